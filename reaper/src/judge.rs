@@ -1,0 +1,119 @@
+//! The decision table: what is concluded of a Job and its pods from the evidence, and when to look again.
+//!
+//! Everything here is a pure function of values, the time among them: no I/O, no clock, no async, no Kubernetes client.
+//! The first row that matches decides; the rows stand in [`crate::verdict`] and in `docs/decisions.md`.
+
+use std::time::Duration;
+
+use crate::{
+    evidence::{Evidence, JobEvidence, JobStage, PodEvidence, PodPhase},
+    moment::Moment,
+    policy::{Policy, Unseen},
+    verdict::{JobVerdict, Judgement, LostReason, PodVerdict},
+};
+use pod::PodView;
+
+mod pod;
+#[cfg(test)]
+mod tests;
+
+/// How long a node has to be gone before its pods are lost: time for a re-created node of the same name to show.
+pub const NODE_GONE_AFTER: Duration = Duration::from_secs(10);
+/// How long the kubelet may go on saying that a container runs whose processes are gone: it relists containers every
+/// second and reports within seconds, so a minute is a kubelet that will not.
+pub const PROCESS_GONE_AFTER: Duration = Duration::from_mins(1);
+/// How long past its grace period a pod may terminate before that is worth telling.
+pub const STUCK_AFTER: Duration = Duration::from_mins(1);
+/// After how long an agent that does not report counts as silent: three of its reports.
+pub const AGENT_SILENT_AFTER: Duration = Duration::from_secs(30);
+/// In how many reports in a row the processes have to be missing.
+pub const GONE_REPORTS: u32 = 2;
+/// After how long without a change a Lease is stale: Kubernetes' own `leaseDurationSeconds` of a node. The kubelet
+/// renews at a quarter of it.
+pub const LEASE_STALE_AFTER: Duration = Duration::from_secs(40);
+/// The least that [`LEASE_STALE_AFTER`] is cut to by a short lost-after: two renewals of the kubelet.
+pub const LEASE_STALE_AFTER_LEAST: Duration = Duration::from_secs(20);
+
+/// What is concluded at `now`, and when time alone may change it.
+pub fn judge(evidence: &Evidence, policy: &Policy, now: Moment) -> Judgement {
+    let mut clock = Clock { now, next: None };
+    let job = judge_job(&evidence.job, policy, &mut clock);
+    let pods = evidence
+        .pods
+        .iter()
+        .map(|pod| (pod.uid.clone(), judge_pod(pod, evidence.listening_since, policy, &mut clock)))
+        .collect();
+    Judgement { job, pods, next_look: clock.next }
+}
+
+/// Compares times with the present and remembers the earliest comparison that time alone will turn. Since a verdict is a
+/// function of the comparisons made, it cannot change before that one does.
+struct Clock {
+    now: Moment,
+    next: Option<Moment>,
+}
+
+impl Clock {
+    /// Whether `after` has passed since `since`.
+    fn passed(&mut self, since: Moment, after: Duration) -> bool {
+        let at = since + after;
+        if self.now >= at {
+            return true;
+        }
+        self.next = Some(self.next.map_or(at, |next| next.min(at)));
+        false
+    }
+}
+
+fn judge_job(job: &JobEvidence, policy: &Policy, clock: &mut Clock) -> JobVerdict {
+    match job.stage {
+        JobStage::Finished { .. } => JobVerdict::Finished,
+        JobStage::Vanished | JobStage::Deleting { .. } => JobVerdict::Deleted,
+        _ if job.managed_elsewhere => JobVerdict::Ignored,
+        JobStage::Failing { .. } | JobStage::Succeeding => JobVerdict::Ending,
+        JobStage::Open if job.suspended => JobVerdict::Paused,
+        JobStage::Open => match job.podless_since {
+            Some(since) if clock.passed(since, policy.start_timeout) => JobVerdict::NotStarting,
+            _ => JobVerdict::Open,
+        },
+    }
+}
+
+fn judge_pod(pod: &PodEvidence, listening_since: Moment, policy: &Policy, clock: &mut Clock) -> PodVerdict {
+    match pod.phase {
+        PodPhase::Succeeded => return PodVerdict::Finishing,
+        PodPhase::Failed => return PodVerdict::AttemptFailed,
+        PodPhase::Pending | PodPhase::Running => {}
+    }
+    // An unscheduled pod waits for ever: the scheduler may find it a place at any time.
+    let (Some(node), Some(bound_since)) = (&pod.node, pod.bound_since) else {
+        return PodVerdict::Waiting;
+    };
+    let mut view = PodView { pod, node, bound_since, listening_since, policy, clock };
+    if view.on_gone_node() {
+        PodVerdict::Lost(LostReason::NodeGone)
+    } else if let Some(verdict) = view.not_starting() {
+        verdict
+    } else if view.gone_unnoticed() {
+        PodVerdict::Lost(LostReason::ProcessGone)
+    } else if view.ended_in_silence() {
+        PodVerdict::Lost(LostReason::OutcomeUnknown)
+    } else if view.stuck() {
+        PodVerdict::Stuck
+    } else if view.beat_fresh() {
+        PodVerdict::Alive { without_beat: false }
+    } else if view.agent_alive() {
+        PodVerdict::Alive { without_beat: view.beat_missing() }
+    } else if view.unheard() && view.lease_stale() {
+        PodVerdict::Lost(LostReason::NodeUnreachable)
+    } else if view.unheard() && view.has_run() {
+        match policy.unseen {
+            Unseen::Lost => PodVerdict::Lost(LostReason::HeartbeatLost),
+            Unseen::Report => PodVerdict::Unseen,
+        }
+    } else if view.beat_late() {
+        PodVerdict::Suspect
+    } else {
+        PodVerdict::Waiting
+    }
+}
