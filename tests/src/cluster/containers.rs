@@ -1,0 +1,69 @@
+//! The containers of a pod, as processes of this machine.
+
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use kube::api::{Api, LogParams};
+use nix::sys::signal::Signal;
+
+use super::error::{ClusterError, Doing, Result};
+use super::process::Process;
+use super::{Cluster, cgroup};
+
+impl Cluster {
+    /// The processes of a running container as this machine numbers them, the container's first process first.
+    /// So `/proc/<pid>/status` tells of them.
+    pub async fn processes_in(&self, namespace: &str, pod: &str, container: &str) -> Result<Vec<i32>> {
+        let found = self.container_processes(namespace, pod, container).await?;
+        Ok(found.into_iter().map(|process| process.pid).collect())
+    }
+
+    /// Sends a signal to the first process of a container.
+    pub async fn kill_process_in(&self, namespace: &str, pod: &str, container: &str, signal: Signal) -> Result<()> {
+        let found = self.container_processes(namespace, pod, container).await?;
+        self.changing(move |_| found.first().map_or(Ok(()), |first| first.signal(signal))).await
+    }
+
+    /// What a container has written so far; the pod's only or first container when none is named.
+    pub async fn logs(&self, namespace: &str, pod: &str, container: Option<&str>) -> Result<String> {
+        let parameters = LogParams { container: container.map(str::to_owned), ..LogParams::default() };
+        Api::<Pod>::namespaced(self.client()?, namespace)
+            .logs(pod, &parameters)
+            .await
+            .doing(|| format!("reading the log of pod {namespace}/{pod}"))
+    }
+
+    async fn container_processes(&self, namespace: &str, pod: &str, container: &str) -> Result<Vec<Process>> {
+        let missing = |why| ClusterError::NoSuchContainer {
+            namespace: namespace.to_owned(),
+            pod: pod.to_owned(),
+            container: container.to_owned(),
+            why,
+        };
+        let found = Api::<Pod>::namespaced(self.client()?, namespace)
+            .get(pod)
+            .await
+            .doing(|| format!("reading pod {namespace}/{pod}"))?;
+        let node = found.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
+        let node = self.shared.layout.node(node.ok_or_else(|| missing("has no node yet"))?)?;
+        let id = container_id(&found, container).ok_or_else(|| missing("has not been started"))?;
+        let mut processes = self
+            .blocking(move |shared| cgroup::processes_of_container(&shared.layout.namespace(node), &id))
+            .await?
+            .into_iter()
+            .filter_map(Process::current)
+            .collect::<Vec<_>>();
+        processes.sort_by_key(|process| (process.started, process.pid));
+        if processes.is_empty() { Err(missing("has no processes")) } else { Ok(processes) }
+    }
+}
+
+/// The runtime's ID of a container, init containers and sidecars among them.
+fn container_id(pod: &Pod, container: &str) -> Option<String> {
+    let status = pod.status.as_ref()?;
+    let of = |list: &Option<Vec<ContainerStatus>>| {
+        list.iter().flatten().find(|status| status.name == container)?.container_id.clone()
+    };
+    let id = of(&status.container_statuses)
+        .or_else(|| of(&status.init_container_statuses))
+        .or_else(|| of(&status.ephemeral_container_statuses))?;
+    Some(id.strip_prefix("containerd://").unwrap_or(&id).to_owned())
+}

@@ -1,0 +1,70 @@
+//! kubectl and helm, run where they reach the cluster.
+
+use std::process::Command;
+
+use super::command::{run, run_with_input};
+use super::error::Result;
+use super::layout::Machine;
+use super::{Cluster, Shared};
+
+impl Cluster {
+    /// Runs `kubectl` and returns what it wrote to stdout.
+    pub async fn kubectl<I, S>(&self, arguments: I) -> Result<String>
+    where
+        I: IntoIterator<Item = S>,
+        S: Into<String>,
+    {
+        let arguments: Vec<String> = arguments.into_iter().map(Into::into).collect();
+        self.blocking(move |shared| run(shared.tool("kubectl").args(arguments))).await
+    }
+
+    /// Applies a manifest, as `kubectl apply --filename -` does.
+    pub async fn apply(&self, manifest: &str) -> Result<String> {
+        let manifest = manifest.to_owned();
+        self.blocking(move |shared| run_with_input(shared.tool("kubectl").args(["apply", "-f", "-"]), &manifest)).await
+    }
+
+    /// Runs `helm` and returns what it wrote to stdout.
+    pub async fn helm<I, S>(&self, arguments: I) -> Result<String>
+    where
+        I: IntoIterator<Item = S>,
+        S: Into<String>,
+    {
+        let arguments: Vec<String> = arguments.into_iter().map(Into::into).collect();
+        self.blocking(move |shared| run(shared.tool("helm").args(arguments))).await
+    }
+
+    /// The command that runs `kubectl` or `helm` on this cluster, for a caller that adds arguments and starts it.
+    pub fn tool(&self, name: &str) -> Command {
+        self.shared.tool(name)
+    }
+
+    /// The URL of the API server as this process reaches it.
+    pub fn api_url(&self) -> String {
+        format!("https://127.0.0.1:{}", self.shared.port())
+    }
+}
+
+impl Shared {
+    /// Only the network namespace is entered: files named on the command line are the caller's own.
+    fn tool(&self, name: &str) -> Command {
+        let state = self.layout.state();
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net={}", self.layout.netns(Machine::ControlPlane).display()));
+        if name == "kubectl" {
+            command.arg(self.programs.join("kubernetes")).arg("kubectl");
+        } else {
+            command.arg(self.programs.join(name));
+        }
+        command
+            .env("KUBECONFIG", self.layout.kubeconfig())
+            .env("KUBECACHEDIR", state.join("kubectl-cache"))
+            .env("HELM_CACHE_HOME", state.join("helm/cache"))
+            .env("HELM_CONFIG_HOME", state.join("helm/config"))
+            .env("HELM_DATA_HOME", state.join("helm/data"));
+        for proxy in ["http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"] {
+            command.env_remove(proxy);
+        }
+        command
+    }
+}

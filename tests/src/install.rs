@@ -1,0 +1,130 @@
+//! Installs jobwarden from its chart on a test cluster, as an admin would.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use k8s_openapi::api::core::v1::{Namespace, Secret};
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use serde_json::{Value, json};
+
+use crate::cluster::Cluster;
+use crate::progress;
+use crate::receiver::Receiver;
+
+/// Where jobwarden lives.
+pub const NAMESPACE: &str = "jobwarden";
+
+/// The node that jobwarden's own pods are kept on, so that tests can crash the others.
+pub const HOME: &str = "node-1";
+
+/// The name of the one sink that tests configure.
+pub const SINK: &str = "orchestrator";
+
+/// What tests set differently from the chart's defaults.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How long after the last beat a worker counts as lost.
+    pub lost_after: Duration,
+    /// How long after the last beat a worker is suspected.
+    pub suspect_after: Duration,
+    /// Time between beats.
+    pub beat_interval: Duration,
+    /// How long a finished Job is kept.
+    pub retention: Duration,
+    /// The preset of identity rules.
+    pub preset: &'static str,
+}
+
+impl Default for Settings {
+    /// Short enough for a test, long enough for two renewals of a node's Lease.
+    fn default() -> Self {
+        Self {
+            lost_after: Duration::from_secs(20),
+            suspect_after: Duration::from_secs(10),
+            beat_interval: Duration::from_secs(2),
+            retention: Duration::from_secs(5),
+            preset: "ort-server",
+        }
+    }
+}
+
+/// Installs the chart, whose images the nodes have to hold already, and waits until everything is ready.
+pub async fn install(cluster: &Cluster, settings: &Settings, receiver: &Receiver) -> anyhow::Result<()> {
+    let _step = progress::step("installing jobwarden from its chart");
+    make_namespace(cluster).await?;
+    make_secret(cluster, receiver).await?;
+    let values = tempfile::Builder::new().suffix(".json").tempfile().context("making a file for the chart's values")?;
+    serde_json::to_writer(values.as_file(), &values_of(settings, receiver)).context("writing the chart's values")?;
+    let chart = chart();
+    let arguments = ["install", "jobwarden"].map(str::to_owned).into_iter().chain([
+        chart.display().to_string(),
+        format!("--namespace={NAMESPACE}"),
+        format!("--values={}", values.path().display()),
+        "--wait".to_owned(),
+        "--timeout=3m".to_owned(),
+    ]);
+    cluster.helm(arguments).await.context("installing the chart")?;
+    Ok(())
+}
+
+/// Uninstalls the chart and waits until its hooks have run.
+pub async fn uninstall(cluster: &Cluster) -> anyhow::Result<()> {
+    let namespace = format!("--namespace={NAMESPACE}");
+    cluster.helm(["uninstall", "jobwarden", &namespace, "--wait", "--timeout=3m"]).await.context("uninstalling")?;
+    Ok(())
+}
+
+/// The chart's folder.
+pub fn chart() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests/chart")
+}
+
+fn values_of(settings: &Settings, receiver: &Receiver) -> Value {
+    let time = |duration: Duration| format!("{}ms", duration.as_millis());
+    json!({
+        "image": {"repository": "jobwarden.io/jobwarden"},
+        "sidecar": {"image": {"repository": "jobwarden.io/jobwarden-sidecar"}},
+        "beatInterval": time(settings.beat_interval),
+        "drain": {"delaySeconds": 1, "timeoutSeconds": 5},
+        "controller": {"nodeSelector": {"kubernetes.io/hostname": HOME}},
+        "webhook": {"identity": {"preset": settings.preset}},
+        "reaper": {
+            "lostAfter": time(settings.lost_after),
+            "suspectAfter": time(settings.suspect_after),
+            "retention": time(settings.retention),
+            "lease": {"duration": "5s", "renew": "1s"},
+            "sinks": [{
+                "name": SINK,
+                "url": receiver.url(),
+                "secret": {"name": "jobwarden-sink", "key": "secret"}
+            }]
+        }
+    })
+}
+
+async fn make_namespace(cluster: &Cluster) -> anyhow::Result<()> {
+    let namespace = json!({
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {"name": NAMESPACE, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}
+    });
+    let api = Api::<Namespace>::all(cluster.client()?);
+    let apply = PatchParams::apply("jobwarden-tests");
+    api.patch(NAMESPACE, &apply, &Patch::Apply(namespace)).await.context("making jobwarden's namespace")?;
+    Ok(())
+}
+
+async fn make_secret(cluster: &Cluster, receiver: &Receiver) -> anyhow::Result<()> {
+    let secret = json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "jobwarden-sink"},
+        "stringData": {"secret": receiver.secret()}
+    });
+    let api = Api::<Secret>::namespaced(cluster.client()?, NAMESPACE);
+    let apply = PatchParams::apply("jobwarden-tests");
+    api.patch("jobwarden-sink", &apply, &Patch::Apply(secret)).await.context("making the sink's secret")?;
+    Ok(())
+}

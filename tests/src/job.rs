@@ -1,0 +1,134 @@
+//! Jobs whose worker does what a test wants: touch memory, last, end.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use k8s_openapi::api::batch::v1::Job;
+use serde_json::{Value, json};
+
+/// The image of the worker that `cargo xtask image` builds from `tests/worker`.
+pub const WORKER_IMAGE: &str = "jobwarden.io/test-worker:dev";
+
+/// A Job of one worker, in the making.
+#[derive(Clone, Debug)]
+pub struct Worker {
+    name: String,
+    arguments: Vec<String>,
+    labels: BTreeMap<String, String>,
+    annotations: BTreeMap<String, String>,
+    env: BTreeMap<String, String>,
+    node: Option<String>,
+    backoff_limit: u32,
+    suspended: bool,
+}
+
+impl Worker {
+    /// A worker that touches `mebibytes` of memory and then works for `lasting`. It is not retried.
+    pub fn new(name: &str, mebibytes: u32, lasting: Duration) -> Self {
+        let arguments = vec![format!("--touch={mebibytes}Mi"), format!("--for={}s", lasting.as_secs())];
+        Self {
+            name: name.to_owned(),
+            arguments,
+            labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
+            env: BTreeMap::new(),
+            node: None,
+            backoff_limit: 0,
+            suspended: false,
+        }
+    }
+
+    /// Adds an argument of the worker program.
+    #[must_use]
+    pub fn argument(mut self, argument: impl Into<String>) -> Self {
+        self.arguments.push(argument.into());
+        self
+    }
+
+    /// Sets a label of the Job.
+    #[must_use]
+    pub fn label(mut self, key: &str, value: &str) -> Self {
+        self.labels.insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Sets an annotation of the Job and its pods.
+    #[must_use]
+    pub fn annotation(mut self, key: &str, value: &str) -> Self {
+        self.annotations.insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Sets a variable in the worker's environment.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Lets its pods run on this node only.
+    #[must_use]
+    pub fn on_node(mut self, node: &str) -> Self {
+        self.node = Some(node.to_owned());
+        self
+    }
+
+    /// How many failed pods are retried.
+    #[must_use]
+    pub fn retries(mut self, limit: u32) -> Self {
+        self.backoff_limit = limit;
+        self
+    }
+
+    /// Creates the Job suspended.
+    #[must_use]
+    pub fn suspended(mut self) -> Self {
+        self.suspended = true;
+        self
+    }
+
+    /// The Job's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The Job as it is submitted. It satisfies Pod Security `restricted`.
+    pub fn job(&self) -> Job {
+        let env: Vec<Value> = self.env.iter().map(|(name, value)| json!({"name": name, "value": value})).collect();
+        let selector: BTreeMap<_, _> = self.node.iter().map(|node| ("kubernetes.io/hostname", node)).collect();
+        let job = json!({
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "metadata": {"name": self.name, "labels": self.labels, "annotations": self.annotations},
+            "spec": {
+                "backoffLimit": self.backoff_limit,
+                "suspend": self.suspended,
+                "template": {
+                    "metadata": {"labels": self.labels, "annotations": self.annotations},
+                    "spec": {
+                        "restartPolicy": "Never",
+                        "nodeSelector": selector,
+                        "terminationGracePeriodSeconds": 5,
+                        "securityContext": {
+                            "runAsNonRoot": true,
+                            "runAsUser": 65532,
+                            "seccompProfile": {"type": "RuntimeDefault"}
+                        },
+                        "containers": [{
+                            "name": "worker",
+                            "image": WORKER_IMAGE,
+                            "imagePullPolicy": "IfNotPresent",
+                            "args": self.arguments,
+                            "env": env,
+                            "securityContext": {
+                                "allowPrivilegeEscalation": false,
+                                "capabilities": {"drop": ["ALL"]}
+                            }
+                        }]
+                    }
+                }
+            }
+        });
+        serde_json::from_value(job).expect("the literal above has the shape of a Job")
+    }
+}

@@ -1,0 +1,9 @@
+//! What the project's tests stand on: a real Kubernetes of several nodes on one machine.
+
+pub mod cluster;
+pub mod install;
+pub mod job;
+pub mod metrics;
+pub mod progress;
+pub mod receiver;
+pub mod wait;
