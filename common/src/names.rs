@@ -10,6 +10,8 @@ pub mod label {
     pub const INJECT: &str = "jobwarden.io/inject";
     /// `"true"` on every Job and pod that admission enrolled: what the reaper watches.
     pub const ENROLLED: &str = "jobwarden.io/enrolled";
+    /// Kubernetes' own key for the tool that keeps an object; ours have [`super::FIELD_MANAGER`].
+    pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
     /// On reaper pods; `leader` on the one that the Service for beats selects.
     pub const ROLE: &str = "jobwarden.io/role";
 }
@@ -183,6 +185,8 @@ pub mod reason {
     pub const UNSEEN: &str = "Unseen";
     /// A worker that was called lost is heard again.
     pub const RESURRECTED: &str = "Resurrected";
+    /// A pod is lost, but a guard of the reaper holds what would be done about it.
+    pub const HELD: &str = "Held";
 
     /// Those that end a pod or Job by our verdict: what marks a condition as ours.
     pub const LOST: [&str; 8] = [

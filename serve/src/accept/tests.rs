@@ -1,0 +1,217 @@
+//! Real TLS over loopback.
+
+use std::{io, net::SocketAddr};
+
+use bytes::Bytes;
+use http::StatusCode;
+use http_body_util::{BodyExt as _, Full};
+use hyper::{client::conn::http1::SendRequest, service::service_fn};
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    sync::mpsc,
+    task::JoinHandle,
+};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+use super::*;
+use crate::tls::{
+    ServerIdentity, client_config,
+    issued::{NAME, issue},
+};
+
+/// Longer than anything here takes, so that reaching it is a failure.
+const LONG: Duration = Duration::from_mins(1);
+const SHORT: Duration = Duration::from_millis(50);
+
+struct Server {
+    addr: SocketAddr,
+    connector: TlsConnector,
+    shutdown: Shutdown,
+    metrics: Metrics,
+    /// A request for `/wait` arrives here and is answered by what is sent back.
+    waiting: mpsc::Receiver<tokio::sync::oneshot::Sender<()>>,
+    task: JoinHandle<()>,
+}
+
+async fn server(limits: Limits, drain: ShutdownArgs) -> Server {
+    let issued = issue();
+    let identity = ServerIdentity::new();
+    identity.set_pem(&issued.chain, &issued.key).expect("a pair");
+    let connector = TlsConnector::from(Arc::new(client_config(&issued.ca).expect("a CA")));
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+    let addr = listener.local_addr().expect("bound");
+    let (shutdown, metrics) = (Shutdown::manual(), Metrics::default());
+    let (arrived, waiting) = mpsc::channel(8);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let arrived = arrived.clone();
+        async move {
+            if request.uri().path() == "/wait" {
+                let (go_on, told) = tokio::sync::oneshot::channel();
+                arrived.send(go_on).await.expect("the test listens");
+                // A test that never answers drops the sender.
+                let _ = told.await;
+            }
+            let (status, body) = match read_body(request.into_body(), limits.max_body).await {
+                Ok(body) => (StatusCode::OK, body),
+                Err(error) => (StatusCode::PAYLOAD_TOO_LARGE, Bytes::from(error.to_string())),
+            };
+            Response::builder().status(status).body(Full::new(body))
+        }
+    });
+    let task = tokio::spawn(serve_https(
+        listener,
+        identity.server_config(),
+        limits,
+        service,
+        shutdown.clone(),
+        drain,
+        metrics.clone(),
+    ));
+    Server { addr, connector, shutdown, metrics, waiting, task }
+}
+
+impl Server {
+    async fn connect(&self) -> io::Result<TlsStream<TcpStream>> {
+        let stream = TcpStream::connect(self.addr).await?;
+        self.connector.connect(ServerName::try_from(NAME).expect("a valid name"), stream).await
+    }
+
+    async fn client(&self) -> SendRequest<Full<Bytes>> {
+        self.client_and_end().await.0
+    }
+
+    /// A client, and what ends when its connection does.
+    async fn client_and_end(&self) -> (SendRequest<Full<Bytes>>, JoinHandle<()>) {
+        let stream = self.connect().await.expect("the server accepts");
+        let (client, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("no I/O yet");
+        let end = tokio::spawn(async {
+            // Broken or closed, it has ended.
+            let _ = connection.await;
+        });
+        (client, end)
+    }
+}
+
+const NO_DRAIN: ShutdownArgs = ShutdownArgs { drain_delay: Duration::ZERO, drain_timeout: LONG };
+
+fn post(path: &str, body: &'static str) -> Request<Full<Bytes>> {
+    Request::post(path).header("host", NAME).body(Full::new(Bytes::from_static(body.as_bytes()))).expect("valid")
+}
+
+async fn text(response: Response<Incoming>) -> String {
+    let body = response.into_body().collect().await.expect("a whole body").to_bytes();
+    String::from_utf8(body.to_vec()).expect("text")
+}
+
+/// Returns once the peer has closed the connection.
+async fn closed(stream: &mut (impl tokio::io::AsyncRead + Unpin)) {
+    let mut rest = Vec::new();
+    // A reset is as closed as an orderly end.
+    let _ = timeout(LONG, stream.read_to_end(&mut rest)).await.expect("the server closes the connection");
+}
+
+#[tokio::test]
+async fn requests_share_a_connection() {
+    let server = server(Limits::default(), NO_DRAIN).await;
+    let mut client = server.client().await;
+    for body in ["one", "two"] {
+        let response = client.send_request(post("/", body)).await.expect("an answer");
+        assert_eq!(text(response).await, body);
+    }
+    assert_eq!(server.metrics.connections(), 1);
+}
+
+#[tokio::test]
+async fn a_body_over_the_limit_is_an_error_of_the_service_not_of_the_server() {
+    let server = server(Limits { max_body: 4, ..Limits::default() }, NO_DRAIN).await;
+    let response = server.client().await.send_request(post("/", "12345")).await.expect("an answer");
+    assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
+}
+
+#[tokio::test]
+async fn a_handshake_that_dawdles_is_closed() {
+    let server = server(Limits { handshake_timeout: SHORT, ..Limits::default() }, NO_DRAIN).await;
+    let mut silent = TcpStream::connect(server.addr).await.expect("the server accepts");
+    closed(&mut silent).await;
+    assert_eq!(server.metrics.refusals(Refusal::HandshakeTimeout), 1);
+}
+
+#[tokio::test]
+async fn what_is_no_tls_is_closed() {
+    let server = server(Limits::default(), NO_DRAIN).await;
+    let mut plain = TcpStream::connect(server.addr).await.expect("the server accepts");
+    plain.write_all(b"GET / HTTP/1.1\r\n\r\n").await.expect("sent");
+    closed(&mut plain).await;
+    assert_eq!(server.metrics.refusals(Refusal::Handshake), 1);
+}
+
+#[tokio::test]
+async fn a_first_head_that_dawdles_is_closed() {
+    let server = server(Limits { header_timeout: SHORT, ..Limits::default() }, NO_DRAIN).await;
+    let mut slow = server.connect().await.expect("the server accepts");
+    slow.write_all(b"GET / HTTP/1.1\r\nhost:").await.expect("sent");
+    closed(&mut slow).await;
+    assert_eq!(server.metrics.refusals(Refusal::HeaderTimeout), 1);
+}
+
+#[tokio::test]
+async fn an_idle_connection_outlives_the_header_timeout_and_ends_with_the_idle_timeout() {
+    let limits = Limits { header_timeout: SHORT, idle_timeout: SHORT * 4, ..Limits::default() };
+    let server = server(limits, NO_DRAIN).await;
+    let (mut client, ended) = server.client_and_end().await;
+    let idle_since = tokio::time::Instant::now();
+    let _ = text(client.send_request(post("/", "")).await.expect("an answer")).await;
+    timeout(LONG, ended).await.expect("the server closes the connection").expect("no panic");
+    assert!(idle_since.elapsed() >= limits.idle_timeout, "closed after {:?}", idle_since.elapsed());
+    assert_eq!(server.metrics.refusals(Refusal::HeaderTimeout), 0);
+}
+
+#[tokio::test]
+async fn one_connection_too_many_is_closed_at_once_and_leaves_the_others_alone() {
+    let server = server(Limits { max_connections: 1, ..Limits::default() }, NO_DRAIN).await;
+    let mut first = server.client().await;
+    assert!(server.connect().await.is_err());
+    assert_eq!(server.metrics.refusals(Refusal::Limit), 1);
+    assert_eq!(first.send_request(post("/", "")).await.expect("an answer").status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_drain_finishes_the_request_in_flight_and_closes_idle_connections() {
+    let mut server = server(Limits::default(), NO_DRAIN).await;
+    let mut idle = server.connect().await.expect("the server accepts");
+    let mut client = server.client().await;
+    let answer = tokio::spawn(client.send_request(post("/wait", "done")));
+    let go_on = server.waiting.recv().await.expect("the request arrives");
+
+    server.shutdown.trigger();
+    closed(&mut idle).await;
+    assert!(TcpStream::connect(server.addr).await.is_err(), "nothing listens any more");
+    go_on.send(()).expect("the request still waits");
+    let response = answer.await.expect("no panic").expect("an answer");
+    assert_eq!(response.headers()["connection"], "close");
+    assert_eq!(text(response).await, "done");
+    timeout(LONG, server.task).await.expect("the drain ends").expect("no panic");
+    assert_eq!(server.metrics.connections(), 0);
+}
+
+#[tokio::test]
+async fn connections_are_accepted_during_the_drain_delay() {
+    let server = server(Limits::default(), ShutdownArgs { drain_delay: LONG, drain_timeout: LONG }).await;
+    server.shutdown.trigger();
+    let response = server.client().await.send_request(post("/", "late")).await.expect("an answer");
+    assert_eq!(text(response).await, "late");
+}
+
+#[tokio::test]
+async fn a_request_that_outlasts_the_drain_is_cut_off() {
+    let mut server = server(Limits::default(), ShutdownArgs { drain_timeout: SHORT, ..NO_DRAIN }).await;
+    let mut client = server.client().await;
+    let answer = tokio::spawn(client.send_request(post("/wait", "")));
+    let _held = server.waiting.recv().await.expect("the request arrives");
+    server.shutdown.trigger();
+    timeout(LONG, server.task).await.expect("the drain ends").expect("no panic");
+    assert!(answer.await.expect("no panic").is_err());
+}

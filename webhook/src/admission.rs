@@ -1,0 +1,223 @@
+//! The admission server: from an HTTP request with an `AdmissionReview` to the response.
+//!
+//! ```text
+//!  Request ──► route ──► body (≤ 3 MiB) ──► review ──► patch ──► review ──► Response
+//! ```
+//!
+//! A request that cannot be understood but has a UID gets an answer that says why, never a bare 500: the creator of the
+//! object reads it. Nothing of an object is logged but its name.
+
+mod metrics;
+mod review;
+
+use std::{sync::Arc, time::Instant};
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::Body;
+use jobwarden_common::names::admission_route;
+use jobwarden_serve::accept::{BodyError, read_body};
+use tokio::sync::watch;
+
+pub use self::metrics::Metrics;
+use self::{
+    metrics::Outcome,
+    review::{Answer, Fault, Request as ReviewRequest},
+};
+use crate::{
+    endpoint::Endpoint,
+    patch::{self, Effect, Mutation, Settings, Skip},
+    view::{Job, Metadata, Pod},
+};
+
+/// What a path admits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Kind {
+    Job,
+    Pod,
+}
+
+impl Kind {
+    fn of_path(path: &str) -> Option<Self> {
+        match path {
+            admission_route::JOBS => Some(Self::Job),
+            admission_route::PODS => Some(Self::Pod),
+            _ => None,
+        }
+    }
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Job => "Job",
+            Self::Pod => "Pod",
+        }
+    }
+
+    /// Group, version and resource.
+    const fn resource(self) -> [&'static str; 3] {
+        match self {
+            Self::Job => ["batch", "v1", "jobs"],
+            Self::Pod => ["", "v1", "pods"],
+        }
+    }
+}
+
+/// The admission server's answers. Clones answer alike.
+#[derive(Clone, Debug)]
+pub struct Admission {
+    settings: Arc<Settings>,
+    reaper: watch::Receiver<Option<Arc<Endpoint>>>,
+    metrics: Metrics,
+    max_body: usize,
+}
+
+impl Admission {
+    /// Answers by `settings`. Pods are not admitted before `reaper` says where their sidecars shall report. A body may hold
+    /// `max_body` bytes.
+    pub fn new(
+        settings: Settings,
+        reaper: watch::Receiver<Option<Arc<Endpoint>>>,
+        metrics: Metrics,
+        max_body: usize,
+    ) -> Self {
+        Self { settings: Arc::new(settings), reaper, metrics, max_body }
+    }
+
+    /// Answers one HTTP request.
+    pub async fn respond<B>(&self, request: Request<B>) -> Response<Full<Bytes>>
+    where
+        B: Body,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let Some(kind) = Kind::of_path(request.uri().path()) else {
+            let paths = format!("here are {} and {}\n", admission_route::JOBS, admission_route::PODS);
+            return text(StatusCode::NOT_FOUND, paths);
+        };
+        if request.method() != Method::POST {
+            let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "POST an AdmissionReview\n");
+            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+            return response;
+        }
+        let body = match read_body(request.into_body(), self.max_body).await {
+            Ok(body) => body,
+            Err(error) => {
+                self.metrics.count(kind, Outcome::Malformed);
+                let status = match error {
+                    BodyError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+                    BodyError::TimedOut => StatusCode::REQUEST_TIMEOUT,
+                    BodyError::Broken(_) => StatusCode::BAD_REQUEST,
+                };
+                return text(status, format!("{error}\n"));
+            }
+        };
+        let start = Instant::now();
+        let response = self.review(kind, &body);
+        self.metrics.observe(kind, start.elapsed());
+        response
+    }
+
+    fn review(&self, kind: Kind, body: &[u8]) -> Response<Full<Bytes>> {
+        let reviewed = match kind {
+            Kind::Job => review::read::<Job<'_>>(body).map(|request| self.admit_job(&request)),
+            Kind::Pod => {
+                let Some(reaper) = self.reaper.borrow().clone() else {
+                    return text(StatusCode::SERVICE_UNAVAILABLE, "the webhook is starting; try again in a moment\n");
+                };
+                review::read::<Pod<'_>>(body).map(|request| self.admit_pod(&request, &reaper))
+            }
+        };
+        match reviewed {
+            Ok(answer) => json(&answer),
+            Err(Fault::NotAReview(reason)) => {
+                self.metrics.count(kind, Outcome::Malformed);
+                text(StatusCode::BAD_REQUEST, format!("{reason}\n"))
+            }
+            Err(Fault::Unreadable { uid, reason }) => {
+                self.metrics.count(kind, Outcome::Malformed);
+                // The reason may quote the object, so it goes to the object's creator only.
+                tracing::warn!(kind = kind.as_str(), request = %uid, "cannot read an object that is being created");
+                let reason = format!("jobwarden cannot read this {}: {reason}", kind.as_str());
+                json(&match kind {
+                    // A refused Job would be lost to its creator.
+                    Kind::Job => {
+                        Answer::allowed(&uid, &Mutation { warnings: vec![reason], ..Mutation::skip(Skip::Unreadable) })
+                    }
+                    // A refused pod is tried again by its Job; unwatched it could die unnoticed.
+                    Kind::Pod => Answer::denied(&uid, StatusCode::BAD_REQUEST, reason),
+                })
+            }
+        }
+    }
+
+    fn admit_job(&self, request: &ReviewRequest<'_, Job<'_>>) -> Answer {
+        let metadata = request.object.as_ref().and_then(|job| job.metadata.as_ref());
+        let name = metadata.and_then(Metadata::name_or_prefix);
+        self.admit(Kind::Job, request, |job| patch::job::admit(job, &self.settings), name)
+    }
+
+    fn admit_pod(&self, request: &ReviewRequest<'_, Pod<'_>>, reaper: &Endpoint) -> Answer {
+        let metadata = request.object.as_ref().and_then(|pod| pod.metadata.as_ref());
+        let name = metadata.and_then(Metadata::name_or_prefix);
+        self.admit(Kind::Pod, request, |pod| patch::pod::admit(pod, &self.settings, reaper), name)
+    }
+
+    fn admit<T>(
+        &self,
+        kind: Kind,
+        request: &ReviewRequest<'_, T>,
+        decide: impl FnOnce(&T) -> Result<Mutation, patch::Denial>,
+        name: Option<&str>,
+    ) -> Answer {
+        let decision = match &request.object {
+            _ if !request.is_about(kind.resource()) => Ok(Mutation::skip(Skip::OtherResource)),
+            Some(object) if request.creates() => decide(object),
+            _ => Ok(Mutation::skip(Skip::NotCreated)),
+        };
+        let (kind_name, namespace) = (kind.as_str(), request.namespace());
+        match decision {
+            Ok(mutation) => {
+                tracing::debug!(kind = kind_name, namespace, name, effect = mutation.effect.as_str(), "admitted");
+                self.metrics.count(kind, Outcome::Admitted(mutation.effect));
+                Answer::allowed(&request.uid, &mutation)
+            }
+            Err(denial) => {
+                tracing::info!(kind = kind_name, namespace, name, %denial, "refused");
+                self.metrics.count(kind, Outcome::Denied);
+                Answer::denied(&request.uid, StatusCode::UNPROCESSABLE_ENTITY, denial.to_string())
+            }
+        }
+    }
+}
+
+impl Effect {
+    /// The word for metrics and logs.
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Injected => "injected",
+            Self::Stamped => "stamped",
+            Self::Skipped(_) => "skipped",
+        }
+    }
+}
+
+fn json(answer: &Answer) -> Response<Full<Bytes>> {
+    match serde_json::to_vec(answer) {
+        Ok(body) => reply(StatusCode::OK, "application/json", body),
+        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("cannot write the response: {error}\n")),
+    }
+}
+
+fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    reply(status, "text/plain; charset=utf-8", body)
+}
+
+fn reply(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+#[cfg(test)]
+mod tests;

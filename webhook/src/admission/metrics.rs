@@ -1,0 +1,66 @@
+//! What Prometheus hears of admission.
+
+use std::time::Duration;
+
+use prometheus_client::{
+    metrics::{counter::Counter, family::Family, histogram::Histogram},
+    registry::{Registry, Unit},
+};
+
+use super::Kind;
+use crate::patch::Effect;
+
+/// Upper bounds in seconds: from what a small pod takes to what the API server waits.
+const BUCKETS: [f64; 10] = [0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0];
+
+type Labels<const N: usize> = [(&'static str, &'static str); N];
+
+/// Figures of admission; clones are the same figures.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    duration: Family<Labels<1>, Histogram>,
+    requests: Family<Labels<3>, Counter>,
+}
+
+/// What became of a request.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Outcome {
+    Admitted(Effect),
+    Denied,
+    Malformed,
+}
+
+impl Metrics {
+    /// Figures that `registry` shows.
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics =
+            Self { duration: Family::new_with_constructor(|| Histogram::new(BUCKETS)), requests: Family::default() };
+        let Self { duration, requests } = &metrics;
+        registry.register_with_unit(
+            "jobwarden_admission_duration",
+            "Time to answer an admission request, once its body has arrived",
+            Unit::Seconds,
+            duration.clone(),
+        );
+        registry.register(
+            "jobwarden_admission_requests",
+            "Admission requests by what became of them",
+            requests.clone(),
+        );
+        metrics
+    }
+
+    pub(super) fn observe(&self, kind: Kind, duration: Duration) {
+        self.duration.get_or_create(&[("kind", kind.as_str())]).observe(duration.as_secs_f64());
+    }
+
+    pub(super) fn count(&self, kind: Kind, outcome: Outcome) {
+        let (outcome, reason) = match outcome {
+            Outcome::Admitted(Effect::Skipped(skip)) => (Effect::Skipped(skip).as_str(), skip.as_str()),
+            Outcome::Admitted(effect) => (effect.as_str(), ""),
+            Outcome::Denied => ("denied", ""),
+            Outcome::Malformed => ("malformed", ""),
+        };
+        self.requests.get_or_create(&[("kind", kind.as_str()), ("outcome", outcome), ("reason", reason)]).inc();
+    }
+}

@@ -1,0 +1,192 @@
+//! `AdmissionReview` of `admission.k8s.io/v1`, in and out.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::{patch::Mutation, view::Text};
+
+const API_VERSION: &str = "admission.k8s.io/v1";
+const KIND: &str = "AdmissionReview";
+
+/// A review with an object of type `T`. It is read in one go; [`read`] looks closer only when that fails.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", bound(deserialize = "T: Deserialize<'de>"))]
+struct Review<'a, T> {
+    #[serde(borrow)]
+    api_version: Text<'a>,
+    #[serde(borrow)]
+    kind: Text<'a>,
+    #[serde(borrow)]
+    request: Request<'a, T>,
+}
+
+/// What the API server asks.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", bound(deserialize = "T: Deserialize<'de>"))]
+pub(super) struct Request<'a, T> {
+    /// To be repeated in the response.
+    #[serde(borrow)]
+    pub(super) uid: Text<'a>,
+    #[serde(borrow)]
+    resource: Resource<'a>,
+    #[serde(borrow)]
+    sub_resource: Option<Text<'a>>,
+    #[serde(borrow)]
+    namespace: Option<Text<'a>>,
+    #[serde(borrow)]
+    operation: Text<'a>,
+    /// As it would be created.
+    pub(super) object: Option<T>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Resource<'a> {
+    #[serde(borrow)]
+    group: Text<'a>,
+    #[serde(borrow)]
+    version: Text<'a>,
+    #[serde(borrow, rename = "resource")]
+    plural: Text<'a>,
+}
+
+impl<T> Request<'_, T> {
+    /// Whether it concerns this group, version and resource, and no subresource.
+    pub(super) fn is_about(&self, [group, version, resource]: [&str; 3]) -> bool {
+        let Resource { group: its_group, version: its_version, plural } = &self.resource;
+        its_group == group
+            && its_version == version
+            && plural == resource
+            && self.sub_resource.as_deref().is_none_or(str::is_empty)
+    }
+
+    pub(super) fn creates(&self) -> bool {
+        self.operation == *"CREATE"
+    }
+
+    /// For logs.
+    pub(super) fn namespace(&self) -> &str {
+        self.namespace.as_deref().unwrap_or_default()
+    }
+}
+
+/// Why a body is no request.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// Nobody could be answered.
+    NotAReview(String),
+    /// There is a UID to answer to.
+    Unreadable {
+        /// The request's.
+        uid: String,
+        /// What is wrong. It may quote the request.
+        reason: String,
+    },
+}
+
+/// Reads the request in `body`.
+pub(super) fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<Request<'a, T>, Fault> {
+    match serde_json::from_slice::<Review<'a, T>>(body) {
+        Ok(review) if review.api_version == *API_VERSION && review.kind == *KIND => Ok(review.request),
+        Ok(review) => Err(not_a_review(&review.api_version, &review.kind)),
+        Err(error) => Err(diagnose(body, &error)),
+    }
+}
+
+/// Finds out whom to tell that `body` could not be read because of `error`.
+fn diagnose(body: &[u8], error: &serde_json::Error) -> Fault {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Envelope<'a> {
+        #[serde(borrow, default)]
+        api_version: Text<'a>,
+        #[serde(borrow, default)]
+        kind: Text<'a>,
+        #[serde(borrow)]
+        request: Option<&'a RawValue>,
+    }
+    #[derive(Deserialize)]
+    struct Addressed<'a> {
+        #[serde(borrow)]
+        uid: Text<'a>,
+    }
+
+    let envelope: Envelope<'_> = match serde_json::from_slice(body) {
+        Ok(envelope) => envelope,
+        Err(error) => return Fault::NotAReview(format!("the body is no AdmissionReview: {error}")),
+    };
+    let Envelope { api_version, kind, request } = envelope;
+    if api_version != *API_VERSION || kind != *KIND {
+        return not_a_review(&api_version, &kind);
+    }
+    let addressed = request.and_then(|request| serde_json::from_str::<Addressed<'_>>(request.get()).ok());
+    match addressed {
+        Some(Addressed { uid }) => Fault::Unreadable { uid: uid.to_string(), reason: error.to_string() },
+        None => Fault::NotAReview(format!("the AdmissionReview has no request with a uid: {error}")),
+    }
+}
+
+fn not_a_review(api_version: &str, kind: &str) -> Fault {
+    Fault::NotAReview(format!("the body is {api_version:?} {kind:?}, but only {API_VERSION} {KIND} is answered here"))
+}
+
+/// A review with the response.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Answer {
+    api_version: &'static str,
+    kind: &'static str,
+    response: AdmissionResponse,
+}
+
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct AdmissionResponse {
+    uid: String,
+    allowed: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<Status>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patch_type: Option<&'static str>,
+    /// Base64.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patch: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Status {
+    code: u16,
+    message: String,
+}
+
+impl Answer {
+    /// The object may be created, with these changes.
+    pub(super) fn allowed(uid: &str, mutation: &Mutation) -> Self {
+        let Mutation { operations, warnings, effect: _ } = mutation;
+        let patch = (!operations.is_empty()).then(|| {
+            let patch = serde_json::to_vec(operations).expect("pointers and values are always JSON");
+            STANDARD.encode(patch)
+        });
+        Self::new(AdmissionResponse {
+            uid: uid.to_owned(),
+            allowed: true,
+            patch_type: patch.is_some().then_some("JSONPatch"),
+            patch,
+            warnings: warnings.clone(),
+            ..AdmissionResponse::default()
+        })
+    }
+
+    /// The object may not be created.
+    pub(super) fn denied(uid: &str, code: StatusCode, message: String) -> Self {
+        let status = Some(Status { code: code.as_u16(), message });
+        Self::new(AdmissionResponse { uid: uid.to_owned(), status, ..AdmissionResponse::default() })
+    }
+
+    fn new(response: AdmissionResponse) -> Self {
+        Self { api_version: API_VERSION, kind: KIND, response }
+    }
+}

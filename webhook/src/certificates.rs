@@ -1,0 +1,135 @@
+//! The webhook's own certificates, without help from outside.
+//!
+//! ```text
+//!  authority   a CA that signs for this installation         publication   what others are told: caBundle, endpoint
+//!  leaf        a serving certificate                          keeper        sees that all of it is there and stays
+//!  secrets     where both live, whoever of two replicas makes them first
+//! ```
+//!
+//! All of it is level-triggered: a round looks at what there is and mends what is missing, so it does not matter which
+//! replica does it, how often, or where the last one was cut off.
+
+mod authority;
+mod keeper;
+mod leaf;
+mod publication;
+mod secrets;
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rcgen::CertificateParams;
+use rustls::pki_types::{CertificateDer, pem::PemObject as _};
+
+pub use self::keeper::Keeper;
+
+/// How far a certificate's beginning is set back, for machines whose clocks are behind ours.
+const BACKDATED: Duration = Duration::from_hours(1);
+
+const DAY: Duration = Duration::from_hours(24);
+
+/// Why the certificates are not in order.
+#[derive(Debug, thiserror::Error)]
+pub enum CertificateError {
+    /// The API server did not do what it was asked for.
+    #[error("cannot {verb} the {kind} {name}")]
+    Api {
+        /// What was asked for.
+        verb: &'static str,
+        /// Of what kind of object.
+        kind: &'static str,
+        /// Of which one.
+        name: String,
+        /// What the API server says.
+        source: kube::Error,
+    },
+    /// Another replica changes it as often as this one.
+    #[error("the Secret {0} changes again and again; is somebody else writing it?")]
+    Contended(&'static str),
+    /// A certificate could not be made.
+    #[error("cannot make a certificate")]
+    Make(#[from] rcgen::Error),
+    /// The certificate that was found in order cannot be served.
+    #[error("cannot serve the certificate of the Secret {0}")]
+    Serve(&'static str, #[source] jobwarden_serve::tls::TlsError),
+    /// It belongs to the installation.
+    #[error("there is no {kind} {name}; the Helm chart and install.yaml make it")]
+    Missing {
+        /// What kind of object.
+        kind: &'static str,
+        /// Which one.
+        name: String,
+    },
+    /// Sidecars are given an address to dial, and this one has none.
+    #[error("the Service {0} has no ClusterIP yet; it must have one and not be headless")]
+    NoClusterIp(String),
+}
+
+/// Why the contents of a Secret are of no use.
+#[derive(Debug, thiserror::Error)]
+enum Unusable {
+    #[error("it has no {0}")]
+    Missing(&'static str),
+    #[error("its {0} is not PEM")]
+    NotPem(&'static str),
+    #[error("its tls.crt is no certificate")]
+    NotACertificate,
+    #[error("its tls.crt is no certificate authority")]
+    NotAnAuthority,
+    #[error("its key does not belong to its certificate")]
+    Pair,
+    #[error("its ca.crt is not the authority's certificate")]
+    OtherAuthority,
+    #[error("it does not serve for {name}: {reason}")]
+    Refused { name: String, reason: rustls::Error },
+    #[error("it expires soon or has expired")]
+    Expiring,
+}
+
+/// The times of a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Validity {
+    not_before: SystemTime,
+    not_after: SystemTime,
+}
+
+impl Validity {
+    fn of(certificate: &CertificateDer<'_>) -> Result<Self, Unusable> {
+        let (_, parsed) = x509_parser::parse_x509_certificate(certificate).map_err(|_| Unusable::NotACertificate)?;
+        let time = |seconds: i64| {
+            // Before 1970 is as long ago as 1970 is, for all that is asked of it.
+            let since_epoch = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+            UNIX_EPOCH.checked_add(since_epoch).ok_or(Unusable::NotACertificate)
+        };
+        let validity = parsed.validity();
+        Ok(Self {
+            not_before: time(validity.not_before.timestamp())?,
+            not_after: time(validity.not_after.timestamp())?,
+        })
+    }
+
+    /// Whether less than a third of its time is left.
+    fn is_in_last_third(self, now: SystemTime) -> bool {
+        let lifetime = self.not_after.duration_since(self.not_before).unwrap_or_default();
+        self.not_after.duration_since(now).unwrap_or_default() < lifetime / 3
+    }
+
+    fn is_over(self, now: SystemTime) -> bool {
+        self.not_after <= now
+    }
+}
+
+/// Makes `params` valid from a little before `now` for `lifetime`.
+fn set_validity(params: &mut CertificateParams, now: SystemTime, lifetime: Duration) {
+    let epoch = rcgen::date_time_ymd(1970, 1, 1);
+    let now = epoch + now.duration_since(UNIX_EPOCH).unwrap_or_default();
+    params.not_before = now - BACKDATED;
+    params.not_after = now + lifetime;
+}
+
+/// The first certificate of a PEM text.
+fn certificate(pem: &str) -> Result<CertificateDer<'static>, Unusable> {
+    CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|_| Unusable::NotPem(secrets::CERTIFICATE))
+}
+
+#[cfg(test)]
+mod tests;

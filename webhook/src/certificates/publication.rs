@@ -1,0 +1,153 @@
+//! What others are told: the API server whom to trust, the agents where the reaper is.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use jobwarden_common::names::{FIELD_MANAGER, endpoint_key, label, object};
+use json_patch::{AddOperation, Patch as JsonPatch, PatchOperation, TestOperation, jsonptr::PointerBuf};
+use k8s_openapi::{
+    ByteString,
+    api::{
+        admissionregistration::v1::MutatingWebhookConfiguration,
+        core::v1::{ConfigMap, Service},
+    },
+};
+use kube::{
+    Api, Client,
+    api::{ObjectMeta, Patch, PatchParams, PostParams},
+};
+
+use super::{CertificateError, secrets::settle};
+use crate::endpoint::Endpoint;
+
+/// The `ClusterIP` of the reaper's Service.
+pub(super) async fn reaper_address(client: Client, namespace: &str) -> Result<IpAddr, CertificateError> {
+    const KIND: &str = "Service";
+    let name = format!("{namespace}/{}", object::REAPER_SERVICE);
+    let services: Api<Service> = Api::namespaced(client, namespace);
+    let service = services.get_opt(object::REAPER_SERVICE).await;
+    let service =
+        service.map_err(|source| CertificateError::Api { verb: "read", kind: KIND, name: name.clone(), source })?;
+    let Some(service) = service else { return Err(CertificateError::Missing { kind: KIND, name }) };
+    cluster_ip(&service).ok_or(CertificateError::NoClusterIp(name))
+}
+
+/// `None` where none is assigned yet, and for a headless Service, whose address is the word `None`.
+fn cluster_ip(service: &Service) -> Option<IpAddr> {
+    service.spec.as_ref()?.cluster_ip.as_ref()?.parse().ok()
+}
+
+/// Tells the agents of `endpoint`.
+pub(super) async fn tell_agents(client: Client, namespace: &str, endpoint: &Endpoint) -> Result<(), CertificateError> {
+    let name = object::REAPER_ENDPOINT;
+    let failed = |verb| {
+        move |source| CertificateError::Api { verb, kind: "ConfigMap", name: format!("{namespace}/{name}"), source }
+    };
+    let maps: Api<ConfigMap> = Api::namespaced(client, namespace);
+    let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+    let wanted = endpoint_data(endpoint);
+    match maps.get_opt(name).await.map_err(failed("read"))? {
+        None => {
+            let labels = BTreeMap::from([(label::MANAGED_BY.to_owned(), FIELD_MANAGER.to_owned())]);
+            let metadata = ObjectMeta { name: Some(name.to_owned()), labels: Some(labels), ..ObjectMeta::default() };
+            let map = ConfigMap { metadata, data: Some(wanted), ..ConfigMap::default() };
+            settle(maps.create(&parameters, &map).await).map_err(failed("create"))
+        }
+        Some(map) if map.data.as_ref() == Some(&wanted) => Ok(()),
+        Some(map) => {
+            let map = ConfigMap { data: Some(wanted), ..map };
+            settle(maps.replace(name, &parameters, &map).await).map_err(failed("replace"))
+        }
+    }
+}
+
+fn endpoint_data(endpoint: &Endpoint) -> BTreeMap<String, String> {
+    let Endpoint { address, server_name, ca } = endpoint;
+    let data = [(endpoint_key::ADDRESS, address), (endpoint_key::SERVER_NAME, server_name), (endpoint_key::CA, ca)];
+    data.into_iter().map(|(key, value)| (key.to_owned(), value.clone())).collect()
+}
+
+/// Tells the API server to trust `ca` when it calls us.
+pub(super) async fn tell_api_server(client: Client, ca: &str) -> Result<(), CertificateError> {
+    const KIND: &str = "MutatingWebhookConfiguration";
+    let name = object::WEBHOOK_CONFIGURATION;
+    let failed = |verb| move |source| CertificateError::Api { verb, kind: KIND, name: name.to_owned(), source };
+    let configurations: Api<MutatingWebhookConfiguration> = Api::all(client);
+    let Some(configuration) = configurations.get_opt(name).await.map_err(failed("read"))? else {
+        return Err(CertificateError::Missing { kind: KIND, name: name.to_owned() });
+    };
+    let patch = bundle_patch(&configuration, ca);
+    if patch.0.is_empty() {
+        return Ok(());
+    }
+    tracing::info!(configuration = name, "writing the caBundle");
+    let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    configurations.patch(name, &parameters, &Patch::<()>::Json(patch)).await.map(drop).map_err(failed("patch"))
+}
+
+/// What has to change so that every webhook of `configuration` has `ca`; empty if nothing has. The names are tested, in case
+/// the list has changed on its way.
+fn bundle_patch(configuration: &MutatingWebhookConfiguration, ca: &str) -> JsonPatch {
+    let bundle = ByteString(ca.as_bytes().to_vec());
+    let webhooks = configuration.webhooks.iter().flatten().enumerate();
+    let outdated = webhooks.filter(|(_, webhook)| webhook.client_config.ca_bundle.as_ref() != Some(&bundle));
+    let operations = outdated.flat_map(|(index, webhook)| {
+        let at = |path: &[&str]| {
+            PointerBuf::from_tokens(["webhooks", index.to_string().as_str()].into_iter().chain(path.iter().copied()))
+        };
+        let value = serde_json::to_value(&bundle).expect("bytes are a base64 string in JSON");
+        [
+            PatchOperation::Test(TestOperation { path: at(&["name"]), value: webhook.name.clone().into() }),
+            PatchOperation::Add(AddOperation { path: at(&["clientConfig", "caBundle"]), value }),
+        ]
+    });
+    JsonPatch(operations.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[rstest]
+    #[case(json!({"clusterIP": "10.96.1.2"}), Some("10.96.1.2"))]
+    #[case::headless(json!({"clusterIP": "None"}), None)]
+    #[case::not_assigned_yet(json!({}), None)]
+    fn a_service_has_the_address_it_is_given(#[case] spec: Value, #[case] expected: Option<&str>) {
+        let service: Service = serde_json::from_value(json!({ "spec": spec })).expect("a Service");
+        assert_eq!(cluster_ip(&service).map(|ip| ip.to_string()).as_deref(), expected);
+    }
+
+    fn configuration(bundles: [Option<&str>; 2]) -> Value {
+        let webhook = |name: &str, bundle: Option<&str>| {
+            let mut webhook = json!({
+                "name": name, "clientConfig": {"service": {"name": "s", "namespace": "n"}}, "sideEffects": "None",
+                "admissionReviewVersions": ["v1"],
+            });
+            if let Some(bundle) = bundle {
+                webhook["clientConfig"]["caBundle"] = json!(bundle);
+            }
+            webhook
+        };
+        json!({"metadata": {}, "webhooks": [webhook("jobs.jobwarden.io", bundles[0]), webhook("pods.jobwarden.io", bundles[1])]})
+    }
+
+    // base64 of "ca" and of "old".
+    const OURS: Option<&str> = Some("Y2E=");
+    const OLD: Option<&str> = Some("b2xk");
+
+    #[rstest]
+    #[case::absent([None, None])]
+    #[case::outdated([OLD, OLD])]
+    #[case::one_is_missing([OURS, None])]
+    #[case::as_it_should_be([OURS, OURS])]
+    fn every_webhook_ends_with_our_bundle(#[case] bundles: [Option<&str>; 2]) {
+        let mut object = configuration(bundles);
+        let typed = serde_json::from_value(object.clone()).expect("a configuration");
+        let patch = bundle_patch(&typed, "ca");
+        assert_eq!(patch.0.is_empty(), bundles == [OURS, OURS]);
+        json_patch::patch(&mut object, &patch).expect("applies");
+        assert_eq!(object, configuration([OURS, OURS]));
+    }
+}

@@ -1,0 +1,170 @@
+//! The way to one value inside a JSON text: a JSON pointer (RFC 6901) with one thing more.
+//!
+//! A segment that begins with `*` stands for the one key of an object that ends with the rest of the segment: `/*JobId`
+//! finds the 7 in `{"analyzerJobId":7}`. Where several keys do, it finds nothing: a guess would be worse.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// A JSON pointer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Pointer(Vec<Segment>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Segment {
+    Key(String),
+    Suffix(String),
+}
+
+/// Why a text is no pointer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PointerError {
+    /// It does not begin with a slash.
+    #[error("the JSON pointer {0:?} must begin with a slash, as in /job/id")]
+    NoSlash(String),
+    /// A tilde stands for nothing.
+    #[error("in the JSON pointer {0:?} a ~ must be written as ~0 and a / inside a key as ~1 (RFC 6901)")]
+    Escape(String),
+}
+
+impl Pointer {
+    /// The value that `json` has there, as text: a string as it is, a number or truth value as JSON writes it. `None` where
+    /// there is no such value, or an object, array or null, or where `json` is not JSON.
+    pub fn find(&self, json: &str) -> Option<String> {
+        let root: Value = serde_json::from_str(json).ok()?;
+        let value = self.0.iter().try_fold(&root, |value, segment| segment.step(value))?;
+        match value {
+            Value::String(text) => Some(text.clone()),
+            Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
+            Value::Null | Value::Array(_) | Value::Object(_) => None,
+        }
+    }
+}
+
+impl Segment {
+    fn parse(segment: &str) -> Option<Self> {
+        match segment.strip_prefix('*') {
+            Some(suffix) => unescape(suffix).map(Self::Suffix),
+            None => unescape(segment).map(Self::Key),
+        }
+    }
+
+    fn step<'v>(&self, value: &'v Value) -> Option<&'v Value> {
+        match (self, value) {
+            (Self::Key(key), Value::Object(object)) => object.get(key),
+            (Self::Key(key), Value::Array(array)) => array.get(key.parse::<usize>().ok()?),
+            (Self::Suffix(suffix), Value::Object(object)) => {
+                let mut matches = object.iter().filter(|(key, _)| key.ends_with(suffix));
+                let (_, value) = matches.next()?;
+                matches.next().is_none().then_some(value)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Undoes the escapes of RFC 6901; `None` for a tilde that is none.
+fn unescape(segment: &str) -> Option<String> {
+    let mut parts = segment.split('~');
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        match part.as_bytes().first()? {
+            b'0' => plain.push('~'),
+            b'1' => plain.push('/'),
+            _ => return None,
+        }
+        plain.push_str(&part[1..]);
+    }
+    Some(plain)
+}
+
+impl FromStr for Pointer {
+    type Err = PointerError;
+
+    fn from_str(text: &str) -> Result<Self, PointerError> {
+        if text.is_empty() {
+            return Ok(Self(Vec::new()));
+        }
+        let path = text.strip_prefix('/').ok_or_else(|| PointerError::NoSlash(text.to_owned()))?;
+        let segments = path.split('/').map(Segment::parse).collect::<Option<_>>();
+        segments.map(Self).ok_or_else(|| PointerError::Escape(text.to_owned()))
+    }
+}
+
+impl TryFrom<String> for Pointer {
+    type Error = PointerError;
+
+    fn try_from(text: String) -> Result<Self, PointerError> {
+        text.parse()
+    }
+}
+
+impl From<Pointer> for String {
+    fn from(pointer: Pointer) -> Self {
+        pointer.to_string()
+    }
+}
+
+impl fmt::Display for Pointer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for segment in &self.0 {
+            let (star, text) = match segment {
+                Segment::Key(key) => ("", key),
+                Segment::Suffix(suffix) => ("*", suffix),
+            };
+            write!(f, "/{star}{}", text.replace('~', "~0").replace('/', "~1"))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("/analyzerJobId", r#"{"analyzerJobId":7}"#, Some("7"))]
+    #[case("/*JobId", r#"{"analyzerJobId":7,"runId":3}"#, Some("7"))]
+    #[case("/job/*Id", r#"{"job":{"anId":"a b"}}"#, Some("a b"))]
+    #[case("/1/id", r#"[{"id":1},{"id":true}]"#, Some("true"))]
+    #[case("/a~1b~0c", r#"{"a/b~c":1.5}"#, Some("1.5"))]
+    #[case("", "7", Some("7"))]
+    #[case::ambiguous("/*JobId", r#"{"analyzerJobId":7,"scannerJobId":8}"#, None)]
+    #[case::absent("/id", "{}", None)]
+    #[case::not_a_scalar("/id", r#"{"id":{}}"#, None)]
+    #[case::null("/id", r#"{"id":null}"#, None)]
+    #[case::not_json("/id", "id=7", None)]
+    fn a_pointer_finds_a_scalar(#[case] pointer: Pointer, #[case] json: &str, #[case] expected: Option<&str>) {
+        assert_eq!(pointer.find(json).as_deref(), expected);
+    }
+
+    #[rstest]
+    #[case("id", PointerError::NoSlash("id".to_owned()))]
+    #[case("/a~2", PointerError::Escape("/a~2".to_owned()))]
+    #[case("/a~", PointerError::Escape("/a~".to_owned()))]
+    #[case("/~é", PointerError::Escape("/~é".to_owned()))]
+    fn a_bad_pointer_is_refused(#[case] text: &str, #[case] error: PointerError) {
+        assert_eq!(text.parse::<Pointer>(), Err(error));
+    }
+
+    proptest! {
+        #[test]
+        fn a_pointer_survives_being_written(text in "(/\\*?([a-zé]|~0|~1){0,4}){0,4}") {
+            let pointer: Pointer = text.parse().expect("made by the grammar");
+            prop_assert_eq!(pointer.to_string(), text);
+        }
+
+        #[test]
+        fn no_text_and_no_document_make_it_panic(text in ".*", json in ".*") {
+            if let Ok(pointer) = text.parse::<Pointer>() {
+                let _ = pointer.find(&json);
+            }
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Admission of a Job: who it is, on the Job and on its pod template, and the finalizer.
+
+use jobwarden_common::names::{FINALIZER, annotation, label, label_value};
+
+use super::{
+    Denial, Effect, Mutation, Settings, Skip,
+    operations::{Operations, Path},
+    overrides, pod, sidecar,
+    stamp::Stamp,
+};
+use crate::{
+    identity::rule::Subject,
+    view::{Job, Metadata, Pod},
+};
+
+/// The value of `spec.managedBy` that stands for the Job controller of Kubernetes itself (KEP-4368).
+const BUILT_IN_CONTROLLER: &str = "kubernetes.io/job-controller";
+
+const METADATA: Path<'static> = &["metadata"];
+const TEMPLATE_METADATA: Path<'static> = &["spec", "template", "metadata"];
+
+/// Annotations of a Job that are for its pods' admission, which sees nothing of the Job itself.
+const FOR_PODS: [&str; 2] = [annotation::SIDECAR_CPU, annotation::SIDECAR_MEMORY];
+
+/// Decides on a Job that is being created.
+pub fn admit(job: &Job<'_>, settings: &Settings) -> Result<Mutation, Denial> {
+    let Some(template) = job.spec.as_ref().and_then(|spec| spec.template.as_ref()) else {
+        return Ok(Mutation::skip(Skip::NoSpec));
+    };
+    if inject(job.metadata.as_ref()) == Some(label_value::FALSE) {
+        return Ok(pass_on_opt_out(template));
+    }
+    if inject(template.metadata.as_ref()) == Some(label_value::FALSE) {
+        return Ok(Mutation::skip(Skip::OptedOut));
+    }
+    if template.spec.as_ref().is_some_and(pod::is_windows) {
+        return Ok(Mutation::skip_windows());
+    }
+    let elsewhere = is_managed_elsewhere(job);
+    if let Some(spec) = template.spec.as_ref().filter(|_| !elsewhere) {
+        // Its pods would be refused one after the other; here the creator hears of it.
+        sidecar::presence(spec)?;
+    }
+    let operations = stamp(job, template, settings, settings.finalizer && !elsewhere);
+    let effect = if operations.is_empty() { Effect::Skipped(Skip::Enrolled) } else { Effect::Stamped };
+    let metadata = [job.metadata.as_ref(), template.metadata.as_ref()];
+    Ok(Mutation {
+        operations: operations.into_vec(),
+        warnings: overrides::warnings(metadata, &settings.sidecar),
+        effect,
+    })
+}
+
+fn stamp(job: &Job<'_>, template: &Pod<'_>, settings: &Settings, finalizer: bool) -> Operations {
+    let mut operations = Operations::default();
+    let identity = settings.rules.identify(&Subject::of_job(job));
+    let stamp = Stamp::new(&identity);
+    stamp.write(&mut operations, METADATA, job.metadata.as_ref());
+    if finalizer {
+        let finalizers = job.metadata.as_ref().and_then(|metadata| metadata.finalizers.as_deref());
+        if !finalizers.unwrap_or_default().iter().any(|finalizer| finalizer == FINALIZER) {
+            operations.insert(finalizers, &["metadata", "finalizers"], false, FINALIZER.into());
+        }
+    }
+    let mut for_pods = Stamp::new(&identity);
+    for key in FOR_PODS {
+        if let Some(value) = job.metadata.as_ref().and_then(|metadata| metadata.annotation(key)) {
+            for_pods.annotate(key, value);
+        }
+    }
+    for_pods.write(&mut operations, TEMPLATE_METADATA, template.metadata.as_ref());
+    operations
+}
+
+/// The Job itself stays as it is. Its pods carry only the template's labels, so that is where their own admission has to
+/// find the opt-out.
+fn pass_on_opt_out(template: &Pod<'_>) -> Mutation {
+    let mut operations = Operations::default();
+    if inject(template.metadata.as_ref()).is_none() {
+        let labels = template.metadata.as_ref().map(|metadata| metadata.labels.is_some());
+        match labels {
+            None => {
+                let labels = serde_json::json!({ "labels": { label::INJECT: label_value::FALSE } });
+                operations.add(TEMPLATE_METADATA, labels);
+            }
+            Some(existing) => {
+                let path = [TEMPLATE_METADATA, &["labels"]].concat();
+                operations.member(existing, &path, label::INJECT, label_value::FALSE);
+            }
+        }
+    }
+    Mutation { operations: operations.into_vec(), ..Mutation::skip(Skip::OptedOut) }
+}
+
+fn inject<'a>(metadata: Option<&'a Metadata<'_>>) -> Option<&'a str> {
+    metadata?.label(label::INJECT)
+}
+
+fn is_managed_elsewhere(job: &Job<'_>) -> bool {
+    let managed_by = job.spec.as_ref().and_then(|spec| spec.managed_by.as_deref());
+    managed_by.is_some_and(|controller| controller != BUILT_IN_CONTROLLER)
+}

@@ -1,0 +1,91 @@
+//! Annotations by which a Job or pod overrides policy. A bad value never blocks anything: it is told, and the default applies.
+
+use std::borrow::Cow;
+
+use jobwarden_common::names::annotation;
+
+use super::{
+    quantity::Quantity,
+    sidecar::{LEAST_MEMORY, Resources, Sidecar},
+};
+use crate::view::Metadata;
+
+/// The longest part of a value that a warning repeats, in characters. The API server cuts warnings off at 256.
+const SHOWN: usize = 60;
+
+/// What an annotation may say.
+enum Form {
+    Duration,
+    OneOf(&'static [&'static str]),
+    Cpu,
+    Memory,
+}
+
+const FORMS: [(&str, Form); 9] = [
+    (annotation::LOST_AFTER, Form::Duration),
+    (annotation::SUSPECT_AFTER, Form::Duration),
+    (annotation::START_TIMEOUT, Form::Duration),
+    (annotation::RETENTION, Form::Duration),
+    (annotation::ON_LOST, Form::OneOf(&["retry", "fail", "report"])),
+    (annotation::UNSEEN, Form::OneOf(&["report", "lost"])),
+    (annotation::SAFE_TO_DUPLICATE, Form::OneOf(&["true", "false"])),
+    (annotation::SIDECAR_CPU, Form::Cpu),
+    (annotation::SIDECAR_MEMORY, Form::Memory),
+];
+
+impl Form {
+    /// What is wrong with `value`, as the end of a sentence that it begins.
+    fn fault(&self, value: &str) -> Option<String> {
+        match self {
+            Self::Duration => {
+                humantime::parse_duration(value).is_err().then(|| "is no duration such as 90s or 5m".to_owned())
+            }
+            Self::OneOf(words) => (!words.contains(&value)).then(|| format!("is none of {}", words.join(", "))),
+            Self::Cpu => value.parse::<Quantity>().is_err().then(|| "is no quantity such as 10m".to_owned()),
+            Self::Memory => match value.parse::<Quantity>() {
+                Err(_) => Some("is no quantity such as 16Mi".to_owned()),
+                Ok(memory) if memory.value() < LEAST_MEMORY => {
+                    Some("is below 12Mi, the least that runtimes take".to_owned())
+                }
+                Ok(_) => None,
+            },
+        }
+    }
+}
+
+/// One warning for each annotation of these objects that does not say what it may; none twice.
+pub(super) fn warnings<'a>(
+    metadata: impl IntoIterator<Item = Option<&'a Metadata<'a>>>,
+    defaults: &Sidecar,
+) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for metadata in metadata.into_iter().flatten() {
+        for (key, form) in &FORMS {
+            let Some(value) = metadata.annotation(key) else { continue };
+            let Some(fault) = form.fault(value) else { continue };
+            let default = match form {
+                Form::Cpu => Cow::Owned(format!("the default of {} applies", defaults.cpu)),
+                Form::Memory => Cow::Owned(format!("the default of {} applies", defaults.memory)),
+                Form::Duration | Form::OneOf(_) => Cow::Borrowed("the default applies"),
+            };
+            let shown: String = value.escape_debug().take(SHOWN).collect();
+            let warning = format!("{key}: \"{shown}\" {fault}; {default}");
+            if !warnings.contains(&warning) {
+                warnings.push(warning);
+            }
+        }
+    }
+    warnings
+}
+
+/// The sidecar's resources: the annotations' where they are good, else the installation's.
+pub(super) fn resources<'a>(metadata: Option<&'a Metadata<'a>>, defaults: &'a Sidecar) -> Resources<'a> {
+    let good = |key: &str, form: &Form| {
+        let value = metadata.and_then(|metadata| metadata.annotation(key))?;
+        form.fault(value).is_none().then_some(value)
+    };
+    Resources {
+        cpu: good(annotation::SIDECAR_CPU, &Form::Cpu).unwrap_or(defaults.cpu.as_str()),
+        memory: good(annotation::SIDECAR_MEMORY, &Form::Memory).unwrap_or(defaults.memory.as_str()),
+    }
+}

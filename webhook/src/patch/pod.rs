@@ -1,0 +1,115 @@
+//! Admission of a pod: what its template did not carry, the sidecar, and the toleration.
+
+use jobwarden_common::{
+    identity::JobId,
+    names::{label, label_value},
+};
+use serde_json::Value;
+
+use super::{
+    Denial, Effect, Mutation, Settings, Skip,
+    operations::{Operations, Path},
+    overrides,
+    sidecar::{self, Presence, Resources},
+    stamp::Stamp,
+    toleration::{self, Change},
+};
+use crate::{
+    endpoint::Endpoint,
+    identity::rule::Subject,
+    view::{Metadata, Pod, PodSpec},
+};
+
+const METADATA: Path<'static> = &["metadata"];
+const INIT_CONTAINERS: Path<'static> = &["spec", "initContainers"];
+const VOLUMES: Path<'static> = &["spec", "volumes"];
+const PULL_SECRETS: Path<'static> = &["spec", "imagePullSecrets"];
+const TOLERATIONS: Path<'static> = &["spec", "tolerations"];
+
+/// Decides on a pod that is being created; `reaper` is where its sidecar will report.
+pub fn admit(pod: &Pod<'_>, settings: &Settings, reaper: &Endpoint) -> Result<Mutation, Denial> {
+    let metadata = pod.metadata.as_ref();
+    let job_uid = metadata.and_then(controlling_job);
+    match metadata.and_then(|metadata| metadata.label(label::INJECT)) {
+        Some(label_value::FALSE) => return Ok(Mutation::skip(Skip::OptedOut)),
+        Some(label_value::TRUE) => {}
+        _ if job_uid.is_some() => {}
+        _ => return Ok(Mutation::skip(Skip::NotOfJob)),
+    }
+    let Some(spec) = &pod.spec else { return Ok(Mutation::skip(Skip::NoSpec)) };
+    if is_windows(spec) {
+        return Ok(Mutation::skip_windows());
+    }
+    let presence = sidecar::presence(spec)?;
+
+    let mut operations = Operations::default();
+    let mut identity = settings.rules.identify(&Subject::of_pod(pod));
+    identity.job_id = identity.job_id.or_else(|| job_uid.map(JobId::from));
+    Stamp::new(&identity).write(&mut operations, METADATA, metadata);
+    if let Some(change) = toleration::needed(spec.tolerations.as_deref(), settings.unreachable_grace) {
+        tolerate(&mut operations, spec, change);
+    }
+    let effect = match presence {
+        Presence::Absent { volume } => {
+            let resources = overrides::resources(metadata, &settings.sidecar);
+            inject(&mut operations, spec, volume, settings, &resources, reaper);
+            Effect::Injected
+        }
+        Presence::There if operations.is_empty() => Effect::Skipped(Skip::Enrolled),
+        Presence::There => Effect::Stamped,
+    };
+    Ok(Mutation {
+        operations: operations.into_vec(),
+        warnings: overrides::warnings([metadata], &settings.sidecar),
+        effect,
+    })
+}
+
+fn inject(
+    operations: &mut Operations,
+    spec: &PodSpec<'_>,
+    volume_exists: bool,
+    settings: &Settings,
+    resources: &Resources<'_>,
+    reaper: &Endpoint,
+) {
+    let Settings { sidecar, .. } = settings;
+    operations.insert(spec.init_containers.as_deref(), INIT_CONTAINERS, true, sidecar.container(resources, reaper));
+    if !volume_exists {
+        operations.insert(spec.volumes.as_deref(), VOLUMES, false, sidecar::token_volume());
+    }
+    let existing = spec.image_pull_secrets.as_deref();
+    let has = |name: &str| existing.unwrap_or_default().iter().any(|secret| secret.name.as_deref() == Some(name));
+    let lacking = sidecar.image_pull_secrets.iter().filter(|name| !has(name));
+    let lacking: Vec<Value> = lacking.map(|name| serde_json::json!({ "name": name })).collect();
+    if existing.is_some() {
+        for secret in lacking {
+            operations.insert(existing, PULL_SECRETS, false, secret);
+        }
+    } else if !lacking.is_empty() {
+        operations.add(PULL_SECRETS, lacking);
+    }
+}
+
+fn tolerate(operations: &mut Operations, spec: &PodSpec<'_>, change: Change) {
+    match change {
+        Change::Add { seconds } => {
+            operations.insert(spec.tolerations.as_deref(), TOLERATIONS, false, toleration::of_unreachable(seconds));
+        }
+        Change::Extend { index, seconds } => {
+            operations.replace(&[TOLERATIONS, &[&index.to_string(), "tolerationSeconds"]].concat(), seconds);
+        }
+    }
+}
+
+/// The UID of the Job that controls an object.
+fn controlling_job<'a>(metadata: &'a Metadata<'_>) -> Option<&'a str> {
+    let owners = metadata.owner_references.as_ref()?;
+    let controller = owners.iter().find(|owner| owner.controller == Some(true))?;
+    let is_job = controller.kind == *"Job" && controller.api_version == *"batch/v1";
+    is_job.then_some(&controller.uid)
+}
+
+pub(super) fn is_windows(spec: &PodSpec<'_>) -> bool {
+    spec.os.as_ref().is_some_and(|os| os.name == *"windows")
+}

@@ -1,0 +1,151 @@
+//! The sidecar: its container, its volume, and whether a pod has it already.
+
+use std::time::Duration;
+
+use clap::ValueEnum;
+use jobwarden_common::names::{SERVICE_ACCOUNT_DIR, SIDECAR_CONTAINER, TOKEN_AUDIENCE, TOKEN_VOLUME, sidecar_env};
+use serde_json::{Value, json};
+
+use super::{Denial, quantity::Quantity};
+use crate::{
+    endpoint::Endpoint,
+    view::{Container, PodSpec, Volume},
+};
+
+/// The least memory a container may be given, in bytes: runc itself needs that much to start one, and runtimes refuse less.
+pub const LEAST_MEMORY: f64 = 12.0 * 1024.0 * 1024.0;
+
+/// How long a token lasts, in seconds. A kubelet that is cut off cannot renew it, and its workers have to stay heard.
+const TOKEN_SECONDS: u32 = 24 * 60 * 60;
+
+/// The user that the sidecar runs as; not root, and what distroless images call `nonroot`.
+const USER: u32 = 65532;
+
+/// The sidecar of an installation.
+#[derive(Clone, Debug)]
+pub struct Sidecar {
+    /// Its image.
+    pub image: String,
+    /// When the kubelet pulls it.
+    pub pull_policy: PullPolicy,
+    /// Secrets of the pod's namespace to pull it with.
+    pub image_pull_secrets: Vec<String>,
+    /// CPU request and limit.
+    pub cpu: Quantity,
+    /// Memory request and limit, at least [`LEAST_MEMORY`].
+    pub memory: Quantity,
+    /// Time between beats.
+    pub beat_interval: Duration,
+}
+
+/// When the kubelet pulls an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "PascalCase")]
+pub enum PullPolicy {
+    /// Before every start
+    Always,
+    /// When the node does not have it
+    IfNotPresent,
+    /// Never: the node has it
+    Never,
+}
+
+impl PullPolicy {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Always => "Always",
+            Self::IfNotPresent => "IfNotPresent",
+            Self::Never => "Never",
+        }
+    }
+}
+
+/// Requests and limits alike, so that a Guaranteed pod stays Guaranteed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Resources<'a> {
+    pub(super) cpu: &'a str,
+    pub(super) memory: &'a str,
+}
+
+impl Sidecar {
+    /// The container: a native sidecar that passes Pod Security `restricted`, whatever the pod's own security context says.
+    pub(super) fn container(&self, resources: &Resources<'_>, reaper: &Endpoint) -> Value {
+        let Self { image, pull_policy, beat_interval, image_pull_secrets: _, cpu: _, memory: _ } = self;
+        let resources = json!({ "cpu": resources.cpu, "memory": resources.memory });
+        json!({
+            "name": SIDECAR_CONTAINER,
+            "image": image,
+            "imagePullPolicy": pull_policy.as_str(),
+            "restartPolicy": "Always",
+            "env": [
+                { "name": sidecar_env::REAPER_ADDRESS, "value": reaper.address },
+                { "name": sidecar_env::REAPER_NAME, "value": reaper.server_name },
+                { "name": sidecar_env::CA, "value": reaper.ca },
+                { "name": sidecar_env::INTERVAL_MS, "value": beat_interval.as_millis().to_string() },
+            ],
+            "resources": { "requests": resources, "limits": resources },
+            "securityContext": {
+                "allowPrivilegeEscalation": false,
+                "capabilities": { "drop": ["ALL"] },
+                "readOnlyRootFilesystem": true,
+                "runAsNonRoot": true,
+                "runAsUser": USER,
+                "seccompProfile": { "type": "RuntimeDefault" },
+            },
+            // There is no shell in the image to look around with: the last log lines are the message.
+            "terminationMessagePolicy": "FallbackToLogsOnError",
+            "volumeMounts": [{ "name": TOKEN_VOLUME, "mountPath": SERVICE_ACCOUNT_DIR, "readOnly": true }],
+        })
+    }
+}
+
+/// The volume with the sidecar's own token.
+pub(super) fn token_volume() -> Value {
+    let token = json!({ "audience": TOKEN_AUDIENCE, "expirationSeconds": TOKEN_SECONDS, "path": "token" });
+    json!({ "name": TOKEN_VOLUME, "projected": { "sources": [{ "serviceAccountToken": token }] } })
+}
+
+/// What a pod has of the sidecar already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Presence {
+    /// It has no sidecar.
+    Absent {
+        /// It has the sidecar's volume nevertheless.
+        volume: bool,
+    },
+    /// It has one, maybe changed by other webhooks since.
+    There,
+}
+
+/// What `spec` has of the sidecar; refused where something else has its name.
+pub(super) fn presence(spec: &PodSpec<'_>) -> Result<Presence, Denial> {
+    let named = |containers: &Option<Vec<Container<'_>>>| {
+        containers.iter().flatten().any(|container| container.name == *SIDECAR_CONTAINER)
+    };
+    if named(&spec.containers) || named(&spec.ephemeral_containers) {
+        return Err(Denial::ContainerName);
+    }
+    let volume = spec.volumes.iter().flatten().find(|volume| volume.name == *TOKEN_VOLUME);
+    if volume.is_some_and(|volume| !is_our_volume(volume)) {
+        return Err(Denial::VolumeName);
+    }
+    let mut init_containers = spec.init_containers.iter().flatten();
+    match init_containers.find(|container| container.name == *SIDECAR_CONTAINER) {
+        None => Ok(Presence::Absent { volume: volume.is_some() }),
+        Some(container) if volume.is_some() && is_our_container(container) => Ok(Presence::There),
+        Some(_) => Err(Denial::ContainerName),
+    }
+}
+
+/// By its shape, not by its image: that differs between versions of ours, and other webhooks rewrite it to a mirror's.
+fn is_our_container(container: &Container<'_>) -> bool {
+    let mounts_token = container.volume_mounts.iter().flatten().any(|mount| mount.name == *TOKEN_VOLUME);
+    let knows_reaper = container.env.iter().flatten().any(|variable| variable.name == *sidecar_env::REAPER_ADDRESS);
+    container.restart_policy.as_deref() == Some("Always") && mounts_token && knows_reaper
+}
+
+fn is_our_volume(volume: &Volume<'_>) -> bool {
+    let sources = volume.projected.iter().flat_map(|projected| projected.sources.iter().flatten());
+    let mut tokens = sources.filter_map(|source| source.service_account_token.as_ref());
+    tokens.any(|token| token.audience.as_deref() == Some(TOKEN_AUDIENCE))
+}

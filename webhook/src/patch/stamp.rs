@@ -1,0 +1,87 @@
+//! Labels and annotations: what marks an object as enrolled and says who it is.
+//!
+//! What the creator has set is never changed, not even where a label and the annotation of the same key disagree: the
+//! annotation is the truth for every reader.
+
+use std::{borrow::Cow, collections::BTreeMap};
+
+use jobwarden_common::{
+    identity::{self, JobId, RunId},
+    names::{annotation, label, label_value},
+};
+use serde_json::{Map, Value};
+
+use super::operations::{Operations, Path};
+use crate::{
+    identity::Identity,
+    view::{Entries, Metadata},
+};
+
+/// The labels and annotations that an object shall have.
+#[derive(Debug)]
+pub(super) struct Stamp<'a> {
+    labels: BTreeMap<&'static str, Cow<'a, str>>,
+    annotations: BTreeMap<&'static str, &'a str>,
+}
+
+impl<'a> Stamp<'a> {
+    /// That of an enrolled object.
+    pub(super) fn new(identity: &'a Identity) -> Self {
+        let Identity { run_id, job_id, trace_id } = identity;
+        let (run_id, job_id) = (run_id.as_ref().map(RunId::as_str), job_id.as_ref().map(JobId::as_str));
+        let labels = [
+            (label::ENROLLED, Some(Cow::Borrowed(label_value::TRUE))),
+            (label::RUN_ID, run_id.map(identity::label_value)),
+            (label::JOB_ID, job_id.map(identity::label_value)),
+        ];
+        let annotations =
+            [(annotation::RUN_ID, run_id), (annotation::JOB_ID, job_id), (annotation::TRACE_ID, trace_id.as_deref())];
+        Self { labels: present(labels).collect(), annotations: present(annotations).collect() }
+    }
+
+    /// With one annotation more.
+    pub(super) fn annotate(&mut self, key: &'static str, value: &'a str) {
+        self.annotations.insert(key, value);
+    }
+
+    /// Adds what `metadata`, which is at `path`, does not have yet.
+    pub(super) fn write(&self, operations: &mut Operations, path: Path<'_>, metadata: Option<&Metadata<'_>>) {
+        let labels = missing(&self.labels, metadata.and_then(|metadata| metadata.labels.as_ref()));
+        let annotations = missing(&self.annotations, metadata.and_then(|metadata| metadata.annotations.as_ref()));
+        match metadata {
+            None => {
+                let maps = [("labels", labels), ("annotations", annotations)];
+                let maps = maps.into_iter().filter(|(_, entries)| !entries.is_empty());
+                operations.add(
+                    path,
+                    maps.map(|(key, entries)| (key.to_owned(), Value::Object(entries))).collect::<Map<_, _>>(),
+                );
+            }
+            Some(metadata) => {
+                write_map(operations, &[path, &["labels"]].concat(), metadata.labels.as_ref(), labels);
+                write_map(operations, &[path, &["annotations"]].concat(), metadata.annotations.as_ref(), annotations);
+            }
+        }
+    }
+}
+
+fn present<K, V, const N: usize>(entries: [(K, Option<V>); N]) -> impl Iterator<Item = (K, V)> {
+    entries.into_iter().filter_map(|(key, value)| Some((key, value?)))
+}
+
+fn missing(wanted: &BTreeMap<&'static str, impl AsRef<str>>, existing: Option<&Entries<'_>>) -> Map<String, Value> {
+    let lacking = wanted.iter().filter(|(key, _)| existing.is_none_or(|existing| !existing.contains_key(**key)));
+    lacking.map(|(key, value)| ((*key).to_owned(), value.as_ref().into())).collect()
+}
+
+fn write_map(operations: &mut Operations, path: Path<'_>, existing: Option<&Entries<'_>>, entries: Map<String, Value>) {
+    if existing.is_none() {
+        if !entries.is_empty() {
+            operations.add(path, entries);
+        }
+        return;
+    }
+    for (key, value) in entries {
+        operations.add(&[path, &[&key]].concat(), value);
+    }
+}

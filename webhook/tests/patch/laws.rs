@@ -1,0 +1,176 @@
+//! What holds for every Job and pod: patching twice is patching once, and nothing that was there is lost.
+
+use jobwarden_webhook::patch::{Denial, Mutation};
+use proptest::{collection::vec, option, prelude::*, sample::select};
+use serde_json::{Map, Value, json};
+
+use crate::{admit_job, admit_pod, patched};
+
+/// Keys that matter to us, keys that need escapes, and others.
+const KEYS: [&str; 12] = [
+    "jobwarden.io/run-id",
+    "jobwarden.io/job-id",
+    "jobwarden.io/trace-id",
+    "jobwarden.io/enrolled",
+    "jobwarden.io/inject",
+    "jobwarden.io/sidecar-memory",
+    "jobwarden.io/lost-after",
+    "run-id",
+    "trace-id-0",
+    "trace-id-10",
+    "a/b~c",
+    "plain",
+];
+
+fn entries() -> impl Strategy<Value = Value> {
+    let value = prop_oneof![Just("true".to_owned()), Just("false".to_owned()), "[a-z0-9 /~é]{0,70}"];
+    prop_oneof![
+        1 => Just(Value::Null),
+        4 => vec((select(&KEYS[..]), value), 0..5).prop_map(|all| {
+            Value::Object(all.into_iter().map(|(key, value)| (key.to_owned(), Value::String(value))).collect())
+        }),
+    ]
+}
+
+/// A list that may be absent, null or empty.
+fn list(item: impl Strategy<Value = Value> + 'static) -> impl Strategy<Value = Option<Value>> {
+    option::of(prop_oneof![1 => Just(Value::Null), 5 => vec(item, 0..3).prop_map(Value::Array)])
+}
+
+fn object(members: Vec<(&'static str, Option<Value>)>) -> Value {
+    let members = members.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
+    Value::Object(
+        members.chain([("unknownField".to_owned(), json!({"kept": [1, {"deep": null}]}))]).collect::<Map<_, _>>(),
+    )
+}
+
+fn owner() -> impl Strategy<Value = Value> {
+    (select(&["Job", "ReplicaSet"][..]), any::<bool>()).prop_map(|(kind, controller)| {
+        json!({"apiVersion": "batch/v1", "kind": kind, "name": "o", "uid": "u-1", "controller": controller})
+    })
+}
+
+fn metadata() -> impl Strategy<Value = Value> {
+    let finalizer = select(&["jobwarden.io/outcome", "other"][..]).prop_map(Value::from);
+    (option::of(entries()), option::of(entries()), list(owner()), list(finalizer)).prop_map(
+        |(labels, annotations, owners, finalizers)| {
+            object(vec![
+                ("labels", labels),
+                ("annotations", annotations),
+                ("ownerReferences", owners),
+                ("finalizers", finalizers),
+            ])
+        },
+    )
+}
+
+fn container() -> impl Strategy<Value = Value> {
+    let env = list(
+        (select(&["payload", "runId", "X"][..]), option::of("[a-z]{0,4}|\\{\"aJobId\":7\\}"))
+            .prop_map(|(name, value)| object(vec![("name", Some(json!(name))), ("value", value.map(Value::from))])),
+    );
+    // Rarely our own name: those pods are refused, and the laws say nothing of them.
+    let name = prop_oneof![20 => "[a-z]{1,4}", 1 => Just("jobwarden-heartbeat".to_owned())];
+    (name, env).prop_map(|(name, env)| object(vec![("name", Some(json!(name))), ("env", env)]))
+}
+
+fn toleration() -> impl Strategy<Value = Value> {
+    let text = |texts: &'static [&'static str]| option::of(select(texts).prop_map(Value::from));
+    (
+        text(&["node.kubernetes.io/unreachable", "node.kubernetes.io/not-ready", ""]),
+        text(&["Exists", "Equal"]),
+        text(&["NoExecute", "NoSchedule", ""]),
+        option::of(select(&[0, 300, 301][..]).prop_map(Value::from)),
+    )
+        .prop_map(|(key, operator, effect, seconds)| {
+            object(vec![("key", key), ("operator", operator), ("effect", effect), ("tolerationSeconds", seconds)])
+        })
+}
+
+fn spec() -> impl Strategy<Value = Value> {
+    let volume =
+        prop_oneof![20 => "[a-z]{1,4}", 1 => Just("jobwarden-token".to_owned())].prop_map(|name| json!({"name": name}));
+    let secret = select(&["registry", "other"][..]).prop_map(|name| json!({"name": name}));
+    (list(container()), list(container()), list(volume), list(toleration()), list(secret)).prop_map(
+        |(containers, init_containers, volumes, tolerations, secrets)| {
+            object(vec![
+                ("containers", containers),
+                ("initContainers", init_containers),
+                ("volumes", volumes),
+                ("tolerations", tolerations),
+                ("imagePullSecrets", secrets),
+            ])
+        },
+    )
+}
+
+fn pod() -> impl Strategy<Value = Value> {
+    (option::of(metadata()), spec())
+        .prop_map(|(metadata, spec)| object(vec![("metadata", metadata), ("spec", Some(spec))]))
+}
+
+fn job() -> impl Strategy<Value = Value> {
+    let managed_by = option::of(select(&["kubernetes.io/job-controller", "other"][..]).prop_map(Value::from));
+    (option::of(metadata()), managed_by, pod()).prop_map(|(metadata, managed_by, template)| {
+        let spec = object(vec![("managedBy", managed_by), ("template", Some(template))]);
+        object(vec![("metadata", metadata), ("spec", Some(spec))])
+    })
+}
+
+/// Whether `after` has everything that `before` has: the members of objects, and the elements of lists in their order. What
+/// was null may have become something. The plugin's toleration may have become longer.
+fn keeps(before: &Value, after: &Value) -> bool {
+    match (before, after) {
+        (Value::Null, _) => true,
+        (Value::Object(before), Value::Object(after)) => before.iter().all(|(key, value)| {
+            let extended = key == "tolerationSeconds" && *value == json!(300) && after.get(key) == Some(&json!(3600));
+            extended || after.get(key).is_some_and(|now| keeps(value, now))
+        }),
+        (Value::Array(before), Value::Array(after)) => {
+            let mut after = after.iter();
+            before.iter().all(|item| after.any(|now| keeps(item, now)))
+        }
+        (before, after) => before == after,
+    }
+}
+
+/// Every operation, applied by itself after those before it, changes something.
+fn every_operation_counts(object: &Value, mutation: &Mutation) -> bool {
+    let mut object = object.clone();
+    mutation.operations.iter().all(|operation| {
+        let before = object.clone();
+        json_patch::patch(&mut object, std::slice::from_ref(operation)).expect("the patch applies");
+        object != before
+    })
+}
+
+fn laws(object: &Value, admit: impl Fn(&Value) -> Result<Mutation, Denial>) -> Result<(), TestCaseError> {
+    let Ok(first) = admit(object) else { return Ok(()) };
+    let after = patched(object, &first);
+    prop_assert!(keeps(object, &after), "lost something: {object} became {after}");
+    prop_assert!(every_operation_counts(object, &first), "changes nothing: {:?}", first.operations);
+    let second = admit(&after).expect("what was admitted once is admitted again");
+    prop_assert_eq!(second.operations, vec![], "patched twice: {}", after);
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1024, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_laws_hold_for_pods(pod in pod()) {
+        laws(&pod, admit_pod)?;
+    }
+
+    #[test]
+    fn the_laws_hold_for_jobs(job in job()) {
+        laws(&job, admit_job)?;
+    }
+}
+
+#[test]
+fn the_laws_notice_a_loss() {
+    assert!(!keeps(&json!({"a": [1, 2]}), &json!({"a": [2, 1]})));
+    assert!(!keeps(&json!({"a": 1}), &json!({})));
+    assert!(keeps(&json!({"a": [1, 2]}), &json!({"a": [0, 1, 2], "b": 0})));
+}

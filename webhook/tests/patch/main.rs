@@ -1,0 +1,116 @@
+//! What admission does to Jobs and pods, seen from outside: golden patches, rules, and laws.
+
+mod golden;
+mod laws;
+mod rules;
+
+use std::time::Duration;
+
+use jobwarden_webhook::{
+    endpoint::Endpoint,
+    identity::{
+        Rules,
+        config::{IdentityConfig, Preset},
+    },
+    patch::{
+        Denial, Mutation, Settings, job, pod,
+        sidecar::{PullPolicy, Sidecar},
+    },
+    view::{Job, Pod},
+};
+use serde_json::{Value, json};
+
+/// An installation for the ORT server, with everything switched on.
+fn settings() -> Settings {
+    Settings {
+        rules: Rules::new(IdentityConfig { preset: Preset::OrtServer, ..IdentityConfig::default() }),
+        finalizer: true,
+        unreachable_grace: Duration::from_hours(1),
+        sidecar: Sidecar {
+            image: "registry.example.com/jobwarden-sidecar:1".to_owned(),
+            pull_policy: PullPolicy::IfNotPresent,
+            image_pull_secrets: vec!["registry".to_owned()],
+            cpu: "10m".parse().expect("a quantity"),
+            memory: "16Mi".parse().expect("a quantity"),
+            beat_interval: Duration::from_secs(10),
+        },
+    }
+}
+
+fn reaper() -> Endpoint {
+    let ip = "10.96.0.7".parse().expect("an address");
+    Endpoint::new(ip, "jobwarden", "-----BEGIN CERTIFICATE-----\n…\n-----END CERTIFICATE-----\n".to_owned())
+}
+
+fn admit_job(job: &Value) -> Result<Mutation, Denial> {
+    admit_job_with(job, &settings())
+}
+
+fn admit_job_with(job: &Value, settings: &Settings) -> Result<Mutation, Denial> {
+    let text = job.to_string();
+    job::admit(&serde_json::from_str::<Job<'_>>(&text).expect("the test's Job is one"), settings)
+}
+
+fn admit_pod(pod: &Value) -> Result<Mutation, Denial> {
+    admit_pod_with(pod, &settings())
+}
+
+fn admit_pod_with(pod: &Value, settings: &Settings) -> Result<Mutation, Denial> {
+    let text = pod.to_string();
+    pod::admit(&serde_json::from_str::<Pod<'_>>(&text).expect("the test's pod is one"), settings, &reaper())
+}
+
+/// `object` as it is after `mutation`.
+fn patched(object: &Value, mutation: &Mutation) -> Value {
+    let mut object = object.clone();
+    json_patch::patch(&mut object, &mutation.operations).expect("the patch applies");
+    object
+}
+
+/// A Job such as people write.
+fn a_job() -> Value {
+    json!({
+        "apiVersion": "batch/v1", "kind": "Job",
+        "metadata": {"name": "sum", "namespace": "work"},
+        "spec": {"template": {"metadata": {}, "spec": {
+            "restartPolicy": "Never", "containers": [{"name": "main", "image": "busybox"}],
+        }}},
+    })
+}
+
+/// A pod as the Job controller makes it and the API server's own plugins complete it.
+fn a_pod() -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {
+            "generateName": "sum-", "namespace": "work",
+            "labels": {"batch.kubernetes.io/job-name": "sum"},
+            "ownerReferences": [{
+                "apiVersion": "batch/v1", "kind": "Job", "name": "sum", "uid": "0b55-uid", "controller": true,
+                "blockOwnerDeletion": true,
+            }],
+        },
+        "spec": {
+            "restartPolicy": "Never",
+            "containers": [{"name": "main", "image": "busybox", "volumeMounts": [
+                {"name": "kube-api-access-x", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount", "readOnly": true},
+            ]}],
+            "volumes": [{"name": "kube-api-access-x", "projected": {"sources": [
+                {"serviceAccountToken": {"expirationSeconds": 3607, "path": "token"}},
+            ]}}],
+            "tolerations": [
+                {"key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300},
+                {"key": "node.kubernetes.io/unreachable", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300},
+            ],
+        },
+    })
+}
+
+/// The Job of an ORT server's worker.
+fn an_ort_job() -> Value {
+    let mut job = a_job();
+    job["metadata"]["labels"] = json!({"ort-worker": "analyzer", "run-id": "42", "trace-id-0": "0af7651916cd43dd", "trace-id-1": "8448eb211c80319c"});
+    job["spec"]["template"]["spec"]["containers"][0]["env"] =
+        json!([{"name": "runId", "value": "42"}, {"name": "payload", "value": "{\"analyzerJobId\":7}"}]);
+    job
+}

@@ -1,0 +1,171 @@
+//! Which objects are enrolled, refused or left alone, and what they are told.
+
+use jobwarden_common::names::{FINALIZER, SIDECAR_CONTAINER, TOKEN_VOLUME};
+use jobwarden_webhook::patch::{Denial, Effect, Settings, Skip};
+use rstest::rstest;
+use serde_json::{Value, json};
+
+use crate::{a_job, a_pod, admit_job, admit_job_with, admit_pod, admit_pod_with, an_ort_job, patched, settings};
+
+fn at(object: &Value, pointer: &str, value: Value) -> Value {
+    let mut object = object.clone();
+    let (parent, key) = pointer.rsplit_once('/').expect("a pointer");
+    object.pointer_mut(parent).expect("its parent exists")[key] = value;
+    object
+}
+
+#[rstest]
+#[case::a_job(json!([{"apiVersion": "batch/v1", "kind": "Job", "name": "j", "uid": "u", "controller": true}]), Effect::Injected)]
+#[case::nobody(json!(null), Effect::Skipped(Skip::NotOfJob))]
+#[case::an_owner_that_is_no_controller(
+    json!([{"apiVersion": "batch/v1", "kind": "Job", "name": "j", "uid": "u"}]), Effect::Skipped(Skip::NotOfJob)
+)]
+#[case::a_job_of_another_group(
+    json!([{"apiVersion": "batch.volcano.sh/v1alpha1", "kind": "Job", "name": "j", "uid": "u", "controller": true}]),
+    Effect::Skipped(Skip::NotOfJob)
+)]
+#[case::a_replica_set(
+    json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "r", "uid": "u", "controller": true}]),
+    Effect::Skipped(Skip::NotOfJob)
+)]
+fn a_pod_is_enrolled_by_what_controls_it(#[case] owners: Value, #[case] expected: Effect) {
+    let pod = at(&a_pod(), "/metadata/ownerReferences", owners);
+    assert_eq!(admit_pod(&pod).expect("admitted").effect, expected);
+}
+
+#[test]
+fn a_pod_falls_back_on_its_jobs_uid() {
+    let pod = a_pod();
+    let after = patched(&pod, &admit_pod(&pod).expect("admitted"));
+    assert_eq!(after["metadata"]["annotations"]["jobwarden.io/job-id"], "0b55-uid");
+    assert_eq!(after["metadata"]["labels"]["jobwarden.io/job-id"], "0b55-uid");
+}
+
+#[test]
+fn a_job_without_ids_gets_none_but_is_enrolled() {
+    let job = a_job();
+    let after = patched(&job, &admit_job(&job).expect("admitted"));
+    let labels = json!({"jobwarden.io/enrolled": "true"});
+    assert_eq!((&after["metadata"]["labels"], &after["spec"]["template"]["metadata"]["labels"]), (&labels, &labels));
+    assert_eq!(after["metadata"]["annotations"], Value::Null);
+}
+
+#[test]
+fn the_opt_out_of_a_job_reaches_its_pods() {
+    let job = at(&a_job(), "/metadata/labels", json!({"jobwarden.io/inject": "false"}));
+    let after = patched(&job, &admit_job(&job).expect("admitted"));
+    assert_eq!(after["metadata"], job["metadata"]);
+    let pod = at(&a_pod(), "/metadata/labels", after["spec"]["template"]["metadata"]["labels"].clone());
+    assert_eq!(admit_pod(&pod).expect("admitted").effect, Effect::Skipped(Skip::OptedOut));
+}
+
+#[rstest]
+#[case::by_default(json!(null), true, true)]
+#[case::said_outright(json!("kubernetes.io/job-controller"), true, true)]
+#[case::another_controller(json!("example.com/other"), true, false)]
+#[case::not_wanted(json!(null), false, false)]
+fn only_jobs_that_the_reaper_will_release_get_the_finalizer(
+    #[case] managed_by: Value,
+    #[case] wanted: bool,
+    #[case] expected: bool,
+) {
+    let job = at(&an_ort_job(), "/spec/managedBy", managed_by);
+    let after = patched(&job, &admit_job_with(&job, &Settings { finalizer: wanted, ..settings() }).expect("admitted"));
+    let finalizers = if expected { json!([FINALIZER]) } else { Value::Null };
+    assert_eq!(after["metadata"]["finalizers"], finalizers);
+    assert_eq!(after["metadata"]["labels"]["jobwarden.io/run-id"], "42");
+}
+
+#[rstest]
+#[case::main_container("/spec/containers", json!([{"name": SIDECAR_CONTAINER}]), Denial::ContainerName)]
+#[case::init_container("/spec/initContainers", json!([{"name": SIDECAR_CONTAINER, "restartPolicy": "Always"}]), Denial::ContainerName)]
+#[case::ephemeral_container("/spec/ephemeralContainers", json!([{"name": SIDECAR_CONTAINER}]), Denial::ContainerName)]
+#[case::volume("/spec/volumes", json!([{"name": TOKEN_VOLUME, "emptyDir": {}}]), Denial::VolumeName)]
+#[case::token_for_somebody_else(
+    "/spec/volumes",
+    json!([{"name": TOKEN_VOLUME, "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}}]),
+    Denial::VolumeName
+)]
+fn what_has_our_name_without_being_ours_is_refused(#[case] at_: &str, #[case] value: Value, #[case] denial: Denial) {
+    assert_eq!(admit_pod(&at(&a_pod(), at_, value.clone())), Err(denial.clone()));
+    // The Job's creator hears of it at once.
+    let job = at(&a_job(), &format!("/spec/template{at_}"), value.clone());
+    assert_eq!(admit_job(&job), Err(denial));
+    // Nobody is refused who wants nothing of us.
+    let opted_out = at(&a_pod(), "/metadata/labels", json!({"jobwarden.io/inject": "false"}));
+    assert!(admit_pod(&at(&opted_out, at_, value)).is_ok());
+}
+
+#[test]
+fn a_sidecar_that_others_have_changed_is_still_ours() {
+    let pod = a_pod();
+    let mut after = patched(&pod, &admit_pod(&pod).expect("admitted"));
+    let sidecar = &mut after["spec"]["initContainers"][0];
+    sidecar["image"] = json!("mirror.example.com/jobwarden-sidecar:0");
+    sidecar["env"].as_array_mut().expect("a list").push(json!({"name": "HTTP_PROXY", "value": "x"}));
+    after["spec"]["initContainers"].as_array_mut().expect("a list").insert(0, json!({"name": "istio-init"}));
+    assert_eq!(admit_pod(&after).expect("admitted").effect, Effect::Skipped(Skip::Enrolled));
+}
+
+#[test]
+fn the_sidecar_comes_first_and_reports_to_the_reaper() {
+    let pod = at(&a_pod(), "/spec/initContainers", json!([{"name": "setup"}]));
+    let after = patched(&pod, &admit_pod(&pod).expect("admitted"));
+    let names: Vec<_> =
+        after["spec"]["initContainers"].as_array().expect("a list").iter().map(|c| &c["name"]).collect();
+    assert_eq!(names, [SIDECAR_CONTAINER, "setup"]);
+    let env = &after["spec"]["initContainers"][0]["env"];
+    assert_eq!(env[0], json!({"name": "JOBWARDEN_REAPER_ADDRESS", "value": "10.96.0.7:8444"}));
+    assert_eq!(env[3], json!({"name": "JOBWARDEN_INTERVAL_MS", "value": "10000"}));
+}
+
+#[rstest]
+#[case("jobwarden.io/lost-after", "90s", None)]
+#[case("jobwarden.io/lost-after", "90", Some("is no duration such as 90s or 5m; the default applies"))]
+#[case("jobwarden.io/retention", "-1h", Some("is no duration such as 90s or 5m; the default applies"))]
+#[case("jobwarden.io/on-lost", "panic", Some("is none of retry, fail, report; the default applies"))]
+#[case("jobwarden.io/safe-to-duplicate", "yes", Some("is none of true, false; the default applies"))]
+#[case("jobwarden.io/sidecar-cpu", "20m", None)]
+#[case("jobwarden.io/sidecar-cpu", "0", Some("is no quantity such as 10m; the default of 10m applies"))]
+#[case("jobwarden.io/sidecar-memory", "12Mi", None)]
+#[case(
+    "jobwarden.io/sidecar-memory",
+    "11Mi",
+    Some("is below 12Mi, the least that runtimes take; the default of 16Mi applies")
+)]
+fn a_bad_override_is_told_once_and_blocks_nothing(#[case] key: &str, #[case] value: &str, #[case] fault: Option<&str>) {
+    let expected: Vec<String> = fault.map(|fault| format!("{key}: {value:?} {fault}")).into_iter().collect();
+    let job = at(&a_job(), "/metadata/annotations", json!({key: value}));
+    let job = at(&job, "/spec/template/metadata/annotations", json!({key: value}));
+    let mutation = admit_job(&job).expect("admitted");
+    assert_eq!((mutation.warnings, mutation.effect), (expected.clone(), Effect::Stamped));
+    let pod = at(&a_pod(), "/metadata/annotations", json!({key: value}));
+    let mutation = admit_pod(&pod).expect("admitted");
+    assert_eq!((mutation.warnings, mutation.effect), (expected, Effect::Injected));
+}
+
+#[test]
+fn a_warning_fits_what_the_api_server_shows() {
+    let pod = at(&a_pod(), "/metadata/annotations", json!({"jobwarden.io/sidecar-memory": "\u{1}".repeat(10_000)}));
+    let warnings = admit_pod(&pod).expect("admitted").warnings;
+    assert!(warnings[0].chars().count() <= 256 && !warnings[0].contains('\u{1}'), "{warnings:?}");
+}
+
+#[test]
+fn the_jobs_wish_for_its_sidecars_reaches_its_pods() {
+    let job = at(&a_job(), "/metadata/annotations", json!({"jobwarden.io/sidecar-memory": "32Mi"}));
+    let after = patched(&job, &admit_job(&job).expect("admitted"));
+    let annotations = after["spec"]["template"]["metadata"]["annotations"].clone();
+    let pod = at(&a_pod(), "/metadata/annotations", annotations);
+    let after = patched(&pod, &admit_pod(&pod).expect("admitted"));
+    let resources = json!({"cpu": "10m", "memory": "32Mi"});
+    assert_eq!(after["spec"]["initContainers"][0]["resources"], json!({"requests": resources, "limits": resources}));
+}
+
+#[test]
+fn a_grace_of_zero_leaves_tolerations_alone() {
+    let settings = Settings { unreachable_grace: std::time::Duration::ZERO, ..settings() };
+    let pod = a_pod();
+    let after = patched(&pod, &admit_pod_with(&pod, &settings).expect("admitted"));
+    assert_eq!(after["spec"]["tolerations"], pod["spec"]["tolerations"]);
+}
