@@ -24,7 +24,7 @@ pub struct LeaseArgs {
     #[arg(long, env = "JOBWARDEN_LEASE_DURATION", default_value = "15s", value_parser = lasting, value_name = "DURATION")]
     pub lease_duration: Duration,
 
-    /// How often the leader renews; at most a third of the duration is of use
+    /// How often the leader renews; more than a third of the duration counts as a third
     #[arg(long, env = "JOBWARDEN_LEASE_RENEW", default_value = "5s", value_parser = humantime::parse_duration, value_name = "DURATION")]
     pub lease_renew: Duration,
 

@@ -95,7 +95,7 @@ impl Candidate {
                 self.announce(Leadership::Standby { holder: None });
                 self.retry()
             }
-            Some(_) if self.current => self.args.lease_renew.min(self.until_deadline()),
+            Some(_) if self.current => self.args.lease_renew.min(self.args.lease_duration / 3),
             Some(_) => self.retry().min(self.until_deadline()),
             None => self.retry(),
         }

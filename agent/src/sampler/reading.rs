@@ -1,0 +1,87 @@
+//! The figures of one process.
+
+use std::{io::Read as _, sync::Arc};
+
+use procfs::{ProcResult, process::Process};
+
+use super::{ProcessKey, Sighting};
+use crate::cgroup::Container;
+
+/// What the kernel counts in.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Units {
+    page_bytes: u64,
+    ticks_per_second: u64,
+}
+
+impl Units {
+    pub(super) fn of_this_kernel() -> Self {
+        Self { page_bytes: procfs::page_size(), ticks_per_second: procfs::ticks_per_second().max(1) }
+    }
+}
+
+/// What was last read of a process; nothing of it by default, except that it lives.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reading {
+    started: u64,
+    alive: bool,
+    cpu_ms: u64,
+    rss_bytes: u64,
+    hwm_bytes: u64,
+    /// Page faults so far.
+    faults: u64,
+}
+
+impl Default for Reading {
+    fn default() -> Self {
+        Self { started: 0, alive: true, cpu_ms: 0, rss_bytes: 0, hwm_bytes: 0, faults: 0 }
+    }
+}
+
+impl Reading {
+    /// Reads a process of which `last` was read before.
+    pub(super) fn of(process: &Process, last: Option<Self>, units: &Units) -> ProcResult<Self> {
+        let stat = process.stat()?;
+        let mut now = Self {
+            started: stat.starttime,
+            // A zombie whose other threads go on has merely lost its first one.
+            alive: !matches!(stat.state, 'Z' | 'X') || stat.num_threads > 1,
+            cpu_ms: (stat.utime + stat.stime).saturating_mul(1000) / units.ticks_per_second,
+            // The figure that statm has too, without reading that.
+            rss_bytes: stat.rss.saturating_mul(units.page_bytes),
+            hwm_bytes: last.map_or(0, |last| last.hwm_bytes),
+            faults: stat.minflt + stat.majflt,
+        };
+        let unchanged = last.is_some_and(|last| last.faults == now.faults && last.rss_bytes >= now.rss_bytes);
+        if now.alive && !unchanged {
+            now.hwm_bytes = hwm_bytes(&file(process, "status")?).max(now.hwm_bytes).max(now.rss_bytes);
+        }
+        Ok(now)
+    }
+
+    pub(super) fn sighting(self, pid: i32, container: &Arc<Container>) -> Sighting {
+        let Self { started, alive, cpu_ms, rss_bytes, hwm_bytes, faults: _ } = self;
+        let process = ProcessKey { pid, started };
+        Sighting { container: Arc::clone(container), process, alive, cpu_ms, rss_bytes, hwm_bytes }
+    }
+}
+
+/// `/proc/<pid>/cgroup`.
+pub(super) fn cgroup(process: &Process) -> ProcResult<String> {
+    Ok(String::from_utf8_lossy(&file(process, "cgroup")?).into_owned())
+}
+
+/// `VmHWM` in `/proc/<pid>/status`; 0 for a process without memory of its own. procfs' own `status()` fails on a process
+/// that gives itself a name that is no UTF-8, which anybody may; the kernel escapes a line break in it, so no name can pass
+/// for this line.
+fn hwm_bytes(status: &[u8]) -> u64 {
+    let line = status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"VmHWM:"));
+    let kib = line.and_then(|line| str::from_utf8(line).ok()?.trim().strip_suffix(" kB")?.trim().parse().ok());
+    kib.map_or(0, |kib: u64| kib.saturating_mul(1024))
+}
+
+fn file(process: &Process, name: &str) -> ProcResult<Vec<u8>> {
+    let mut content = Vec::with_capacity(2048);
+    process.open_relative(name)?.read_to_end(&mut content)?;
+    Ok(content)
+}
