@@ -1,0 +1,133 @@
+//! `cargo xtask image`: the container images, as OCI archives.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+use jobwarden_tests::{
+    cluster::{archive_image, ensure_packages},
+    job::WORKER_IMAGE,
+    progress,
+};
+
+use crate::command::{at_root, cargo, output, root, run};
+
+/// What static programs are built for.
+const TARGET: &str = "x86_64-unknown-linux-musl";
+
+/// Where the archives are put, from the workspace's root.
+const FOLDER: &str = "target/images";
+
+/// What the reaper trusts where a sink's configuration names no CA of its own (Debian's package ca-certificates).
+const CA_CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
+
+/// Build the container images as OCI archives below target/images
+///
+/// Static programs in images from scratch: `jobwarden` (webhook, agent, reaper), `jobwarden-sidecar`, and the worker that
+/// tests and the demo use. Push the first two to your registry, for example with
+/// `skopeo copy oci-archive:target/images/jobwarden.tar docker://registry.example.com/jobwarden:0.1.0`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The folder to put the archives in
+    #[arg(long, value_name = "DIR", default_value_os_t = root().join(FOLDER), env = "JOBWARDEN_IMAGES")]
+    out: PathBuf,
+}
+
+/// An image that was built.
+pub(crate) struct Image {
+    /// The file that holds it.
+    pub(crate) archive: PathBuf,
+    /// Its name and tag.
+    reference: String,
+}
+
+/// Builds the images and says where they are.
+pub(crate) fn run_all(args: &Args) -> anyhow::Result<()> {
+    let Args { out } = args;
+    for Image { archive, reference } in build_into(out)? {
+        let bytes = fs::metadata(&archive).with_context(|| format!("looking at {}", archive.display()))?.len();
+        let place = archive.strip_prefix(root()).unwrap_or(&archive).display();
+        progress::note(format!("{reference}: {place}, {:.1} MB", bytes as f64 / 1e6));
+    }
+    Ok(())
+}
+
+/// Builds the images for demo and tests; see [`build_into`].
+pub(crate) fn build() -> anyhow::Result<Vec<Image>> {
+    build_into(&root().join(FOLDER))
+}
+
+/// Builds the images and puts them into `folder`; those whose programs have not changed stay as they are.
+fn build_into(folder: &Path) -> anyhow::Result<Vec<Image>> {
+    ensure_packages()?;
+    ensure_target()?;
+    compile("release", &["jobwarden-agent", "jobwarden-reaper", "jobwarden-webhook", "jobwarden-worker"])?;
+    compile("sidecar", &["jobwarden-sidecar"])?;
+    let version = env!("CARGO_PKG_VERSION");
+    let (release, sidecar) = (programs("release"), programs("sidecar"));
+    let [agent, reaper, webhook, worker] =
+        ["jobwarden-agent", "jobwarden-reaper", "jobwarden-webhook", "jobwarden-worker"].map(|name| release.join(name));
+    Ok(vec![
+        image(
+            folder,
+            &format!("jobwarden.io/jobwarden:{version}"),
+            "Containerfile",
+            &[agent, reaper, webhook, CA_CERTIFICATES.into()],
+        )?,
+        image(
+            folder,
+            &format!("jobwarden.io/jobwarden-sidecar:{version}"),
+            "sidecar/Containerfile",
+            &[sidecar.join("jobwarden-sidecar")],
+        )?,
+        image(folder, WORKER_IMAGE, "tests/worker/Containerfile", &[worker])?,
+    ])
+}
+
+fn ensure_target() -> anyhow::Result<()> {
+    let installed = output(at_root("rustup").args(["target", "list", "--installed"]));
+    let installed = installed.context("asking rustup for its targets; without rustup, install the target yourself")?;
+    if installed.lines().any(|line| line == TARGET) {
+        return Ok(());
+    }
+    let _step = progress::step(format!("installing the Rust target {TARGET}"));
+    run(at_root("rustup").args(["target", "add", TARGET]))
+}
+
+fn compile(profile: &str, packages: &[&str]) -> anyhow::Result<()> {
+    let _step = progress::step(format!("compiling {} (static, profile {profile})", packages.join(", ")));
+    let mut command = cargo();
+    // Wherever else the user may let cargo build: the images are made of what lies here.
+    command.arg("build").arg("--target-dir").arg(root().join("target"));
+    command.args(["--quiet", "--locked", "--target", TARGET, "--profile", profile]);
+    command.args(packages.iter().flat_map(|package| ["--package", package]));
+    // ring has some C, which is to be linked with musl.
+    run(command.env(format!("CC_{}", TARGET.replace('-', "_")), "musl-gcc"))
+}
+
+fn programs(profile: &str) -> PathBuf {
+    root().join("target").join(TARGET).join(profile)
+}
+
+/// Builds the image `reference` by the recipe, which copies the files in `content` by their names, unless it is newer.
+fn image(folder: &Path, reference: &str, recipe: &str, content: &[PathBuf]) -> anyhow::Result<Image> {
+    let name = reference.rsplit('/').next().and_then(|name| name.split(':').next()).context("an image has a name")?;
+    let archive = folder.join(format!("{name}.tar"));
+    let recipe = root().join(recipe);
+    if is_newer(&archive, content.iter().chain([&recipe])) {
+        progress::note(format!("image {reference} is up to date"));
+    } else {
+        fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+        archive_image(reference, &recipe, content, &archive)?;
+    }
+    Ok(Image { archive, reference: reference.to_owned() })
+}
+
+/// Whether `file` is newer than each of `sources`.
+fn is_newer<'a>(file: &Path, sources: impl IntoIterator<Item = &'a PathBuf>) -> bool {
+    let changed = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
+    let Some(made) = changed(file) else { return false };
+    sources.into_iter().all(|source| changed(source).is_some_and(|at| at < made))
+}
