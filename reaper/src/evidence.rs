@@ -23,6 +23,7 @@ pub struct Evidence {
 
 /// What is known of a Job.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools)] // Each is a fact of its own; no two make a state.
 pub struct JobEvidence {
     /// Who it is.
     pub identity: JobIdentity,

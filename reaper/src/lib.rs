@@ -12,9 +12,23 @@
 //!
 //! [`judge`] decides and does nothing else; the other rooms do and decide nothing.
 
+pub mod args;
+pub mod controller;
+pub mod deliver;
+pub mod enforce;
 pub mod evidence;
+pub mod explain;
 pub mod guard;
 pub mod judge;
+pub mod metrics;
 pub mod moment;
+pub mod observe;
+pub mod outcome;
 pub mod policy;
+pub mod process;
+pub mod release;
+pub mod usage;
 pub mod verdict;
+
+#[cfg(test)]
+mod fake_api;

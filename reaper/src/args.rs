@@ -1,0 +1,224 @@
+//! Flags of `jobwarden-reaper`.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand};
+use jobwarden_common::names::{object, port};
+use jobwarden_serve::{admin::AdminArgs, lease::LeaseArgs, logs::LogArgs, shutdown::ShutdownArgs};
+
+use crate::{
+    enforce::FailWith,
+    policy::{OnLost, Policy, Unseen},
+    release::ReleaseArgs,
+};
+
+/// A lost-after below this is fooled by a single Lease renewal that comes late.
+const SHORTEST_SENSIBLE_LOST_AFTER: Duration = Duration::from_secs(20);
+
+/// Finds batch Jobs that die unnoticed, fails them, cleans up and tells the orchestrator.
+///
+/// A worker pod counts as lost when nobody sees it any more: its sidecar's beat has expired, its node's Lease is stale and
+/// the node's agent is silent. A worker that can be seen to be alive is never touched.
+#[derive(Parser, Clone, Debug)]
+#[command(name = "jobwarden-reaper", version, about, long_about, propagate_version = true)]
+pub struct Cli {
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What `jobwarden-reaper` does.
+#[derive(Subcommand, Clone, Debug)]
+pub enum Command {
+    /// Watch over Jobs. Several may run: one leads, the others stand by
+    Serve(Box<ServeArgs>),
+    /// Print the definition of the custom resource `JobOutcome` as YAML
+    Crd,
+    /// Let go of every Job before jobwarden is removed; may be run again and again
+    Release {
+        /// Namespace that jobwarden runs in
+        #[arg(long, env = "JOBWARDEN_NAMESPACE", default_value = "jobwarden", value_name = "NAME")]
+        namespace: String,
+        #[command(flatten)]
+        what: ReleaseArgs,
+    },
+}
+
+/// Flags of `jobwarden-reaper serve`.
+#[derive(Args, Clone, Debug)]
+pub struct ServeArgs {
+    /// Where sidecars and agents are listened to, over HTTPS
+    #[arg(long, env = "JOBWARDEN_LISTEN", default_value_t = SocketAddr::from(([0, 0, 0, 0], port::REAPER)), value_name = "IP:PORT")]
+    pub listen: SocketAddr,
+
+    /// File that says who is told of outcomes; nobody without
+    ///
+    /// YAML: `sinks: [{name, url, secretFile, caFile, format: cloudevents, timeout: 10s, giveUpAfter: 24h}]`
+    #[arg(long, env = "JOBWARDEN_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Namespace that jobwarden runs in; outcomes are recorded there
+    #[arg(long, env = "JOBWARDEN_NAMESPACE", default_value = "jobwarden", value_name = "NAME")]
+    pub namespace: String,
+
+    /// Name of this pod
+    #[arg(long, env = "JOBWARDEN_POD_NAME", value_name = "NAME")]
+    pub pod_name: String,
+
+    /// UID of this pod
+    #[arg(long, env = "JOBWARDEN_POD_UID", value_name = "UID")]
+    pub pod_uid: String,
+
+    /// Namespace of the node agents; only service accounts of it may report observations
+    #[arg(long, env = "JOBWARDEN_AGENT_NAMESPACE", default_value = object::AGENT, value_name = "NAME")]
+    pub agent_namespace: String,
+
+    /// File with this pod's own token for the reaper's audience, by which the leader proves to itself that beats arrive
+    #[arg(long, env = "JOBWARDEN_TOKEN_FILE", default_value = "/var/run/secrets/jobwarden/token", value_name = "FILE")]
+    pub token_file: PathBuf,
+
+    /// How long outcomes are kept that every sink has, once their Jobs are gone
+    #[arg(long, env = "JOBWARDEN_OUTCOME_RETENTION", default_value = "24h", value_parser = humantime::parse_duration, value_name = "DURATION")]
+    pub outcome_retention: Duration,
+
+    /// How a lost Job is failed
+    #[arg(long, env = "JOBWARDEN_FAIL_WITH", default_value = "failure-target", value_name = "HOW")]
+    pub fail_with: FailWith,
+
+    /// Write to no Job and no pod: record and tell only, a loss as `suspect`
+    #[arg(long, env = "JOBWARDEN_OBSERVE_ONLY")]
+    pub observe_only: bool,
+
+    /// How often sidecars and agents are told to report
+    #[arg(long, env = "JOBWARDEN_BEAT_INTERVAL", default_value = "10s", value_parser = humantime::parse_duration, value_name = "DURATION")]
+    pub beat_interval: Duration,
+
+    #[command(flatten)]
+    pub policy: PolicyArgs,
+    #[command(flatten)]
+    pub lease: LeaseArgs,
+    #[command(flatten)]
+    pub admin: AdminArgs,
+    #[command(flatten)]
+    pub drain: ShutdownArgs,
+    #[command(flatten)]
+    pub logs: LogArgs,
+}
+
+/// Flags that say how Jobs are judged; annotations of the same names override them for one Job.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Policy (a Job's annotations jobwarden.io/… override it)")]
+pub struct PolicyArgs {
+    /// How old a pod's last beat may be before the pod counts as lost, if nothing else tells of life
+    #[arg(long, env = "JOBWARDEN_LOST_AFTER", default_value = "120s", value_parser = humantime::parse_duration, value_name = "DURATION")]
+    pub lost_after: Duration,
+
+    /// How old a pod's last beat may be before the beat counts as late
+    #[arg(long, env = "JOBWARDEN_SUSPECT_AFTER", default_value = "30s", value_parser = humantime::parse_duration, value_name = "DURATION")]
+    pub suspect_after: Duration,
+
+    /// How long a pod may take to start its main containers once it is on a node, and a Job to have a pod
+    #[arg(long, env = "JOBWARDEN_START_TIMEOUT", default_value = "10m", value_parser = humantime::parse_duration, value_name = "DURATION")]
+    pub start_timeout: Duration,
+
+    /// What is done about a lost pod: `retry` removes it and leaves the rest to the Job's own rules, `fail` fails the Job,
+    /// `report` only tells
+    #[arg(long, env = "JOBWARDEN_ON_LOST", default_value = "retry", value_name = "WHAT")]
+    pub on_lost: OnLost,
+
+    /// What a pod is that nobody sees although its node is well: `report` only tells, `lost` treats it as lost
+    #[arg(long, env = "JOBWARDEN_UNSEEN", default_value = "report", value_name = "WHAT")]
+    pub unseen: Unseen,
+
+    /// How long a finished Job is kept before it is deleted; one with a controller or ttlSecondsAfterFinished is left alone
+    #[arg(long, env = "JOBWARDEN_RETENTION", default_value = "1h", value_parser = humantime::parse_duration, value_name = "DURATION")]
+    pub retention: Duration,
+
+    /// Tell of late beats, too
+    #[arg(long, env = "JOBWARDEN_NOTIFY_LATE")]
+    pub notify_late: bool,
+}
+
+impl PolicyArgs {
+    /// The policy, and what is to be warned of.
+    pub fn policy(&self) -> (Policy, Vec<String>) {
+        let Self { lost_after, suspect_after, start_timeout, on_lost, unseen, retention, notify_late } = self;
+        let mut warnings = Vec::new();
+        if *lost_after < SHORTEST_SENSIBLE_LOST_AFTER {
+            warnings.push("--lost-after is under 20s: two late Lease renewals look like a dead node".to_owned());
+        }
+        if suspect_after > lost_after {
+            warnings.push("--suspect-after is longer than --lost-after and is cut to it".to_owned());
+        }
+        let policy = Policy {
+            suspect_after: *suspect_after.min(lost_after),
+            lost_after: *lost_after,
+            start_timeout: *start_timeout,
+            on_lost: *on_lost,
+            unseen: *unseen,
+            retention: *retention,
+            notify_late: *notify_late,
+        };
+        (policy, warnings)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn serve(flags: &[&str]) -> ServeArgs {
+        let base = ["jobwarden-reaper", "serve", "--pod-name=reaper-0", "--pod-uid=u"];
+        match Cli::try_parse_from(base.iter().chain(flags)).expect("valid flags").command {
+            Command::Serve(args) => *args,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_flags_are_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_of_serve_has_an_environment_variable() {
+        let mut command = Cli::command();
+        command.build();
+        let serve = command.find_subcommand("serve").expect("it is there");
+        let without: Vec<_> = serve
+            .get_arguments()
+            .filter(|arg| !matches!(arg.get_id().as_str(), "help" | "version"))
+            .filter(|arg| arg.get_env().is_none_or(|env| !env.to_string_lossy().starts_with("JOBWARDEN_")))
+            .map(|arg| arg.get_id().to_string())
+            .collect();
+        assert!(without.is_empty(), "{without:?}");
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_policy() {
+        let (policy, warnings) = serve(&[]).policy.policy();
+        assert_eq!(policy, Policy::default());
+        assert!(warnings.is_empty());
+    }
+
+    #[test]
+    fn a_suspicion_never_comes_after_the_loss() {
+        let (policy, warnings) = serve(&["--lost-after=20s"]).policy.policy();
+        assert_eq!(policy.suspect_after, Duration::from_secs(20));
+        assert_eq!(warnings.len(), 1);
+    }
+
+    #[test]
+    fn a_hasty_lost_after_is_warned_of() {
+        let (policy, warnings) = serve(&["--lost-after=5s", "--suspect-after=5s"]).policy.policy();
+        assert_eq!((policy.lost_after, warnings.len()), (Duration::from_secs(5), 1));
+    }
+
+    #[test]
+    fn releasing_nothing_is_refused() {
+        assert!(Cli::try_parse_from(["jobwarden-reaper", "release"]).is_err());
+        assert!(Cli::try_parse_from(["jobwarden-reaper", "release", "--all", "--stop-reapers"]).is_ok());
+    }
+}

@@ -1,0 +1,129 @@
+//! The controller: joins the rooms, and runs them while this process leads.
+//!
+//! ```text
+//!  observer.changed ─┐
+//!  outbox changed   ─┼─► agenda ──due Jobs──► enforcer: case → judge → plan → execute ─┐
+//!  deadlines        ─┘     ▲──────────────────────── when to look again ──────────────┘
+//! ```
+
+mod agenda;
+mod enforcer;
+mod role;
+
+use std::time::Duration;
+
+use futures::{StreamExt as _, stream::FuturesUnordered};
+use jobwarden_serve::{lease::Leadership, shutdown::Shutdown};
+use kube::Api;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, sleep_until},
+};
+
+use self::agenda::Agenda;
+pub use self::{
+    enforcer::{Enforcer, Mode},
+    role::Role,
+};
+use crate::{
+    deliver::{Deliverer, retire},
+    metrics::Metrics,
+    observe::Observer,
+    outcome::{JobOutcome, Outbox},
+};
+
+/// Jobs that are enforced at one time.
+const CONCURRENCY: usize = 16;
+/// How often a new leader looks whether its watches have listed everything.
+const SYNC_EVERY: Duration = Duration::from_millis(200);
+
+/// What a leading reaper does.
+pub struct Controller {
+    /// What it observes.
+    pub observer: Observer,
+    /// What it has recorded.
+    pub outbox: Outbox,
+    /// How it enforces.
+    pub enforcer: Enforcer,
+    /// How it delivers.
+    pub deliverer: Deliverer,
+    /// How it is found by beats.
+    pub role: Role,
+    /// The outcomes, to be retired in time.
+    pub outcomes: Api<JobOutcome>,
+    /// How long outcomes are kept that nobody needs.
+    pub outcome_retention: Duration,
+    /// What Prometheus hears.
+    pub metrics: Metrics,
+}
+
+impl Controller {
+    /// Leads whenever this process is the leader, until the shutdown. Whatever is under way when leadership ends is
+    /// dropped: every write has preconditions, and the next leader begins with the evidence.
+    pub async fn run(&self, mut leadership: watch::Receiver<Leadership>, shutdown: Shutdown) {
+        // This container may have been killed while it led, and the pod's label outlives it.
+        self.role.resign().await;
+        loop {
+            let leads = leadership.borrow_and_update().leads();
+            tokio::select! {
+                () = shutdown.requested() => break,
+                changed = leadership.changed() => if changed.is_err() { break },
+                () = self.lead(), if leads => {}
+            }
+            if leads {
+                self.step_down().await;
+            }
+        }
+        self.step_down().await;
+    }
+
+    async fn step_down(&self) {
+        self.metrics.leader.set(0);
+        self.enforcer.forget_everything();
+        self.observer.stop_listening();
+        self.role.resign().await;
+    }
+
+    async fn lead(&self) {
+        self.metrics.leader.set(1);
+        let enforcing = async {
+            self.role.take().await;
+            self.observer.start_listening();
+            while !(self.outbox.synced() && self.observer.synced()) {
+                sleep(SYNC_EVERY).await;
+            }
+            self.enforce().await;
+        };
+        let exists = |job: &_| !self.observer.synced() || self.observer.case(job).is_some();
+        let retiring = retire(self.outcomes.clone(), self.outbox.clone(), self.outcome_retention, exists);
+        tokio::join!(enforcing, self.deliverer.run(), retiring);
+    }
+
+    /// Enforces whatever is due, for ever.
+    async fn enforce(&self) {
+        let mut agenda = Agenda::default();
+        let mut recorded = self.outbox.subscribe();
+        let mut running = FuturesUnordered::new();
+        loop {
+            recorded.borrow_and_update();
+            let now = Instant::now();
+            for job in self.observer.take_changed().into_iter().chain(self.outbox.take_changed()) {
+                agenda.touch(job, now);
+            }
+            for job in agenda.take_due(now, CONCURRENCY.saturating_sub(running.len())) {
+                running.push(async move {
+                    let done = self.enforcer.enforce(&job).await;
+                    (job, done)
+                });
+            }
+            let wake = agenda.next_due().filter(|_| running.len() < CONCURRENCY);
+            tokio::select! {
+                () = self.observer.changed() => {}
+                // The outbox, which we hold, keeps the channel open.
+                _ = recorded.changed() => {}
+                Some((job, done)) = running.next() => agenda.done(&job, done, Instant::now(), fastrand::f64()),
+                () = sleep_until(wake.unwrap_or(now)), if wake.is_some() => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! One look at a Job: its case, the judgement, the plan and its execution.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use jobwarden_common::identity::{JobUid, PodUid};
+use tokio::time::timeout;
+
+use super::agenda::Done;
+use crate::{
+    enforce::{Executor, NoticeKey, Recorded, Report, Step, look_again, plan},
+    guard::{self, Hold},
+    judge::judge,
+    metrics::{GuardLabels, Metrics},
+    observe::{Case, Observer},
+    outcome::Outbox,
+    policy::OnLost,
+    verdict::{JobVerdict, Judgement},
+};
+
+/// How soon a Job is looked at again whose lost verdict is held by a guard that does not say for how long.
+const HELD_AGAIN_AFTER: Duration = Duration::from_secs(2);
+/// How long the steps of one plan may take. What is left of them is planned anew.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Whether verdicts are enforced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// They are.
+    Enforce,
+    /// No Job and no pod is written to; outcomes are recorded and delivered, a loss as `suspect`.
+    ObserveOnly,
+}
+
+/// Looks at Jobs, one at a time each.
+pub struct Enforcer {
+    observer: Observer,
+    outbox: Outbox,
+    executor: Executor,
+    mode: Mode,
+    metrics: Metrics,
+    memory: Mutex<HashMap<JobUid, Memory>>,
+}
+
+/// What was done about a Job that no object shows.
+#[derive(Debug, Default)]
+struct Memory {
+    told: BTreeSet<NoticeKey>,
+    abandoned: BTreeSet<PodUid>,
+    held: Option<&'static str>,
+}
+
+impl Enforcer {
+    /// Judges what `observer` knows and enforces it through `executor`.
+    pub fn new(observer: Observer, outbox: Outbox, executor: Executor, mode: Mode, metrics: Metrics) -> Self {
+        Self { observer, outbox, executor, mode, metrics, memory: Mutex::default() }
+    }
+
+    pub(super) async fn enforce(&self, job: &JobUid) -> Done {
+        let Some(mut case) = self.observer.case(job) else {
+            self.forget(job);
+            return Done::Over;
+        };
+        if self.mode == Mode::ObserveOnly {
+            case.policy.on_lost = OnLost::Report;
+        }
+        let now = self.observer.now();
+        let judgement = judge(&case.evidence, &case.policy, now);
+        let hold = guard::hold(&case.evidence, &case.policy, self.observer.ears(), now);
+        let held = hold.filter(|_| is_held(&judgement));
+        self.show_held(&case, held);
+
+        let mut steps = plan(&case, &judgement, hold, &self.recorded(job), now);
+        if judgement.job == JobVerdict::Finished && self.observer.is_gone(job) {
+            steps.push(Step::Forget);
+        }
+        if self.mode == Mode::ObserveOnly {
+            steps.retain(|step| !step.writes_workload());
+        }
+        let Ok(report) = timeout(PATIENCE, self.executor.run(&case.evidence.job.identity, steps)).await else {
+            let identity = &case.evidence.job.identity;
+            tracing::warn!(job = identity.name, namespace = identity.namespace, "the API server is slow; trying again");
+            return Done::Failed;
+        };
+        self.take_in(job, report, || {
+            let moment = look_again(&case, &judgement, hold, now).map(|at| at.since(now));
+            let held = held.map(|_| HELD_AGAIN_AFTER);
+            moment.into_iter().chain(held).min()
+        })
+    }
+
+    fn take_in(&self, job: &JobUid, report: Report, again: impl FnOnce() -> Option<Duration>) -> Done {
+        let Report { told, abandoned, forget, failure } = report;
+        for pod in &abandoned {
+            self.observer.give_up(pod);
+        }
+        if forget {
+            self.observer.forget(job);
+            self.forget(job);
+            return Done::Over;
+        }
+        if !told.is_empty() || !abandoned.is_empty() {
+            let mut memory = self.memory();
+            let memory = memory.entry(job.clone()).or_default();
+            memory.told.extend(told);
+            memory.abandoned.extend(abandoned);
+        }
+        if failure.is_some() { Done::Failed } else { Done::Well(again()) }
+    }
+
+    fn recorded(&self, job: &JobUid) -> Recorded {
+        let outcomes = self.outbox.of_job(job);
+        let memory = self.memory();
+        let (told, abandoned) =
+            memory.get(job).map(|memory| (memory.told.clone(), memory.abandoned.clone())).unwrap_or_default();
+        Recorded { outcomes, told, abandoned }
+    }
+
+    fn show_held(&self, case: &Case, held: Option<Hold>) {
+        let identity = &case.evidence.job.identity;
+        let word = held.map(Hold::as_str);
+        let mut memory = self.memory();
+        let before = memory.get(&identity.uid).and_then(|memory| memory.held);
+        if before == word {
+            return;
+        }
+        memory.entry(identity.uid.clone()).or_default().held = word;
+        self.count_held(before, word);
+        let (job, namespace) = (&identity.name, &identity.namespace);
+        if let Some(guard) = word {
+            tracing::warn!(job, namespace, guard, "a lost verdict is held");
+        } else {
+            tracing::info!(job, namespace, "no lost verdict is held any more");
+        }
+    }
+
+    fn count_held(&self, before: Option<&'static str>, after: Option<&'static str>) {
+        if let Some(guard) = before {
+            self.metrics.held.get_or_create(&GuardLabels { guard }).dec();
+        }
+        if let Some(guard) = after {
+            self.metrics.held.get_or_create(&GuardLabels { guard }).inc();
+        }
+    }
+
+    fn forget(&self, job: &JobUid) {
+        if let Some(memory) = self.memory().remove(job) {
+            self.count_held(memory.held, None);
+        }
+    }
+
+    /// Another leads: what was told and abandoned is its to know.
+    pub(super) fn forget_everything(&self) {
+        for (_, memory) in self.memory().drain() {
+            self.count_held(memory.held, None);
+        }
+    }
+
+    fn memory(&self) -> MutexGuard<'_, HashMap<JobUid, Memory>> {
+        // A map of plain values is whole after a panic elsewhere.
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether there is a verdict that a guard can hold.
+fn is_held(judgement: &Judgement) -> bool {
+    let writes = matches!(judgement.job, JobVerdict::Open | JobVerdict::NotStarting | JobVerdict::Ending);
+    writes && judgement.pods.iter().any(|(_, verdict)| verdict.lost().is_some())
+}

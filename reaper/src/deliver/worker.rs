@@ -1,0 +1,217 @@
+//! The worker of one sink.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use futures::{StreamExt as _, stream::FuturesUnordered};
+use jiff::Timestamp;
+use tokio::time::{Instant, sleep_until};
+
+use super::{
+    http::{Answer, AttemptError, HttpSink},
+    schedule::{Next, next_attempt},
+    state::Post,
+};
+use crate::{
+    metrics::{DeliveryLabels, Metrics, SinkLabels},
+    outcome::{Entry, JobOutcome, OutcomeName, SinkState, SinkStatus, shorten},
+};
+
+/// Attempts under way with one sink at one time.
+const CONCURRENCY: usize = 8;
+/// The most that is kept of an error, in bytes.
+const MAX_ERROR_BYTES: usize = 512;
+
+/// Delivers to one sink: the oldest first, and several at a time.
+pub(super) struct Worker {
+    sink: Arc<HttpSink>,
+    post: Arc<Post>,
+    metrics: Metrics,
+    tracked: HashMap<OutcomeName, Tracked>,
+}
+
+/// What the worker is about to do with an outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tracked {
+    Due(Instant),
+    InFlight,
+}
+
+/// An outcome that the sink has not taken.
+struct Pending {
+    name: OutcomeName,
+    outcome: Arc<JobOutcome>,
+    status: SinkStatus,
+}
+
+impl Worker {
+    pub(super) fn new(sink: Arc<HttpSink>, post: Arc<Post>, metrics: Metrics) -> Self {
+        Self { sink, post, metrics, tracked: HashMap::new() }
+    }
+
+    pub(super) async fn run(mut self) {
+        let mut changes = self.post.outbox.subscribe();
+        let mut flights = FuturesUnordered::new();
+        loop {
+            changes.borrow_and_update();
+            let pending = self.survey();
+            let wake = self.next_due(flights.len());
+            for ready in self.take_due(pending, CONCURRENCY.saturating_sub(flights.len())) {
+                flights.push(attempt(Arc::clone(&self.sink), Arc::clone(&self.post), self.metrics.clone(), ready));
+            }
+            tokio::select! {
+                // The outbox, which we hold, keeps the channel open.
+                _ = changes.changed() => {}
+                Some((name, next)) = flights.next() => {
+                    match next {
+                        Some(at) => self.tracked.insert(name, Tracked::Due(instant(at))),
+                        None => self.tracked.remove(&name),
+                    };
+                }
+                () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
+            }
+        }
+    }
+
+    /// What the sink has not taken, oldest first; begins to track what is new and forgets what is over.
+    fn survey(&mut self) -> Vec<Pending> {
+        let sink = &self.sink.name;
+        let mut pending = self.post.outbox.select(|name, entry| pending(sink, name, entry));
+        pending.sort_by(|one, other| {
+            let age = |pending: &Pending| pending.outcome.spec.created_at;
+            age(one).cmp(&age(other)).then_with(|| one.name.cmp(&other.name))
+        });
+        let names: HashSet<_> = pending.iter().map(|pending| pending.name.clone()).collect();
+        self.tracked.retain(|name, tracked| *tracked == Tracked::InFlight || names.contains(name));
+        for pending in &pending {
+            if !self.tracked.contains_key(&pending.name) {
+                let due = match self.next(pending) {
+                    Next::At(at) => instant(at),
+                    // Given up after one more attempt: a new leader should not judge by another's clock alone.
+                    Next::GiveUp => Instant::now(),
+                };
+                self.tracked.insert(pending.name.clone(), Tracked::Due(due));
+            }
+        }
+        self.count(&names);
+        pending
+    }
+
+    fn next(&self, pending: &Pending) -> Next {
+        let created = pending.outcome.spec.created_at;
+        next_attempt(created, &pending.status, self.sink.give_up_after, Timestamp::now(), fastrand::f64())
+    }
+
+    /// When something is due that is not yet, provided there is room to begin it then.
+    fn next_due(&self, in_flight: usize) -> Option<Instant> {
+        let now = Instant::now();
+        let due = self.tracked.values().filter_map(|tracked| match tracked {
+            Tracked::Due(at) if *at > now => Some(*at),
+            _ => None,
+        });
+        due.min().filter(|_| in_flight < CONCURRENCY)
+    }
+
+    /// Those of `pending` that are due, `room` at most.
+    fn take_due(&mut self, pending: Vec<Pending>, room: usize) -> Vec<Pending> {
+        let now = Instant::now();
+        let tracked = &self.tracked;
+        let is_due = |pending: &Pending| matches!(tracked.get(&pending.name), Some(Tracked::Due(at)) if *at <= now);
+        let ready: Vec<_> = pending.into_iter().filter(is_due).take(room).collect();
+        for pending in &ready {
+            self.tracked.insert(pending.name.clone(), Tracked::InFlight);
+        }
+        ready
+    }
+
+    fn count(&self, pending: &HashSet<OutcomeName>) {
+        let sink = &self.sink.name;
+        let is_dead = |status: &SinkStatus| status.name == *sink && status.state == SinkState::Dead;
+        let dead = self.post.outbox.select(|_, entry| entry.sinks.iter().flatten().any(is_dead).then_some(())).len();
+        let labels = SinkLabels { sink: sink.clone() };
+        let figure = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        self.metrics.pending.get_or_create(&labels).set(figure(pending.len()));
+        self.metrics.dead.get_or_create(&labels).set(figure(dead));
+    }
+}
+
+/// What `sink` has yet to take of an entry. An outcome without a status is addressed to every sink.
+fn pending(sink: &str, name: &OutcomeName, entry: &Entry) -> Option<Pending> {
+    let outcome = entry.outcome.clone()?;
+    let status = match &entry.sinks {
+        None => SinkStatus::untried(sink),
+        Some(sinks) => sinks.iter().find(|known| known.name == sink && known.state == SinkState::Pending)?.clone(),
+    };
+    Some(Pending { name: name.clone(), outcome, status })
+}
+
+/// One attempt, and the account of it. When the next is due, if one is.
+async fn attempt(
+    sink: Arc<HttpSink>,
+    post: Arc<Post>,
+    metrics: Metrics,
+    pending: Pending,
+) -> (OutcomeName, Option<Timestamp>) {
+    let Pending { name, outcome, status } = pending;
+    let result = sink.post(&outcome, Timestamp::now()).await;
+    let now = Timestamp::now();
+    let mut status = after(status, &result, now);
+    let mut next = None;
+    if status.state == SinkState::Pending {
+        match next_attempt(outcome.spec.created_at, &status, sink.give_up_after, now, fastrand::f64()) {
+            Next::At(at) => next = Some(at),
+            Next::GiveUp => status.state = SinkState::Dead,
+        }
+    }
+    let result = match status.state {
+        SinkState::Pending => "failed",
+        state => state.as_str(),
+    };
+    metrics.deliveries.get_or_create(&DeliveryLabels { sink: sink.name.clone(), result }).inc();
+    let (attempts, error) = (status.attempts, status.last_error.as_deref());
+    let (run_id, job) = (outcome.spec.run_id.as_ref().map(tracing::field::display), &outcome.spec.job_name);
+    if status.state == SinkState::Acknowledged {
+        tracing::info!(outcome = %name, sink = sink.name, attempts, run_id, job, "delivered");
+    } else {
+        tracing::warn!(outcome = %name, sink = sink.name, attempts, run_id, job, result, error, "not delivered");
+    }
+    post.write(&name, &status).await;
+    (name, next)
+}
+
+/// The status after an attempt that ended at `now`.
+fn after(before: SinkStatus, result: &Result<Answer, AttemptError>, now: Timestamp) -> SinkStatus {
+    let (state, last_error) = match result {
+        Ok(Answer::Acknowledged) => (SinkState::Acknowledged, None),
+        Ok(Answer::Refused) => (SinkState::Refused, Some("the receiver answered 410 Gone".to_owned())),
+        Err(error) => (SinkState::Pending, Some(in_full(error))),
+    };
+    SinkStatus {
+        state,
+        last_error,
+        attempts: before.attempts.saturating_add(1),
+        last_attempt_at: Some(now),
+        acknowledged_at: (state == SinkState::Acknowledged).then_some(now),
+        ..before
+    }
+}
+
+/// An error with its causes.
+fn in_full(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let mut text = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
+    shorten(&mut text, MAX_ERROR_BYTES);
+    text
+}
+
+/// The same time on the clock that timers run by.
+fn instant(at: Timestamp) -> Instant {
+    let pause = Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default();
+    Instant::now() + pause
+}
+
+#[cfg(test)]
+mod tests;

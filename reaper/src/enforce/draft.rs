@@ -1,0 +1,275 @@
+//! The body of an outcome: what is said of whom, and why.
+
+use jobwarden_common::{
+    names::reason,
+    notification::{Attempt, Cause, DecidedBy, Fact, OutcomeData, OutcomeKind},
+};
+
+use crate::{
+    evidence::{JobStage, PodEvidence, PodPhase, Retries},
+    explain,
+    guard::Hold,
+    moment::Moment,
+    observe::Case,
+    verdict::{JobVerdict, LostReason, PodVerdict, Row},
+};
+
+/// What is said of one Job at one moment.
+#[derive(Clone, Copy)]
+pub(super) struct Drafter<'a> {
+    pub(super) case: &'a Case,
+    pub(super) now: Moment,
+}
+
+impl Drafter<'_> {
+    /// Why a pod is lost, in a sentence.
+    pub(super) fn lost_sentence(&self, pod: &PodEvidence, reason: LostReason) -> String {
+        let on = pod.node.as_ref().map(|node| format!(" on node {}", node.name)).unwrap_or_default();
+        let rule = PodVerdict::Lost(reason).row().rule();
+        format!("Pod {}{on} is lost: {rule} ({}).", pod.name, self.witnesses(pod))
+    }
+
+    /// The evidence in a line.
+    pub(super) fn witnesses(&self, pod: &PodEvidence) -> String {
+        let facts = explain::facts(pod, &self.case.policy, self.now);
+        let said: Vec<_> = facts.iter().map(|fact| format!("{}: {}", fact.of, fact.is)).collect();
+        said.join("; ")
+    }
+
+    /// Of a lost pod, whose Job is failed for it.
+    pub(super) fn lost(&self, pod: &PodEvidence, reason: LostReason) -> OutcomeData {
+        let message = format!("{} The Job was failed.", self.lost_sentence(pod, reason));
+        self.of_pod(OutcomeKind::Lost, pod, PodVerdict::Lost(reason), reason.as_str(), message)
+    }
+
+    /// Of a lost pod, whose Job goes on.
+    pub(super) fn attempt_failed(&self, pod: &PodEvidence, reason: LostReason) -> OutcomeData {
+        let message =
+            format!("{} It was deleted; the Job's own rules decide on a retry.", self.lost_sentence(pod, reason));
+        self.of_pod(OutcomeKind::AttemptFailed, pod, PodVerdict::Lost(reason), reason.as_str(), message)
+    }
+
+    /// Of a lost pod about which nothing is done, by policy or because a guard holds.
+    pub(super) fn lost_but_kept(&self, pod: &PodEvidence, reason: LostReason, hold: Option<Hold>) -> OutcomeData {
+        let why = match hold {
+            Some(hold) => format!("Nothing is done about it for now: the guard {hold} holds."),
+            None => "Nothing is done about it: on-lost says to report only.".to_owned(),
+        };
+        let message = format!("{} {why}", self.lost_sentence(pod, reason));
+        self.of_pod(OutcomeKind::Suspect, pod, PodVerdict::Lost(reason), reason.as_str(), message)
+    }
+
+    /// Of a pod that nobody sees.
+    pub(super) fn unseen(&self, pod: &PodEvidence) -> OutcomeData {
+        let message = format!("Nobody sees pod {} although its node is well ({}).", pod.name, self.witnesses(pod));
+        self.of_pod(OutcomeKind::Suspect, pod, PodVerdict::Unseen, reason::UNSEEN, message)
+    }
+
+    /// Of a pod whose beat is late.
+    pub(super) fn late(&self, pod: &PodEvidence) -> OutcomeData {
+        let message = format!("The beat of pod {} is late ({}).", pod.name, self.witnesses(pod));
+        self.of_pod(OutcomeKind::Suspect, pod, PodVerdict::Suspect, reason::HEARTBEAT_LATE, message)
+    }
+
+    /// Of a Job that got no pod.
+    pub(super) fn not_starting(&self) -> OutcomeData {
+        let timeout = humantime::format_duration(self.case.policy.start_timeout);
+        let message =
+            format!("The Job has had no pod for {timeout}; its Events tell whether quota or admission refuse it.");
+        self.of_job(OutcomeKind::Suspect, JobVerdict::NotStarting, reason::NOT_STARTING, message)
+    }
+
+    /// Of a Job that was deleted before it had finished.
+    pub(super) fn deleted(&self) -> OutcomeData {
+        let (kind, message) = if self.case.evidence.job.owned {
+            (OutcomeKind::Deleted, "The Job was deleted before it had finished; the controller that owns it knows.")
+        } else {
+            (OutcomeKind::Lost, "The Job was deleted before it had finished, and nobody is left to replace it.")
+        };
+        let mut data = self.of_job(kind, JobVerdict::Deleted, reason::JOB_DELETED, message.to_owned());
+        self.blame(&mut data, self.decisive_pod(None));
+        data
+    }
+
+    /// Of a Job that is complete.
+    pub(super) fn succeeded(&self) -> OutcomeData {
+        let message = "The Job is complete.".to_owned();
+        let mut data = self.of_job(OutcomeKind::Succeeded, JobVerdict::Finished, "Complete", message);
+        self.blame(&mut data, self.pods().find(|pod| pod.phase == PodPhase::Succeeded));
+        data
+    }
+
+    /// Of a Job that failed by `reason`, which may be ours: the verdict was written and what wrote it did not live to
+    /// record it.
+    pub(super) fn failed(&self, verdict: JobVerdict, reason: &str, message: &str) -> OutcomeData {
+        let lost = lost_reason(reason);
+        let kind = if lost.is_some() { OutcomeKind::Lost } else { OutcomeKind::Failed };
+        let mut data = self.of_job(kind, verdict, reason, message.to_owned());
+        let pod = self.decisive_pod(lost);
+        self.blame(&mut data, pod);
+        if lost.is_none()
+            && let Some(why) = in_words(&data.cause)
+        {
+            let sentence = data.message.trim_end_matches('.');
+            data.message = format!("{sentence}. {why}");
+        }
+        if let Some(lost) = lost {
+            data.decided_by = decided_by(PodVerdict::Lost(lost).row());
+            if let Some(pod) = self.pods().find(|pod| pod.phase == PodPhase::Succeeded) {
+                data.message.push_str(&late_success(&pod.name));
+            }
+        }
+        data
+    }
+
+    fn pods(&self) -> impl DoubleEndedIterator<Item = &PodEvidence> {
+        self.case.evidence.pods.iter()
+    }
+
+    /// The pod that says most about how the Job ended: the last one that failed and says why, else the last that failed,
+    /// else the last that had not ended.
+    fn decisive_pod(&self, lost: Option<LostReason>) -> Option<&PodEvidence> {
+        let failed = |pod: &&PodEvidence| pod.phase == PodPhase::Failed;
+        let unended = |pod: &&PodEvidence| matches!(pod.phase, PodPhase::Pending | PodPhase::Running);
+        let given_up = |pod: &&PodEvidence| {
+            failed(pod) && lost.is_some_and(|lost| pod.cause.reason.as_deref() == Some(lost.as_str()))
+        };
+        let last = |is: &dyn Fn(&&PodEvidence) -> bool| self.pods().rev().find(is);
+        if lost.is_some() {
+            return last(&given_up).or_else(|| last(&unended)).or_else(|| last(&failed));
+        }
+        last(&|pod| failed(pod) && !pod.cause.is_empty()).or_else(|| last(&failed)).or_else(|| last(&unended))
+    }
+
+    fn blame(&self, data: &mut OutcomeData, pod: Option<&PodEvidence>) {
+        if let Some(pod) = pod {
+            data.attempt = Some(attempt(pod));
+            data.cause = pod.cause.clone();
+            data.evidence.extend(explain::facts(pod, &self.case.policy, self.now));
+        }
+    }
+
+    fn of_pod(
+        &self,
+        kind: OutcomeKind,
+        pod: &PodEvidence,
+        verdict: PodVerdict,
+        reason: &str,
+        message: String,
+    ) -> OutcomeData {
+        let mut data = self.base(kind, verdict.row(), reason, message);
+        self.blame(&mut data, Some(pod));
+        if let (Some(problem), true) = (&pod.start_problem, data.cause.is_empty()) {
+            data.cause = Cause {
+                container: Some(problem.container.clone()),
+                exit_code: None,
+                reason: Some(problem.reason.clone()),
+                message: Some(problem.message.clone()),
+            };
+        }
+        data
+    }
+
+    fn of_job(&self, kind: OutcomeKind, verdict: JobVerdict, reason: &str, message: String) -> OutcomeData {
+        // Only verdicts that have a row of their own come here; `Open` leaves the word to pods.
+        let row = verdict.row().unwrap_or(Row::P11);
+        self.base(kind, row, reason, message)
+    }
+
+    fn base(&self, kind: OutcomeKind, row: Row, reason: &str, message: String) -> OutcomeData {
+        let identity = &self.case.evidence.job.identity;
+        OutcomeData {
+            kind,
+            namespace: identity.namespace.clone(),
+            job_name: identity.name.clone(),
+            job_uid: identity.uid.clone(),
+            run_id: identity.run_id.clone(),
+            job_id: identity.job_id.clone(),
+            trace_id: identity.trace_id.clone(),
+            attempt: None,
+            reason: reason.to_owned(),
+            message,
+            cause: Cause::default(),
+            decided_by: decided_by(row),
+            evidence: vec![Fact { of: "job".to_owned(), is: self.job_in_words() }],
+            timeline: self.case.timeline.clone(),
+            usage: self.case.usage.clone(),
+        }
+    }
+
+    fn job_in_words(&self) -> String {
+        let job = &self.case.evidence.job;
+        let stage = match &job.stage {
+            JobStage::Finished { .. } => "finished",
+            JobStage::Vanished => "gone",
+            JobStage::Deleting { orphaning: false } => "being deleted",
+            JobStage::Deleting { orphaning: true } => "being deleted, its pods left alone",
+            JobStage::Failing { .. } => "failing",
+            JobStage::Succeeding => "succeeding",
+            JobStage::Open if job.suspended => "suspended",
+            JobStage::Open => match job.retries {
+                Retries::Left => "open, one more attempt left at least",
+                Retries::Exhausted => "open, no attempt left",
+                Retries::LeftToKubernetes => "open, attempts decided by its own policies",
+            },
+        };
+        stage.to_owned()
+    }
+}
+
+/// The cause in a sentence, where it says more than that there was one.
+fn in_words(cause: &Cause) -> Option<String> {
+    let who = cause.container.as_deref().map_or_else(|| "The pod".to_owned(), |name| format!("Container {name}"));
+    let how = match (&cause.reason, cause.exit_code) {
+        (Some(reason), Some(code)) => format!("{reason}, exit code {code}"),
+        (Some(reason), None) => reason.clone(),
+        (None, Some(code)) => format!("exit code {code}"),
+        (None, None) => return None,
+    };
+    Some(format!("{who} ended with {how}."))
+}
+
+fn decided_by(row: Row) -> DecidedBy {
+    DecidedBy { row: row.to_string(), rule: row.rule().to_owned() }
+}
+
+fn attempt(pod: &PodEvidence) -> Attempt {
+    Attempt {
+        pod_uid: pod.uid.clone(),
+        pod_name: pod.name.clone(),
+        node: pod.node.as_ref().map(|node| node.name.clone()),
+    }
+}
+
+/// What is added to the message of a lost Job whose pod succeeded while it was being failed.
+pub(super) fn late_success(pod: &str) -> String {
+    format!(" Pod {pod} succeeded in the same moment: its work may be done.")
+}
+
+/// The reason that `word` stands for, if it is one of ours: what marks a condition as written by us.
+pub(super) fn lost_reason(word: &str) -> Option<LostReason> {
+    const ALL: [LostReason; reason::LOST.len()] = [
+        LostReason::NodeGone,
+        LostReason::NodeUnreachable,
+        LostReason::ProcessGone,
+        LostReason::OutcomeUnknown,
+        LostReason::HeartbeatLost,
+        LostReason::ImagePullFailed,
+        LostReason::CreateFailed,
+        LostReason::StartTimeout,
+    ];
+    ALL.into_iter().find(|reason| reason.as_str() == word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_of_ours_is_known_by_its_word() {
+        for word in reason::LOST {
+            assert_eq!(lost_reason(word).map(LostReason::as_str), Some(word));
+        }
+        assert_eq!(lost_reason("BackoffLimitExceeded"), None);
+    }
+}

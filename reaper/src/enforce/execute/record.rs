@@ -1,0 +1,112 @@
+//! Recording outcomes, and telling people by Events.
+
+use std::collections::BTreeMap;
+
+use jobwarden_common::{
+    identity::label_value,
+    names::label,
+    notification::{OutcomeKind, TimelineEntry},
+};
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::{
+    api::{Patch, PostParams},
+    runtime::events::{Event, EventType},
+};
+use serde_json::json;
+
+use super::{EnforceError, Walk, ours, present};
+use crate::{
+    enforce::{
+        draft::late_success,
+        step::{Draft, Notice},
+    },
+    metrics::OutcomeLabels,
+    outcome::{self, JobOutcome, JobOutcomeStatus, SinkStatus},
+};
+
+/// The most that the note of an Event may hold, in bytes (`events.k8s.io/v1`).
+const MAX_NOTE_BYTES: usize = 1024;
+
+impl Walk<'_> {
+    pub(super) async fn record(&mut self, draft: Draft) -> Result<(), EnforceError> {
+        let Draft { name, mut data } = draft;
+        let at = present();
+        if let (Some(pod), OutcomeKind::Lost) = (&self.late_success, data.kind) {
+            data.message.push_str(&late_success(pod));
+        }
+        data.timeline.append(&mut self.happened.clone());
+        let event = format!("outcome {} with reason {}, by {}", data.kind, data.reason, data.decided_by.row);
+        data.timeline.push(TimelineEntry { at: at.to_string(), event });
+        let (kind, reason) = (data.kind, data.reason.clone());
+
+        let mut outcome = JobOutcome::record(&name, data, at);
+        outcome.metadata.labels = Some(labels(&outcome));
+        let what = || format!("the outcome {name}");
+        let recorded = match self.executor.outcomes.create(&PostParams::default(), &outcome).await {
+            Ok(recorded) => {
+                self.executor.metrics.outcomes.get_or_create(&OutcomeLabels { kind: kind.as_str() }).inc();
+                tracing::info!(
+                    outcome = %name, kind = %kind, reason, job = %self.job.name, namespace = %self.job.namespace,
+                    run_id = self.job.run_id.as_ref().map(tracing::field::display), "recorded"
+                );
+                recorded
+            }
+            // Recorded before: what it says is frozen.
+            Err(kube::Error::Api(status)) if status.code == 409 => {
+                let existing = self.executor.outcomes.get(name.as_str()).await;
+                existing.map_err(|source| EnforceError::api("read", what(), source))?
+            }
+            Err(source) => return Err(EnforceError::api("record", what(), source)),
+        };
+        let recorded = if recorded.status.is_some() {
+            recorded
+        } else {
+            let sinks = self.executor.sinks.iter().map(|sink| SinkStatus::untried(sink)).collect();
+            let patch = Patch::Merge(json!({ "status": JobOutcomeStatus::of(sinks) }));
+            let patched = self.executor.outcomes.patch_status(name.as_str(), &ours(), &patch).await;
+            patched.map_err(|source| EnforceError::api("address", what(), source))?
+        };
+        self.executor.outbox.note(recorded);
+        Ok(())
+    }
+
+    /// An Event that cannot be published is only a pity: nothing waits for it.
+    pub(super) async fn tell(&mut self, notice: Notice) {
+        let key = notice.key();
+        let mut note = notice.message;
+        outcome::shorten(&mut note, MAX_NOTE_BYTES);
+        let event = Event {
+            type_: EventType::Warning,
+            reason: notice.reason.to_owned(),
+            note: Some(note),
+            action: "Judge".to_owned(),
+            secondary: notice.pod.map(|pod| self.reference("v1", "Pod", &pod.name, pod.uid.as_str())),
+        };
+        let job = self.reference("batch/v1", "Job", &self.job.name, self.job.uid.as_str());
+        match self.executor.events.publish(&event, &job).await {
+            Ok(()) => self.report.told.push(key),
+            Err(error) => {
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(job = %self.job.name, namespace = %self.job.namespace, reason = notice.reason, error, "cannot publish an Event");
+            }
+        }
+    }
+
+    fn reference(&self, api_version: &str, kind: &str, name: &str, uid: &str) -> ObjectReference {
+        ObjectReference {
+            api_version: Some(api_version.to_owned()),
+            kind: Some(kind.to_owned()),
+            name: Some(name.to_owned()),
+            namespace: Some(self.job.namespace.clone()),
+            uid: Some(uid.to_owned()),
+            ..ObjectReference::default()
+        }
+    }
+}
+
+/// Those by which people look for the outcomes of a run or job.
+fn labels(outcome: &JobOutcome) -> BTreeMap<String, String> {
+    let run = outcome.spec.run_id.as_ref().map(|id| (label::RUN_ID, id.as_str()));
+    let job = outcome.spec.job_id.as_ref().map(|id| (label::JOB_ID, id.as_str()));
+    run.into_iter().chain(job).map(|(key, id)| (key.to_owned(), label_value(id).into_owned())).collect()
+}

@@ -1,0 +1,108 @@
+//! Cases to plan for.
+
+use std::time::Duration;
+
+use jobwarden_common::{identity::PodUid, notification::Cause};
+
+use crate::{
+    evidence::{
+        AgentWord, Beats, ContainerState, Evidence, JobEvidence, JobIdentity, JobStage, MainContainer, NodeEvidence,
+        NodeState, PodEvidence, PodPhase, Retries, Sidecar, Terminating,
+    },
+    judge::judge,
+    moment::Moment,
+    observe::Case,
+    policy::Policy,
+    verdict::Judgement,
+};
+
+/// When everything is looked at.
+pub(crate) const NOW: u64 = 1000;
+
+pub(crate) fn at(seconds: u64) -> Moment {
+    Moment::at(Duration::from_secs(seconds))
+}
+
+pub(crate) fn identity() -> JobIdentity {
+    JobIdentity {
+        uid: "job-uid".into(),
+        namespace: "ort".to_owned(),
+        name: "analyzer-7".to_owned(),
+        run_id: Some("41".into()),
+        job_id: Some("7".into()),
+        trace_id: Some("0af7".to_owned()),
+    }
+}
+
+/// An open Job that was taken up, with nothing special about it and no pod.
+pub(crate) fn mk_job(stage: JobStage) -> JobEvidence {
+    JobEvidence {
+        identity: identity(),
+        stage,
+        suspended: false,
+        managed_elsewhere: false,
+        podless_since: None,
+        retries: Retries::Exhausted,
+        has_finalizer: true,
+        owned: false,
+        has_ttl: false,
+        safe_to_duplicate: false,
+        started: true,
+    }
+}
+
+/// A worker pod that is alive and well.
+pub(crate) fn mk_pod(name: &str) -> PodEvidence {
+    PodEvidence {
+        uid: PodUid::from(format!("{name}-uid")),
+        name: name.to_owned(),
+        phase: PodPhase::Running,
+        node: Some(NodeEvidence { name: "n1".into(), state: NodeState::Ready, lease_changed: at(NOW - 1) }),
+        bound_since: Some(at(10)),
+        terminating: None,
+        mains: vec![MainContainer { name: "main".to_owned(), state: ContainerState::Running }],
+        starting_since: None,
+        start_problem: None,
+        sidecar: Sidecar::Started(at(11)),
+        beat: Beats::Running { last: at(NOW - 1) },
+        agent: AgentWord::Alive { last: at(NOW - 1) },
+        cause: Cause::default(),
+    }
+}
+
+/// P8: its node and all on it fell silent at `since`.
+pub(crate) fn unreachable(name: &str, since: u64) -> PodEvidence {
+    let node = NodeEvidence { name: "n1".into(), state: NodeState::NotReady, lease_changed: at(since) };
+    PodEvidence {
+        node: Some(node),
+        beat: Beats::Running { last: at(since) },
+        agent: AgentWord::Alive { last: at(since) },
+        ..mk_pod(name)
+    }
+}
+
+/// P2: its node is deleted.
+pub(crate) fn on_gone_node(name: &str) -> PodEvidence {
+    let mut pod = unreachable(name, 100);
+    if let Some(node) = &mut pod.node {
+        node.state = NodeState::Deleted { since: at(500) };
+    }
+    pod
+}
+
+pub(crate) fn terminating(pod: PodEvidence, since: u64) -> PodEvidence {
+    PodEvidence { terminating: Some(Terminating { since: at(since), grace: Duration::from_secs(30) }), ..pod }
+}
+
+pub(crate) fn mk_case(job: JobEvidence, pods: Vec<PodEvidence>) -> Case {
+    Case {
+        evidence: Evidence { job, pods, listening_since: at(0) },
+        policy: Policy::default(),
+        usage: None,
+        timeline: Vec::new(),
+    }
+}
+
+pub(crate) fn judged(case: &Case) -> Judgement {
+    judge(&case.evidence, &case.policy, at(NOW))
+}

@@ -1,0 +1,336 @@
+//! What follows from a judgement: pure, so that it can be tried in tables.
+
+use std::time::Duration;
+
+use jobwarden_common::{identity::PodUid, names::reason, notification::OutcomeData};
+
+use super::{
+    draft::{Drafter, lost_reason},
+    step::{Draft, Notice, PodRef, Recorded, Removal, Step},
+};
+use crate::{
+    evidence::{AgentWord, Beats, Finish, JobStage, PodEvidence, PodPhase, Retries, Sidecar, Terminating},
+    guard::Hold,
+    judge::{GONE_REPORTS, STUCK_AFTER},
+    moment::Moment,
+    observe::Case,
+    outcome::OutcomeName,
+    policy::OnLost,
+    verdict::{JobVerdict, Judgement, LostReason, PodVerdict},
+};
+
+/// The steps that follow at `now` from the judgement of a case, in the order in which they are to be taken.
+///
+/// What has been recorded already is not recorded again, but writes to Job and pods are planned for as long as the
+/// evidence does not show them: the steps themselves find out what is left to do.
+pub fn plan(case: &Case, judgement: &Judgement, hold: Option<Hold>, recorded: &Recorded, now: Moment) -> Vec<Step> {
+    let mut planner =
+        Planner { case, judgement, hold, recorded, now, drafter: Drafter { case, now }, steps: Vec::new() };
+    match judgement.job {
+        JobVerdict::Finished => planner.finished(),
+        JobVerdict::Deleted => planner.deleted(),
+        JobVerdict::Ignored => {}
+        JobVerdict::Ending => planner.ending(),
+        JobVerdict::Paused => planner.unstick(),
+        JobVerdict::NotStarting => {
+            planner.not_starting();
+            planner.pods();
+        }
+        JobVerdict::Open => planner.pods(),
+    }
+    planner.steps
+}
+
+/// When time alone may make another plan of the same evidence, beside what the judgement itself says.
+pub fn look_again(case: &Case, judgement: &Judgement, hold: Option<Hold>, now: Moment) -> Option<Moment> {
+    let evidence = &case.evidence;
+    let retention = match evidence.job.stage {
+        JobStage::Finished { since, .. } => Some(since + case.policy.retention),
+        _ => None,
+    };
+    let warm = match hold {
+        Some(Hold::WarmUp { until }) => Some(until),
+        _ => None,
+    };
+    let terminating = evidence.pods.iter().filter_map(|pod| pod.terminating);
+    let patience = terminating.flat_map(|terminating| {
+        [terminating.since + patience(terminating, case.policy.lost_after), leftover_at(terminating)]
+    });
+    let moments = judgement.next_look.into_iter().chain(retention).chain(warm).chain(patience);
+    moments.filter(|at| *at > now).min()
+}
+
+/// How long a terminating pod that is lost is left to the Job's own rules.
+fn patience(terminating: Terminating, lost_after: Duration) -> Duration {
+    terminating.grace.saturating_add(lost_after)
+}
+
+/// When a pod that has ended but still exists counts as left over.
+fn leftover_at(terminating: Terminating) -> Moment {
+    terminating.since + terminating.grace + STUCK_AFTER
+}
+
+struct Planner<'a> {
+    case: &'a Case,
+    judgement: &'a Judgement,
+    hold: Option<Hold>,
+    recorded: &'a Recorded,
+    now: Moment,
+    drafter: Drafter<'a>,
+    steps: Vec<Step>,
+}
+
+impl<'a> Planner<'a> {
+    /// J1.
+    fn finished(&mut self) {
+        let job = &self.case.evidence.job;
+        let JobStage::Finished { since, finish } = &job.stage else { return };
+        let outcome = OutcomeName::job_final(&job.identity.uid);
+        self.record(outcome.clone(), |drafter| match finish {
+            Finish::Complete => drafter.succeeded(),
+            Finish::Failed { reason, message } => drafter.failed(JobVerdict::Finished, reason, message),
+        });
+        if job.has_finalizer {
+            self.steps.push(Step::ReleaseFinalizer);
+        }
+        self.unstick();
+        let kept = self.now.since(*since) < self.case.policy.retention;
+        let delivered = self.recorded.has(&outcome) && self.recorded.settled();
+        if !kept && delivered && !job.owned && !job.has_ttl {
+            self.steps.push(Step::DeleteJob);
+        }
+    }
+
+    /// J2.
+    fn deleted(&mut self) {
+        let job = &self.case.evidence.job;
+        let outcome = OutcomeName::job_final(&job.identity.uid);
+        if !self.recorded.has(&outcome) {
+            self.steps.push(Step::ConfirmDeleted);
+        }
+        self.record(outcome, Drafter::deleted);
+        if job.stage != (JobStage::Deleting { orphaning: true }) {
+            let left = self.case.evidence.pods.iter().filter(|pod| !ended(pod) && pod.terminating.is_none());
+            self.steps.extend(left.map(|pod| Step::DeletePod { pod: pod.into(), why: Removal::JobDeleted }));
+        }
+        self.unstick();
+        if job.stage == JobStage::Vanished {
+            self.steps.push(Step::Forget);
+        } else if job.has_finalizer {
+            self.steps.push(Step::ReleaseFinalizer);
+        }
+    }
+
+    /// J4. Where the verdict is ours, it may be that what wrote it did not live to record it.
+    fn ending(&mut self) {
+        let job = &self.case.evidence.job;
+        if let JobStage::Failing { reason, message } = &job.stage
+            && lost_reason(reason).is_some()
+        {
+            let outcome = OutcomeName::job_final(&job.identity.uid);
+            self.record(outcome, |drafter| drafter.failed(JobVerdict::Ending, reason, message));
+        }
+        self.unstick();
+    }
+
+    /// J6.
+    fn not_starting(&mut self) {
+        let outcome = OutcomeName::job_suspect(&self.case.evidence.job.identity.uid);
+        let data = self.record(outcome, Drafter::not_starting);
+        self.tell(None, reason::NOT_STARTING, data.message);
+    }
+
+    /// What the pods of a Job call for that is not ending.
+    fn pods(&mut self) {
+        for (pod, verdict) in self.judged() {
+            // What is left of an attempt that was given up has been told to go silent.
+            let over = self.recorded.has(&OutcomeName::attempt_failed(&pod.uid));
+            match verdict {
+                PodVerdict::Lost(reason) => {
+                    if self.lost(pod, reason) {
+                        return;
+                    }
+                }
+                PodVerdict::Alive { .. } | PodVerdict::Unseen | PodVerdict::Suspect if over => self.abandon(&pod.uid),
+                PodVerdict::SidecarBlocks | PodVerdict::Alive { without_beat: true } => {
+                    let message = format!("Pod {}: {}.", pod.name, self.drafter.witnesses(pod));
+                    self.tell(Some(pod), reason::SIDECAR_FAULT, message);
+                }
+                PodVerdict::Stuck => {
+                    let message = format!("Pod {} does not terminate: {}.", pod.name, self.drafter.witnesses(pod));
+                    self.tell(Some(pod), reason::STUCK, message);
+                }
+                PodVerdict::Unseen if self.node_outlived_the_beat(pod) => {
+                    let data = self.record(OutcomeName::pod_suspect(&pod.uid), |drafter| drafter.unseen(pod));
+                    self.tell(Some(pod), reason::UNSEEN, data.message);
+                }
+                PodVerdict::Suspect if self.case.policy.notify_late => {
+                    self.record(OutcomeName::pod_late(&pod.uid), |drafter| drafter.late(pod));
+                }
+                PodVerdict::Finishing | PodVerdict::AttemptFailed => self.remove_leftover(pod),
+                PodVerdict::Alive { without_beat: false }
+                | PodVerdict::Unseen
+                | PodVerdict::Suspect
+                | PodVerdict::Waiting => {}
+            }
+        }
+    }
+
+    /// Whether the node has renewed its Lease since the beat expired. Of a node that died with its pods, the Lease is fresh for
+    /// a moment longer: nobody needs to be told of what is a loss by the time they read it. The judge has this looked at
+    /// again when the Lease would be stale.
+    fn node_outlived_the_beat(&self, pod: &PodEvidence) -> bool {
+        let silent_since = match (pod.beat, pod.sidecar) {
+            (Beats::Running { last } | Beats::Ending { last }, _) => Some(last),
+            (Beats::None, Sidecar::Started(at)) => Some(at.max(self.case.evidence.listening_since)),
+            (Beats::None, _) => pod.bound_since.map(|at| at.max(self.case.evidence.listening_since)),
+        };
+        let expired = silent_since.map(|since| since + self.case.policy.lost_after);
+        pod.node.as_ref().zip(expired).is_some_and(|(node, expired)| node.lease_changed >= expired)
+    }
+
+    /// A lost pod of an open Job. Whether the Job is failed for it, so that its other pods need no steps.
+    fn lost(&mut self, pod: &'a PodEvidence, reason: LostReason) -> bool {
+        let job = &self.case.evidence.job;
+        if self.hold.is_some() || self.case.policy.on_lost == OnLost::Report {
+            self.keep(pod, reason);
+            return false;
+        }
+        if !self.fails_job(pod) {
+            self.remove(pod, reason);
+            return false;
+        }
+        // Nothing can be failed that the Job controller has not taken up; it will in a moment, and this runs again.
+        if !job.started {
+            return false;
+        }
+        let message = self.drafter.lost_sentence(pod, reason);
+        self.steps.push(Step::FailJob { pod: pod.into(), reason, message: message.clone() });
+        self.record(OutcomeName::job_final(&job.identity.uid), |drafter| drafter.lost(pod, reason));
+        self.abandon(&pod.uid);
+        self.tell(Some(pod), reason.as_str(), message);
+        true
+    }
+
+    /// Whether the loss of this pod fails its Job.
+    fn fails_job(&self, pod: &PodEvidence) -> bool {
+        match self.case.policy.on_lost {
+            OnLost::Fail => true,
+            OnLost::Report => false,
+            OnLost::Retry => self.case.evidence.job.retries == Retries::Exhausted && !self.left_to_the_job(pod),
+        }
+    }
+
+    /// Whether the Job's own count of failures includes this pod already, for it is being deleted, so that "no retries
+    /// left" does not mean it. Should the Job do nothing about the pod, it is failed for it after all.
+    fn left_to_the_job(&self, pod: &PodEvidence) -> bool {
+        let Some(terminating) = pod.terminating else { return false };
+        let replaced = self.case.evidence.pods.iter().any(|other| other.terminating.is_none() && !ended(other));
+        let waited = self.now.since(terminating.since) >= patience(terminating, self.case.policy.lost_after);
+        replaced || !waited
+    }
+
+    /// Nothing is done about a lost pod, by policy or because a guard holds.
+    fn keep(&mut self, pod: &'a PodEvidence, reason: LostReason) {
+        let hold = self.hold;
+        // A pod whose loss has been told as a failed attempt is no suspect any more.
+        if self.recorded.has(&OutcomeName::attempt_failed(&pod.uid)) {
+            return;
+        }
+        let data = self.record(OutcomeName::pod_suspect(&pod.uid), |drafter| drafter.lost_but_kept(pod, reason, hold));
+        let word = if hold.is_some() { reason::HELD } else { reason.as_str() };
+        self.tell(Some(pod), word, data.message);
+    }
+
+    /// A lost pod is removed, and its Job decides on a retry.
+    fn remove(&mut self, pod: &'a PodEvidence, reason: LostReason) {
+        if pod.terminating.is_none() {
+            self.steps.push(Step::DeletePod { pod: pod.into(), why: Removal::Lost });
+        }
+        self.give_up(pod, reason, false);
+        self.record(OutcomeName::attempt_failed(&pod.uid), |drafter| drafter.attempt_failed(pod, reason));
+        self.abandon(&pod.uid);
+        self.tell(Some(pod), reason.as_str(), self.drafter.lost_sentence(pod, reason));
+    }
+
+    /// Lost pods that terminate would do so for as long as their nodes are away.
+    fn unstick(&mut self) {
+        if self.hold.is_some() {
+            return;
+        }
+        let ending = matches!(self.judgement.job, JobVerdict::Ending | JobVerdict::Finished);
+        for (pod, verdict) in self.judged() {
+            match verdict {
+                PodVerdict::Lost(reason) if pod.terminating.is_some() => {
+                    self.give_up(pod, reason, ending);
+                    self.abandon(&pod.uid);
+                }
+                PodVerdict::Finishing | PodVerdict::AttemptFailed => self.remove_leftover(pod),
+                _ => {}
+            }
+        }
+    }
+
+    /// Calls a lost pod Failed where that cannot make two of it, and removes it where its processes are known to be gone.
+    /// Of an `ending` Job there will be no second pod.
+    fn give_up(&mut self, pod: &PodEvidence, reason: LostReason, ending: bool) {
+        let gone = reason.fenced() || agent_says_gone(pod);
+        let unreachable = matches!(reason, LostReason::NodeUnreachable | LostReason::OutcomeUnknown);
+        if gone || (ending && unreachable) || self.case.evidence.job.safe_to_duplicate {
+            let message = format!("Given up by jobwarden. {}", self.drafter.lost_sentence(pod, reason));
+            self.steps.push(Step::GiveUpPod { pod: pod.into(), reason, message });
+        }
+        if gone {
+            self.steps.push(Step::ForceDeletePod { pod: pod.into() });
+        }
+    }
+
+    /// A pod that was given up but not removed: what gave it up may not have lived to remove it.
+    fn remove_leftover(&mut self, pod: &PodEvidence) {
+        let Some(terminating) = pod.terminating.filter(|_| pod.phase == PodPhase::Failed) else { return };
+        let Some(reason) = pod.cause.reason.as_deref().and_then(lost_reason) else { return };
+        let gone = reason.fenced() || agent_says_gone(pod);
+        if gone && self.hold.is_none() && self.now >= leftover_at(terminating) {
+            self.steps.push(Step::ForceDeletePod { pod: pod.into() });
+        }
+    }
+
+    fn judged(&self) -> Vec<(&'a PodEvidence, PodVerdict)> {
+        let verdict = |pod: &PodEvidence| self.judgement.pods.iter().find(|(uid, _)| *uid == pod.uid);
+        let pods = self.case.evidence.pods.iter();
+        pods.filter_map(|pod| verdict(pod).map(|(_, verdict)| (pod, *verdict))).collect()
+    }
+
+    /// Has an outcome recorded unless it has been; what it says either way.
+    fn record(&mut self, name: OutcomeName, data: impl FnOnce(&Drafter<'a>) -> OutcomeData) -> OutcomeData {
+        let data = data(&self.drafter);
+        if !self.recorded.has(&name) {
+            self.steps.push(Step::Record(Box::new(Draft { name, data: data.clone() })));
+        }
+        data
+    }
+
+    fn tell(&mut self, pod: Option<&PodEvidence>, reason: &'static str, message: String) {
+        let notice = Notice { pod: pod.map(PodRef::from), reason, message };
+        if !self.recorded.told.contains(&notice.key()) {
+            self.steps.push(Step::Tell(notice));
+        }
+    }
+
+    fn abandon(&mut self, pod: &PodUid) {
+        if !self.recorded.abandoned.contains(pod) {
+            self.steps.push(Step::Abandon(pod.clone()));
+        }
+    }
+}
+
+fn ended(pod: &PodEvidence) -> bool {
+    matches!(pod.phase, PodPhase::Succeeded | PodPhase::Failed)
+}
+
+fn agent_says_gone(pod: &PodEvidence) -> bool {
+    matches!(pod.agent, AgentWord::Gone { reports, .. } if reports >= GONE_REPORTS)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,167 @@
+//! The evidence in words: what had been seen when a verdict was given, for notifications, conditions and Events.
+
+use std::time::Duration;
+
+use jobwarden_common::notification::Fact;
+
+use crate::{
+    evidence::{AgentWord, Beats, ContainerState, NodeEvidence, NodeState, PodEvidence, PodPhase, Sidecar},
+    judge,
+    moment::Moment,
+    policy::Policy,
+};
+
+/// What is known of a pod at `now`, in short statements.
+pub fn facts(pod: &PodEvidence, policy: &Policy, now: Moment) -> Vec<Fact> {
+    let mut facts = vec![fact("beat", beat(pod, policy, now)), fact("agent", agent(pod.agent, policy, now))];
+    if let Some(node) = &pod.node {
+        facts.push(fact("lease", lease(node, policy, now)));
+        facts.push(fact("node", format!("{} {}", node.name, node_state(node.state, now))));
+    }
+    facts.push(fact("pod", pod_state(pod, now)));
+    if let Some(problem) = &pod.start_problem {
+        facts.push(fact("start", format!("{}: {}: {}", problem.container, problem.reason, problem.message)));
+    }
+    facts
+}
+
+fn fact(of: &str, is: impl Into<String>) -> Fact {
+    Fact { of: of.to_owned(), is: is.into() }
+}
+
+fn beat(pod: &PodEvidence, policy: &Policy, now: Moment) -> String {
+    match (pod.beat, pod.sidecar) {
+        (Beats::Running { last }, _) => {
+            let age = now.since(last);
+            let word = match age {
+                age if age >= policy.lost_after => "expired",
+                age if age >= policy.suspect_after => "late",
+                _ => "fresh",
+            };
+            format!("{word}, last {}", ago(age))
+        }
+        (Beats::Ending { last }, _) => format!("ended, last {}", ago(now.since(last))),
+        (Beats::None, Sidecar::Absent) => "never, the pod has no sidecar".to_owned(),
+        (Beats::None, Sidecar::NotStarted) => "never, the sidecar has not started".to_owned(),
+        (Beats::None, Sidecar::Started(at)) => format!("never, the sidecar started {}", ago(now.since(at))),
+    }
+}
+
+fn agent(word: AgentWord, policy: &Policy, now: Moment) -> String {
+    let heard = |last: Moment, word: &str| {
+        let age = now.since(last);
+        let silent = age >= judge::AGENT_SILENT_AFTER.min(policy.lost_after);
+        if silent { format!("silent, last report {}: {word}", ago(age)) } else { format!("{word}, {}", ago(age)) }
+    };
+    match word {
+        AgentWord::None => "has never reported this pod".to_owned(),
+        AgentWord::Blind { last } => heard(last, "blind"),
+        AgentWord::Alive { last } => heard(last, "alive"),
+        AgentWord::Gone { since, reports } => {
+            format!("gone for {}, in {reports} reports", rounded(now.since(since)))
+        }
+    }
+}
+
+fn lease(node: &NodeEvidence, policy: &Policy, now: Moment) -> String {
+    let age = now.since(node.lease_changed);
+    let stale = judge::LEASE_STALE_AFTER.min(policy.lost_after).max(judge::LEASE_STALE_AFTER_LEAST);
+    let word = if age >= stale { "stale" } else { "fresh" };
+    format!("{word}, last change {}", ago(age))
+}
+
+fn node_state(state: NodeState, now: Moment) -> String {
+    match state {
+        NodeState::Ready => "is ready by the API server".to_owned(),
+        NodeState::NotReady => "is not ready by the API server".to_owned(),
+        NodeState::OutOfService { since } => format!("was declared out of service {}", ago(now.since(since))),
+        NodeState::Deleted { since } => format!("was deleted {}", ago(now.since(since))),
+    }
+}
+
+fn pod_state(pod: &PodEvidence, now: Moment) -> String {
+    let phase = match pod.phase {
+        PodPhase::Pending => "Pending",
+        PodPhase::Running => "Running",
+        PodPhase::Succeeded => "Succeeded",
+        PodPhase::Failed => "Failed",
+    };
+    let terminating = pod.terminating.map(|terminating| rounded(now.since(terminating.since)));
+    let mains = pod.mains.iter().map(|main| {
+        let state = match main.state {
+            ContainerState::NotStarted => "not started",
+            ContainerState::Running => "running",
+            ContainerState::WaitingToRestart => "waiting to restart",
+            ContainerState::Terminated => "terminated",
+        };
+        format!("container {} {state}", main.name)
+    });
+    let parts =
+        [phase.to_owned()].into_iter().chain(terminating.map(|long| format!("terminating for {long}"))).chain(mains);
+    parts.collect::<Vec<_>>().join(", ")
+}
+
+fn ago(age: Duration) -> String {
+    format!("{} ago", rounded(age))
+}
+
+/// Whole seconds: nobody decides by less.
+fn rounded(age: Duration) -> humantime::FormattedDuration {
+    humantime::format_duration(Duration::from_secs(age.as_secs()))
+}
+
+#[cfg(test)]
+mod tests {
+    use jobwarden_common::identity::{NodeName, PodUid};
+    use rstest::rstest;
+
+    use super::*;
+
+    fn at(seconds: u64) -> Moment {
+        Moment::at(Duration::from_secs(seconds))
+    }
+
+    fn pod() -> PodEvidence {
+        PodEvidence {
+            uid: PodUid::from("p"),
+            name: "worker-1".to_owned(),
+            phase: PodPhase::Running,
+            node: Some(NodeEvidence { name: NodeName::from("n1"), state: NodeState::NotReady, lease_changed: at(977) }),
+            bound_since: Some(at(0)),
+            terminating: None,
+            mains: Vec::new(),
+            starting_since: None,
+            start_problem: None,
+            sidecar: Sidecar::Started(at(1)),
+            beat: Beats::Running { last: at(979) },
+            agent: AgentWord::Alive { last: at(975) },
+            cause: jobwarden_common::notification::Cause::default(),
+        }
+    }
+
+    fn said(pod: &PodEvidence, of: &str) -> String {
+        let policy = Policy { lost_after: Duration::from_secs(20), ..Policy::default() };
+        let facts = facts(pod, &policy, at(1000));
+        facts.into_iter().find(|fact| fact.of == of).map(|fact| fact.is).unwrap_or_default()
+    }
+
+    #[test]
+    fn a_lost_pod_is_explained_by_all_its_witnesses() {
+        let pod = pod();
+        assert_eq!(said(&pod, "beat"), "expired, last 21s ago");
+        assert_eq!(said(&pod, "lease"), "stale, last change 23s ago");
+        assert_eq!(said(&pod, "agent"), "silent, last report 25s ago: alive");
+        assert_eq!(said(&pod, "node"), "n1 is not ready by the API server");
+        assert_eq!(said(&pod, "pod"), "Running");
+    }
+
+    #[rstest]
+    #[case(Beats::None, Sidecar::Absent, "never, the pod has no sidecar")]
+    #[case(Beats::None, Sidecar::NotStarted, "never, the sidecar has not started")]
+    #[case(Beats::None, Sidecar::Started(at(910)), "never, the sidecar started 1m 30s ago")]
+    #[case(Beats::Running { last: at(999) }, Sidecar::Started(at(1)), "fresh, last 1s ago")]
+    #[case(Beats::Ending { last: at(990) }, Sidecar::Started(at(1)), "ended, last 10s ago")]
+    fn a_beat_is_told_in_the_words_of_the_table(#[case] beat: Beats, #[case] sidecar: Sidecar, #[case] told: &str) {
+        assert_eq!(said(&PodEvidence { sidecar, beat, ..pod() }, "beat"), told);
+    }
+}

@@ -1,0 +1,260 @@
+//! An API server in memory, as far as enforcing and delivering can tell: objects with UIDs and resourceVersions, patches,
+//! preconditions, graceful deletion and finalizers. Tests look at the state that is left, not at the calls that were made.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::BodyExt as _;
+use kube::{Client, client::Body};
+use serde_json::{Value, json};
+
+/// An API server in memory. Clones are the same one.
+#[derive(Clone, Default)]
+pub(crate) struct FakeApi(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    /// By path, such as `/apis/batch/v1/namespaces/ort/jobs/j`.
+    objects: BTreeMap<String, Value>,
+    version: u64,
+    writes: Vec<String>,
+    /// The write of this number fails: before it is done, or after, when only its answer is lost.
+    fail: Option<(usize, Failure)>,
+    /// Done to the objects right after the write of this number.
+    after: Option<(usize, Meddler)>,
+}
+
+/// Somebody else who writes as well.
+type Meddler = Box<dyn FnOnce(&mut BTreeMap<String, Value>) + Send>;
+
+/// How a write fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// It is not done.
+    Before,
+    /// It is done, but the answer is lost.
+    After,
+}
+
+impl FakeApi {
+    pub(crate) fn client(&self) -> Client {
+        let api = self.clone();
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let api = api.clone();
+            async move {
+                let (head, body) = request.into_parts();
+                let body = body.collect().await.map_err(|error| error.to_string())?.to_bytes();
+                let body =
+                    if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap_or_default() };
+                let kind = head.headers.get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+                let mut state = api.state();
+                let (status, answer) = match (&head.method, head.uri.query()) {
+                    (&Method::GET, Some(query)) if !state.objects.contains_key(head.uri.path()) => {
+                        state.list(head.uri.path(), query)
+                    }
+                    _ => state.serve(&head.method, head.uri.path(), kind, &body),
+                };
+                drop(state);
+                let bytes = serde_json::to_vec(&answer).expect("JSON");
+                Ok::<_, String>(Response::builder().status(status).body(Body::from(bytes)).expect("a valid response"))
+            }
+        });
+        Client::new(service, "default")
+    }
+
+    /// Puts an object there, with a UID unless it has one.
+    pub(crate) fn put(&self, path: &str, mut object: Value) {
+        let mut state = self.state();
+        state.version += 1;
+        let version = state.version.to_string();
+        let name = path.rsplit('/').next().expect("a path has a name");
+        object["metadata"]["name"] = json!(name);
+        object["metadata"]["resourceVersion"] = json!(version);
+        if object["metadata"]["uid"].is_null() {
+            object["metadata"]["uid"] = json!(format!("{name}-uid"));
+        }
+        state.objects.insert(path.to_owned(), object);
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Option<Value> {
+        self.state().objects.get(path).cloned()
+    }
+
+    /// The paths of all objects whose path contains `part`.
+    pub(crate) fn paths(&self, part: &str) -> Vec<String> {
+        self.state().objects.keys().filter(|path| path.contains(part)).cloned().collect()
+    }
+
+    /// The writes that were tried so far, as `METHOD path`.
+    pub(crate) fn writes(&self) -> Vec<String> {
+        self.state().writes.clone()
+    }
+
+    /// Has the write of this number fail, counted from 0 on from now.
+    pub(crate) fn fail(&self, write: usize, failure: Failure) {
+        let mut state = self.state();
+        state.writes.clear();
+        state.fail = Some((write, failure));
+    }
+
+    /// Does `meddle` right after the write of this number, counted from 0 on from now.
+    pub(crate) fn after(&self, write: usize, meddle: impl FnOnce(&mut BTreeMap<String, Value>) + Send + 'static) {
+        let mut state = self.state();
+        state.writes.clear();
+        state.after = Some((write, Box::new(meddle)));
+    }
+
+    /// The objects without what differs from run to run.
+    pub(crate) fn snapshot(&self) -> BTreeMap<String, Value> {
+        let mut objects = self.state().objects.clone();
+        for object in objects.values_mut() {
+            object["metadata"]["resourceVersion"] = Value::Null;
+            for condition in object["status"]["conditions"].as_array_mut().into_iter().flatten() {
+                condition["lastTransitionTime"] = Value::Null;
+                condition["lastProbeTime"] = Value::Null;
+            }
+        }
+        objects
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn serve(&mut self, method: &Method, path: &str, kind: &str, body: &Value) -> (StatusCode, Value) {
+        if method == Method::GET {
+            return self.objects.get(path).map_or_else(not_found, |object| (StatusCode::OK, object.clone()));
+        }
+        let number = self.writes.len();
+        self.writes.push(format!("{method} {path}"));
+        let fail = self.fail.filter(|(at, _)| *at == number).map(|(_, failure)| failure);
+        if fail == Some(Failure::Before) {
+            return unavailable();
+        }
+        let answer = match *method {
+            Method::POST => self.create(path, body),
+            Method::PATCH => self.patch(path, kind, body),
+            Method::DELETE => self.delete(path, body),
+            _ => status(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed"),
+        };
+        if let Some((_, meddle)) = self.after.take_if(|(at, _)| *at == number) {
+            meddle(&mut self.objects);
+        }
+        if fail == Some(Failure::After) { unavailable() } else { answer }
+    }
+
+    /// The objects of a collection, be it of one namespace or of all, that have the label that is asked for.
+    fn list(&self, path: &str, query: &str) -> (StatusCode, Value) {
+        let kind = path.rsplit('/').next().unwrap_or_default();
+        let query = query.replace("%2F", "/").replace("%3D", "=");
+        let selector = query.split('&').find_map(|pair| pair.strip_prefix("labelSelector=")?.split_once('='));
+        let selected = |object: &&Value| selector.is_none_or(|(key, value)| object["metadata"]["labels"][key] == value);
+        let of_kind = self.objects.iter().filter(|(path, _)| path.rsplit('/').nth(1) == Some(kind));
+        let items: Vec<_> = of_kind.map(|(_, object)| object).filter(selected).cloned().collect();
+        (StatusCode::OK, json!({ "kind": "List", "apiVersion": "v1", "metadata": {}, "items": items }))
+    }
+
+    fn create(&mut self, path: &str, body: &Value) -> (StatusCode, Value) {
+        let name = body["metadata"]["name"].as_str().unwrap_or_default();
+        let path = format!("{path}/{name}");
+        if self.objects.contains_key(&path) {
+            return status(StatusCode::CONFLICT, "AlreadyExists");
+        }
+        let mut object = body.clone();
+        object["metadata"]["uid"] = json!(format!("{name}-uid"));
+        // A status subresource takes no status at creation.
+        if let Some(object) = object.as_object_mut() {
+            object.remove("status");
+        }
+        (StatusCode::CREATED, self.store(path, object))
+    }
+
+    fn patch(&mut self, path: &str, kind: &str, body: &Value) -> (StatusCode, Value) {
+        let (path, of_status) = path.strip_suffix("/status").map_or((path, false), |path| (path, true));
+        let Some(before) = self.objects.get(path) else { return not_found() };
+        for field in ["uid", "resourceVersion"] {
+            let wanted = &body["metadata"][field];
+            if !wanted.is_null() && *wanted != before["metadata"][field] {
+                return status(StatusCode::CONFLICT, "Conflict");
+            }
+        }
+        let mut object = before.clone();
+        let mut patch = body.clone();
+        if of_status {
+            patch = json!({ "status": patch["status"] });
+        }
+        if kind.contains("strategic") {
+            merge_conditions(&object, &mut patch);
+        }
+        json_patch::merge(&mut object, &patch);
+        let conditions = object["status"]["conditions"].as_array();
+        let holds = |word: &str| conditions.into_iter().flatten().any(|c| c["type"] == word && c["status"] == "True");
+        if holds("FailureTarget") && holds("SuccessCriteriaMet") {
+            return status(StatusCode::UNPROCESSABLE_ENTITY, "Invalid");
+        }
+        let object = self.store(path.to_owned(), object);
+        self.collect(path);
+        (StatusCode::OK, object)
+    }
+
+    fn delete(&mut self, path: &str, body: &Value) -> (StatusCode, Value) {
+        let Some(object) = self.objects.get(path) else { return not_found() };
+        let wanted = &body["preconditions"]["uid"];
+        if !wanted.is_null() && *wanted != object["metadata"]["uid"] {
+            return status(StatusCode::CONFLICT, "Conflict");
+        }
+        let mut object = object.clone();
+        object["metadata"]["deletionTimestamp"] = json!("2026-01-02T03:04:05Z");
+        object["forced"] = json!(body["gracePeriodSeconds"] == json!(0));
+        let object = self.store(path.to_owned(), object);
+        self.collect(path);
+        (StatusCode::OK, object)
+    }
+
+    /// Removes what is deleted and held by nothing. A pod's grace is the kubelet's to end; there is none here.
+    fn collect(&mut self, path: &str) {
+        let held = |object: &Value| {
+            let finalizers = object["metadata"]["finalizers"].as_array().is_some_and(|list| !list.is_empty());
+            let graceful = path.contains("/pods/") && object["forced"] != json!(true);
+            object["metadata"]["deletionTimestamp"].is_null() || finalizers || graceful
+        };
+        if self.objects.get(path).is_some_and(|object| !held(object)) {
+            self.objects.remove(path);
+        }
+    }
+
+    fn store(&mut self, path: String, mut object: Value) -> Value {
+        self.version += 1;
+        object["metadata"]["resourceVersion"] = json!(self.version.to_string());
+        self.objects.insert(path, object.clone());
+        object
+    }
+}
+
+/// What a strategic merge does to conditions: those of other types stay.
+fn merge_conditions(object: &Value, patch: &mut Value) {
+    let Some(new) = patch["status"]["conditions"].as_array().cloned() else { return };
+    let kept = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    let kept = kept.into_iter().filter(|old| new.iter().all(|new| new["type"] != old["type"]));
+    patch["status"]["conditions"] = kept.chain(new.iter().cloned()).collect();
+}
+
+fn not_found() -> (StatusCode, Value) {
+    status(StatusCode::NOT_FOUND, "NotFound")
+}
+
+fn unavailable() -> (StatusCode, Value) {
+    status(StatusCode::INTERNAL_SERVER_ERROR, "InternalError")
+}
+
+fn status(code: StatusCode, reason: &str) -> (StatusCode, Value) {
+    let answer = json!({
+        "kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": reason, "message": reason, "code": code.as_u16()
+    });
+    (code, answer)
+}

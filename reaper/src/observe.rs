@@ -1,0 +1,329 @@
+//! Observe: everything the reaper hears, joined into [`Evidence`] of one Job at a time.
+//!
+//! ```text
+//!  watch (Jobs, pods, nodes, Leases) ──facts──┐
+//!  intake (beats, observations) ──────────────┼─► Observer ─► State ──► Case: evidence, policy, usage, timeline
+//!  self_beat ──► the Service ──► intake ──────┘      │
+//!                                                 Hearing: ears, and the clock that stands still while deaf
+//! ```
+//!
+//! [`State`] and [`Hearing`] are values without I/O that take the time as an argument;
+//! [`Observer`] holds them under one lock and tells them the time.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use jiff::Timestamp;
+use jobwarden_common::{
+    identity::{JobUid, NodeName, PodUid},
+    notification::{TimelineEntry, Usage},
+};
+use k8s_openapi::api::{
+    batch::v1::Job,
+    coordination::v1::Lease,
+    core::v1::{Node, Pod},
+};
+use tokio::sync::Notify;
+
+use self::{
+    hearing::{Failure, Hearing, Watch},
+    job_facts::JobFacts,
+    node_facts::{LeaseFacts, NodeFacts},
+    pod_facts::PodFacts,
+    state::State,
+};
+use crate::{evidence::Evidence, guard::Ears, moment::Moment, policy::Policy};
+
+mod agent_word;
+pub mod clock;
+#[cfg(test)]
+pub(crate) mod fixture;
+pub mod hearing;
+pub mod intake;
+pub mod job_facts;
+mod metrics;
+pub mod node_facts;
+pub mod pod_facts;
+mod records;
+pub mod self_beat;
+pub mod state;
+#[cfg(test)]
+mod tests;
+mod timeline;
+pub mod watch;
+
+/// What the reaper hears; clones are the same one.
+#[derive(Clone, Debug)]
+pub struct Observer(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    defaults: Policy,
+    heard: Mutex<Heard>,
+    changed: Notify,
+}
+
+#[derive(Debug)]
+struct Heard {
+    state: State,
+    hearing: Hearing,
+    /// As they were when all Jobs were last told of a change.
+    ears: Ears,
+}
+
+/// What is known of one Job, for everybody who deals with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Case {
+    /// For the judge.
+    pub evidence: Evidence,
+    /// How it is judged.
+    pub policy: Policy,
+    /// What its attempts used, if anything was observed.
+    pub usage: Option<Usage>,
+    /// What happened, oldest first.
+    pub timeline: Vec<TimelineEntry>,
+}
+
+impl Observer {
+    /// Knows nothing, is blindfolded until the watches have listed, and does not listen until told to. Jobs are judged by
+    /// `defaults` where their annotations do not say otherwise.
+    pub fn new(defaults: Policy) -> Self {
+        let hearing = Hearing::new(instant());
+        let heard = Heard { state: State::default(), hearing, ears: Ears::Blindfolded };
+        Self(Arc::new(Inner { defaults, heard: Mutex::new(heard), changed: Notify::new() }))
+    }
+
+    /// What the listening clock shows: it stands still while the reaper is deaf.
+    pub fn now(&self) -> Moment {
+        self.with(|_, now| now)
+    }
+
+    /// The wall clock's time at a moment; for people only.
+    pub fn wall(&self, at: Moment) -> Timestamp {
+        self.lock().hearing.wall(at, instant(), Timestamp::now())
+    }
+
+    /// Returns once the evidence of some Job may have changed since [`take_changed`](Self::take_changed) was last called.
+    /// For one caller at a time.
+    pub async fn changed(&self) {
+        while !self.lock().state.has_changed() {
+            self.0.changed.notified().await;
+        }
+    }
+
+    /// The Jobs whose evidence may have changed since this was last called: all of them when the ears have changed.
+    pub fn take_changed(&self) -> Vec<JobUid> {
+        self.with(|state, _| state.take_changed())
+    }
+
+    /// What is known of a Job; nothing if it was never seen or is forgotten.
+    pub fn case(&self, job: &JobUid) -> Option<Case> {
+        let (at, wall_at) = (instant(), Timestamp::now());
+        let mut heard = self.lock();
+        let now = heard.hearing.now(at);
+        let known = heard.state.known(job, now)?;
+        let entry = |event: timeline::Event| TimelineEntry {
+            at: format!("{:.3}", heard.hearing.wall(event.at, at, wall_at)),
+            event: event.what.into(),
+        };
+        let timeline = known.timeline.into_iter().map(entry).collect();
+        Some(Case { evidence: known.evidence, policy: known.policy, usage: known.usage, timeline })
+    }
+
+    /// Whether a Job was seen and its object is no longer in the API, be it finished or not.
+    pub fn is_gone(&self, job: &JobUid) -> bool {
+        self.lock().state.is_gone(job)
+    }
+
+    /// From now on, beats of this pod are answered with `stop`, also after its object is gone.
+    pub fn give_up(&self, pod: &PodUid) {
+        self.with(|state, _| state.give_up(pod));
+    }
+
+    /// All is done about a Job that is gone.
+    pub fn forget(&self, job: &JobUid) {
+        self.with(|state, _| state.forget_job(job));
+    }
+
+    /// This reaper leads: beats and reports are taken, and silence is counted, from now on. Deaf until its own beat
+    /// arrives for the first time.
+    pub fn start_listening(&self) {
+        let at = instant();
+        {
+            let mut heard = self.lock();
+            heard.hearing.expect_own_beat(at);
+            let now = heard.hearing.now(at);
+            heard.state.start_listening(now);
+        }
+        self.0.changed.notify_one();
+    }
+
+    /// This reaper does not lead any more: beats and reports are refused.
+    pub fn stop_listening(&self) {
+        self.with(State::stop_listening);
+        self.lock().hearing.expect_no_beat(instant());
+    }
+
+    /// Whether this reaper leads.
+    pub fn is_listening(&self) -> bool {
+        self.lock().state.is_listening()
+    }
+
+    /// Whether the reaper hears what there is to hear.
+    pub fn ears(&self) -> Ears {
+        self.lock().hearing.ears(instant())
+    }
+
+    /// Whether every watch has listed: before, there is less evidence than there should be.
+    pub fn synced(&self) -> bool {
+        self.lock().hearing.synced()
+    }
+
+    /// How many Jobs are known.
+    pub fn jobs(&self) -> usize {
+        self.lock().state.jobs()
+    }
+
+    /// The reaper's own beat has arrived.
+    pub fn own_beat_arrived(&self) {
+        self.hear(Hearing::own_beat_arrived);
+    }
+
+    /// A watch is connected, or heard something.
+    fn watch_heard(&self, watch: Watch) {
+        self.hear(|hearing, at| hearing.watch_heard(watch, at));
+    }
+
+    /// A watch has listed all objects.
+    fn watch_listed(&self, watch: Watch) {
+        self.hear(|hearing, at| {
+            hearing.watch_listed(watch);
+            hearing.watch_heard(watch, at);
+        });
+    }
+
+    /// A watch has failed.
+    fn watch_failed(&self, watch: Watch, failure: Failure) {
+        self.hear(|hearing, at| hearing.watch_failed(watch, failure, at));
+    }
+
+    fn hear(&self, f: impl FnOnce(&mut Hearing, std::time::Instant)) {
+        f(&mut self.lock().hearing, instant());
+        // Tells of a change of the ears.
+        self.with(|_, _| {});
+    }
+
+    /// Does something with what is known, and wakes whoever waits for a change if there is one.
+    fn with<T>(&self, f: impl FnOnce(&mut State, Moment) -> T) -> T {
+        let at = instant();
+        let (result, changed) = {
+            let mut heard = self.lock();
+            let Heard { state, hearing, ears } = &mut *heard;
+            let (now, ears_now) = (hearing.now(at), hearing.ears(at));
+            if *ears != ears_now {
+                tracing::info!(was = ?ears, is = ?ears_now, "hearing has changed");
+                *ears = ears_now;
+                state.all_changed();
+            }
+            (f(state, now), state.has_changed())
+        };
+        if changed {
+            self.0.changed.notify_one();
+        }
+        result
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Heard> {
+        // What a panic left behind is whole enough to go on with: each fact is replaced by the next of its object.
+        self.0.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The monotonic clock, as tokio has it: tests can pause it.
+fn instant() -> std::time::Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+/// Hears of objects, by the watches.
+impl Observer {
+    fn job(&self, job: &Job) {
+        let Some((facts, bad)) = JobFacts::read(job, &self.0.defaults) else { return };
+        let is_new = self.with(|state, now| {
+            let is_new = !state.knows(&facts.identity.uid);
+            state.apply_job(facts.clone(), now);
+            is_new
+        });
+        // Once a Job is enough: it changes often.
+        for bad in bad.iter().filter(|_| is_new) {
+            let (namespace, job) = (&facts.identity.namespace, &facts.identity.name);
+            tracing::warn!(namespace, job, %bad, "the default applies instead of an annotation");
+        }
+    }
+
+    /// The last state of an object may say how it ended, but is no reason to begin to know it: it may be forgotten.
+    fn job_deleted(&self, job: &Job) {
+        let Some((facts, _)) = JobFacts::read(job, &self.0.defaults) else { return };
+        let uid = facts.identity.uid.clone();
+        self.with(|state, now| {
+            if state.knows(&uid) {
+                state.apply_job(facts, now);
+                state.delete_job(&uid, now);
+            }
+        });
+    }
+
+    fn jobs_listed(&self, listed: &HashSet<JobUid>) {
+        self.with(|state, now| state.jobs_listed(listed, now));
+    }
+
+    fn pod(&self, pod: &Pod) {
+        if let Some(facts) = PodFacts::read(pod) {
+            self.with(|state, now| state.apply_pod(facts, now));
+        }
+    }
+
+    fn pod_deleted(&self, pod: &Pod) {
+        let Some(facts) = PodFacts::read(pod) else { return };
+        let uid = facts.uid.clone();
+        self.with(|state, now| {
+            if state.knows_pod(&uid) {
+                state.apply_pod(facts, now);
+                state.delete_pod(&uid, now);
+            }
+        });
+    }
+
+    fn pods_listed(&self, listed: &HashSet<PodUid>) {
+        self.with(|state, now| state.pods_listed(listed, now));
+    }
+
+    fn node(&self, node: &Node) {
+        if let Some(facts) = NodeFacts::read(node) {
+            self.with(|state, now| state.apply_node(&facts, now));
+        }
+    }
+
+    fn node_deleted(&self, node: &Node) {
+        if let Some(facts) = NodeFacts::read(node) {
+            self.with(|state, now| state.delete_node(&facts.name, now));
+        }
+    }
+
+    fn nodes_listed(&self, listed: &HashSet<NodeName>) {
+        self.with(|state, now| state.nodes_listed(listed, now));
+    }
+
+    fn lease(&self, lease: &Lease) {
+        if let Some(facts) = LeaseFacts::read(lease) {
+            self.with(|state, now| state.apply_lease(&facts, now));
+        }
+    }
+
+    fn lease_deleted(&self, lease: &Lease) {
+        if let Some(facts) = LeaseFacts::read(lease) {
+            self.with(|state, _| state.delete_lease(&facts.node));
+        }
+    }
+}

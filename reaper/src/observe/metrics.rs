@@ -1,0 +1,47 @@
+//! What Prometheus hears of the Observer: read when it asks.
+
+use std::fmt;
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric as _},
+    metrics::{MetricType, gauge::ConstGauge},
+    registry::Registry,
+};
+
+use super::{Observer, hearing::Watch};
+use crate::guard::Ears;
+
+impl Observer {
+    /// Adds `jobwarden_jobs`, `jobwarden_pods`, `jobwarden_nodes`, `jobwarden_deaf` and `jobwarden_watch_up{watch}` to a
+    /// registry.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register_collector(Box::new(self.clone()));
+    }
+}
+
+impl Collector for Observer {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let deaf = self.ears() == Ears::Deaf;
+        let (counts, up) = {
+            let heard = self.lock();
+            let counts = [
+                ("jobwarden_jobs", "Jobs that are watched", heard.state.jobs()),
+                ("jobwarden_pods", "Worker pods that are watched", heard.state.pods()),
+                ("jobwarden_nodes", "Nodes that are known", heard.state.nodes()),
+                ("jobwarden_deaf", "1 while the leader's own beat does not arrive", usize::from(deaf)),
+            ];
+            (counts, Watch::ALL.map(|watch| (watch, heard.hearing.is_up(watch))))
+        };
+        for (name, help, count) in counts {
+            let gauge = ConstGauge::new(i64::try_from(count).unwrap_or(i64::MAX));
+            gauge.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
+        }
+        let help = "1 while a watch of the API server is up";
+        let mut watches = encoder.encode_descriptor("jobwarden_watch_up", help, None, MetricType::Gauge)?;
+        for (watch, up) in up {
+            ConstGauge::new(i64::from(up)).encode(watches.encode_family(&[("watch", watch.as_str())])?)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,182 @@
+//! What the reaper keeps of a pod: pure reading of the object.
+
+use std::time::Duration;
+
+use jobwarden_common::{
+    identity::{JobUid, NodeName, PodUid},
+    names::SIDECAR_CONTAINER,
+    notification::Cause,
+};
+use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, PodSpec, PodStatus};
+
+use self::container::{bare_id, has_run, is_running, kept_message, main_facts};
+use crate::evidence::{ContainerState, PodPhase, StartProblem};
+
+mod cause;
+mod container;
+#[cfg(test)]
+mod tests;
+
+/// The grace period of a pod that is being deleted without saying for how long, by the API's own defaulting.
+const DEFAULT_GRACE_SECONDS: i64 = 30;
+
+/// What a waiting container is waiting for when nothing is wrong with its start, by the kubelet
+/// (`pkg/kubelet/kubelet_pods.go`, `pkg/kubelet/kuberuntime`). Whatever else it says is a problem.
+const PATIENT_REASONS: [&str; 3] = ["ContainerCreating", "PodInitializing", "CrashLoopBackOff"];
+
+/// What is kept of a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodFacts {
+    /// `metadata.uid`.
+    pub uid: PodUid,
+    /// `metadata.name`.
+    pub name: String,
+    /// The Job that controls it; none for a bare pod.
+    pub job: Option<JobUid>,
+    /// `status.phase`.
+    pub phase: PodPhase,
+    /// Its node, once it is bound.
+    pub node: Option<NodeName>,
+    /// Its grace period, if it is being deleted.
+    pub grace: Option<Duration>,
+    /// The containers that do the work, in the order of the spec.
+    pub mains: Vec<MainFacts>,
+    /// IDs of the other containers that run: the sidecar, init and ephemeral ones. The sandbox has none in a status.
+    pub others_running: Vec<Box<str>>,
+    /// It is bound, and nothing is awaited but the start of a main container that has not started yet.
+    pub starting: bool,
+    /// Why a container does not start.
+    pub start_problem: Option<StartProblem>,
+    /// Our sidecar.
+    pub sidecar: SidecarFacts,
+    /// Why it failed, if it has.
+    pub cause: Cause,
+    /// A main container was killed for want of memory, now or in its last run.
+    pub oom_killed: bool,
+    /// From the first start of a main container to the last end, once all have ended, by the kubelet's own clock.
+    pub ran_for: Option<Duration>,
+}
+
+/// What is kept of a main container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MainFacts {
+    /// Its name.
+    pub name: Box<str>,
+    /// Its state.
+    pub state: ContainerState,
+    /// The runtime's ID of its latest run, without the runtime's name.
+    pub id: Option<Box<str>>,
+    /// The same of the run before, where the kubelet tells.
+    pub earlier_id: Option<Box<str>>,
+}
+
+/// Our sidecar in a pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SidecarFacts {
+    /// There is none.
+    Absent,
+    /// It has not started yet.
+    NotStarted,
+    /// It has started.
+    Started,
+}
+
+impl PodFacts {
+    /// Reads a pod. `None` for an object without name or UID, which the API server never sends.
+    pub fn read(pod: &Pod) -> Option<Self> {
+        let Pod { metadata, spec, status } = pod;
+        let (unset_spec, unset_status) = (PodSpec::default(), PodStatus::default());
+        let (spec, status) = (spec.as_ref().unwrap_or(&unset_spec), status.as_ref().unwrap_or(&unset_status));
+        let statuses = status.container_statuses.as_deref().unwrap_or_default();
+        let init = spec.init_containers.as_deref().unwrap_or_default();
+        let init_statuses = status.init_container_statuses.as_deref().unwrap_or_default();
+        let ephemeral = status.ephemeral_container_statuses.as_deref().unwrap_or_default();
+
+        let phase = phase(status);
+        let node = spec.node_name.clone().filter(|name| !name.is_empty());
+        let mains: Vec<_> =
+            spec.containers.iter().map(|main| main_facts(&main.name, find(statuses, &main.name))).collect();
+        let init_running = init
+            .iter()
+            .filter(|container| !is_sidecar(container))
+            .any(|container| find(init_statuses, &container.name).is_some_and(is_running));
+        let starting = node.is_some()
+            && matches!(phase, PodPhase::Pending | PodPhase::Running)
+            && !init_running
+            && mains.iter().any(|main| main.state == ContainerState::NotStarted);
+        let grace = metadata.deletion_timestamp.as_ref().map(|_| {
+            let seconds = metadata.deletion_grace_period_seconds.unwrap_or(DEFAULT_GRACE_SECONDS);
+            Duration::from_secs(seconds.try_into().unwrap_or(0))
+        });
+
+        Some(Self {
+            uid: metadata.uid.clone()?.into(),
+            name: metadata.name.clone()?,
+            job: controlling_job(pod),
+            phase,
+            node: node.map(Into::into),
+            grace,
+            others_running: init_statuses
+                .iter()
+                .chain(ephemeral)
+                .filter(|status| is_running(status))
+                .filter_map(|status| status.container_id.as_deref().map(bare_id))
+                .collect(),
+            starting,
+            start_problem: init_statuses.iter().chain(statuses).find_map(start_problem),
+            sidecar: sidecar(init, init_statuses),
+            cause: cause::cause(status, phase, statuses),
+            oom_killed: cause::oom_killed(statuses),
+            ran_for: cause::ran_for(&mains, statuses),
+            mains,
+        })
+    }
+}
+
+fn find<'a>(statuses: &'a [ContainerStatus], name: &str) -> Option<&'a ContainerStatus> {
+    statuses.iter().find(|status| status.name == name)
+}
+
+fn phase(status: &PodStatus) -> PodPhase {
+    match status.phase.as_deref() {
+        Some("Succeeded") => PodPhase::Succeeded,
+        Some("Failed") => PodPhase::Failed,
+        Some("Running" | "Unknown") => PodPhase::Running,
+        _ => PodPhase::Pending,
+    }
+}
+
+fn controlling_job(pod: &Pod) -> Option<JobUid> {
+    let owner = pod.metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))?;
+    let is_job = owner.kind == "Job" && owner.api_version.starts_with("batch/");
+    is_job.then(|| owner.uid.clone().into())
+}
+
+/// Whether an init container runs beside the main ones (KEP-753).
+fn is_sidecar(container: &Container) -> bool {
+    container.restart_policy.as_deref() == Some("Always")
+}
+
+fn sidecar(init: &[Container], statuses: &[ContainerStatus]) -> SidecarFacts {
+    if !init.iter().any(|container| container.name == SIDECAR_CONTAINER) {
+        return SidecarFacts::Absent;
+    }
+    match find(statuses, SIDECAR_CONTAINER) {
+        Some(status) if is_running(status) || has_run(status) => SidecarFacts::Started,
+        _ => SidecarFacts::NotStarted,
+    }
+}
+
+fn start_problem(status: &ContainerStatus) -> Option<StartProblem> {
+    if has_run(status) {
+        return None;
+    }
+    let waiting = status.state.as_ref()?.waiting.as_ref()?;
+    let reason = waiting.reason.as_deref().filter(|reason| !PATIENT_REASONS.contains(reason))?;
+    Some(StartProblem {
+        container: status.name.clone(),
+        reason: reason.to_owned(),
+        message: kept_message(waiting.message.as_deref()).unwrap_or_default(),
+        ours: status.name == SIDECAR_CONTAINER,
+    })
+}

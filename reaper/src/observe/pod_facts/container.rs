@@ -1,0 +1,61 @@
+//! What the kubelet says of one container.
+
+use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus};
+
+use super::MainFacts;
+use crate::evidence::ContainerState;
+
+/// How much of a message is kept, in bytes. Termination messages may have 4 KiB, and there may be many.
+const MAX_MESSAGE: usize = 512;
+
+pub(super) fn main_facts(name: &str, status: Option<&ContainerStatus>) -> MainFacts {
+    let last_run = status.and_then(|status| last_terminated(status)?.container_id.as_deref()).map(bare_id);
+    let id = status.and_then(|status| status.container_id.as_deref()).filter(|id| !id.is_empty()).map(bare_id);
+    MainFacts {
+        name: name.into(),
+        state: status.map_or(ContainerState::NotStarted, state),
+        earlier_id: last_run.filter(|earlier| Some(earlier) != id.as_ref()),
+        id,
+    }
+}
+
+fn state(status: &ContainerStatus) -> ContainerState {
+    if is_running(status) {
+        ContainerState::Running
+    } else if terminated(status).is_some() {
+        ContainerState::Terminated
+    } else if has_run(status) {
+        ContainerState::WaitingToRestart
+    } else {
+        ContainerState::NotStarted
+    }
+}
+
+pub(super) fn is_running(status: &ContainerStatus) -> bool {
+    status.state.as_ref().is_some_and(|state| state.running.is_some())
+}
+
+pub(super) fn terminated(status: &ContainerStatus) -> Option<&ContainerStateTerminated> {
+    status.state.as_ref()?.terminated.as_ref()
+}
+
+/// How its run before the present state ended.
+pub(super) fn last_terminated(status: &ContainerStatus) -> Option<&ContainerStateTerminated> {
+    status.last_state.as_ref()?.terminated.as_ref()
+}
+
+/// Whether it has run and ended, at least once.
+pub(super) fn has_run(status: &ContainerStatus) -> bool {
+    terminated(status).is_some() || last_terminated(status).is_some() || status.restart_count > 0
+}
+
+/// The runtime's ID without the `containerd://` that the kubelet puts before it.
+pub(super) fn bare_id(id: &str) -> Box<str> {
+    id.split_once("://").map_or(id, |(_, bare)| bare).into()
+}
+
+/// As much of a message as is kept; none of an empty one.
+pub(super) fn kept_message(message: Option<&str>) -> Option<String> {
+    let message = message?.trim();
+    (!message.is_empty()).then(|| message[..message.floor_char_boundary(MAX_MESSAGE)].to_owned())
+}

@@ -1,0 +1,109 @@
+//! What is remembered of one Job, pod and node: the latest facts, and when they were first heard of.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use jiff::Timestamp;
+use jobwarden_common::{identity::PodUid, notification::Usage};
+
+use super::{job_facts::JobFacts, pod_facts::PodFacts, timeline::Timeline};
+use crate::{
+    evidence::{AgentWord, Beats, NodeState, PodPhase},
+    moment::Moment,
+    usage::{self, PodUsage},
+};
+
+/// A Job that was heard of: by itself, or by a pod of it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct JobRecord {
+    /// None while only its pods are known.
+    pub(super) facts: Option<JobFacts>,
+    /// The object is no longer there.
+    pub(super) gone: bool,
+    pub(super) finished_since: Option<Moment>,
+    pub(super) podless_since: Option<Moment>,
+    pub(super) pods: Vec<PodUid>,
+    /// The largest figures of pods that are gone.
+    pub(super) past_usage: Option<Usage>,
+    pub(super) timeline: Timeline,
+}
+
+impl JobRecord {
+    pub(super) fn add_past_usage(&mut self, usage: Usage) {
+        self.past_usage = Some(match self.past_usage.take() {
+            Some(past) => usage::max(&past, &usage),
+            None => usage,
+        });
+    }
+}
+
+/// A pod that is in the API.
+#[derive(Clone, Debug)]
+pub(super) struct PodRecord {
+    pub(super) facts: PodFacts,
+    pub(super) bound_since: Option<Moment>,
+    pub(super) terminating_since: Option<Moment>,
+    pub(super) starting_since: Option<Moment>,
+    pub(super) sidecar_since: Option<Moment>,
+    /// When a main container was first seen started.
+    pub(super) ran_since: Option<Moment>,
+    /// When it was first seen Succeeded or Failed.
+    pub(super) ended_since: Option<Moment>,
+    pub(super) beat: Beats,
+    pub(super) agent: AgentWord,
+    pub(super) usage: PodUsage,
+    /// The agent has reported since the pod ended: nothing more will come.
+    pub(super) acknowledged: bool,
+}
+
+impl PodRecord {
+    pub(super) fn new(facts: PodFacts) -> Self {
+        Self {
+            facts,
+            bound_since: None,
+            terminating_since: None,
+            starting_since: None,
+            sidecar_since: None,
+            ran_since: None,
+            ended_since: None,
+            beat: Beats::None,
+            agent: AgentWord::None,
+            usage: PodUsage::default(),
+            acknowledged: false,
+        }
+    }
+
+    /// Whether it is pending or running.
+    pub(super) fn is_live(&self) -> bool {
+        matches!(self.facts.phase, PodPhase::Pending | PodPhase::Running)
+    }
+
+    /// What it used, by the kubelet's clock where that tells how long it ran and else until it ended or `until`.
+    pub(super) fn usage(&self, until: Moment) -> Option<Usage> {
+        let heard = || -> Option<Duration> { Some(self.ended_since.unwrap_or(until).since(self.ran_since?)) };
+        self.usage.total(self.facts.ran_for.or_else(heard), self.facts.oom_killed)
+    }
+}
+
+/// A node that was heard of: by itself, by its Lease, or by a pod bound to it.
+#[derive(Clone, Debug)]
+pub(super) struct NodeRecord {
+    /// None before the nodes were listed.
+    pub(super) state: Option<NodeState>,
+    /// When a change of its Lease was last heard of; at first, when it was first heard of itself.
+    pub(super) lease_changed: Moment,
+    /// What the Lease then said.
+    pub(super) renewed: Option<Timestamp>,
+    /// The pods bound to it.
+    pub(super) pods: BTreeSet<PodUid>,
+}
+
+impl NodeRecord {
+    pub(super) fn new(state: Option<NodeState>, now: Moment) -> Self {
+        Self { state, lease_changed: now, renewed: None, pods: BTreeSet::new() }
+    }
+
+    /// Whether nothing is lost by forgetting it.
+    pub(super) fn is_idle(&self) -> bool {
+        self.pods.is_empty() && matches!(self.state, None | Some(NodeState::Deleted { .. }))
+    }
+}

@@ -1,0 +1,148 @@
+//! Sidecars beat and agents report.
+
+use std::{collections::HashMap, mem, time::Duration};
+
+use jobwarden_common::{
+    beat::{Command, Phase},
+    identity::{NodeName, PodUid},
+    observation::{PodObservation, Report},
+};
+
+use super::State;
+use crate::{
+    evidence::{AgentWord, Beats},
+    moment::Moment,
+    observe::agent_word::{self, differs},
+};
+
+/// Why a beat is not taken, though its token is good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Stranger {
+    /// The pod is none that is watched, or is gone.
+    #[error("this pod is no worker pod of this cluster, or is gone")]
+    UnknownPod,
+    /// The token was made for another node than the pod's.
+    #[error("the token was issued for another node than the pod's")]
+    WrongNode,
+}
+
+/// An agent reports a pod that is bound to another node.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("pod {pod} is not bound to the node {node} that the token names")]
+pub struct ForeignPod {
+    /// The pod.
+    pub pod: PodUid,
+    /// The agent's node.
+    pub node: NodeName,
+}
+
+impl State {
+    /// A sidecar of `uid` beats, by a token for `node`. The answer is what it shall do.
+    pub fn beat(
+        &mut self,
+        uid: &PodUid,
+        node: Option<&NodeName>,
+        phase: Phase,
+        now: Moment,
+    ) -> Result<Command, Stranger> {
+        let command = if self.given_up.contains(uid) { Command::Stop } else { Command::Continue };
+        let Some(pod) = self.pods.get_mut(uid) else {
+            return if command == Command::Stop { Ok(command) } else { Err(Stranger::UnknownPod) };
+        };
+        // The binding itself may not have been heard of yet.
+        if let (Some(named), Some(bound)) = (node, &pod.facts.node)
+            && named != bound
+        {
+            return Err(Stranger::WrongNode);
+        }
+        let after = match phase {
+            Phase::Running => Beats::Running { last: now },
+            Phase::Ending => Beats::Ending { last: now },
+        };
+        let before = mem::replace(&mut pod.beat, after);
+        let (job, name) = (pod.facts.job.clone(), pod.facts.name.clone());
+        let (news, silence) = match (before, after) {
+            (Beats::None, _) => (Some("first beat"), None),
+            (Beats::Running { last } | Beats::Ending { last }, _) => {
+                let news = match (before, after) {
+                    (Beats::Running { .. }, Beats::Ending { .. }) => Some("the sidecar is asked to end"),
+                    (Beats::Ending { .. }, Beats::Running { .. }) => Some("beats again after it was asked to end"),
+                    _ => None,
+                };
+                (news, Some(now.since(last)))
+            }
+        };
+        if let Some(news) = news {
+            self.note(job.as_ref(), now, format!("pod {name}: {news}"));
+        }
+        if let Some(job) = &job
+            && (news.is_some() || silence.is_some_and(|silence| silence >= self.quiet(Some(job))))
+        {
+            self.mark(job);
+        }
+        Ok(command)
+    }
+
+    /// The agent of `node` reports. The answer is the pods it shall go on to report: those bound to its node, without
+    /// those that have ended and of which this was the last word.
+    ///
+    /// A report with a pod of another node is refused whole, for its sender is not what it says. A pod that is not known,
+    /// or not known to be bound, is passed over: the watch may be behind the agent.
+    pub fn report(&mut self, node: &NodeName, report: &Report, now: Moment) -> Result<Vec<PodUid>, ForeignPod> {
+        for entry in &report.pods {
+            let bound = self.pods.get(&entry.pod_uid).and_then(|pod| pod.facts.node.as_ref());
+            if bound.is_some_and(|bound| bound != node) {
+                return Err(ForeignPod { pod: entry.pod_uid.clone(), node: node.clone() });
+            }
+        }
+        let seen: HashMap<_, _> = report.pods.iter().map(|entry| (&entry.pod_uid, entry)).collect();
+        let bound: Vec<_> = self.nodes.get(node).map(|node| node.pods.iter().cloned().collect()).unwrap_or_default();
+        let mut wanted = Vec::with_capacity(bound.len());
+        for uid in bound {
+            if self.observed(&uid, report.blind.is_none(), seen.get(&uid).copied(), now) {
+                wanted.push(uid);
+            }
+        }
+        Ok(wanted)
+    }
+
+    /// Takes in what an agent that sees (or not) saw of a pod, and says whether more is wanted of it.
+    fn observed(&mut self, uid: &PodUid, sees: bool, seen: Option<&PodObservation>, now: Moment) -> bool {
+        let Some(pod) = self.pods.get_mut(uid) else { return false };
+        if let Some(seen) = seen {
+            pod.usage.observe(&pod.facts, seen);
+        }
+        if !pod.is_live() {
+            pod.acknowledged |= sees;
+            return !pod.acknowledged;
+        }
+        let after = agent_word::word(pod.agent, &pod.facts, seen.filter(|_| sees), now);
+        let before = mem::replace(&mut pod.agent, after);
+        let (job, name) = (pod.facts.job.clone(), pod.facts.name.clone());
+        let silence = match before {
+            AgentWord::Alive { last } | AgentWord::Blind { last } => now.since(last),
+            AgentWord::None | AgentWord::Gone { .. } => Duration::ZERO,
+        };
+        let news = match (before, after) {
+            (AgentWord::None | AgentWord::Blind { .. } | AgentWord::Gone { .. }, AgentWord::Alive { .. }) => {
+                Some("the agent sees its processes")
+            }
+            (AgentWord::Alive { .. } | AgentWord::Blind { .. } | AgentWord::None, AgentWord::Gone { .. }) => {
+                Some("the agent sees that its processes are gone")
+            }
+            (AgentWord::Alive { .. } | AgentWord::Gone { .. }, AgentWord::Blind { .. }) => {
+                Some("the agent cannot see it any more")
+            }
+            _ => None,
+        };
+        if let Some(news) = news {
+            self.note(job.as_ref(), now, format!("pod {name}: {news}"));
+        }
+        if let Some(job) = &job
+            && (differs(before, after) || silence >= self.quiet(Some(job)))
+        {
+            self.mark(job);
+        }
+        true
+    }
+}

@@ -1,0 +1,117 @@
+//! The Observer: who is woken, and what time does.
+
+use std::time::Duration;
+
+use jobwarden_common::beat::Phase;
+use tokio::time::advance;
+
+use super::{
+    fixture::{mk_job, mk_pod},
+    *,
+};
+use crate::observe::hearing::DEAF_AFTER;
+
+/// Leads, hears, and knows Job `job` with its pod `pod`.
+fn mk_observer() -> Observer {
+    let observer = Observer::new(Policy::default());
+    for watch in Watch::ALL {
+        observer.watch_listed(watch);
+    }
+    observer.start_listening();
+    observer.own_beat_arrived();
+    observer.with(|state, now| {
+        state.apply_job(mk_job("job"), now);
+        state.apply_pod(mk_pod("pod", "job"), now);
+    });
+    observer.take_changed();
+    observer
+}
+
+fn beat(observer: &Observer) {
+    observer.with(|state, now| state.beat(&"pod".into(), None, Phase::Running, now)).expect("known");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_wakes_whoever_waits() {
+    let observer = mk_observer();
+    let waiting = tokio::spawn({
+        let observer = observer.clone();
+        async move {
+            observer.changed().await;
+            observer.take_changed()
+        }
+    });
+    tokio::task::yield_now().await;
+    beat(&observer);
+    assert_eq!(waiting.await.expect("it does not panic"), ["job".into()]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_before_the_wait_is_not_missed() {
+    let observer = mk_observer();
+    beat(&observer);
+    observer.changed().await;
+    assert_eq!(observer.take_changed(), ["job".into()]);
+    assert!(observer.take_changed().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_the_ears_open_every_job_is_looked_at_again() {
+    let observer = mk_observer();
+    advance(DEAF_AFTER).await;
+    assert_eq!(observer.ears(), Ears::Deaf);
+    assert_eq!(observer.take_changed(), ["job".into()]);
+    observer.own_beat_arrived();
+    observer.changed().await;
+    assert_eq!(observer.take_changed(), ["job".into()]);
+    assert_eq!(observer.ears(), Ears::Open);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_time_passes_while_deaf() {
+    let observer = mk_observer();
+    let last_heard = observer.now();
+    advance(Duration::from_hours(1)).await;
+    assert_eq!(observer.now(), last_heard);
+    observer.own_beat_arrived();
+    advance(Duration::from_secs(5)).await;
+    assert_eq!(observer.now(), last_heard + Duration::from_secs(5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_case_tells_wall_times() {
+    let observer = mk_observer();
+    advance(Duration::from_secs(5)).await;
+    beat(&observer);
+    let case = observer.case(&"job".into()).expect("known");
+    let times: Vec<Timestamp> = case.timeline.iter().map(|entry| entry.at.parse().expect("RFC 3339")).collect();
+    assert!(times.is_sorted(), "{times:?}");
+    let passed = times.last().expect("events").duration_since(times[0]);
+    assert!((4.9..5.1).contains(&passed.as_secs_f64()), "{passed}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_standby_does_not_listen() {
+    let observer = mk_observer();
+    assert!(observer.is_listening());
+    observer.stop_listening();
+    assert!(!observer.is_listening());
+    // It is not deaf for want of a beat that it does not send.
+    advance(Duration::from_hours(1)).await;
+    assert_eq!(observer.ears(), Ears::Open);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_known_is_counted() {
+    let observer = mk_observer();
+    let mut registry = prometheus_client::registry::Registry::default();
+    observer.register(&mut registry);
+    observer.watch_failed(Watch::Nodes, Failure::Broken);
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).expect("a String takes all");
+    for line in ["jobwarden_jobs 1", "jobwarden_pods 1", "jobwarden_deaf 0"] {
+        assert!(text.lines().any(|shown| shown == line), "{text}");
+    }
+    assert!(text.contains(r#"jobwarden_watch_up{watch="nodes"} 0"#), "{text}");
+    assert!(text.contains(r#"jobwarden_watch_up{watch="jobs"} 1"#), "{text}");
+}

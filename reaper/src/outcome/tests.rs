@@ -1,0 +1,217 @@
+use jobwarden_common::{
+    names::GROUP,
+    notification::{Attempt, Cause, DecidedBy, Fact, MAX_BYTES, TimelineEntry},
+};
+use kube::{CustomResourceExt as _, Resource as _, runtime::watcher};
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+
+pub(crate) fn mk_data() -> OutcomeData {
+    OutcomeData {
+        kind: OutcomeKind::Lost,
+        namespace: "ort".to_owned(),
+        job_name: "analyzer-7".to_owned(),
+        job_uid: "1111".into(),
+        run_id: Some("41".into()),
+        job_id: Some("7".into()),
+        trace_id: Some("0af7".to_owned()),
+        attempt: Some(Attempt { pod_uid: "2222".into(), pod_name: "analyzer-7-x".to_owned(), node: Some("n1".into()) }),
+        reason: "NodeUnreachable".to_owned(),
+        message: "Pod analyzer-7-x on node n1 is lost.".to_owned(),
+        cause: Cause::default(),
+        decided_by: DecidedBy { row: "P8".to_owned(), rule: "nobody hears it".to_owned() },
+        evidence: vec![Fact { of: "beat".to_owned(), is: "expired, last 21s ago".to_owned() }],
+        timeline: vec![TimelineEntry { at: "2026-01-02T03:04:05Z".to_owned(), event: "pod scheduled".to_owned() }],
+        usage: None,
+    }
+}
+
+pub(crate) fn mk_outcome() -> JobOutcome {
+    let at = Timestamp::from_second(1_767_323_045).expect("in range");
+    JobOutcome::record(&OutcomeName::job_final(&"1111".into()), mk_data(), at)
+}
+
+fn at_version(version: u64, state: SinkState) -> JobOutcome {
+    let mut outcome = mk_outcome();
+    outcome.metadata.resource_version = Some(version.to_string());
+    outcome.status = Some(JobOutcomeStatus::of(vec![SinkStatus { state, ..SinkStatus::untried("ort") }]));
+    outcome
+}
+
+#[test]
+fn the_group_is_that_of_the_vocabulary() {
+    assert_eq!(JobOutcome::group(&()), GROUP);
+}
+
+#[test]
+fn the_definition_freezes_the_spec_and_merges_sinks_by_name() {
+    let crd = serde_json::to_value(JobOutcome::crd()).expect("serializes");
+    let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"];
+    assert_eq!(schema["spec"]["x-kubernetes-validations"][0]["rule"], "self == oldSelf");
+    assert_eq!(schema["spec"]["properties"]["data"]["type"], "object");
+    assert_eq!(schema["spec"]["properties"]["data"]["x-kubernetes-preserve-unknown-fields"], true);
+    let sinks = &schema["status"]["properties"]["sinks"];
+    assert_eq!(sinks["x-kubernetes-list-type"], "map");
+    assert_eq!(sinks["x-kubernetes-list-map-keys"], json!(["name"]));
+    let states = &sinks["items"]["properties"]["state"];
+    assert_eq!(states["enum"], json!(["pending", "acknowledged", "refused", "dead"]), "{states}");
+    assert!(crd["spec"]["versions"][0]["subresources"]["status"].is_object());
+    let columns: Vec<_> = crd["spec"]["versions"][0]["additionalPrinterColumns"]
+        .as_array()
+        .expect("columns")
+        .iter()
+        .map(|column| column["name"].as_str().expect("a name"))
+        .collect();
+    assert_eq!(columns, ["Kind", "In", "Job", "Run", "Reason", "Sinks", "Age"]);
+}
+
+#[test]
+fn every_schema_is_structural() {
+    fn check(schema: &serde_json::Value, path: &str) {
+        assert!(schema["type"].is_string(), "{path} has no type: {schema}");
+        for word in ["oneOf", "anyOf", "allOf", "$ref", "not"] {
+            assert!(schema.get(word).is_none(), "{path} has {word}: {schema}");
+        }
+        for (name, schema) in schema["properties"].as_object().into_iter().flatten() {
+            check(schema, &format!("{path}.{name}"));
+        }
+        if let Some(items) = schema.get("items") {
+            check(items, &format!("{path}[]"));
+        }
+    }
+    let crd = serde_json::to_value(JobOutcome::crd()).expect("serializes");
+    check(&crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"], "");
+}
+
+#[test]
+fn the_notification_has_the_name_of_the_outcome_for_its_id() {
+    let event = cloud_event(&mk_outcome());
+    assert_eq!(event.id, "1111.final");
+    assert_eq!(event.source, "/apis/batch/v1/namespaces/ort/jobs/analyzer-7");
+    assert_eq!(event.event_type, "io.jobwarden.job.lost");
+    assert_eq!(event.subject, "ort/analyzer-7");
+    assert_eq!(event.time, "2026-01-02T03:04:05Z");
+    assert_eq!(event, cloud_event(&mk_outcome()), "it is the same at every call");
+}
+
+#[test]
+fn the_final_outcomes_of_a_job_are_one_object_whatever_their_kind() {
+    let job = JobUid::from("1111");
+    let pod = PodUid::from("2222");
+    assert_eq!(OutcomeName::job_final(&job).as_str(), "1111.final");
+    let names = [
+        OutcomeName::job_suspect(&job),
+        OutcomeName::attempt_failed(&pod),
+        OutcomeName::pod_suspect(&pod),
+        OutcomeName::pod_late(&pod),
+    ];
+    assert_eq!(
+        names.map(|name| name.to_string()),
+        ["1111.suspect", "2222.attempt-failed", "2222.suspect", "2222.late"]
+    );
+}
+
+#[test]
+fn what_fits_is_not_cut() {
+    assert_eq!(fitted(mk_data()), mk_data());
+}
+
+#[test]
+fn an_id_is_left_out_rather_than_cut() {
+    let data = fitted(OutcomeData { run_id: Some("r".repeat(5000).into()), ..mk_data() });
+    assert_eq!(data.run_id, None);
+    assert_eq!(data.job_id, mk_data().job_id);
+}
+
+#[test]
+fn beginning_and_end_of_a_long_timeline_stay() {
+    let entry = |n: usize| TimelineEntry { at: "2026-01-02T03:04:05Z".to_owned(), event: format!("event {n}") };
+    let data = fitted(OutcomeData { timeline: (0..1000).map(entry).collect(), ..mk_data() });
+    assert_eq!(data.timeline.first(), Some(&entry(0)));
+    assert_eq!(data.timeline.last(), Some(&entry(999)));
+    assert!(data.timeline.iter().any(|entry| entry.event == "801 entries from here on are left out"));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn a_notification_is_never_too_large(
+        message in "\\PC{0,20000}",
+        nasty in "[\u{0}-\u{1f}\"\\\\]{0,20000}",
+        entries in 0_usize..2000,
+        length in 0_usize..5000,
+        id in "\\PC{0,2000}",
+    ) {
+        let entry = |n: usize| TimelineEntry { at: n.to_string(), event: "e".repeat(length) };
+        let outcome = JobOutcome::record(
+            &OutcomeName::job_final(&"1111".into()),
+            OutcomeData {
+                message,
+                reason: nasty.clone(),
+                cause: Cause { message: Some(nasty.clone()), reason: Some(nasty.clone()), ..Cause::default() },
+                evidence: vec![Fact { of: nasty.clone(), is: nasty }],
+                timeline: (0..entries).map(entry).collect(),
+                run_id: Some(id.clone().into()),
+                job_id: Some(id.clone().into()),
+                trace_id: Some(id),
+                ..mk_data()
+            },
+            Timestamp::UNIX_EPOCH,
+        );
+        let encoded = serde_json::to_vec(&cloud_event(&outcome)).expect("serializes");
+        prop_assert!(encoded.len() <= MAX_BYTES, "{} bytes", encoded.len());
+    }
+}
+
+#[test]
+fn the_body_of_a_settled_outcome_is_let_go() {
+    let outbox = Outbox::new();
+    let name = mk_outcome().outcome_name();
+    outbox.note(at_version(1, SinkState::Pending));
+    assert!(outbox.get(&name).expect("noted").outcome.is_some());
+    outbox.note(at_version(2, SinkState::Acknowledged));
+    assert!(outbox.get(&name).expect("noted").settled());
+    assert_eq!(outbox.of_job(&"1111".into()), [(name, true)].into());
+}
+
+#[test]
+fn what_the_watch_tells_late_does_not_undo_what_was_written() {
+    let outbox = Outbox::new();
+    let name = mk_outcome().outcome_name();
+    outbox.note(at_version(10, SinkState::Acknowledged));
+    outbox.note(at_version(9, SinkState::Pending));
+    assert!(outbox.get(&name).expect("noted").settled());
+}
+
+#[test]
+fn a_new_listing_drops_what_is_gone_and_only_that() {
+    let outbox = Outbox::new();
+    let name = mk_outcome().outcome_name();
+    outbox.apply(watcher::Event::Init);
+    outbox.apply(watcher::Event::InitApply(at_version(1, SinkState::Pending)));
+    assert!(!outbox.synced());
+    outbox.apply(watcher::Event::InitDone);
+    assert!(outbox.synced() && outbox.get(&name).is_some());
+    // Noted while a listing is under way that began before it was written.
+    outbox.apply(watcher::Event::Init);
+    outbox.note(at_version(2, SinkState::Pending));
+    outbox.apply(watcher::Event::InitDone);
+    assert!(outbox.get(&name).is_some());
+    outbox.apply(watcher::Event::Init);
+    outbox.apply(watcher::Event::InitDone);
+    assert!(outbox.get(&name).is_none());
+    assert!(outbox.of_job(&"1111".into()).is_empty());
+}
+
+#[test]
+fn changes_are_told_by_job_and_once() {
+    let outbox = Outbox::new();
+    let mut told = outbox.subscribe();
+    outbox.note(at_version(1, SinkState::Pending));
+    assert!(told.has_changed().expect("open"));
+    told.borrow_and_update();
+    assert_eq!(outbox.take_changed(), ["1111".into()].into());
+    assert!(outbox.take_changed().is_empty());
+}

@@ -1,0 +1,260 @@
+//! The process: how the rooms are put together, and what happens from start to end.
+
+use std::{convert::Infallible, future::Future, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwapOption;
+use jobwarden_common::{
+    identity::PodUid,
+    names::{object, port},
+};
+use jobwarden_serve::{
+    accept::{self, Limits, serve_https},
+    admin::{self, AdminError, Gate, Readiness},
+    lease::Election,
+    logs::LogError,
+    secret::follow_tls_secret,
+    shutdown::{Shutdown, SignalError},
+    tls::ServerIdentity,
+};
+use kube::{Api, Client, CustomResourceExt as _};
+use prometheus_client::registry::Registry;
+use tokio::{net::TcpListener, task::JoinSet, time::sleep};
+
+use crate::{
+    args::{Cli, Command, ServeArgs},
+    controller::{Controller, Enforcer, Mode, Role},
+    deliver::{Config, ConfigError, Deliverer, read_config},
+    enforce::Executor,
+    metrics::Metrics,
+    observe::{
+        Observer,
+        intake::{self, Intake, IntakeSettings, keys::KeyRing, review::Reviewer, token::Verifier},
+        self_beat::SelfBeat,
+        watch,
+    },
+    outcome::{JobOutcome, Outbox},
+    release::ReleaseError,
+};
+
+/// How often a starting process looks whether its watches have listed everything.
+const SYNC_EVERY: Duration = Duration::from_millis(200);
+/// Agents are not asked for reports more often than this, however fast beats are wanted.
+const SHORTEST_REPORT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Each enrolled worker pod and each node keeps one connection open. An idle one costs some 15 KiB.
+const MAX_CONNECTIONS: usize = 16_384;
+
+/// Why the process ends in failure.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Logs.
+    #[error(transparent)]
+    Logs(#[from] LogError),
+    /// The configuration file.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Signals.
+    #[error(transparent)]
+    Signals(#[from] SignalError),
+    /// The admin port.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    /// The port for beats.
+    #[error("cannot listen on {0} for beats; --listen chooses another address")]
+    Listen(SocketAddr, #[source] std::io::Error),
+    /// No API server.
+    #[error("cannot find the API server: run in a pod with a service account, or set KUBECONFIG")]
+    Client(#[source] kube::Error),
+    /// The definition cannot be printed.
+    #[error("cannot print the definition")]
+    Print(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Letting go.
+    #[error(transparent)]
+    Release(#[from] ReleaseError),
+    /// A part that never ends has ended.
+    #[error("a part of the reaper that never ends has ended; it is better to start anew")]
+    Died(#[source] Option<tokio::task::JoinError>),
+}
+
+impl Cli {
+    /// Does what the command line says.
+    pub async fn run(self) -> Result<(), RunError> {
+        match self.command {
+            Command::Serve(args) => Box::pin(serve(*args)).await,
+            Command::Crd => print_definition(),
+            Command::Release { namespace, what } => {
+                let client = Client::try_default().await.map_err(RunError::Client)?;
+                Ok(what.run(client, &namespace, say).await?)
+            }
+        }
+    }
+}
+
+#[allow(clippy::print_stdout, reason = "the output of a command for people")]
+fn say(line: &str) {
+    println!("{line}");
+}
+
+#[allow(clippy::print_stdout, reason = "the output of a command for scripts")]
+fn print_definition() -> Result<(), RunError> {
+    let definition = serde_saphyr::to_string(&JobOutcome::crd()).map_err(|error| RunError::Print(error.into()))?;
+    print!("{definition}");
+    Ok(())
+}
+
+async fn serve(args: ServeArgs) -> Result<(), RunError> {
+    let ServeArgs {
+        listen,
+        config,
+        namespace,
+        pod_name,
+        pod_uid,
+        agent_namespace,
+        token_file,
+        policy,
+        outcome_retention,
+        fail_with,
+        observe_only,
+        beat_interval,
+        lease,
+        admin,
+        drain,
+        logs,
+    } = args;
+    logs.init()?;
+    let (policy, warnings) = policy.policy();
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    let config = read_config(config.as_deref())?;
+    let shutdown = Shutdown::on_signals()?;
+    let client = Client::try_default().await.map_err(RunError::Client)?;
+
+    let mut registry = Registry::default();
+    let metrics = Metrics::register(&mut registry);
+    let (intake_metrics, accept_metrics) = (intake::metrics::Metrics::default(), accept::Metrics::default());
+    intake_metrics.register(&mut registry);
+    accept_metrics.register(&mut registry);
+    let observer = Observer::new(policy);
+    observer.register(&mut registry);
+    let readiness = Readiness::new();
+    let (certificate, watches) = (readiness.condition("certificate"), readiness.condition("watches"));
+    admin::serve(admin.admin_addr, Arc::new(registry), readiness, shutdown.clone()).await?;
+
+    let outbox = Outbox::new();
+    let (identity, ca) = (ServerIdentity::new(), Arc::new(ArcSwapOption::empty()));
+    let mut parts = Parts::default();
+    parts.follow_certificate(&client, &namespace, &identity, &ca, certificate);
+    parts.follow_cluster(&client, &namespace, &observer, &outbox, watches);
+    parts.beat(&namespace, &token_file, &ca, &observer);
+    let keys = KeyRing::new();
+    parts.spawn(keys.clone().follow(client.clone()));
+
+    let settings = IntakeSettings {
+        own_pod: PodUid::from(pod_uid),
+        agent_namespace,
+        beat_interval,
+        report_interval: beat_interval.max(SHORTEST_REPORT_INTERVAL),
+    };
+    let tokens = Verifier::new(keys, Some(Reviewer::new(client.clone())));
+    let intake = Intake::new(settings, observer.clone(), tokens, ca, intake_metrics);
+    let listener = TcpListener::bind(listen).await.map_err(|source| RunError::Listen(listen, source))?;
+    tracing::info!(%listen, namespace, pod = pod_name, observe_only, sinks = config.sinks.len(), "standing by");
+
+    let sinks = sink_names(&config);
+    let executor =
+        Executor::new(client.clone(), &namespace, pod_name.clone(), outbox.clone(), sinks, fail_with, metrics.clone());
+    let mode = if observe_only { Mode::ObserveOnly } else { Mode::Enforce };
+    let controller = Controller {
+        enforcer: Enforcer::new(observer.clone(), outbox.clone(), executor, mode, metrics.clone()),
+        deliverer: Deliverer::new(&config, client.clone(), &namespace, outbox.clone(), metrics.clone())?,
+        role: Role::new(client.clone(), &namespace, &pod_name),
+        outcomes: Api::namespaced(client.clone(), &namespace),
+        observer,
+        outbox,
+        outcome_retention,
+        metrics,
+    };
+    let leading = async {
+        // The Lease is let go of when the leader's work has ended, not before.
+        let resign = Shutdown::manual();
+        let me = format!("{pod_name}_{:08x}", fastrand::u32(..));
+        let election = Election::start(client, &namespace, object::REAPER_LEASE, me, lease, resign.clone());
+        let mut resigned = election.clone();
+        controller.run(election, shutdown.clone()).await;
+        resign.trigger();
+        while resigned.changed().await.is_ok() {}
+    };
+    let limits = Limits { max_connections: MAX_CONNECTIONS, ..Limits::default() };
+    let serving =
+        serve_https(listener, identity.server_config(), limits, intake, shutdown.clone(), drain, accept_metrics);
+    tokio::select! {
+        ((), ()) = async { tokio::join!(serving, leading) } => Ok(()),
+        died = parts.died() => Err(died),
+    }
+}
+
+fn sink_names(config: &Config) -> Vec<String> {
+    config.sinks.iter().map(|sink| sink.name.clone()).collect()
+}
+
+/// What runs from start to end, whoever leads; ended when dropped.
+#[derive(Default)]
+struct Parts(JoinSet<()>);
+
+impl Parts {
+    fn spawn(&mut self, part: impl Future<Output = ()> + Send + 'static) {
+        self.0.spawn(part);
+    }
+
+    fn follow_certificate(
+        &mut self,
+        client: &Client,
+        namespace: &str,
+        identity: &ServerIdentity,
+        ca: &Arc<ArcSwapOption<String>>,
+        gate: Gate,
+    ) {
+        let (client, namespace) = (client.clone(), namespace.to_owned());
+        let (identity, ca) = (identity.clone(), Arc::clone(ca));
+        self.spawn(async move {
+            let loaded = |bundle| {
+                ca.store(Some(Arc::new(bundle)));
+                gate.ready();
+            };
+            // Also through the drain, hence a shutdown that never comes.
+            let never = Shutdown::manual();
+            follow_tls_secret(client, &namespace, object::REAPER_TLS_SECRET, identity, loaded, never).await;
+        });
+    }
+
+    fn follow_cluster(&mut self, client: &Client, namespace: &str, observer: &Observer, outbox: &Outbox, gate: Gate) {
+        self.spawn(watch::follow(client.clone(), observer.clone()));
+        let (following, client, namespace) = (outbox.clone(), client.clone(), namespace.to_owned());
+        self.spawn(async move { following.follow(client, &namespace, Shutdown::manual()).await });
+        let (observer, outbox) = (observer.clone(), outbox.clone());
+        self.spawn(async move {
+            while !(observer.synced() && outbox.synced()) {
+                sleep(SYNC_EVERY).await;
+            }
+            gate.ready();
+            std::future::pending::<Infallible>().await;
+        });
+    }
+
+    fn beat(&mut self, namespace: &str, token_file: &Path, ca: &Arc<ArcSwapOption<String>>, observer: &Observer) {
+        let server_name = format!("{}.{namespace}.svc", object::REAPER_SERVICE);
+        let beat = SelfBeat {
+            address: format!("{server_name}:{}", port::REAPER),
+            server_name,
+            token_file: token_file.to_owned(),
+            ca: Arc::clone(ca),
+        };
+        self.spawn(beat.run(observer.clone()));
+    }
+
+    /// Returns when one of them has ended, which none does.
+    async fn died(&mut self) -> RunError {
+        RunError::Died(self.0.join_next().await.and_then(Result::err))
+    }
+}
