@@ -1,0 +1,109 @@
+{{/* Reference of an image; takes {image, root}. Without a tag it is the chart's version. */}}
+{{- define "jobwarden.image" -}}
+{{ .image.repository }}:{{ .image.tag | default .root.Chart.AppVersion }}
+{{- end }}
+
+{{/* Security context of a pod: what Pod Security `restricted` asks for. */}}
+{{- define "jobwarden.podSecurityContext" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+seccompProfile:
+  type: RuntimeDefault
+{{- end }}
+
+{{/* Security context of every container. */}}
+{{- define "jobwarden.containerSecurityContext" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end }}
+
+{{/* Flags of every process. */}}
+{{- define "jobwarden.logFlags" -}}
+- --log-level={{ .Values.log.level }}
+- --log-format={{ .Values.log.format }}
+{{- end }}
+
+{{/* Flags of every server. */}}
+{{- define "jobwarden.serverFlags" -}}
+{{ include "jobwarden.logFlags" . }}
+- --drain-delay={{ .Values.drain.delaySeconds }}s
+- --drain-timeout={{ .Values.drain.timeoutSeconds }}s
+{{- end }}
+
+{{/* Seconds until a server is killed: it drains first, and has five seconds to spare. */}}
+{{- define "jobwarden.terminationGracePeriod" -}}
+{{ add .Values.drain.delaySeconds .Values.drain.timeoutSeconds 5 }}
+{{- end }}
+
+{{/* Probes on the admin port. */}}
+{{- define "jobwarden.probes" -}}
+livenessProbe:
+  httpGet:
+    path: /livez
+    port: admin
+  periodSeconds: 10
+  failureThreshold: 6
+readinessProbe:
+  httpGet:
+    path: /readyz
+    port: admin
+  periodSeconds: 2
+  failureThreshold: 3
+{{- end }}
+
+{{/* Where the webhook and the reaper run; takes {part, root}. Replicas keep apart where the cluster allows. */}}
+{{- define "jobwarden.placement" -}}
+topologySpreadConstraints:
+  {{- range list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
+  - topologyKey: {{ . }}
+    maxSkew: 1
+    whenUnsatisfiable: ScheduleAnyway
+    labelSelector:
+      matchLabels:
+        {{- include "jobwarden.selector" $.part | nindent 8 }}
+    # Pods of the previous revision do not count while it is being replaced.
+    matchLabelKeys: [pod-template-hash]
+  {{- end }}
+{{- with .root.Values.controller }}
+{{- with .priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with .nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+{{- with .root.Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* The token that the reaper takes beats and observations by: bound to this pod, of no use to anyone else. A day, as
+     sidecars have it, so that a part stays heard for as long while its kubelet renews no tokens. */}}
+{{- define "jobwarden.reaperTokenVolume" -}}
+- name: reaper-token
+  projected:
+    sources:
+      - serviceAccountToken:
+          path: token
+          audience: jobwarden-reaper
+          expirationSeconds: 86400
+{{- end }}
+
+{{- define "jobwarden.reaperTokenMount" -}}
+- name: reaper-token
+  mountPath: /var/run/secrets/jobwarden
+  readOnly: true
+{{- end }}
