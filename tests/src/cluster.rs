@@ -43,12 +43,14 @@ use std::sync::Arc;
 
 pub use binaries::helm;
 pub use error::{ClusterError, Result};
+pub use forwarder::Forwarder;
+pub use images::archive_image;
 pub use layout::{CONTROL_PLANE, MAX_NODES};
 pub use lifecycle::build;
+pub use prerequisites::ensure_packages;
 pub use signals::tear_down_on_signals;
 pub use temp_namespace::TempNamespace;
 
-use forwarder::Forwarder;
 use layout::{API_PORT, Layout, Machine};
 use lifecycle::Owned;
 
@@ -119,6 +121,16 @@ impl Cluster {
     /// The folder with the log of every component.
     pub fn logs_folder(&self) -> PathBuf {
         self.shared.layout.logs()
+    }
+
+    /// The key that signs the tokens of service accounts, PEM: for tests that forge them.
+    pub fn service_account_key(&self) -> PathBuf {
+        control_plane::service_account_key(&self.shared.layout)
+    }
+
+    /// Brings an address inside the cluster's network, such as a Service's, out to a port on loopback.
+    pub async fn forward(&self, target: SocketAddr) -> Result<Forwarder> {
+        self.blocking(move |shared| Forwarder::start(shared.layout.netns(Machine::ControlPlane), target)).await
     }
 
     /// Listens on 10.88.0.1 inside the cluster's network: pods and nodes reach this process there.

@@ -18,6 +18,7 @@ pub struct Worker {
     annotations: BTreeMap<String, String>,
     env: BTreeMap<String, String>,
     node: Option<String>,
+    node_is_a_must: bool,
     backoff_limit: u32,
     suspended: bool,
 }
@@ -33,6 +34,7 @@ impl Worker {
             annotations: BTreeMap::new(),
             env: BTreeMap::new(),
             node: None,
+            node_is_a_must: true,
             backoff_limit: 0,
             suspended: false,
         }
@@ -73,6 +75,12 @@ impl Worker {
         self
     }
 
+    /// Lets its pods run on this node if it is well.
+    #[must_use]
+    pub fn near_node(self, node: &str) -> Self {
+        Self { node_is_a_must: false, ..self.on_node(node) }
+    }
+
     /// How many failed pods are retried.
     #[must_use]
     pub fn retries(mut self, limit: u32) -> Self {
@@ -95,7 +103,17 @@ impl Worker {
     /// The Job as it is submitted. It satisfies Pod Security `restricted`.
     pub fn job(&self) -> Job {
         let env: Vec<Value> = self.env.iter().map(|(name, value)| json!({"name": name, "value": value})).collect();
-        let selector: BTreeMap<_, _> = self.node.iter().map(|node| ("kubernetes.io/hostname", node)).collect();
+        let at = self.node.iter().map(
+            |node| json!({"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}]}),
+        );
+        let affinity = if self.node_is_a_must {
+            let terms: Vec<Value> = at.collect();
+            (!terms.is_empty())
+                .then(|| json!({"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}))
+        } else {
+            let terms: Vec<Value> = at.map(|at| json!({"weight": 100, "preference": at})).collect();
+            Some(json!({"preferredDuringSchedulingIgnoredDuringExecution": terms}))
+        };
         let job = json!({
             "apiVersion": "batch/v1",
             "kind": "Job",
@@ -107,7 +125,7 @@ impl Worker {
                     "metadata": {"labels": self.labels, "annotations": self.annotations},
                     "spec": {
                         "restartPolicy": "Never",
-                        "nodeSelector": selector,
+                        "affinity": {"nodeAffinity": affinity},
                         "terminationGracePeriodSeconds": 5,
                         "securityContext": {
                             "runAsNonRoot": true,

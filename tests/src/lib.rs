@@ -1,6 +1,8 @@
 //! What the project's tests stand on: a real Kubernetes of several nodes on one machine.
 
+pub mod beat_server;
 pub mod cluster;
+pub mod https;
 pub mod install;
 pub mod job;
 pub mod metrics;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::error::{Doing, Result};
 use super::layout::{API_PORT, CONTROL_PLANE, Layout, Machine, POD_RANGE, SERVICE_RANGE};
 use super::machine::{self, PROGRAMS};
-use super::pki::{Authority, service_account_key, write_private};
+use super::pki::{self, Authority, write_private};
 
 /// Where the control plane sees its certificates and kubeconfigs.
 const CONFIG: &str = "/var/lib/kubernetes";
@@ -75,6 +75,11 @@ impl Component {
     }
 }
 
+/// The private key that signs the tokens of service accounts.
+pub(super) fn service_account_key(layout: &Layout) -> PathBuf {
+    config_folder(layout).join("service-account.key")
+}
+
 /// Writes all that the control plane's programs read.
 pub(super) fn write_config(layout: &Layout, authority: &Authority) -> Result<()> {
     let folder = config_folder(layout);
@@ -82,7 +87,7 @@ pub(super) fn write_config(layout: &Layout, authority: &Authority) -> Result<()>
     write_private(&folder.join("ca.crt"), authority.certificate())?;
     authority.api_server()?.write(&folder, "apiserver")?;
     authority.client("kube-apiserver-kubelet-client", Some("system:masters"))?.write(&folder, "kubelet-client")?;
-    let (private, public) = service_account_key()?;
+    let (private, public) = pki::service_account_key()?;
     write_private(&folder.join("service-account.key"), &private)?;
     write_private(&folder.join("service-account.pub"), &public)?;
     for (file, user) in [

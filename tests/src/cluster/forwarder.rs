@@ -1,4 +1,4 @@
-//! Brings the API server's port out of the cluster's network namespace to a port on loopback.
+//! Brings a port out of the cluster's network namespace to a port on loopback.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use super::netns;
 /// A running forwarder; it ends when this is dropped.
 ///
 /// It has a thread and a runtime of its own: the runtime of one test ends with that test, the cluster may not.
-pub(super) struct Forwarder {
+pub struct Forwarder {
     port: u16,
     stop: CancellationToken,
     thread: Option<JoinHandle<()>>,
@@ -22,7 +22,7 @@ pub(super) struct Forwarder {
 impl Forwarder {
     /// Forwards a free port on loopback to `target` in the network namespace at `namespace`.
     pub(super) fn start(namespace: PathBuf, target: SocketAddr) -> Result<Self> {
-        let doing = || "starting the forwarder to the API server";
+        let doing = || "starting a forwarder into the cluster";
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().doing(doing)?;
         let listener = runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).doing(doing)?;
         let port = listener.local_addr().doing(doing)?.port();
@@ -36,7 +36,7 @@ impl Forwarder {
     }
 
     /// The port on loopback.
-    pub(super) fn port(&self) -> u16 {
+    pub fn port(&self) -> u16 {
         self.port
     }
 }
@@ -66,8 +66,8 @@ async fn accept(listener: TcpListener, namespace: PathBuf, target: SocketAddr) {
 async fn join(mut client: TcpStream, namespace: PathBuf, target: SocketAddr) -> Result<()> {
     let server = tokio::task::spawn_blocking(move || netns::connect(&namespace, target))
         .await
-        .map_err(|_| ClusterError::Panicked("a connection to the API server"))??;
-    let doing = || "forwarding to the API server";
+        .map_err(|_| ClusterError::Panicked("a connection into the cluster"))??;
+    let doing = || "forwarding into the cluster";
     server.set_nonblocking(true).doing(doing)?;
     let mut server = TcpStream::from_std(server).doing(doing)?;
     client.set_nodelay(true).and_then(|()| server.set_nodelay(true)).doing(doing)?;

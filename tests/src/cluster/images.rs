@@ -49,12 +49,25 @@ fn build(
     if archive.exists() && fs::read_to_string(&stamp).ok().as_deref() == Some(&digest) {
         return Ok(());
     }
+    let program = folder.join(name);
+    provide(&program)?;
+    archive_image(tag, recipe, std::slice::from_ref(&program), &archive)?;
+    fs::remove_file(&program).doing(|| format!("removing {}", program.display()))?;
+    fs::write(&stamp, &digest).doing(|| format!("writing {}", stamp.display()))
+}
+
+/// Builds an image by a recipe that copies `programs` from its context, and writes it to `archive` in the format of OCI.
+/// What buildah stores on the way is its own and gone in the end.
+pub fn archive_image(tag: &str, recipe: &Path, programs: &[PathBuf], archive: &Path) -> Result<()> {
     let _step = progress::step(format!("building image {tag}"));
-    let work = folder.join(format!("{name}.build"));
+    let work = archive.with_extension("build");
     remove(&work)?;
     let context = work.join("context");
     fs::create_dir_all(&context).doing(|| format!("making {}", context.display()))?;
-    provide(&context.join(name))?;
+    for program in programs {
+        let place = context.join(program.file_name().unwrap_or_default());
+        fs::copy(program, place).doing(|| format!("copying {}", program.display()))?;
+    }
     let buildah = || {
         let mut command = Command::new("buildah");
         command.args(["--storage-driver", "vfs", "--root"]).arg(work.join("storage"));
@@ -64,8 +77,7 @@ fn build(
     run(buildah().args(["bud", "--isolation", "chroot", "--tag", tag, "--file"]).arg(recipe).arg(&context))?;
     let new = work.join("image.tar");
     run(buildah().args(["push", tag, &format!("oci-archive:{}:{tag}", new.display())]))?;
-    fs::rename(&new, &archive).doing(|| format!("writing {}", archive.display()))?;
-    fs::write(&stamp, &digest).doing(|| format!("writing {}", stamp.display()))?;
+    fs::rename(&new, archive).doing(|| format!("writing {}", archive.display()))?;
     remove(&work)
 }
 

@@ -8,7 +8,7 @@ use super::error::{ClusterError, Result};
 use crate::progress;
 
 /// A file or program (looked for in `PATH`) and the Debian package that brings it.
-const NEEDED: [(&str, &str); 11] = [
+const NEEDED: [(&str, &str); 12] = [
     ("buildah", "buildah"),
     ("conntrack", "conntrack"),
     ("containerd", "containerd"),
@@ -20,6 +20,7 @@ const NEEDED: [(&str, &str); 11] = [
     ("tini", "tini"),
     ("/bin/busybox", "busybox-static"),
     ("setsid", "util-linux"),
+    ("/etc/ssl/certs/ca-certificates.crt", "ca-certificates"),
 ];
 
 /// Where distributions put the CNI plugins, Debian's place first.
@@ -56,6 +57,11 @@ pub(super) fn ensure() -> Result<Prerequisites> {
         Some(cni) => Ok(Prerequisites { cni }),
         None => lacking(format!("no CNI plugins in any of {CNI_FOLDERS:?}")),
     }
+}
+
+/// Installs the packages that are missing: what building images takes.
+pub fn ensure_packages() -> Result<()> {
+    ensure().map(drop)
 }
 
 /// The full path of a program.

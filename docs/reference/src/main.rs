@@ -1,0 +1,61 @@
+//! Writes `docs/flags.md`: every flag of every program, as clap knows it. `cargo xtask gen` calls it.
+
+use std::io::{self, Write as _};
+
+use clap::{Arg, Command, CommandFactory as _};
+use jobwarden_common::names::{SERVICE_ACCOUNT_DIR, sidecar_env};
+
+fn main() -> io::Result<()> {
+    let mut text = String::from(
+        "# Flags, environment and defaults\n\n\
+         Written by `cargo xtask gen` from the programs themselves. Durations are written like `90s`, `5m` or `1h30m`.\n",
+    );
+    for command in
+        [jobwarden_webhook::args::WebhookArgs::command(), jobwarden_reaper::args::Cli::command(), jobwarden_agent::Args::command()]
+    {
+        describe(&mut text, command.get_name(), &command);
+    }
+    text.push_str(&sidecar());
+    io::stdout().write_all(text.as_bytes())
+}
+
+/// A section for the command if it has flags, and one for each of its subcommands.
+fn describe(text: &mut String, name: &str, command: &Command) {
+    let flags: Vec<&Arg> = command.get_arguments().filter(|flag| !flag.is_hide_set()).collect();
+    let shown: Vec<String> = flags.into_iter().filter_map(row).collect();
+    let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+    text.push_str(&format!("\n## `{name}`\n\n{about}.\n"));
+    if !shown.is_empty() {
+        text.push_str("\n| flag | environment | default | what it sets |\n|---|---|---|---|\n");
+        text.push_str(&shown.concat());
+    }
+    for subcommand in command.get_subcommands().filter(|it| !it.is_hide_set()) {
+        describe(text, &format!("{name} {}", subcommand.get_name()), subcommand);
+    }
+}
+
+fn row(flag: &Arg) -> Option<String> {
+    let long = flag.get_long()?;
+    let code = |text: String| if text.is_empty() { text } else { format!("`{text}`") };
+    let env = flag.get_env().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let default: Vec<_> = flag.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
+    let help = flag.get_help().map(ToString::to_string).unwrap_or_default();
+    let help = help.replace('|', "\\|").replace('\n', " ");
+    Some(format!("| `--{long}` | {} | {} | {help} |\n", code(env), code(default.join(" "))))
+}
+
+/// The sidecar has no flags: the webhook sets its environment.
+fn sidecar() -> String {
+    let rows = [
+        (sidecar_env::REAPER_ADDRESS, "", "`host:port` of the reaper's Service"),
+        (sidecar_env::REAPER_NAME, "", "the name in the reaper's certificate"),
+        (sidecar_env::CA, "", "the CA bundle, PEM"),
+        (sidecar_env::INTERVAL_MS, "`10000`", "milliseconds between beats"),
+        (sidecar_env::TOKEN_FILE, &format!("`{SERVICE_ACCOUNT_DIR}/token`"), "the token it beats with"),
+    ];
+    let rows: String = rows.iter().map(|(name, default, what)| format!("| `{name}` | {default} | {what} |\n")).collect();
+    format!(
+        "\n## `jobwarden-sidecar`\n\nIt has no flags: the webhook sets its environment.\n\n\
+         | environment | default | what it sets |\n|---|---|---|\n{rows}"
+    )
+}

@@ -1,0 +1,88 @@
+//! jobwarden from end to end, on a real Kubernetes of four nodes: each test is a claim.
+//!
+//! The cluster is booted once, jobwarden installed once from its chart, and the tests run side by side where they do not
+//! disturb each other: one that harms a node leases that node, one that harms jobwarden itself or the API server runs
+//! alone. `cargo xtask image` has to have been run before, as `cargo xtask test` does.
+
+mod admission;
+mod bed;
+mod intake;
+mod losing;
+mod running;
+mod sidecar;
+mod telling;
+mod uninstall;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use bed::Bed;
+use jobwarden_tests::{cluster, progress};
+use libtest_mimic::{Arguments, Conclusion, Failed, Trial};
+use tokio::runtime::Runtime;
+
+type Outcome = anyhow::Result<()>;
+
+/// Tests: each a claim, and the function of the same name that tries it.
+macro_rules! claims {
+    ($bed:expr, $($module:ident::$claim:ident),* $(,)?) => {
+        vec![$({
+            let bed = Arc::clone($bed);
+            Trial::test(stringify!($claim), move || conclude(bed.runtime().block_on($module::$claim(&bed))))
+        }),*]
+    };
+}
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    // Tests wait far more than they work, and the bed keeps apart what must not meet.
+    arguments.test_threads.get_or_insert(32);
+    let runtime = Arc::new(Runtime::new().expect("a runtime needs nothing but threads"));
+    cluster::tear_down_on_signals();
+    let bed = Arc::new(Bed::new(Arc::clone(&runtime)));
+    let conclusion = libtest_mimic::run(&arguments, side_by_side(&bed));
+    // These take jobwarden away from the cluster.
+    let last = libtest_mimic::run(&Arguments { test_threads: Some(1), ..arguments }, one_after_the_other(&bed));
+    let ended = runtime.block_on(bed.end()).context("ending the cluster");
+    if let Err(error) = &ended {
+        progress::note(format!("error: {error:#}"));
+    }
+    let failed = |conclusion: &Conclusion| conclusion.has_failed();
+    if failed(&conclusion) || failed(&last) || ended.is_err() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+fn side_by_side(bed: &Arc<Bed>) -> Vec<Trial> {
+    claims![
+        bed,
+        losing::a_live_worker_outlasts_its_stopped_kubelet,
+        losing::a_partitioned_nodes_job_is_failed_and_its_leftover_is_told_to_stop,
+        losing::a_crashed_nodes_job_is_failed_reported_and_cleaned,
+        losing::a_job_with_retries_left_is_retried_elsewhere_and_reported_as_attempt_failed,
+        admission::a_jobs_pod_gets_labels_and_sidecar,
+        admission::a_namespace_that_is_not_enrolled_is_untouched,
+        admission::the_workloads_token_is_not_in_the_sidecar,
+        running::a_job_completes_although_it_has_a_sidecar,
+        running::a_killed_sidecar_alone_fails_nothing,
+        running::a_suspended_job_is_left_alone,
+        sidecar::the_sidecar_stays_small_over_a_thousand_beats,
+        telling::a_job_deleted_by_hand_is_reported_and_its_pods_go_within_ten_seconds,
+        intake::a_beat_is_believed_only_with_the_token_of_a_known_pod,
+        intake::an_agent_that_reports_a_pod_of_another_node_is_refused,
+        intake::a_beat_is_accepted_while_the_api_server_is_down,
+        telling::a_receiver_that_is_down_for_thirty_seconds_loses_nothing,
+        telling::a_leader_killed_between_verdict_and_delivery_still_delivers,
+    ]
+}
+
+fn one_after_the_other(bed: &Arc<Bed>) -> Vec<Trial> {
+    claims![
+        bed,
+        uninstall::helm_uninstall_leaves_no_finalizer_and_no_webhook,
+        uninstall::plain_manifests_are_accepted_and_go_without_a_trace,
+    ]
+}
+
+fn conclude(outcome: Outcome) -> Result<(), Failed> {
+    outcome.map_err(|error| Failed::from(format!("{error:?}")))
+}

@@ -1,0 +1,56 @@
+//! Programs that the verbs run, always from the workspace's root.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, bail};
+
+/// The workspace's root.
+pub(crate) fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask is a folder of the workspace").to_owned()
+}
+
+/// The cargo that runs this.
+pub(crate) fn cargo() -> Command {
+    at_root(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+/// Helm as the test cluster builds it.
+pub(crate) fn helm() -> anyhow::Result<Command> {
+    Ok(at_root(jobwarden_tests::cluster::helm()?))
+}
+
+/// `program`, run from the workspace's root.
+pub(crate) fn at_root(program: impl AsRef<std::ffi::OsStr>) -> Command {
+    let mut command = Command::new(program);
+    command.current_dir(root());
+    command
+}
+
+/// Runs `command` and returns what it wrote to stdout; what it says on stderr goes to ours.
+pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
+    let output = command.stderr(std::process::Stdio::inherit()).output();
+    let output = output.with_context(|| format!("starting `{}`", text_of(command)))?;
+    if !output.status.success() {
+        bail!("`{}` failed ({})", text_of(command), output.status);
+    }
+    String::from_utf8(output.stdout).with_context(|| format!("`{}` wrote what is no text", text_of(command)))
+}
+
+/// Runs `command` with our own stdout and stderr.
+pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
+    let status = command.status().with_context(|| format!("starting `{}`", text_of(command)))?;
+    if !status.success() {
+        bail!("`{}` failed ({status})", text_of(command));
+    }
+    Ok(())
+}
+
+/// The command line as people write it.
+fn text_of(command: &Command) -> String {
+    let program = Path::new(command.get_program()).file_name().unwrap_or(command.get_program());
+    let words = std::iter::once(program).chain(command.get_args());
+    words.map(std::ffi::OsStr::to_string_lossy).collect::<Vec<_>>().join(" ")
+}

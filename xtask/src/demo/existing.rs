@@ -1,0 +1,103 @@
+//! The demo on an existing cluster: what needs no crash.
+
+use std::{path::Path, time::Duration};
+
+use anyhow::{Context as _, bail};
+use jobwarden_common::names::object;
+use jobwarden_tests::{install, wait};
+use k8s_openapi::api::{admissionregistration::v1::MutatingWebhookConfiguration, core::v1::Namespace};
+use kube::{
+    Api, Client, Config,
+    api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, PostParams},
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use serde_json::json;
+
+use super::{
+    Summary,
+    story::{chapter, claim, quote, say},
+    worker::{self, JOB, JOB_ID, RUN_ID},
+};
+/// How long the worker works: long enough for the agent to report its memory twice.
+const LASTING: Duration = Duration::from_secs(25);
+const PATIENCE: Duration = Duration::from_mins(3);
+
+pub(super) async fn run(kubeconfig: &Path, image: &str) -> anyhow::Result<Summary> {
+    let client = client(kubeconfig).await?;
+    find_installation(&client).await?;
+    let namespace = make_namespace(&client).await?;
+    let summary = tell(&client, &namespace, image).await;
+    let namespaces = Api::<Namespace>::all(client);
+    namespaces.delete(&namespace, &DeleteParams::default()).await.context("deleting the demo's namespace")?;
+    summary
+}
+
+async fn tell(client: &Client, namespace: &str, image: &str) -> anyhow::Result<Summary> {
+    let mut job = worker::ort_worker(LASTING).job();
+    let template = job.spec.as_mut().and_then(|spec| spec.template.spec.as_mut()).context("a worker has a pod")?;
+    template.containers[0].image = Some(image.to_owned());
+    let submitted = worker::submit(client, namespace, job).await?;
+    chapter("The Job completes although it has a sidecar");
+    wait::until_job(client, namespace, JOB, "Complete", PATIENCE).await?;
+    claim(true, "the Job is Complete");
+    chapter("What jobwarden recorded");
+    let uid =
+        submitted.pod.metadata.owner_references.iter().flatten().next().context("the pod has an owner")?.uid.clone();
+    let outcome = outcome(client, &uid).await?;
+    quote(&serde_json::to_string_pretty(&outcome)?);
+    let data = &outcome["data"];
+    let summary = Summary {
+        injected: submitted.injected,
+        run_id: data["runId"].as_str().map(str::to_owned),
+        job_id: data["jobId"].as_str().map(str::to_owned),
+        beats: submitted.beats,
+        reason: data["reason"].as_str().map(str::to_owned),
+        peak_rss_bytes: data["usage"]["peakRssBytes"].as_u64(),
+        ..Summary::default()
+    };
+    let passed = summary.injected
+        && summary.run_id.as_deref() == Some(RUN_ID)
+        && summary.job_id.as_deref() == Some(JOB_ID)
+        && summary.peak_rss_bytes.is_some();
+    claim(passed, "the outcome carries run ID, job ID and peak memory");
+    Ok(Summary { passed, ..summary })
+}
+
+async fn client(kubeconfig: &Path) -> anyhow::Result<Client> {
+    jobwarden_tests::cluster::install_crypto_provider();
+    let file = Kubeconfig::read_from(kubeconfig).with_context(|| format!("reading {}", kubeconfig.display()))?;
+    let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await;
+    Client::try_from(config.context("the kubeconfig cannot be used")?).context("making a client")
+}
+
+async fn find_installation(client: &Client) -> anyhow::Result<()> {
+    let configurations = Api::<MutatingWebhookConfiguration>::all(client.clone());
+    let found = configurations.get_opt(object::WEBHOOK_CONFIGURATION).await.context("asking the cluster")?;
+    if found.is_none() {
+        bail!(
+            "jobwarden is not installed on this cluster; install it first: \
+             helm install jobwarden manifests/chart --namespace {} --create-namespace",
+            install::NAMESPACE
+        );
+    }
+    say("jobwarden is installed on this cluster.");
+    Ok(())
+}
+
+async fn make_namespace(client: &Client) -> anyhow::Result<String> {
+    let namespace = serde_json::from_value(json!({
+        "metadata": {"generateName": "jobwarden-demo-", "labels": {"jobwarden.io/inject": "enabled"}}
+    }))?;
+    let made = Api::<Namespace>::all(client.clone()).create(&PostParams::default(), &namespace).await;
+    made.context("making a namespace for the demo")?.metadata.name.context("the API server names it")
+}
+
+/// The spec of the outcome that was recorded of the Job.
+async fn outcome(client: &Client, job_uid: &str) -> anyhow::Result<serde_json::Value> {
+    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("jobwarden.io", "v1alpha1", "JobOutcome"));
+    let api = Api::<DynamicObject>::namespaced_with(client.clone(), install::NAMESPACE, &resource);
+    let name = format!("{job_uid}.final");
+    let waiting = kube::runtime::wait::await_condition(api, &name, |object: Option<&DynamicObject>| object.is_some());
+    let found = tokio::time::timeout(PATIENCE, waiting).await.context("no outcome was recorded")??;
+    Ok(found.context("the outcome is there")?.data["spec"].clone())
+}

@@ -1,0 +1,153 @@
+//! `cargo xtask gen`: the files that are made from others.
+//!
+//! ```text
+//!  Cargo.toml ──────────► Chart.yaml ┐
+//!  the reaper's types ──► CRD ───────┴► chart ──► install.yaml, release.yaml
+//!  the programs' command lines ──► docs/flags.md
+//! ```
+
+use std::{fs, io, path::Path};
+
+use anyhow::{Context as _, bail};
+use jobwarden_tests::progress;
+
+use crate::command::{cargo, helm, output, root};
+
+/// The chart's folder.
+pub(crate) const CHART: &str = "manifests/chart";
+
+/// The Kubernetes that manifests are rendered for: the oldest that the chart admits.
+pub(crate) const KUBE_VERSION: &str = "1.30.0";
+
+/// Write the files that are made from others: the chart's version, the custom resource, the plain manifests
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Write nothing; fail if a file is out of date, and name it
+    #[arg(long)]
+    check: bool,
+}
+
+impl Args {
+    /// Look, write nothing.
+    pub(crate) const CHECK: Self = Self { check: true };
+}
+
+/// A file that is made from others, whole or in parts.
+struct Generated {
+    /// From the workspace's root.
+    path: &'static str,
+    /// Makes the content from what the file holds now, which is nothing where there is none.
+    make: fn(&str) -> anyhow::Result<String>,
+}
+
+/// All of them, each after those it is made from.
+const FILES: [Generated; 5] = [
+    Generated { path: "manifests/chart/Chart.yaml", make: |now| Ok(with_version(now, env!("CARGO_PKG_VERSION"))) },
+    Generated { path: "manifests/chart/files/joboutcomes.yaml", make: |_| custom_resource() },
+    Generated { path: "manifests/install.yaml", make: |_| install() },
+    Generated { path: "manifests/release.yaml", make: |_| release() },
+    Generated { path: "docs/flags.md", make: |_| flags() },
+];
+
+/// Writes the files that are out of date, or names them.
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let Args { check } = args;
+    let mut stale = Vec::new();
+    for Generated { path, make } in FILES {
+        let place = root().join(path);
+        let now = read(&place)?;
+        let wanted = make(&now).with_context(|| format!("making {path}"))?;
+        if now == wanted {
+            continue;
+        }
+        stale.push(path);
+        if !check {
+            fs::write(&place, wanted).with_context(|| format!("writing {path}"))?;
+            progress::note(format!("wrote {path}"));
+        }
+    }
+    if *check && !stale.is_empty() {
+        bail!("out of date: {}\nrun `cargo xtask gen` and commit what it writes", stale.join(", "));
+    }
+    Ok(())
+}
+
+fn read(path: &Path) -> anyhow::Result<String> {
+    match fs::read_to_string(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        text => text.with_context(|| format!("reading {}", path.display())),
+    }
+}
+
+/// `chart` with both of its versions set to `version`.
+fn with_version(chart: &str, version: &str) -> String {
+    let lines = chart.lines().map(|line| match line.split_once(':') {
+        Some((key @ ("version" | "appVersion"), _)) => format!("{key}: {version}\n"),
+        _ => format!("{line}\n"),
+    });
+    lines.collect()
+}
+
+/// The custom resource, as the reaper's own types have it.
+fn custom_resource() -> anyhow::Result<String> {
+    let crd = output(cargo().args(["run", "--quiet", "--package", "jobwarden-reaper", "--", "crd"]))?;
+    Ok(format!("# The reaper's types, written by `cargo xtask gen`.\n{crd}"))
+}
+
+/// The flags of all programs, as clap knows them.
+fn flags() -> anyhow::Result<String> {
+    output(cargo().args(["run", "--quiet", "--package", "jobwarden-reference"]))
+}
+
+/// Everything but what runs before an uninstall.
+fn install() -> anyhow::Result<String> {
+    let head = "\
+# jobwarden without Helm; written by `cargo xtask gen` from manifests/chart and install-values.yaml.
+#
+# Install and upgrade:
+#   kubectl apply --server-side -f manifests/install.yaml
+# Remove, together with the outcomes that are still there (`kubectl -n jobwarden get joboutcomes`):
+#   kubectl apply --server-side -f manifests/release.yaml
+#   kubectl -n jobwarden wait --for=condition=Complete job/jobwarden-release --timeout=5m
+#   kubectl delete -f manifests/release.yaml -f manifests/install.yaml
+";
+    Ok(format!("{head}{}", render(&["--no-hooks"])?))
+}
+
+/// What has to run before everything else is deleted.
+fn release() -> anyhow::Result<String> {
+    let head = "\
+# Takes jobwarden's finalizer off every Job, before jobwarden is removed; written by `cargo xtask gen` from manifests/chart.
+# The head of install.yaml says how it is used.
+";
+    let templates = ["--show-only=templates/release-rbac.yaml", "--show-only=templates/release-job.yaml"];
+    Ok(format!("{head}{}", render(&templates)?))
+}
+
+fn render(choice: &[&str]) -> anyhow::Result<String> {
+    let mut command = helm()?;
+    command.args(["template", "jobwarden", CHART, "--namespace=jobwarden", "--values=manifests/install-values.yaml"]);
+    output(command.args(["--kube-version", KUBE_VERSION]).args(choice))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_versions_of_the_chart_follow_the_workspace() {
+        let chart = "apiVersion: v2\n# version: of what\nversion: 0.1.0\nappVersion: \"0.0.9\"\n";
+        assert_eq!(
+            with_version(chart, "1.2.3"),
+            "apiVersion: v2\n# version: of what\nversion: 1.2.3\nappVersion: 1.2.3\n"
+        );
+    }
+
+    #[test]
+    fn a_file_comes_after_those_it_is_made_from() {
+        let place = |path: &str| FILES.iter().position(|file| file.path == path).expect("a generated file");
+        for made_from in ["manifests/chart/Chart.yaml", "manifests/chart/files/joboutcomes.yaml"] {
+            assert!(place(made_from) < place("manifests/install.yaml"));
+        }
+    }
+}

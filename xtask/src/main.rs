@@ -1,0 +1,63 @@
+//! `cargo xtask <verb>`: the project's commands.
+
+// A command line speaks to people, and holds one future for all of its life.
+#![allow(clippy::print_stderr, clippy::print_stdout, clippy::large_futures)]
+
+mod bench;
+mod cluster;
+mod command;
+mod demo;
+mod generate;
+mod image;
+mod lint;
+mod test;
+
+use std::{
+    io::{Write as _, stderr},
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+
+/// The project's commands.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    Demo(demo::Args),
+    Test(test::Args),
+    /// Format check, clippy, rustdoc, gofmt, helm lint, generated files, cargo deny
+    Lint,
+    Gen(generate::Args),
+    Image(image::Args),
+    Cluster(cluster::Args),
+    Bench(bench::Args),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let Cli { verb } = Cli::parse();
+    let outcome = match verb {
+        Verb::Demo(args) => demo::run(args).await,
+        Verb::Test(args) => blocking(move || test::run_all(&args)).await,
+        Verb::Lint => blocking(lint::run_all).await,
+        Verb::Gen(args) => blocking(move || generate::run(&args)).await,
+        Verb::Image(args) => blocking(move || image::run_all(&args)).await,
+        Verb::Cluster(args) => cluster::run(args).await,
+        Verb::Bench(args) => blocking(move || bench::run_one(&args)).await,
+    };
+    let Err(error) = outcome else { return ExitCode::SUCCESS };
+    // A sentence, and no backtrace whatever RUST_BACKTRACE says: what is reported is about the machine, not this program.
+    let _ = writeln!(stderr(), "error: {error:#}");
+    ExitCode::FAILURE
+}
+
+/// Runs what only starts other programs and waits for them.
+async fn blocking(work: impl FnOnce() -> anyhow::Result<()> + Send + 'static) -> anyhow::Result<()> {
+    tokio::task::spawn_blocking(work).await?
+}
