@@ -11,6 +11,9 @@ use http_body_util::BodyExt as _;
 use kube::{Client, client::Body};
 use serde_json::{Value, json};
 
+/// What can be listed.
+const COLLECTIONS: [&str; 2] = ["/jobs", "/pods"];
+
 /// An API server in memory. Clones are the same one.
 #[derive(Clone, Default)]
 pub(crate) struct FakeApi(Arc<Mutex<State>>);
@@ -52,7 +55,7 @@ impl FakeApi {
                 let kind = head.headers.get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default();
                 let mut state = api.state();
                 let (status, answer) = match (&head.method, head.uri.query()) {
-                    (&Method::GET, Some(query)) if !state.objects.contains_key(head.uri.path()) => {
+                    (&Method::GET, Some(query)) if COLLECTIONS.iter().any(|kind| head.uri.path().ends_with(kind)) => {
                         state.list(head.uri.path(), query)
                     }
                     _ => state.serve(&head.method, head.uri.path(), kind, &body),

@@ -18,7 +18,7 @@ use crate::Outcome;
 use crate::bed::{Bed, SOON};
 
 pub(crate) async fn a_jobs_pod_gets_labels_and_sidecar(bed: &Bed) -> Outcome {
-    let (ground, _peace) = bed.shared().await?;
+    let ground = bed.ground().await?;
     let namespace = ground.enrolled_namespace("labels").await?;
     let odd = "a run/ID that is no label value";
     let worker = Worker::new("ort", 4, Duration::from_secs(1))
@@ -51,7 +51,7 @@ pub(crate) async fn a_jobs_pod_gets_labels_and_sidecar(bed: &Bed) -> Outcome {
 }
 
 pub(crate) async fn a_namespace_that_is_not_enrolled_is_untouched(bed: &Bed) -> Outcome {
-    let (ground, _peace) = bed.shared().await?;
+    let ground = bed.ground().await?;
     let namespace = ground.cluster.temp_namespace("apart", &[]).await?;
     let worker = Worker::new("plain", 4, Duration::from_secs(2)).on_node(HOME).label("run-id", "5");
     let job = ground.submit(namespace.name(), &worker).await?;
@@ -68,7 +68,7 @@ pub(crate) async fn a_namespace_that_is_not_enrolled_is_untouched(bed: &Bed) -> 
 }
 
 pub(crate) async fn the_workloads_token_is_not_in_the_sidecar(bed: &Bed) -> Outcome {
-    let (ground, _peace) = bed.shared().await?;
+    let ground = bed.ground().await?;
     let namespace = ground.enrolled_namespace("token").await?;
     let worker = Worker::new("work", 4, Duration::from_mins(5)).on_node(HOME);
     ground.submit(namespace.name(), &worker).await?;

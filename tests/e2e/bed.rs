@@ -15,17 +15,15 @@ use k8s_openapi::api::batch::v1::Job;
 use kube::api::PostParams;
 use kube::{Api, Client};
 use tokio::runtime::Runtime;
-use tokio::sync::{Mutex, OnceCell, RwLock, RwLockReadGuard, RwLockWriteGuard, mpsc};
+use tokio::sync::{Mutex, OnceCell, mpsc};
 
 /// How long anything that should happen at once may take on a busy machine.
 pub(crate) const SOON: Duration = Duration::from_mins(1);
 
-/// Everything a test needs. The cluster is booted by the first test that asks for it.
+/// Everything a test needs.
 pub(crate) struct Bed {
     runtime: Arc<Runtime>,
     ground: OnceCell<Ground>,
-    /// Read by tests that need jobwarden and the API server well, written by those that harm them.
-    peace: RwLock<()>,
 }
 
 /// The cluster with jobwarden on it.
@@ -50,26 +48,15 @@ pub(crate) struct LeasedNode {
 
 impl Bed {
     pub(crate) fn new(runtime: Arc<Runtime>) -> Self {
-        Self { runtime, ground: OnceCell::new(), peace: RwLock::new(()) }
+        Self { runtime, ground: OnceCell::new() }
     }
 
     pub(crate) fn runtime(&self) -> &Arc<Runtime> {
         &self.runtime
     }
 
-    /// The cluster, for a test that lets the others be.
-    pub(crate) async fn shared(&self) -> anyhow::Result<(&Ground, RwLockReadGuard<'_, ()>)> {
-        let ground = self.ground().await?;
-        Ok((ground, self.peace.read().await))
-    }
-
-    /// The cluster, for a test that the others would not survive.
-    pub(crate) async fn alone(&self) -> anyhow::Result<(&Ground, RwLockWriteGuard<'_, ()>)> {
-        let ground = self.ground().await?;
-        Ok((ground, self.peace.write().await))
-    }
-
-    async fn ground(&self) -> anyhow::Result<&Ground> {
+    /// The cluster with jobwarden on it; the first test that asks boots it.
+    pub(crate) async fn ground(&self) -> anyhow::Result<&Ground> {
         self.ground.get_or_try_init(Ground::lay).await
     }
 

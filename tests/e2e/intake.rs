@@ -55,7 +55,7 @@ impl Reaper {
 }
 
 pub(crate) async fn a_beat_is_believed_only_with_the_token_of_a_known_pod(bed: &Bed) -> Outcome {
-    let (ground, _peace) = bed.shared().await?;
+    let ground = bed.ground().await?;
     let namespace = ground.enrolled_namespace("tokens").await?;
     let reaper = Reaper::find(ground).await?;
     let living = run(ground, namespace.name(), "living").await?;
@@ -92,7 +92,7 @@ pub(crate) async fn a_beat_is_believed_only_with_the_token_of_a_known_pod(bed: &
 }
 
 pub(crate) async fn an_agent_that_reports_a_pod_of_another_node_is_refused(bed: &Bed) -> Outcome {
-    let (ground, _peace) = bed.shared().await?;
+    let ground = bed.ground().await?;
     let namespace = ground.enrolled_namespace("agents").await?;
     let reaper = Reaper::find(ground).await?;
     let here = run(ground, namespace.name(), "here").await?;
@@ -130,7 +130,7 @@ pub(crate) async fn an_agent_that_reports_a_pod_of_another_node_is_refused(bed: 
 }
 
 pub(crate) async fn a_beat_is_accepted_while_the_api_server_is_down(bed: &Bed) -> Outcome {
-    let (ground, _peace) = bed.alone().await?;
+    let ground = bed.ground().await?;
     let namespace = ground.enrolled_namespace("api-down").await?;
     let reaper = Reaper::find(ground).await?;
     let pod = run(ground, namespace.name(), "heard").await?;

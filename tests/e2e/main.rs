@@ -1,8 +1,7 @@
 //! jobwarden from end to end, on a real Kubernetes of four nodes: each test is a claim.
 //!
 //! The cluster is booted once, jobwarden installed once from its chart, and the tests run side by side where they do not
-//! disturb each other: one that harms a node leases that node, one that harms jobwarden itself or the API server runs
-//! alone. `cargo xtask image` has to have been run before, as `cargo xtask test` does.
+//! disturb each other: one that harms a node leases that node. Those that harm jobwarden or the API server come after. `cargo xtask image` has to have been run before, as `cargo xtask test` does.
 
 mod admission;
 mod bed;
@@ -42,7 +41,6 @@ fn main() -> ExitCode {
     cluster::tear_down_on_signals();
     let bed = Arc::new(Bed::new(Arc::clone(&runtime)));
     let conclusion = libtest_mimic::run(&arguments, side_by_side(&bed));
-    // These take jobwarden away from the cluster.
     let last = libtest_mimic::run(&Arguments { test_threads: Some(1), ..arguments }, one_after_the_other(&bed));
     let ended = runtime.block_on(bed.end()).context("ending the cluster");
     if let Err(error) = &ended {
@@ -52,6 +50,7 @@ fn main() -> ExitCode {
     if failed(&conclusion) || failed(&last) || ended.is_err() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
+/// Tests that let each other be; those that take longest come first.
 fn side_by_side(bed: &Arc<Bed>) -> Vec<Trial> {
     claims![
         bed,
@@ -69,20 +68,21 @@ fn side_by_side(bed: &Arc<Bed>) -> Vec<Trial> {
         telling::a_job_deleted_by_hand_is_reported_and_its_pods_go_within_ten_seconds,
         intake::a_beat_is_believed_only_with_the_token_of_a_known_pod,
         intake::an_agent_that_reports_a_pod_of_another_node_is_refused,
-        intake::a_beat_is_accepted_while_the_api_server_is_down,
-        telling::a_receiver_that_is_down_for_thirty_seconds_loses_nothing,
-        telling::a_leader_killed_between_verdict_and_delivery_still_delivers,
     ]
 }
 
+/// Tests that the others would not survive: they harm jobwarden or the API server, and in the end take jobwarden away.
 fn one_after_the_other(bed: &Arc<Bed>) -> Vec<Trial> {
     claims![
         bed,
+        intake::a_beat_is_accepted_while_the_api_server_is_down,
+        telling::a_receiver_that_is_down_for_thirty_seconds_loses_nothing,
+        telling::a_leader_killed_between_verdict_and_delivery_still_delivers,
         uninstall::helm_uninstall_leaves_no_finalizer_and_no_webhook,
         uninstall::plain_manifests_are_accepted_and_go_without_a_trace,
     ]
 }
 
 fn conclude(outcome: Outcome) -> Result<(), Failed> {
-    outcome.map_err(|error| Failed::from(format!("{error:?}")))
+    outcome.map_err(|error| Failed::from(format!("{error:#}")))
 }

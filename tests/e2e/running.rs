@@ -17,7 +17,7 @@ use crate::Outcome;
 use crate::bed::{Bed, SOON};
 
 pub(crate) async fn a_job_completes_although_it_has_a_sidecar(bed: &Bed) -> Outcome {
-    let (ground, _peace) = bed.shared().await?;
+    let ground = bed.ground().await?;
     let namespace = ground.enrolled_namespace("completes").await?;
     let worker = Worker::new("short", 8, Duration::from_secs(3)).on_node(HOME).label("run-id", "9");
     ground.submit(namespace.name(), &worker).await?;
@@ -31,7 +31,7 @@ pub(crate) async fn a_job_completes_although_it_has_a_sidecar(bed: &Bed) -> Outc
 }
 
 pub(crate) async fn a_killed_sidecar_alone_fails_nothing(bed: &Bed) -> Outcome {
-    let (ground, _peace) = bed.shared().await?;
+    let ground = bed.ground().await?;
     let namespace = ground.enrolled_namespace("sidecar").await?;
     let worker = Worker::new("long", 8, Duration::from_secs(40)).on_node(HOME);
     ground.submit(namespace.name(), &worker).await?;
@@ -50,12 +50,12 @@ pub(crate) async fn a_killed_sidecar_alone_fails_nothing(bed: &Bed) -> Outcome {
 }
 
 pub(crate) async fn a_suspended_job_is_left_alone(bed: &Bed) -> Outcome {
-    let (ground, _peace) = bed.shared().await?;
+    let ground = bed.ground().await?;
     let namespace = ground.enrolled_namespace("suspended").await?;
     // With a start-timeout that an open Job without a pod would have outlived by the end of this test.
     let worker = Worker::new("paused", 8, Duration::from_secs(2))
         .on_node(HOME)
-        .annotation(jobwarden_common::names::annotation::START_TIMEOUT, "2s")
+        .annotation(jobwarden_common::names::annotation::START_TIMEOUT, "15s")
         .suspended();
     ground.submit(namespace.name(), &worker).await?;
     // What is shown is that nothing happens, so time has to pass: lost-after and a little more.

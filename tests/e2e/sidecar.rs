@@ -22,7 +22,7 @@ const BEATS: u64 = 1_000;
 
 /// A reaper would ask for beats seconds apart; this server asks for one every few milliseconds, else it is the same.
 pub(crate) async fn the_sidecar_stays_small_over_a_thousand_beats(bed: &Bed) -> Outcome {
-    let (ground, _peace) = bed.shared().await?;
+    let ground = bed.ground().await?;
     let namespace = ground.enrolled_namespace("small").await?;
     let server = BeatServer::start(ground.cluster.listen(0).await?, Duration::from_millis(5))?;
     let pod = json!({

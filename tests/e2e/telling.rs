@@ -19,7 +19,7 @@ use crate::Outcome;
 use crate::bed::{Bed, SOON};
 
 pub(crate) async fn a_job_deleted_by_hand_is_reported_and_its_pods_go_within_ten_seconds(bed: &Bed) -> Outcome {
-    let (ground, _peace) = bed.shared().await?;
+    let ground = bed.ground().await?;
     let namespace = ground.enrolled_namespace("deleted").await?;
     let worker = Worker::new("unwanted", 8, Duration::from_hours(1)).on_node(HOME);
     ground.submit(namespace.name(), &worker).await?;
@@ -38,7 +38,7 @@ pub(crate) async fn a_job_deleted_by_hand_is_reported_and_its_pods_go_within_ten
 }
 
 pub(crate) async fn a_receiver_that_is_down_for_thirty_seconds_loses_nothing(bed: &Bed) -> Outcome {
-    let (ground, _peace) = bed.alone().await?;
+    let ground = bed.ground().await?;
     let namespace = ground.enrolled_namespace("down").await?;
     ground.receiver.answer(Answer::Unavailable);
     let names: Vec<String> = (0..5).map(|number| format!("job-{number}")).collect();
@@ -66,7 +66,7 @@ pub(crate) async fn a_receiver_that_is_down_for_thirty_seconds_loses_nothing(bed
 }
 
 pub(crate) async fn a_leader_killed_between_verdict_and_delivery_still_delivers(bed: &Bed) -> Outcome {
-    let (ground, _peace) = bed.alone().await?;
+    let ground = bed.ground().await?;
     let namespace = ground.enrolled_namespace("leader").await?;
     // The receiver takes the notification and never answers: the leader is now between verdict and acknowledgement.
     ground.receiver.answer(Answer::Hang);

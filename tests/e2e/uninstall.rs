@@ -16,7 +16,7 @@ use crate::Outcome;
 use crate::bed::{Bed, Ground, SOON};
 
 pub(crate) async fn helm_uninstall_leaves_no_finalizer_and_no_webhook(bed: &Bed) -> Outcome {
-    let (ground, _peace) = bed.alone().await?;
+    let ground = bed.ground().await?;
     let namespace = ground.enrolled_namespace("uninstall").await?;
     hold(ground, namespace.name()).await?;
     install::uninstall(&ground.cluster).await?;
@@ -24,7 +24,7 @@ pub(crate) async fn helm_uninstall_leaves_no_finalizer_and_no_webhook(bed: &Bed)
 }
 
 pub(crate) async fn plain_manifests_are_accepted_and_go_without_a_trace(bed: &Bed) -> Outcome {
-    let (ground, _peace) = bed.alone().await?;
+    let ground = bed.ground().await?;
     if Api::<MutatingWebhookConfiguration>::all(ground.client.clone())
         .get_opt(object::WEBHOOK_CONFIGURATION)
         .await?
@@ -35,9 +35,12 @@ pub(crate) async fn plain_manifests_are_accepted_and_go_without_a_trace(bed: &Be
     let cluster = &ground.cluster;
     let manifest = manifest("install.yaml");
     let file = format!("--filename={}", manifest.display());
-    // Namespaced objects are only validated in a namespace that exists.
+    // Namespaced objects are only validated in a namespace that exists; what Helm had made of it is still on its way out.
+    let agents = format!("namespace/{}", object::AGENT);
+    cluster.kubectl(["wait", "--for=delete", &agents, "--timeout=1m"]).await?;
     for namespace in [install::NAMESPACE, object::AGENT] {
-        cluster.apply(&format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {namespace}}}\n")).await?;
+        let manifest = format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {namespace}}}\n");
+        cluster.apply(&manifest).await?;
     }
     cluster.kubectl(["apply", "--server-side", "--force-conflicts", "--dry-run=server", &file]).await?;
     let step = progress::step("installing jobwarden from plain manifests");

@@ -10,9 +10,11 @@ fn main() -> io::Result<()> {
         "# Flags, environment and defaults\n\n\
          Written by `cargo xtask gen` from the programs themselves. Durations are written like `90s`, `5m` or `1h30m`.\n",
     );
-    for command in
-        [jobwarden_webhook::args::WebhookArgs::command(), jobwarden_reaper::args::Cli::command(), jobwarden_agent::Args::command()]
-    {
+    for command in [
+        jobwarden_webhook::args::WebhookArgs::command(),
+        jobwarden_reaper::args::Cli::command(),
+        jobwarden_agent::Args::command(),
+    ] {
         describe(&mut text, command.get_name(), &command);
     }
     text.push_str(&sidecar());
@@ -24,7 +26,7 @@ fn describe(text: &mut String, name: &str, command: &Command) {
     let flags: Vec<&Arg> = command.get_arguments().filter(|flag| !flag.is_hide_set()).collect();
     let shown: Vec<String> = flags.into_iter().filter_map(row).collect();
     let about = command.get_about().map(ToString::to_string).unwrap_or_default();
-    text.push_str(&format!("\n## `{name}`\n\n{about}.\n"));
+    text.push_str(&["\n## `", name, "`\n\n", &about, ".\n"].concat());
     if !shown.is_empty() {
         text.push_str("\n| flag | environment | default | what it sets |\n|---|---|---|---|\n");
         text.push_str(&shown.concat());
@@ -53,7 +55,7 @@ fn sidecar() -> String {
         (sidecar_env::INTERVAL_MS, "`10000`", "milliseconds between beats"),
         (sidecar_env::TOKEN_FILE, &format!("`{SERVICE_ACCOUNT_DIR}/token`"), "the token it beats with"),
     ];
-    let rows: String = rows.iter().map(|(name, default, what)| format!("| `{name}` | {default} | {what} |\n")).collect();
+    let rows = rows.map(|(name, default, what)| format!("| `{name}` | {default} | {what} |\n")).concat();
     format!(
         "\n## `jobwarden-sidecar`\n\nIt has no flags: the webhook sets its environment.\n\n\
          | environment | default | what it sets |\n|---|---|---|\n{rows}"

@@ -98,7 +98,7 @@ impl Intake {
         B: Body,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let Metrics { beats, beats_refused, observations, observations_refused } = &self.0.metrics;
+        let Metrics { beats, beats_refused, observations, observations_refused, .. } = &self.0.metrics;
         let (answer, taken, refused) = match request.uri().path() {
             route::BEATS => (self.0.beats(request).await, beats, beats_refused),
             route::OBSERVATIONS => (self.0.observations(request).await, observations, observations_refused),
@@ -152,9 +152,11 @@ impl Inner {
         if beats.is_empty() || beats.len() > MAX_BEATS {
             return Err(Refusal::Entries { max: MAX_BEATS });
         }
-        let mut command = Command::Continue;
+        let (mut command, mut taken) = (Command::Continue, beats.len());
         if bearer.pod == self.settings.own_pod {
             self.observer.own_beat_arrived();
+            // Not a sidecar's.
+            taken = 0;
         } else {
             for beat in &beats {
                 let Bearer { pod, node, .. } = &*bearer;
@@ -162,7 +164,10 @@ impl Inner {
             }
         }
         let next_in_ms = millis(self.settings.beat_interval);
-        Ok(Answer::new(&BeatReply { next_in_ms, command, ca: self.newer_ca() }, beats.len()))
+        if command == Command::Stop {
+            self.metrics.beats_told_to_stop.inc();
+        }
+        Ok(Answer::new(&BeatReply { next_in_ms, command, ca: self.newer_ca() }, taken))
     }
 
     async fn observations<B>(&self, request: Request<B>) -> Result<Answer, Refusal>

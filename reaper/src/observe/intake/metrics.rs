@@ -11,6 +11,7 @@ use super::refusal::Refusal;
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
     pub(super) beats: Counter,
+    pub(super) beats_told_to_stop: Counter,
     pub(super) beats_refused: Refused,
     pub(super) observations: Counter,
     pub(super) observations_refused: Refused,
@@ -36,10 +37,15 @@ impl Refused {
 }
 
 impl Metrics {
-    /// Adds `jobwarden_beats_total`, `jobwarden_beats_refused_total{reason}` and the same of observations to a registry.
+    /// Adds `jobwarden_beats_total`, `jobwarden_beats_told_to_stop_total`, `jobwarden_beats_refused_total{reason}` and the same of observations to a registry.
     pub fn register(&self, registry: &mut Registry) {
-        let Self { beats, beats_refused, observations, observations_refused } = self;
+        let Self { beats, beats_told_to_stop, beats_refused, observations, observations_refused } = self;
         registry.register("jobwarden_beats", "Beats taken from sidecars", beats.clone());
+        registry.register(
+            "jobwarden_beats_told_to_stop",
+            "Replies that told the sidecar of a given-up pod to go silent",
+            beats_told_to_stop.clone(),
+        );
         registry.register("jobwarden_beats_refused", "Requests with beats that were refused", beats_refused.0.clone());
         registry.register("jobwarden_observations", "Reports taken from node agents", observations.clone());
         registry.register(
