@@ -50,6 +50,7 @@ pub(crate) async fn plain_manifests_are_accepted_and_go_without_a_trace(bed: &Be
         let namespace = format!("--namespace={}", install::NAMESPACE);
         cluster.kubectl(["rollout", "status", deployment, &namespace, "--timeout=2m"]).await?;
     }
+    install::wait_until_admitting(cluster).await?;
     drop(step);
     let namespace = ground.enrolled_namespace("plain").await?;
     // Plain manifests have no sink, so nothing is held; but this Job was, say, before the sinks were taken away.

@@ -1,15 +1,18 @@
 //! Installs jobwarden from its chart on a test cluster, as an admin would.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
+use jobwarden_common::names::{label, label_value};
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
-use kube::Api;
-use kube::api::{Patch, PatchParams};
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
+use crate::job::Worker;
 use crate::progress;
 use crate::receiver::Receiver;
 
@@ -18,6 +21,9 @@ pub const NAMESPACE: &str = "jobwarden";
 
 /// The node that jobwarden's own pods are kept on, so that tests can crash the others.
 pub const HOME: &str = "node-1";
+
+/// How long the API server may take to find a webhook that is ready.
+const ADMITTING_WITHIN: Duration = Duration::from_secs(30);
 
 /// The name of the one sink that tests configure.
 pub const SINK: &str = "orchestrator";
@@ -66,7 +72,26 @@ pub async fn install(cluster: &Cluster, settings: &Settings, receiver: &Receiver
         "--timeout=3m".to_owned(),
     ]);
     cluster.helm(arguments).await.context("installing the chart")?;
-    Ok(())
+    wait_until_admitting(cluster).await
+}
+
+/// Waits until the API server calls the webhook. That both replicas are ready is not enough: the way to them through the
+/// Service, and the API server's own view of the webhook's configuration, follow a moment later, and until then Jobs pass
+/// by it, for its failure policy ignores them.
+pub async fn wait_until_admitting(cluster: &Cluster) -> anyhow::Result<()> {
+    let namespace = cluster.temp_namespace("probe", &[(label::INJECT, label_value::ENABLED)]).await?;
+    let jobs = Api::<Job>::namespaced(cluster.client()?, namespace.name());
+    let (job, dry_run) =
+        (Worker::new("probe", 1, Duration::ZERO).job(), PostParams { dry_run: true, ..PostParams::default() });
+    let give_up = Instant::now() + ADMITTING_WITHIN;
+    while !jobs.create(&dry_run, &job).await.context("probing admission")?.labels().contains_key(label::ENROLLED) {
+        ensure!(
+            Instant::now() < give_up,
+            "the API server does not call the webhook, {ADMITTING_WITHIN:?} after it was ready"
+        );
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    namespace.delete().await.context("deleting the probe's namespace")
 }
 
 /// Uninstalls the chart and waits until its hooks have run.
