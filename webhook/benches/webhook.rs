@@ -7,15 +7,16 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use http::Request;
 use http_body_util::Full;
 use jobwarden_common::names::admission_route;
-use jobwarden_webhook::{
-    admission::{Admission, Metrics},
+use jobwarden_inject::{
+    config::IdentityConfig,
     endpoint::Endpoint,
-    identity::{Rules, config::IdentityConfig},
+    identity::Rules,
     patch::{
         Settings,
         sidecar::{PullPolicy, Sidecar},
     },
 };
+use jobwarden_webhook::admission::{Admission, Metrics};
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 use tokio::{runtime::Builder, sync::watch};

@@ -25,9 +25,9 @@ use self::{
     metrics::Outcome,
     review::{Answer, Fault, Request as ReviewRequest},
 };
-use crate::{
+use jobwarden_inject::{
     endpoint::Endpoint,
-    patch::{self, Effect, Mutation, Settings, Skip},
+    patch::{self, Mutation, Settings, Skip},
     view::{Job, Metadata, Pod},
 };
 
@@ -186,17 +186,6 @@ impl Admission {
                 self.metrics.count(kind, Outcome::Denied);
                 Answer::denied(&request.uid, StatusCode::UNPROCESSABLE_ENTITY, denial.to_string())
             }
-        }
-    }
-}
-
-impl Effect {
-    /// The word for metrics and logs.
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Injected => "injected",
-            Self::Stamped => "stamped",
-            Self::Skipped(_) => "skipped",
         }
     }
 }

@@ -6,6 +6,15 @@ use clap::{Args, Parser, Subcommand};
 use http::Request;
 use hyper::{body::Incoming, service::service_fn};
 use jobwarden_common::names::port;
+use jobwarden_inject::{
+    config::{Config, ConfigError},
+    identity::Rules,
+    patch::{
+        Settings,
+        quantity::Quantity,
+        sidecar::{LEAST_MEMORY, PullPolicy, Sidecar},
+    },
+};
 use jobwarden_serve::{
     accept::{self, Limits, serve_https},
     admin::{self, AdminArgs, AdminError, Readiness},
@@ -20,15 +29,6 @@ use tokio::{net::TcpListener, sync::watch};
 use crate::{
     admission::{self, Admission},
     certificates::Keeper,
-    identity::{
-        Rules,
-        config::{Config, ConfigError},
-    },
-    patch::{
-        Settings,
-        quantity::Quantity,
-        sidecar::{LEAST_MEMORY, PullPolicy, Sidecar},
-    },
 };
 
 /// Labels Jobs with the IDs of their run and job, and gives their pods the heartbeat sidecar
@@ -216,7 +216,8 @@ fn parse_interval(text: &str) -> Result<Duration, String> {
 }
 
 fn parse_memory(text: &str) -> Result<Quantity, String> {
-    let memory: Quantity = text.parse().map_err(|error: crate::patch::quantity::QuantityError| error.to_string())?;
+    let memory: Quantity =
+        text.parse().map_err(|error: jobwarden_inject::patch::quantity::QuantityError| error.to_string())?;
     if memory.value() < LEAST_MEMORY {
         return Err("runtimes take no less than 12Mi".to_owned());
     }

@@ -1,9 +1,9 @@
 //! The mutating admission webhook.
 //!
 //! ```text
-//!  API server ──AdmissionReview──► admission ──view──► identity   who is it?
-//!                                      ▲        └────► patch      what has to change? (pure)
-//!  API server ◄──Secrets, caBundle── certificates ──► endpoint    where is the reaper?
+//!  API server ──AdmissionReview──► admission ──► jobwarden-inject   what has to change? (pure)
+//!                                      ▲ where is the reaper?
+//!  API server ◄──Secrets, caBundle── certificates
 //! ```
 //!
 //! A request makes no API call and leaves nothing in memory, so the webhook's size does not depend on the cluster's.
@@ -11,7 +11,3 @@
 pub mod admission;
 pub mod args;
 pub mod certificates;
-pub mod endpoint;
-pub mod identity;
-pub mod patch;
-pub mod view;

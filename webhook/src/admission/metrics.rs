@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
+use jobwarden_inject::patch::Effect;
 use prometheus_client::{
     metrics::{counter::Counter, family::Family, histogram::Histogram},
     registry::{Registry, Unit},
 };
 
 use super::Kind;
-use crate::patch::Effect;
 
 /// Upper bounds in seconds: from what a small pod takes to what the API server waits.
 const BUCKETS: [f64; 10] = [0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0];

@@ -4,15 +4,16 @@ use std::time::Duration;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http_body_util::BodyExt as _;
+use jobwarden_inject::{
+    config::IdentityConfig,
+    identity::Rules,
+    patch::sidecar::{PullPolicy, Sidecar},
+};
 use prometheus_client::registry::Registry;
 use rstest::rstest;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{
-    identity::{Rules, config::IdentityConfig},
-    patch::sidecar::{PullPolicy, Sidecar},
-};
 
 const MAX_BODY: usize = 64 * 1024;
 

@@ -20,7 +20,7 @@ use kube::{
 use tokio::{sync::watch, time::sleep};
 
 use super::{CertificateError, leaf, publication, secrets::Secrets};
-use crate::endpoint::Endpoint;
+use jobwarden_inject::endpoint::Endpoint;
 
 /// How often everything is looked at, though nothing has been heard.
 const RECHECK: Duration = Duration::from_mins(1);

@@ -21,7 +21,7 @@ use super::{
     secrets::{Contents, text},
     set_validity,
 };
-use crate::endpoint::service_name;
+use jobwarden_inject::endpoint::service_name;
 
 /// How long a leaf lasts; it is made anew when a third of that is left.
 const LIFETIME: Duration = Duration::from_secs(90 * DAY.as_secs());

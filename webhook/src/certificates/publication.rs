@@ -17,7 +17,7 @@ use kube::{
 };
 
 use super::{CertificateError, secrets::settle};
-use crate::endpoint::Endpoint;
+use jobwarden_inject::endpoint::Endpoint;
 
 /// The `ClusterIP` of the reaper's Service.
 pub(super) async fn reaper_address(client: Client, namespace: &str) -> Result<IpAddr, CertificateError> {

@@ -20,7 +20,7 @@ use super::{
     CertificateError, DAY, Keeper, leaf,
     secrets::{Contents, Secrets},
 };
-use crate::endpoint::Endpoint;
+use jobwarden_inject::endpoint::Endpoint;
 
 const CA: &str = "/api/v1/namespaces/jobwarden/secrets/jobwarden-ca";
 const WEBHOOK: &str = "/api/v1/namespaces/jobwarden/secrets/jobwarden-webhook-tls";

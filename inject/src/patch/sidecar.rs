@@ -1,8 +1,7 @@
 //! The sidecar: its container, its volume, and whether a pod has it already.
 
-use std::time::Duration;
+use std::{str::FromStr, time::Duration};
 
-use clap::ValueEnum;
 use jobwarden_common::names::{SERVICE_ACCOUNT_DIR, SIDECAR_CONTAINER, TOKEN_AUDIENCE, TOKEN_VOLUME, sidecar_env};
 use serde_json::{Value, json};
 
@@ -39,15 +38,28 @@ pub struct Sidecar {
 }
 
 /// When the kubelet pulls an image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-#[value(rename_all = "PascalCase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PullPolicy {
-    /// Before every start
+    /// Before every start.
     Always,
-    /// When the node does not have it
+    /// When the node does not have it.
     IfNotPresent,
-    /// Never: the node has it
+    /// Never: the node has it.
     Never,
+}
+
+/// A text that is no pull policy.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is none of Always, IfNotPresent and Never")]
+pub struct PullPolicyError(String);
+
+impl FromStr for PullPolicy {
+    type Err = PullPolicyError;
+
+    fn from_str(text: &str) -> Result<Self, PullPolicyError> {
+        let all = [Self::Always, Self::IfNotPresent, Self::Never];
+        all.into_iter().find(|policy| policy.as_str() == text).ok_or_else(|| PullPolicyError(text.to_owned()))
+    }
 }
 
 impl PullPolicy {

@@ -1,7 +1,6 @@
 //! Who a Job or pod is to the orchestrator: which run, which job, which trace.
 //!
 //! ```text
-//!  config   what the configuration file says: a preset and the installation's own rules
 //!  rule     one place to look at: a label, an annotation, an environment variable
 //!  pointer  the way to a value inside JSON
 //! ```
@@ -9,7 +8,6 @@
 //! The first rule that yields a value wins. Before any rule stand our own annotations and labels: whoever sets them says
 //! outright who the Job is.
 
-pub mod config;
 pub mod pointer;
 pub mod rule;
 
@@ -20,10 +18,8 @@ use jobwarden_common::{
     names::{annotation, label},
 };
 
-use self::{
-    config::IdentityConfig,
-    rule::{Rule, Subject},
-};
+use self::rule::{Rule, Subject};
+use crate::config::IdentityConfig;
 
 /// The longest ID that is believed, in bytes. It becomes an annotation several times over, and the API server refuses
 /// objects with more than 256 KiB of those.
@@ -43,9 +39,9 @@ pub struct Identity {
 /// Where to find identities, in order.
 #[derive(Clone, Debug, Default)]
 pub struct Rules {
-    run: Vec<Rule>,
-    job: Vec<Rule>,
-    trace: Vec<Rule>,
+    pub(crate) run: Vec<Rule>,
+    pub(crate) job: Vec<Rule>,
+    pub(crate) trace: Vec<Rule>,
 }
 
 impl Rules {
@@ -85,7 +81,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::{identity::config::Preset, view::Job};
+    use crate::{config::Preset, view::Job};
 
     fn identify(config: IdentityConfig, job: &Value) -> Identity {
         let text = job.to_string();

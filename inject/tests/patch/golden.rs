@@ -1,6 +1,6 @@
 //! The patches of well-known shapes. `INSTA_UPDATE=always cargo test -p jobwarden-webhook` rewrites them.
 
-use jobwarden_webhook::patch::{Denial, Mutation};
+use jobwarden_inject::patch::{Denial, Mutation};
 use serde_json::{Value, json};
 
 use crate::{a_job, a_pod, admit_job, admit_pod, an_ort_job};

@@ -1,7 +1,7 @@
 //! Which objects are enrolled, refused or left alone, and what they are told.
 
 use jobwarden_common::names::{FINALIZER, SIDECAR_CONTAINER, TOKEN_VOLUME};
-use jobwarden_webhook::patch::{Denial, Effect, Settings, Skip};
+use jobwarden_inject::patch::{Denial, Effect, Settings, Skip};
 use rstest::rstest;
 use serde_json::{Value, json};
 

@@ -1,6 +1,6 @@
 //! What holds for every Job and pod: patching twice is patching once, and nothing that was there is lost.
 
-use jobwarden_webhook::patch::{Denial, Mutation};
+use jobwarden_inject::patch::{Denial, Mutation};
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use serde_json::{Map, Value, json};
 

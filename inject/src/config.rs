@@ -15,7 +15,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{
+use crate::identity::{
     Rules,
     pointer::Pointer,
     rule::{EnvRule, Rule},
@@ -59,7 +59,7 @@ impl Preset {
     ///
     /// # Panics
     /// Never: the pointers are constants, and a test reads each of them.
-    pub(super) fn rules(self) -> Rules {
+    pub(crate) fn rules(self) -> Rules {
         let env = |name: &str, pointer: Option<&str>| {
             let pointer: Option<Pointer> = pointer.map(|text| text.parse().expect("a constant pointer is a pointer"));
             Rule::Env(EnvRule { name: name.to_owned(), container: None, pointer })

@@ -82,6 +82,17 @@ pub enum Skip {
     Unreadable,
 }
 
+impl Effect {
+    /// The word for metrics and logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Injected => "injected",
+            Self::Stamped => "stamped",
+            Self::Skipped(_) => "skipped",
+        }
+    }
+}
+
 impl Skip {
     /// The word for metrics and logs.
     pub const fn as_str(self) -> &'static str {

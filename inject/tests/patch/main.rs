@@ -6,12 +6,10 @@ mod rules;
 
 use std::time::Duration;
 
-use jobwarden_webhook::{
+use jobwarden_inject::{
+    config::{IdentityConfig, Preset},
     endpoint::Endpoint,
-    identity::{
-        Rules,
-        config::{IdentityConfig, Preset},
-    },
+    identity::Rules,
     patch::{
         Denial, Mutation, Settings, job, pod,
         sidecar::{PullPolicy, Sidecar},
