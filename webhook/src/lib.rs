@@ -11,3 +11,5 @@
 pub mod admission;
 pub mod args;
 pub mod certificates;
+mod serve;
+mod settings;

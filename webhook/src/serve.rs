@@ -1,0 +1,112 @@
+//! `jobwarden-webhook serve`: the webhook at work.
+
+use std::{convert::Infallible, net::SocketAddr, sync::Arc};
+
+use clap::Args;
+use http::Request;
+use hyper::{body::Incoming, service::service_fn};
+use jobwarden_common::names::port;
+use jobwarden_inject::config::ConfigError;
+use jobwarden_serve::{
+    accept::{self, Limits, serve_https},
+    admin::{self, AdminArgs, AdminError, Readiness},
+    logs::{LogArgs, LogError},
+    shutdown::{Shutdown, ShutdownArgs, SignalError},
+    tls::ServerIdentity,
+};
+use kube::Client;
+use prometheus_client::registry::Registry;
+use tokio::{net::TcpListener, sync::watch};
+
+use crate::{
+    admission::{self, Admission},
+    certificates::Keeper,
+    settings::SettingsArgs,
+};
+
+/// Answer the API server's admission requests
+///
+/// Makes its own certificates, keeps them in Secrets of its namespace, and writes the authority into every caBundle of the
+/// mutating webhook configuration "jobwarden".
+#[derive(Args, Debug)]
+pub(crate) struct ServeArgs {
+    /// Where to answer admission requests over HTTPS
+    #[arg(long, env = "JOBWARDEN_LISTEN", default_value_t = SocketAddr::from(([0, 0, 0, 0], port::WEBHOOK)), value_name = "IP:PORT")]
+    listen: SocketAddr,
+
+    #[command(flatten)]
+    pub(crate) settings: SettingsArgs,
+
+    /// The namespace that jobwarden is installed in
+    #[arg(long, env = "JOBWARDEN_NAMESPACE", value_name = "NAME")]
+    namespace: String,
+
+    #[command(flatten)]
+    admin: AdminArgs,
+
+    #[command(flatten)]
+    logs: LogArgs,
+
+    #[command(flatten)]
+    shutdown: ShutdownArgs,
+}
+
+/// Why the webhook does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Logging.
+    #[error("cannot set up logging")]
+    Logs(#[from] LogError),
+    /// The configuration file.
+    #[error("cannot load the configuration")]
+    Config(#[from] ConfigError),
+    /// Signals.
+    #[error("cannot prepare to end")]
+    Signal(#[from] SignalError),
+    /// The admin port.
+    #[error("cannot serve probes and metrics")]
+    Admin(#[from] AdminError),
+    /// The API server's address and credentials.
+    #[error("cannot find the API server: neither inside a cluster nor by a kubeconfig")]
+    Client(#[source] kube::Error),
+    /// The port for admission.
+    #[error("cannot listen on {0} for admission; --listen chooses another address")]
+    Listen(SocketAddr, #[source] std::io::Error),
+}
+
+impl ServeArgs {
+    /// Serves until SIGTERM.
+    pub(crate) async fn run(self) -> Result<(), RunError> {
+        let Self { listen, settings, namespace, admin, logs, shutdown: drain } = self;
+        logs.init()?;
+        let settings = settings.load()?;
+
+        let mut registry = Registry::default();
+        let admissions = admission::Metrics::register(&mut registry);
+        let connections = accept::Metrics::default();
+        connections.register(&mut registry);
+        let shutdown = Shutdown::on_signals()?;
+        let readiness = Readiness::new();
+        let gate = readiness.condition("certificates");
+        admin::serve(admin.admin_addr, Arc::new(registry), readiness, shutdown.clone()).await?;
+
+        let client = Client::try_default().await.map_err(RunError::Client)?;
+        let identity = ServerIdentity::new();
+        let (endpoint, reaper) = watch::channel(None);
+        let limits = Limits::default();
+        let admission = Admission::new(settings, reaper, admissions, limits.max_body);
+        let listener = TcpListener::bind(listen).await.map_err(|source| RunError::Listen(listen, source))?;
+        tracing::info!(%listen, namespace, "answering admission requests");
+
+        let keeper = Keeper::new(client, namespace, identity.clone(), endpoint, gate);
+        let keeping = tokio::spawn(keeper.run(shutdown.clone()));
+        let service = service_fn(move |request: Request<Incoming>| {
+            let admission = admission.clone();
+            async move { Ok::<_, Infallible>(admission.respond(request).await) }
+        });
+        serve_https(listener, identity.server_config(), limits, service, shutdown, drain, connections).await;
+        // It may be in the midst of a call, which can be cut off anywhere.
+        keeping.abort();
+        Ok(())
+    }
+}
