@@ -92,6 +92,8 @@ pub mod object {
     pub const WEBHOOK_TLS_SECRET: &str = "jobwarden-webhook-tls";
     /// Secret with the reaper's serving certificate: `tls.crt`, `tls.key`, `ca.crt`.
     pub const REAPER_TLS_SECRET: &str = "jobwarden-reaper-tls";
+    /// `ConfigMap` with the configuration file of webhook and reaper.
+    pub const CONFIG: &str = "jobwarden-webhook";
     /// `ConfigMap` that tells the agents whom to report to; its keys are in [`super::endpoint_key`].
     pub const REAPER_ENDPOINT: &str = "jobwarden-reaper-endpoint";
     /// The Lease of the leading reaper.

@@ -6,31 +6,32 @@
 //!   runId:
 //!     - label: example.com/run
 //!     - env: { name: PAYLOAD, container: main, pointer: /run/id }
+//! sidecar:
+//!   namespaces:
+//!     work: { memory: 64Mi }
 //! ```
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-};
+use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
-use crate::identity::{
-    Rules,
-    pointer::Pointer,
-    rule::{EnvRule, Rule},
+use crate::{
+    identity::{preset::Preset, rule::Rule},
+    patch::sidecar::Size,
 };
 
 /// The configuration file, whole.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Where IDs are found.
     pub identity: IdentityConfig,
+    /// What sidecars get.
+    pub sidecar: SidecarConfig,
 }
 
 /// Where IDs are found. Rules given here are tried before those of the preset.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct IdentityConfig {
     /// The rules for a well-known orchestrator.
@@ -43,70 +44,23 @@ pub struct IdentityConfig {
     pub trace_id: Vec<Rule>,
 }
 
-/// The rules for a well-known orchestrator.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Preset {
-    /// None: only our own labels and annotations, set by whoever creates the Job.
-    #[default]
-    Generic,
-    /// The OSS Review Toolkit's server. Its label `ort-worker` names the kind of worker, not the job, and is no ID.
-    OrtServer,
+/// What sidecars get, where it is not the same for all.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct SidecarConfig {
+    /// Sizes for the pods of single namespaces, such as one whose `LimitRange` asks for more than the default.
+    pub namespaces: BTreeMap<String, Size>,
 }
 
-impl Preset {
-    /// The rules that it stands for.
-    ///
-    /// # Panics
-    /// Never: the pointers are constants, and a test reads each of them.
-    pub(crate) fn rules(self) -> Rules {
-        let env = |name: &str, pointer: Option<&str>| {
-            let pointer: Option<Pointer> = pointer.map(|text| text.parse().expect("a constant pointer is a pointer"));
-            Rule::Env(EnvRule { name: name.to_owned(), container: None, pointer })
-        };
-        match self {
-            Self::Generic => Rules::default(),
-            Self::OrtServer => Rules {
-                run: vec![Rule::Label("run-id".to_owned()), env("runId", None)],
-                job: vec![env("payload", Some("/*JobId"))],
-                trace: vec![Rule::NumberedLabels("trace-id-".to_owned()), env("traceId", None)],
-            },
-        }
-    }
-}
-
-/// Why there is no configuration.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The file cannot be read.
-    #[error("cannot read the configuration file {}; --config names it", path.display())]
-    Read {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The file does not say what it should.
-    #[error("the configuration file {} is not understood: {reason}", path.display())]
-    Parse {
-        /// Which file.
-        path: PathBuf,
-        /// What is wrong, and where.
-        reason: String,
-    },
-}
+/// What is wrong with a configuration, and where.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigError(String);
 
 impl Config {
-    /// Reads the file at `path`.
-    pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text =
-            std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        Self::parse(&text).map_err(|reason| ConfigError::Parse { path: path.to_owned(), reason })
-    }
-
-    /// An empty text is a configuration too: the default.
-    fn parse(text: &str) -> Result<Self, String> {
-        let config: Option<Self> = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
+    /// Reads the text of a configuration file. An empty text is a configuration too: the default.
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        let config: Option<Self> = serde_saphyr::from_str(text).map_err(|error| ConfigError(error.to_string()))?;
         Ok(config.unwrap_or_default())
     }
 }
@@ -116,30 +70,41 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+    use crate::patch::quantity::Quantity;
 
     #[test]
-    fn every_kind_of_rule_is_read() {
-        let text = "
+    fn every_kind_of_rule_is_read_and_written_as_it_stands() {
+        let text = r"
 identity:
-  preset: ort-server
+  preset: jobmon
   runId:
     - label: run
     - annotation: example.com/run
-    - env: { name: PAYLOAD, container: main, pointer: /*Id }
+    - label: {key: example.com/run, regex: 'run-(\d+)'}
+    - env: {name: PAYLOAD, container: main, pointer: /*Id, regex: '''(.*)'''}
+    - env: RUN
+  jobId:
+    - arg: --job-id
+    - arg: {name: --job, container: main}
+    - arg: {regex: 'job=(\d+)'}
   traceId:
     - numberedLabels: trace-
+sidecar:
+  namespaces:
+    work: { cpu: 20m, memory: 64Mi }
+    play: {}
 ";
-        let config = Config::parse(text).expect("a good file");
-        let env = EnvRule {
-            name: "PAYLOAD".to_owned(),
-            container: Some("main".to_owned()),
-            pointer: Some("/*Id".parse().expect("a pointer")),
-        };
-        let run_id =
-            vec![Rule::Label("run".to_owned()), Rule::Annotation("example.com/run".to_owned()), Rule::Env(env)];
-        let trace_id = vec![Rule::NumberedLabels("trace-".to_owned())];
-        let identity = IdentityConfig { preset: Preset::OrtServer, run_id, job_id: Vec::new(), trace_id };
-        assert_eq!(config, Config { identity });
+        let Config { identity, sidecar } = Config::parse(text).expect("a good file");
+        let IdentityConfig { preset, run_id, job_id, trace_id } = identity;
+        assert_eq!(preset, Preset::Jobmon);
+        let written: Vec<String> =
+            run_id.iter().chain(&job_id).chain(&trace_id).map(|rule| format!("    - {rule}")).collect();
+        let rules: Vec<&str> = text.lines().filter(|line| line.starts_with("    - ")).collect();
+        assert_eq!(written, rules);
+        let size = &sidecar.namespaces["work"];
+        let texts = [&size.cpu, &size.memory].map(|quantity| quantity.as_ref().map(Quantity::as_str));
+        assert_eq!(texts, [Some("20m"), Some("64Mi")]);
+        assert_eq!(sidecar.namespaces["play"], Size::default());
     }
 
     #[rstest]
@@ -147,6 +112,7 @@ identity:
     #[case("# nothing but a comment\n")]
     #[case("identity: {}")]
     #[case("identity: { preset: generic }")]
+    #[case("sidecar: {}")]
     fn what_is_not_said_is_the_default(#[case] text: &str) {
         assert_eq!(Config::parse(text), Ok(Config::default()));
     }
@@ -156,16 +122,27 @@ identity:
     #[case::unknown_key("identity: { runID: [] }", "runID")]
     #[case::unknown_rule("identity: { runId: [ { header: x } ] }", "header")]
     #[case::bad_pointer("identity: { runId: [ { env: { name: A, pointer: id } } ] }", "slash")]
+    #[case::bad_regex("identity: { runId: [ { label: { key: a, regex: 'run-(' } } ] }", "run-(")]
+    #[case::unknown_member("identity: { runId: [ { label: { key: a, container: b } } ] }", "container")]
+    #[case::env_of_no_name("identity: { runId: [ { env: { container: main } } ] }", "needs the variable's name")]
+    #[case::arg_of_no_name("identity: { jobId: [ { arg: { container: main } } ] }", "needs a name or a regex")]
+    #[case::no_rule("identity: { jobId: [ { arg: 7 } ] }", "a name, or a map")]
+    #[case::little_memory("sidecar: { namespaces: { work: { memory: 8Mi } } }", "12Mi")]
+    #[case::no_quantity("sidecar: { namespaces: { work: { cpu: fast } } }", "fast")]
     #[case::not_yaml("identity: [", "")]
     fn a_mistake_is_named(#[case] text: &str, #[case] named: &str) {
-        let error = Config::parse(text).expect_err("a bad file");
+        let error = Config::parse(text).expect_err("a bad file").to_string();
         assert!(error.contains(named), "{error}");
     }
 
-    #[rstest]
-    #[case(Preset::Generic)]
-    #[case(Preset::OrtServer)]
-    fn the_pointers_of_a_preset_are_pointers(#[case] preset: Preset) {
-        preset.rules();
+    #[test]
+    fn every_example_in_the_docs_is_a_configuration() {
+        let page = include_str!("../../docs/identity.md");
+        let examples: Vec<&str> = page.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+        assert!(!examples.is_empty(), "the page has lost its examples");
+        for example in examples {
+            let config = Config::parse(example).unwrap_or_else(|error| panic!("{error} in\n{example}"));
+            assert_ne!(config, Config::default(), "{example}");
+        }
     }
 }

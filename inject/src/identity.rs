@@ -1,14 +1,16 @@
 //! Who a Job or pod is to the orchestrator: which run, which job, which trace.
 //!
 //! ```text
-//!  rule     one place to look at: a label, an annotation, an environment variable
-//!  pointer  the way to a value inside JSON
+//!  rule      one place to look at, and which part of what is there        explanation   which rule gave what, for people
+//!  pointer   the way to a value inside JSON                               preset        the rules for well-known orchestrators
 //! ```
 //!
 //! The first rule that yields a value wins. Before any rule stand our own annotations and labels: whoever sets them says
 //! outright who the Job is.
 
+mod explanation;
 pub mod pointer;
+pub mod preset;
 pub mod rule;
 
 use std::borrow::Cow;
@@ -18,7 +20,8 @@ use jobwarden_common::{
     names::{annotation, label},
 };
 
-use self::rule::{Rule, Subject};
+pub use self::explanation::Explanation;
+use self::rule::{Miss, Place, Rule, Subject};
 use crate::config::IdentityConfig;
 
 /// The longest ID that is believed, in bytes. It becomes an annotation several times over, and the API server refuses
@@ -37,11 +40,11 @@ pub struct Identity {
 }
 
 /// Where to find identities, in order.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rules {
-    pub(crate) run: Vec<Rule>,
-    pub(crate) job: Vec<Rule>,
-    pub(crate) trace: Vec<Rule>,
+    run: Vec<Rule>,
+    job: Vec<Rule>,
+    trace: Vec<Rule>,
 }
 
 impl Rules {
@@ -49,8 +52,8 @@ impl Rules {
     pub fn new(config: IdentityConfig) -> Self {
         let IdentityConfig { preset, run_id, job_id, trace_id } = config;
         let given = preset.rules();
-        let annotation = |key: &str| Rule::Annotation(key.to_owned());
-        let label = |key: &str| Rule::Label(key.to_owned());
+        let annotation = |key: &str| Rule::whole(Place::Annotation(key.to_owned()));
+        let label = |key: &str| Rule::whole(Place::Label(key.to_owned()));
         let run = [annotation(annotation::RUN_ID), label(label::RUN_ID)];
         let job = [annotation(annotation::JOB_ID), label(label::JOB_ID)];
         Self {
@@ -63,16 +66,34 @@ impl Rules {
     /// Who `subject` is, as far as the rules tell.
     pub fn identify(&self, subject: &Subject<'_>) -> Identity {
         let Self { run, job, trace } = self;
+        let first = |rules| search(rules, subject, |_, _| ());
         Identity {
-            run_id: first(run, subject).map(RunId::from),
-            job_id: first(job, subject).map(JobId::from),
-            trace_id: first(trace, subject).map(Cow::into_owned),
+            run_id: first(run).map(|(_, id)| RunId::from(id)),
+            job_id: first(job).map(|(_, id)| JobId::from(id)),
+            trace_id: first(trace).map(|(_, id)| id.into_owned()),
         }
+    }
+
+    /// The same, with the rule that gave each ID and those that were asked in vain before it.
+    pub fn explain(&self, subject: &Subject<'_>) -> Explanation {
+        let Self { run, job, trace } = self;
+        Explanation::new([("run ID", run), ("job ID", job), ("trace ID", trace)], subject)
     }
 }
 
-fn first<'a>(rules: &[Rule], subject: &Subject<'a>) -> Option<Cow<'a, str>> {
-    rules.iter().filter_map(|rule| rule.find(subject)).find(|id| !id.is_empty() && id.len() <= MAX_ID_BYTES)
+/// The first rule that finds an ID, and that ID; `missed` hears of those before it.
+fn search<'r, 'a>(
+    rules: &'r [Rule],
+    subject: &Subject<'a>,
+    mut missed: impl FnMut(&'r Rule, Miss),
+) -> Option<(&'r Rule, Cow<'a, str>)> {
+    rules.iter().find_map(|rule| match rule.find(subject) {
+        Ok(id) => Some((rule, id)),
+        Err(miss) => {
+            missed(rule, miss);
+            None
+        }
+    })
 }
 
 #[cfg(test)]
@@ -80,8 +101,9 @@ mod tests {
     use rstest::rstest;
     use serde_json::{Value, json};
 
+    use super::preset::Preset;
     use super::*;
-    use crate::{config::Preset, view::Job};
+    use crate::view::Job;
 
     fn identify(config: IdentityConfig, job: &Value) -> Identity {
         let text = job.to_string();
@@ -132,7 +154,10 @@ mod tests {
 
     #[test]
     fn the_installations_rules_come_before_the_preset() {
-        let config = IdentityConfig { run_id: vec![Rule::Label("ort-worker".to_owned())], ..preset(Preset::OrtServer) };
+        let config = IdentityConfig {
+            run_id: vec![Rule::whole(Place::Label("ort-worker".to_owned()))],
+            ..preset(Preset::OrtServer)
+        };
         assert_eq!(identify(config, &ort_job()).run_id, Some(RunId::from("analyzer")));
     }
 
@@ -141,5 +166,33 @@ mod tests {
         let mut job = ort_job();
         job["metadata"]["labels"]["run-id"] = json!("x".repeat(MAX_ID_BYTES + 1));
         assert_eq!(identify(preset(Preset::OrtServer), &job).run_id, None);
+    }
+
+    #[test]
+    fn a_jobmon_task_is_found_in_a_shells_command() {
+        let job = json!({"spec": {"template": {"spec": {"containers": [{
+            "name": "task",
+            "command": ["/bin/sh", "-c", "worker_node_job --task_instance_id 31 --cluster_name k8s"],
+            "env": [{"name": "JOBMON_WORKFLOW_RUN_ID", "value": "5"}],
+        }]}}}});
+        assert_eq!(identify(preset(Preset::Jobmon), &job), ids(Some("5"), Some("31"), None));
+    }
+
+    #[test]
+    fn an_explanation_names_the_rule_and_those_asked_in_vain() {
+        let text = ort_job().to_string();
+        let job: Job<'_> = serde_json::from_str(&text).expect("the test's Job is one");
+        let explanation = Rules::new(preset(Preset::OrtServer)).explain(&Subject::of_job(&job)).to_string();
+        assert_eq!(
+            explanation,
+            "run ID: \"42\" by `label: run-id`\n  \
+             - `annotation: jobwarden.io/run-id`: not there\n  \
+             - `label: jobwarden.io/run-id`: not there\n\
+             job ID: \"7\" by `env: {name: payload, pointer: /*JobId}`\n  \
+             - `annotation: jobwarden.io/job-id`: not there\n  \
+             - `label: jobwarden.io/job-id`: not there\n\
+             trace ID: \"0af76519\" by `numberedLabels: trace-id-`\n  \
+             - `annotation: jobwarden.io/trace-id`: not there\n"
+        );
     }
 }

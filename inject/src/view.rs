@@ -170,6 +170,12 @@ pub struct Container<'a> {
     /// `Always` makes an init container a native sidecar.
     #[serde(borrow)]
     pub restart_policy: Option<Text<'a>>,
+    /// What it runs, instead of its image's entry point.
+    #[serde(borrow)]
+    pub command: Option<Vec<Text<'a>>>,
+    /// The arguments of that.
+    #[serde(borrow)]
+    pub args: Option<Vec<Text<'a>>>,
     /// Its environment.
     #[serde(borrow)]
     pub env: Option<Vec<EnvVar<'a>>>,

@@ -4,7 +4,7 @@
 //!  logs      what it says                         tls     who it is: certificates that are swapped while it serves
 //!  shutdown  when it ends, and how long it drains  secret  where they come from: a Secret that is watched
 //!  admin     /livez /readyz /metrics              accept  HTTPS with limits for hostile clients
-//!                                                 lease   who leads
+//!  file      what it is told, while it changes    lease   who leads
 //! ```
 //!
 //! Every module stands by itself; a binary takes the ones it needs and flattens their `…Args` into its own flags.
@@ -13,6 +13,7 @@
 
 pub mod accept;
 pub mod admin;
+pub mod file;
 pub mod lease;
 pub mod logs;
 pub mod secret;

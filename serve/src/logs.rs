@@ -1,6 +1,6 @@
 //! Log lines, on standard error.
 
-use std::io::IsTerminal as _;
+use std::{error::Error, io::IsTerminal as _, iter::successors};
 
 use clap::{Args, ValueEnum};
 use tracing_subscriber::{EnvFilter, filter::ParseError, util::TryInitError};
@@ -62,6 +62,12 @@ impl LogArgs {
         }
         .map_err(LogError::Twice)
     }
+}
+
+/// An error and what led to it, in one line.
+pub fn with_causes(error: &(dyn Error + 'static)) -> String {
+    let causes = successors(Some(error), |&error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 #[cfg(test)]

@@ -34,6 +34,7 @@ fn settings() -> Settings {
             image_pull_secrets: Vec::new(),
             cpu: "10m".parse().expect("a quantity"),
             memory: "16Mi".parse().expect("a quantity"),
+            namespaces: std::collections::BTreeMap::new(),
             beat_interval: Duration::from_secs(10),
         },
     }
@@ -81,7 +82,8 @@ fn handling(criterion: &mut Criterion) {
     let ip = "10.96.0.7".parse().expect("an address");
     let ca = "-----BEGIN CERTIFICATE-----\n".repeat(20);
     let (_reaper, receiver) = watch::channel(Some(Arc::new(Endpoint::new(ip, "jobwarden", ca))));
-    let admission = Admission::new(settings(), receiver, Metrics::register(&mut Registry::default()), MAX_BODY);
+    let (_settings, applying) = watch::channel(Arc::new(settings()));
+    let admission = Admission::new(applying, receiver, Metrics::register(&mut Registry::default()), MAX_BODY);
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime needs nothing but memory");
     for (name, body) in [
         ("handler_minimal", review(1, 0, 0)),

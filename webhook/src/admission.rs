@@ -66,22 +66,22 @@ impl Kind {
 /// The admission server's answers. Clones answer alike.
 #[derive(Clone, Debug)]
 pub struct Admission {
-    settings: Arc<Settings>,
+    settings: watch::Receiver<Arc<Settings>>,
     reaper: watch::Receiver<Option<Arc<Endpoint>>>,
     metrics: Metrics,
     max_body: usize,
 }
 
 impl Admission {
-    /// Answers by `settings`. Pods are not admitted before `reaper` says where their sidecars shall report. A body may hold
+    /// Answers by what `settings` are at the time of a request. Pods are not admitted before `reaper` says where their sidecars shall report. A body may hold
     /// `max_body` bytes.
     pub fn new(
-        settings: Settings,
+        settings: watch::Receiver<Arc<Settings>>,
         reaper: watch::Receiver<Option<Arc<Endpoint>>>,
         metrics: Metrics,
         max_body: usize,
     ) -> Self {
-        Self { settings: Arc::new(settings), reaper, metrics, max_body }
+        Self { settings, reaper, metrics, max_body }
     }
 
     /// Answers one HTTP request.
@@ -153,13 +153,15 @@ impl Admission {
     fn admit_job(&self, request: &ReviewRequest<'_, Job<'_>>) -> Answer {
         let metadata = request.object.as_ref().and_then(|job| job.metadata.as_ref());
         let name = metadata.and_then(Metadata::name_or_prefix);
-        self.admit(Kind::Job, request, |job| patch::job::admit(job, &self.settings), name)
+        let settings = Arc::clone(&self.settings.borrow());
+        self.admit(Kind::Job, request, |job| patch::job::admit(job, &settings), name)
     }
 
     fn admit_pod(&self, request: &ReviewRequest<'_, Pod<'_>>, reaper: &Endpoint) -> Answer {
         let metadata = request.object.as_ref().and_then(|pod| pod.metadata.as_ref());
         let name = metadata.and_then(Metadata::name_or_prefix);
-        self.admit(Kind::Pod, request, |pod| patch::pod::admit(pod, &self.settings, reaper), name)
+        let settings = Arc::clone(&self.settings.borrow());
+        self.admit(Kind::Pod, request, |pod| patch::pod::admit(pod, &settings, reaper), name)
     }
 
     fn admit<T>(

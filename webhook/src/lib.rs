@@ -11,5 +11,6 @@
 pub mod admission;
 pub mod args;
 pub mod certificates;
+mod configuration;
 mod serve;
 mod settings;

@@ -6,7 +6,6 @@ use clap::Args;
 use http::Request;
 use hyper::{body::Incoming, service::service_fn};
 use jobwarden_common::names::port;
-use jobwarden_inject::config::ConfigError;
 use jobwarden_serve::{
     accept::{self, Limits, serve_https},
     admin::{self, AdminArgs, AdminError, Readiness},
@@ -21,6 +20,7 @@ use tokio::{net::TcpListener, sync::watch};
 use crate::{
     admission::{self, Admission},
     certificates::Keeper,
+    configuration::{self, Configuration, Herald, LoadError},
     settings::SettingsArgs,
 };
 
@@ -59,7 +59,7 @@ pub enum RunError {
     Logs(#[from] LogError),
     /// The configuration file.
     #[error("cannot load the configuration")]
-    Config(#[from] ConfigError),
+    Config(#[from] LoadError),
     /// Signals.
     #[error("cannot prepare to end")]
     Signal(#[from] SignalError),
@@ -79,10 +79,12 @@ impl ServeArgs {
     pub(crate) async fn run(self) -> Result<(), RunError> {
         let Self { listen, settings, namespace, admin, logs, shutdown: drain } = self;
         logs.init()?;
-        let settings = settings.load()?;
+        let (configuration, settings) = Configuration::load(settings)?;
+        let (settings, applying) = watch::channel(Arc::new(settings));
 
         let mut registry = Registry::default();
         let admissions = admission::Metrics::register(&mut registry);
+        let reloads = configuration::Metrics::register(&mut registry);
         let connections = accept::Metrics::default();
         connections.register(&mut registry);
         let shutdown = Shutdown::on_signals()?;
@@ -94,10 +96,12 @@ impl ServeArgs {
         let identity = ServerIdentity::new();
         let (endpoint, reaper) = watch::channel(None);
         let limits = Limits::default();
-        let admission = Admission::new(settings, reaper, admissions, limits.max_body);
+        let admission = Admission::new(applying, reaper, admissions, limits.max_body);
         let listener = TcpListener::bind(listen).await.map_err(|source| RunError::Listen(listen, source))?;
         tracing::info!(%listen, namespace, "answering admission requests");
 
+        let herald = Herald::new(client.clone(), &namespace);
+        tokio::spawn(configuration.follow(settings, reloads, herald, shutdown.clone()));
         let keeper = Keeper::new(client, namespace, identity.clone(), endpoint, gate);
         let keeping = tokio::spawn(keeper.run(shutdown.clone()));
         let service = service_fn(move |request: Request<Incoming>| {

@@ -4,12 +4,12 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
 use jobwarden_inject::{
-    config::{Config, ConfigError},
+    config::Config,
     identity::Rules,
     patch::{
         Settings,
-        quantity::{Quantity, QuantityError},
-        sidecar::{LEAST_MEMORY, PullPolicy, Sidecar},
+        quantity::Quantity,
+        sidecar::{PullPolicy, Sidecar, parse_memory},
     },
 };
 
@@ -20,7 +20,7 @@ pub(crate) struct SettingsArgs {
     /// "identity: { preset: ort-server, runId: [ { label: example.com/run } ] }"; without it only the labels
     /// jobwarden.io/run-id and jobwarden.io/job-id count
     #[arg(long, env = "JOBWARDEN_CONFIG", value_name = "FILE")]
-    config: Option<PathBuf>,
+    pub(crate) config: Option<PathBuf>,
 
     /// Image of the sidecar
     #[arg(long, env = "JOBWARDEN_SIDECAR_IMAGE", value_name = "IMAGE")]
@@ -60,10 +60,10 @@ pub(crate) struct SettingsArgs {
 }
 
 impl SettingsArgs {
-    /// Reads the configuration file and joins it with the flags.
-    pub(crate) fn load(self) -> Result<Settings, ConfigError> {
+    /// Joins the flags with a configuration.
+    pub(crate) fn settings(&self, config: Config) -> Settings {
         let Self {
-            config,
+            config: _,
             sidecar_image,
             sidecar_pull_policy,
             image_pull_secret,
@@ -73,20 +73,21 @@ impl SettingsArgs {
             unreachable_grace,
             finalizer,
         } = self;
-        let config = config.as_deref().map(Config::load).transpose()?.unwrap_or_default();
-        Ok(Settings {
-            rules: Rules::new(config.identity),
-            finalizer,
-            unreachable_grace,
+        let Config { identity, sidecar } = config;
+        Settings {
+            rules: Rules::new(identity),
+            finalizer: *finalizer,
+            unreachable_grace: *unreachable_grace,
             sidecar: Sidecar {
-                image: sidecar_image,
-                pull_policy: sidecar_pull_policy,
-                image_pull_secrets: image_pull_secret,
-                cpu: sidecar_cpu,
-                memory: sidecar_memory,
-                beat_interval,
+                image: sidecar_image.clone(),
+                pull_policy: *sidecar_pull_policy,
+                image_pull_secrets: image_pull_secret.clone(),
+                cpu: sidecar_cpu.clone(),
+                memory: sidecar_memory.clone(),
+                namespaces: sidecar.namespaces,
+                beat_interval: *beat_interval,
             },
-        })
+        }
     }
 }
 
@@ -96,12 +97,4 @@ fn parse_interval(text: &str) -> Result<Duration, String> {
         return Err("beats more often than every 100ms would be a burden to the reaper".to_owned());
     }
     Ok(interval)
-}
-
-fn parse_memory(text: &str) -> Result<Quantity, String> {
-    let memory: Quantity = text.parse().map_err(|error: QuantityError| error.to_string())?;
-    if memory.value() < LEAST_MEMORY {
-        return Err("runtimes take no less than 12Mi".to_owned());
-    }
-    Ok(memory)
 }

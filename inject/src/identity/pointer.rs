@@ -5,12 +5,12 @@
 
 use std::{fmt, str::FromStr};
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::Value;
 
 /// A JSON pointer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
 pub struct Pointer(Vec<Segment>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,12 +99,6 @@ impl TryFrom<String> for Pointer {
 
     fn try_from(text: String) -> Result<Self, PointerError> {
         text.parse()
-    }
-}
-
-impl From<Pointer> for String {
-    fn from(pointer: Pointer) -> Self {
-        pointer.to_string()
     }
 }
 

@@ -1,173 +1,206 @@
-//! One place to look for an ID.
+//! One place to look for an ID, and which part of what is there.
 
-use std::{borrow::Cow, collections::BTreeMap};
+mod place;
+mod shape;
 
-use serde::{Deserialize, Serialize};
+use std::{borrow::Cow, fmt};
 
-use super::pointer::Pointer;
-use crate::view::{Container, Job, Metadata, Pod, PodSpec};
+use regex_lite::Regex;
+use serde::Deserialize;
 
-/// One place to look for an ID. In the configuration file it is a map of one key, such as `label: run-id`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+use self::shape::{Keyed, Named};
+pub use self::{
+    place::{Place, Subject},
+    shape::RuleError,
+};
+use super::{MAX_ID_BYTES, pointer::Pointer};
+
+/// One place to look for an ID. In the configuration file it is a map of one key, such as `label: run-id` or
+/// `env: {name: PAYLOAD, pointer: /job/id}`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Written")]
+pub struct Rule {
+    place: Place,
+    part: Part,
+}
+
+/// A rule as it is written.
+#[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub enum Rule {
-    /// The value of the label of this key.
-    Label(String),
-    /// The value of the annotation of this key.
-    Annotation(String),
-    /// The values of the labels whose key is this and a number, joined in the order of the numbers: how an ID too long for
-    /// one label value is spread over several.
-    NumberedLabels(String),
-    /// An environment variable.
-    Env(EnvRule),
+enum Written {
+    #[serde(deserialize_with = "shape::text_or_map")]
+    Label(Keyed),
+    #[serde(deserialize_with = "shape::text_or_map")]
+    Annotation(Keyed),
+    #[serde(deserialize_with = "shape::text_or_map")]
+    NumberedLabels(Keyed),
+    #[serde(deserialize_with = "shape::text_or_map")]
+    Env(Named),
+    #[serde(deserialize_with = "shape::text_or_map")]
+    Arg(Named),
 }
 
-/// An environment variable, or a part of one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct EnvRule {
-    /// The variable's name.
-    pub name: String,
-    /// The container that has it; any, main containers first, if it does not say.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub container: Option<String>,
-    /// Where the ID is in a value that is JSON; the whole value if it does not say.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+/// Which part of a text is meant. A pointer goes first: a pattern then looks at what it leads to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Part {
+    /// Where it is in a text that is JSON; the whole text without.
     pub pointer: Option<Pointer>,
+    /// What matches, or its first group where it has one; everything without.
+    pub regex: Option<Pattern>,
 }
 
-/// Where rules look: the metadata of an object and of its pod template, and its containers.
+/// A regular expression. Its engine takes time linear in the text, so a foreign text cannot make it hang.
 #[derive(Clone, Debug)]
-pub struct Subject<'a> {
-    /// In the order they are looked at.
-    metadata: Vec<&'a Metadata<'a>>,
-    spec: Option<&'a PodSpec<'a>>,
-}
+pub struct Pattern(Regex);
 
-impl<'a> Subject<'a> {
-    /// A Job: its own metadata comes before its pod template's.
-    pub fn of_job(job: &'a Job<'a>) -> Self {
-        let template = job.spec.as_ref().and_then(|spec| spec.template.as_ref());
-        let metadata = [job.metadata.as_ref(), template.and_then(|template| template.metadata.as_ref())];
-        Self {
-            metadata: metadata.into_iter().flatten().collect(),
-            spec: template.and_then(|template| template.spec.as_ref()),
-        }
-    }
-
-    /// A pod.
-    pub fn of_pod(pod: &'a Pod<'a>) -> Self {
-        Self { metadata: pod.metadata.iter().collect(), spec: pod.spec.as_ref() }
-    }
-
-    fn containers(&self) -> impl Iterator<Item = &'a Container<'a>> {
-        let lists = self.spec.map(|spec| [spec.containers.as_deref(), spec.init_containers.as_deref()]);
-        lists.into_iter().flatten().flatten().flatten()
-    }
-
-    /// What `find` takes from the first metadata that has it.
-    fn in_metadata<T>(&self, find: impl FnMut(&'a Metadata<'a>) -> Option<T>) -> Option<T> {
-        self.metadata.iter().copied().find_map(find)
-    }
+/// Why a rule yields nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Miss {
+    /// There is nothing at its place.
+    Absent,
+    /// What is there does not have the part that it asks for.
+    NoPart,
+    /// What is there is empty.
+    Empty,
+    /// What is there is longer than [`MAX_ID_BYTES`].
+    TooLong,
 }
 
 impl Rule {
-    /// What is at this place. It may be empty or of any length.
-    pub fn find<'a>(&self, subject: &Subject<'a>) -> Option<Cow<'a, str>> {
-        match self {
-            Self::Label(key) => subject.in_metadata(|of| of.label(key)).map(Cow::Borrowed),
-            Self::Annotation(key) => subject.in_metadata(|of| of.annotation(key)).map(Cow::Borrowed),
-            Self::NumberedLabels(prefix) => subject.in_metadata(|of| joined(of, prefix)).map(Cow::Owned),
-            Self::Env(rule) => rule.find(subject),
+    /// Takes all of what is at `place`.
+    pub(crate) fn whole(place: Place) -> Self {
+        Self { place, part: Part::default() }
+    }
+
+    /// Takes `part` of what is at `place`.
+    pub(crate) fn new(place: Place, part: Part) -> Self {
+        Self { place, part }
+    }
+
+    /// The ID that it finds. Where there are several texts at its place, such as the variables of one name in several
+    /// containers, the first that has an ID counts.
+    pub fn find<'a>(&self, subject: &Subject<'a>) -> Result<Cow<'a, str>, Miss> {
+        let Self { place, part } = self;
+        let mut miss = Miss::Absent;
+        let found = place.visit(subject, &mut |text| match part.take(text).ok_or(Miss::NoPart).and_then(plausible) {
+            Ok(id) => Some(id),
+            Err(reason) => {
+                miss = reason;
+                None
+            }
+        });
+        found.ok_or(miss)
+    }
+}
+
+fn plausible(id: Cow<'_, str>) -> Result<Cow<'_, str>, Miss> {
+    match id.len() {
+        0 => Err(Miss::Empty),
+        1..=MAX_ID_BYTES => Ok(id),
+        _ => Err(Miss::TooLong),
+    }
+}
+
+impl Part {
+    fn take<'a>(&self, text: Cow<'a, str>) -> Option<Cow<'a, str>> {
+        let Self { pointer, regex } = self;
+        let text = match pointer {
+            None => text,
+            Some(pointer) => Cow::Owned(pointer.find(&text)?),
+        };
+        match regex {
+            None => Some(text),
+            Some(pattern) => pattern.take(text),
         }
     }
 }
 
-impl EnvRule {
-    fn find<'a>(&self, subject: &Subject<'a>) -> Option<Cow<'a, str>> {
-        let Self { name, container, pointer } = self;
-        subject
-            .containers()
-            .filter(|candidate| container.as_ref().is_none_or(|container| candidate.name == **container))
-            .flat_map(|container| container.env.iter().flatten())
-            .filter(|variable| variable.name == **name)
-            .filter_map(|variable| variable.value.as_deref())
-            .find_map(|value| match pointer {
-                None => Some(Cow::Borrowed(value)),
-                Some(pointer) => pointer.find(value).map(Cow::Owned),
-            })
+impl Pattern {
+    fn take<'a>(&self, text: Cow<'a, str>) -> Option<Cow<'a, str>> {
+        let range = {
+            let captures = self.0.captures(&text)?;
+            // A group that took no part in the match yields nothing, rather than something else.
+            let group = if captures.len() > 1 { captures.get(1) } else { captures.get(0) };
+            group?.range()
+        };
+        Some(match text {
+            Cow::Borrowed(text) => Cow::Borrowed(&text[range]),
+            Cow::Owned(text) => Cow::Owned(text[range].to_owned()),
+        })
     }
 }
 
-fn joined(metadata: &Metadata<'_>, prefix: &str) -> Option<String> {
-    let labels = metadata.labels.as_ref()?.iter();
-    let parts: BTreeMap<u32, &str> =
-        labels.filter_map(|(key, value)| Some((key.strip_prefix(prefix)?.parse().ok()?, &**value))).collect();
-    (!parts.is_empty()).then(|| parts.into_values().collect())
+impl std::str::FromStr for Pattern {
+    type Err = RuleError;
+
+    fn from_str(text: &str) -> Result<Self, RuleError> {
+        Regex::new(text).map(Self).map_err(|source| RuleError::Regex { pattern: text.to_owned(), source })
+    }
+}
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_str() == other.0.as_str()
+    }
+}
+
+impl Eq for Pattern {}
+
+impl TryFrom<Written> for Rule {
+    type Error = RuleError;
+
+    fn try_from(written: Written) -> Result<Self, RuleError> {
+        Ok(match written {
+            Written::Label(keyed) => keyed.rule(Place::Label),
+            Written::Annotation(keyed) => keyed.rule(Place::Annotation),
+            Written::NumberedLabels(keyed) => keyed.rule(Place::NumberedLabels),
+            Written::Env(named) => {
+                named.rule(|name, container| Some(Place::Env { name: name?, container })).ok_or(RuleError::EnvName)?
+            }
+            Written::Arg(named) => {
+                let lacking = named.name.is_none() && named.regex.is_none();
+                if lacking {
+                    return Err(RuleError::ArgName);
+                }
+                named.rule(|name, container| Some(Place::Arg { name, container })).ok_or(RuleError::ArgName)?
+            }
+        })
+    }
+}
+
+/// As it may stand in the configuration file.
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { place, part: Part { pointer, regex } } = self;
+        let (kind, key, name, container) = place.written();
+        if let (Some(name), None, None, None) = (name, container, pointer, regex) {
+            return write!(f, "{kind}: {name}");
+        }
+        write!(f, "{kind}: {{")?;
+        let pointer = pointer.as_ref().map(ToString::to_string);
+        let regex = regex.as_ref().map(|pattern| format!("'{}'", pattern.0.as_str().replace('\'', "''")));
+        let members =
+            [(key, name), ("container", container), ("pointer", pointer.as_deref()), ("regex", regex.as_deref())];
+        let mut separator = "";
+        for (key, value) in members {
+            let Some(value) = value else { continue };
+            write!(f, "{separator}{key}: {value}")?;
+            separator = ", ";
+        }
+        f.write_str("}")
+    }
+}
+
+impl fmt::Display for Miss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Absent => f.write_str("not there"),
+            Self::NoPart => f.write_str("there, but without the part that is asked for"),
+            Self::Empty => f.write_str("there, but empty"),
+            Self::TooLong => write!(f, "there, but longer than {MAX_ID_BYTES} bytes"),
+        }
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use rstest::rstest;
-    use serde_json::{Value, json};
-
-    use super::*;
-
-    fn pod() -> Value {
-        json!({
-            "metadata": {
-                "labels": {"run": "r", "part-10": "c", "part-2": "b", "part-0": "a", "part-x": "no"},
-                "annotations": {"note": "an"},
-            },
-            "spec": {
-                "initContainers": [{"name": "setup", "env": [{"name": "ID", "value": "from setup"}]}],
-                "containers": [
-                    {"name": "a"},
-                    {"name": "b", "env": [
-                        {"name": "ID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}},
-                        {"name": "ID", "value": "from b"},
-                        {"name": "payload", "value": "{\"job\":{\"id\":7}}"},
-                    ]},
-                ],
-            },
-        })
-    }
-
-    fn env(name: &str, container: Option<&str>, pointer: Option<&str>) -> Rule {
-        Rule::Env(EnvRule {
-            name: name.to_owned(),
-            container: container.map(str::to_owned),
-            pointer: pointer.map(|pointer| pointer.parse().expect("the test's pointer is one")),
-        })
-    }
-
-    #[rstest]
-    #[case::label(Rule::Label("run".to_owned()), Some("r"))]
-    #[case::no_label(Rule::Label("note".to_owned()), None)]
-    #[case::annotation(Rule::Annotation("note".to_owned()), Some("an"))]
-    #[case::in_numeric_order(Rule::NumberedLabels("part-".to_owned()), Some("abc"))]
-    #[case::no_numbered_label(Rule::NumberedLabels("run".to_owned()), None)]
-    #[case::main_container_first(env("ID", None, None), Some("from b"))]
-    #[case::of_a_container(env("ID", Some("setup"), None), Some("from setup"))]
-    #[case::of_another_container(env("ID", Some("a"), None), None)]
-    #[case::part_of_a_value(env("payload", None, Some("/job/id")), Some("7"))]
-    #[case::no_such_part(env("payload", None, Some("/id")), None)]
-    fn a_rule_looks_at_one_place(#[case] rule: Rule, #[case] expected: Option<&str>) {
-        let text = pod().to_string();
-        let pod: Pod<'_> = serde_json::from_str(&text).expect("the test's pod is one");
-        assert_eq!(rule.find(&Subject::of_pod(&pod)).as_deref(), expected);
-    }
-
-    #[test]
-    fn a_job_is_looked_at_before_its_template() {
-        let text = json!({
-            "metadata": {"labels": {"both": "job"}},
-            "spec": {"template": {"metadata": {"labels": {"both": "template", "one": "template"}}}},
-        })
-        .to_string();
-        let job: Job<'_> = serde_json::from_str(&text).expect("the test's Job is one");
-        let find = |key: &str| Rule::Label(key.to_owned()).find(&Subject::of_job(&job)).map(Cow::into_owned);
-        assert_eq!(find("both").as_deref(), Some("job"));
-        assert_eq!(find("one").as_deref(), Some("template"));
-    }
-}
+mod tests;

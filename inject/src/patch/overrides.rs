@@ -6,7 +6,7 @@ use jobwarden_common::names::annotation;
 
 use super::{
     quantity::Quantity,
-    sidecar::{LEAST_MEMORY, Resources, Sidecar},
+    sidecar::{MemoryError, Resources, Sidecar, parse_memory},
 };
 use crate::view::Metadata;
 
@@ -42,11 +42,9 @@ impl Form {
             }
             Self::OneOf(words) => (!words.contains(&value)).then(|| format!("is none of {}", words.join(", "))),
             Self::Cpu => value.parse::<Quantity>().is_err().then(|| "is no quantity such as 10m".to_owned()),
-            Self::Memory => match value.parse::<Quantity>() {
-                Err(_) => Some("is no quantity such as 16Mi".to_owned()),
-                Ok(memory) if memory.value() < LEAST_MEMORY => {
-                    Some("is below 12Mi, the least that runtimes take".to_owned())
-                }
+            Self::Memory => match parse_memory(value) {
+                Err(MemoryError::Quantity(_)) => Some("is no quantity such as 16Mi".to_owned()),
+                Err(MemoryError::TooLittle(_)) => Some("is below 12Mi, the least that runtimes take".to_owned()),
                 Ok(_) => None,
             },
         }

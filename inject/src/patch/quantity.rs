@@ -2,8 +2,11 @@
 
 use std::{fmt, str::FromStr};
 
+use serde::Deserialize;
+
 /// A quantity greater than zero, such as `10m` or `16Mi`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(try_from = "String")]
 pub struct Quantity {
     text: String,
     value: f64,
@@ -52,6 +55,14 @@ impl FromStr for Quantity {
     fn from_str(text: &str) -> Result<Self, QuantityError> {
         let value = parse(text).filter(|value| *value > 0.0 && value.is_finite());
         value.map(|value| Self { text: text.to_owned(), value }).ok_or_else(|| QuantityError(text.to_owned()))
+    }
+}
+
+impl TryFrom<String> for Quantity {
+    type Error = QuantityError;
+
+    fn try_from(text: String) -> Result<Self, QuantityError> {
+        text.parse()
     }
 }
 

@@ -1,11 +1,15 @@
 //! The sidecar: its container, its volume, and whether a pod has it already.
 
-use std::{str::FromStr, time::Duration};
+use std::{collections::BTreeMap, str::FromStr, time::Duration};
 
 use jobwarden_common::names::{SERVICE_ACCOUNT_DIR, SIDECAR_CONTAINER, TOKEN_AUDIENCE, TOKEN_VOLUME, sidecar_env};
+use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::{Value, json};
 
-use super::{Denial, quantity::Quantity};
+use super::{
+    Denial,
+    quantity::{Quantity, QuantityError},
+};
 use crate::{
     endpoint::Endpoint,
     view::{Container, PodSpec, Volume},
@@ -33,8 +37,43 @@ pub struct Sidecar {
     pub cpu: Quantity,
     /// Memory request and limit, at least [`LEAST_MEMORY`].
     pub memory: Quantity,
+    /// Where it gets another size.
+    pub namespaces: BTreeMap<String, Size>,
     /// Time between beats.
     pub beat_interval: Duration,
+}
+
+/// What the sidecars of a namespace get instead of the installation's; what is absent is the installation's.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Size {
+    /// CPU request and limit.
+    pub cpu: Option<Quantity>,
+    /// Memory request and limit, at least [`LEAST_MEMORY`].
+    #[serde(default, deserialize_with = "memory")]
+    pub memory: Option<Quantity>,
+}
+
+/// A text that is no size of a sidecar's memory.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MemoryError {
+    /// It is no quantity.
+    #[error(transparent)]
+    Quantity(#[from] QuantityError),
+    /// No container starts with that.
+    #[error("{0} is below 12Mi, the least that container runtimes take")]
+    TooLittle(String),
+}
+
+/// Reads the size of a sidecar's memory.
+pub fn parse_memory(text: &str) -> Result<Quantity, MemoryError> {
+    let memory: Quantity = text.parse()?;
+    if memory.value() < LEAST_MEMORY { Err(MemoryError::TooLittle(text.to_owned())) } else { Ok(memory) }
+}
+
+fn memory<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Quantity>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    parse_memory(&text).map(Some).map_err(D::Error::custom)
 }
 
 /// When the kubelet pulls an image.
@@ -82,7 +121,7 @@ pub(super) struct Resources<'a> {
 impl Sidecar {
     /// The container: a native sidecar that passes Pod Security `restricted`, whatever the pod's own security context says.
     pub(super) fn container(&self, resources: &Resources<'_>, reaper: &Endpoint) -> Value {
-        let Self { image, pull_policy, beat_interval, image_pull_secrets: _, cpu: _, memory: _ } = self;
+        let Self { image, pull_policy, beat_interval, image_pull_secrets: _, cpu: _, memory: _, namespaces: _ } = self;
         let resources = json!({ "cpu": resources.cpu, "memory": resources.memory });
         json!({
             "name": SIDECAR_CONTAINER,

@@ -7,9 +7,9 @@ mod rules;
 use std::time::Duration;
 
 use jobwarden_inject::{
-    config::{IdentityConfig, Preset},
+    config::IdentityConfig,
     endpoint::Endpoint,
-    identity::Rules,
+    identity::{Rules, preset::Preset},
     patch::{
         Denial, Mutation, Settings, job, pod,
         sidecar::{PullPolicy, Sidecar},
@@ -30,6 +30,7 @@ fn settings() -> Settings {
             image_pull_secrets: vec!["registry".to_owned()],
             cpu: "10m".parse().expect("a quantity"),
             memory: "16Mi".parse().expect("a quantity"),
+            namespaces: std::collections::BTreeMap::new(),
             beat_interval: Duration::from_secs(10),
         },
     }

@@ -34,13 +34,18 @@ fn server_with(reaper: Option<Endpoint>) -> Server {
             image_pull_secrets: Vec::new(),
             cpu: "10m".parse().expect("a quantity"),
             memory: "16Mi".parse().expect("a quantity"),
+            namespaces: std::collections::BTreeMap::new(),
             beat_interval: Duration::from_secs(10),
         },
     };
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
     let (sender, receiver) = watch::channel(reaper.map(Arc::new));
-    Server { admission: Admission::new(settings, receiver, metrics, MAX_BODY), registry, _reaper: sender }
+    Server {
+        admission: Admission::new(watch::channel(Arc::new(settings)).1, receiver, metrics, MAX_BODY),
+        registry,
+        _reaper: sender,
+    }
 }
 
 fn server() -> Server {

@@ -3,7 +3,6 @@
 use std::{
     error::Error,
     future::pending,
-    iter::successors,
     pin::pin,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -11,7 +10,7 @@ use std::{
 
 use futures::{Stream, StreamExt as _};
 use jobwarden_common::names::object;
-use jobwarden_serve::{admin::Gate, shutdown::Shutdown, tls::ServerIdentity};
+use jobwarden_serve::{admin::Gate, logs::with_causes, shutdown::Shutdown, tls::ServerIdentity};
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use kube::{
     Api, Client,
@@ -126,10 +125,4 @@ async fn changed<T>(changes: &mut (impl Stream<Item = Result<T, watcher::Error>>
     }
     // It never ends; should it, the recheck is left.
     pending::<()>().await;
-}
-
-/// An error and what led to it, in one line.
-fn with_causes(error: &(dyn Error + 'static)) -> String {
-    let causes = successors(Some(error), |&error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

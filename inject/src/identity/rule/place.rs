@@ -1,0 +1,110 @@
+//! Where texts are in a Job or pod.
+
+use std::{borrow::Cow, collections::BTreeMap};
+
+use crate::view::{Container, Job, Metadata, Pod, PodSpec};
+
+/// A place in a Job or pod where there may be one text, or several.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The label of this key.
+    Label(String),
+    /// The annotation of this key.
+    Annotation(String),
+    /// The labels whose key is this and a number, joined in the order of the numbers: how an ID too long for one label value
+    /// is spread over several.
+    NumberedLabels(String),
+    /// The environment variables of this name.
+    Env {
+        /// The variable's name.
+        name: String,
+        /// The container that has it; any, main containers first, without.
+        container: Option<String>,
+    },
+    /// Arguments of a command line, the command itself among them.
+    Arg {
+        /// What stands before the value, as in `--job-id=7` or `--job-id 7`; every argument is looked at without.
+        name: Option<String>,
+        /// The container that is started so; any, main containers first, without.
+        container: Option<String>,
+    },
+}
+
+/// Where rules look: the metadata of an object and of its pod template, and its containers.
+#[derive(Clone, Debug)]
+pub struct Subject<'a> {
+    /// In the order they are looked at.
+    metadata: [Option<&'a Metadata<'a>>; 2],
+    spec: Option<&'a PodSpec<'a>>,
+}
+
+impl<'a> Subject<'a> {
+    /// A Job: its own metadata comes before its pod template's.
+    pub fn of_job(job: &'a Job<'a>) -> Self {
+        let template = job.spec.as_ref().and_then(|spec| spec.template.as_ref());
+        let metadata = [job.metadata.as_ref(), template.and_then(|template| template.metadata.as_ref())];
+        Self { metadata, spec: template.and_then(|template| template.spec.as_ref()) }
+    }
+
+    /// A pod.
+    pub fn of_pod(pod: &'a Pod<'a>) -> Self {
+        Self { metadata: [pod.metadata.as_ref(), None], spec: pod.spec.as_ref() }
+    }
+
+    /// The containers of this name, or all of them.
+    fn containers(&self, name: Option<&str>) -> impl Iterator<Item = &'a Container<'a>> {
+        let lists = self.spec.map(|spec| [spec.containers.as_deref(), spec.init_containers.as_deref()]);
+        let containers = lists.into_iter().flatten().flatten().flatten();
+        containers.filter(move |container| name.is_none_or(|name| container.name == *name))
+    }
+}
+
+impl Place {
+    /// Shows `take` one text after the other until it wants one, and returns what it made of that.
+    pub(super) fn visit<'a, T>(
+        &self,
+        subject: &Subject<'a>,
+        take: &mut dyn FnMut(Cow<'a, str>) -> Option<T>,
+    ) -> Option<T> {
+        let mut metadata = subject.metadata.iter().copied().flatten();
+        match self {
+            Self::Label(key) => metadata.find_map(|of| take(of.label(key)?.into())),
+            Self::Annotation(key) => metadata.find_map(|of| take(of.annotation(key)?.into())),
+            Self::NumberedLabels(prefix) => metadata.find_map(|of| take(joined(of, prefix)?.into())),
+            Self::Env { name, container } => {
+                let mut variables = subject.containers(container.as_deref()).flat_map(|it| it.env.iter().flatten());
+                variables.find_map(|it| if it.name == **name { take(it.value.as_deref()?.into()) } else { None })
+            }
+            Self::Arg { name, container } => subject.containers(container.as_deref()).find_map(|container| {
+                let mut words = container.command.iter().chain(&container.args).flatten().map(|word| &**word);
+                let Some(name) = name else { return words.find_map(|word| take(word.into())) };
+                while let Some(word) = words.next() {
+                    let Some(rest) = word.strip_prefix(&**name) else { continue };
+                    let value = if rest.is_empty() { words.next() } else { rest.strip_prefix('=') };
+                    if let Some(taken) = value.and_then(|value| take(value.into())) {
+                        return Some(taken);
+                    }
+                }
+                None
+            }),
+        }
+    }
+
+    /// As the configuration file has it: the kind of rule, the key that names what it looks for, that name, and the container.
+    pub(super) fn written(&self) -> (&'static str, &'static str, Option<&str>, Option<&str>) {
+        match self {
+            Self::Label(key) => ("label", "key", Some(key), None),
+            Self::Annotation(key) => ("annotation", "key", Some(key), None),
+            Self::NumberedLabels(key) => ("numberedLabels", "key", Some(key), None),
+            Self::Env { name, container } => ("env", "name", Some(name), container.as_deref()),
+            Self::Arg { name, container } => ("arg", "name", name.as_deref(), container.as_deref()),
+        }
+    }
+}
+
+fn joined(metadata: &Metadata<'_>, prefix: &str) -> Option<String> {
+    let labels = metadata.labels.as_ref()?.iter();
+    let parts: BTreeMap<u32, &str> =
+        labels.filter_map(|(key, value)| Some((key.strip_prefix(prefix)?.parse().ok()?, &**value))).collect();
+    (!parts.is_empty()).then(|| parts.into_values().collect())
+}
