@@ -57,6 +57,8 @@ pub enum Effect {
     Injected,
     /// A Job, or a pod that has the sidecar already, gets labels, annotations and the like.
     Stamped,
+    /// A pod's sidecar gets back what another webhook took from it.
+    Mended,
     /// The object is not ours to enrol.
     Skipped(Skip),
 }
@@ -88,6 +90,7 @@ impl Effect {
         match self {
             Self::Injected => "injected",
             Self::Stamped => "stamped",
+            Self::Mended => "mended",
             Self::Skipped(_) => "skipped",
         }
     }

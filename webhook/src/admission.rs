@@ -27,7 +27,7 @@ use self::{
 };
 use jobwarden_inject::{
     endpoint::Endpoint,
-    patch::{self, Mutation, Settings, Skip},
+    patch::{self, Effect, Mutation, Settings, Skip},
     view::{Job, Metadata, Pod},
 };
 
@@ -154,14 +154,14 @@ impl Admission {
         let metadata = request.object.as_ref().and_then(|job| job.metadata.as_ref());
         let name = metadata.and_then(Metadata::name_or_prefix);
         let settings = Arc::clone(&self.settings.borrow());
-        self.admit(Kind::Job, request, |job| patch::job::admit(job, &settings), name)
+        self.admit(Kind::Job, request, |job| patch::job::admit(job, request.namespace(), &settings), name)
     }
 
     fn admit_pod(&self, request: &ReviewRequest<'_, Pod<'_>>, reaper: &Endpoint) -> Answer {
         let metadata = request.object.as_ref().and_then(|pod| pod.metadata.as_ref());
         let name = metadata.and_then(Metadata::name_or_prefix);
         let settings = Arc::clone(&self.settings.borrow());
-        self.admit(Kind::Pod, request, |pod| patch::pod::admit(pod, &settings, reaper), name)
+        self.admit(Kind::Pod, request, |pod| patch::pod::admit(pod, request.namespace(), &settings, reaper), name)
     }
 
     fn admit<T>(
@@ -180,6 +180,13 @@ impl Admission {
         match decision {
             Ok(mutation) => {
                 tracing::debug!(kind = kind_name, namespace, name, effect = mutation.effect.as_str(), "admitted");
+                if mutation.effect == Effect::Mended {
+                    tracing::warn!(
+                        namespace,
+                        name,
+                        "another admission webhook takes restartPolicy from init containers"
+                    );
+                }
                 self.metrics.count(kind, Outcome::Admitted(mutation.effect));
                 Answer::allowed(&request.uid, &mutation)
             }

@@ -22,8 +22,8 @@ const TEMPLATE_METADATA: Path<'static> = &["spec", "template", "metadata"];
 /// Annotations of a Job that are for its pods' admission, which sees nothing of the Job itself.
 const FOR_PODS: [&str; 2] = [annotation::SIDECAR_CPU, annotation::SIDECAR_MEMORY];
 
-/// Decides on a Job that is being created.
-pub fn admit(job: &Job<'_>, settings: &Settings) -> Result<Mutation, Denial> {
+/// Decides on a Job that is being created in `namespace`, which the Job itself need not name.
+pub fn admit(job: &Job<'_>, namespace: &str, settings: &Settings) -> Result<Mutation, Denial> {
     let Some(template) = job.spec.as_ref().and_then(|spec| spec.template.as_ref()) else {
         return Ok(Mutation::skip(Skip::NoSpec));
     };
@@ -46,7 +46,7 @@ pub fn admit(job: &Job<'_>, settings: &Settings) -> Result<Mutation, Denial> {
     let metadata = [job.metadata.as_ref(), template.metadata.as_ref()];
     Ok(Mutation {
         operations: operations.into_vec(),
-        warnings: overrides::warnings(metadata, &settings.sidecar),
+        warnings: overrides::warnings(metadata, &overrides::defaults(&settings.sidecar, namespace)),
         effect,
     })
 }

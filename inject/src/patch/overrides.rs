@@ -54,7 +54,7 @@ impl Form {
 /// One warning for each annotation of these objects that does not say what it may; none twice.
 pub(super) fn warnings<'a>(
     metadata: impl IntoIterator<Item = Option<&'a Metadata<'a>>>,
-    defaults: &Sidecar,
+    defaults: &Resources<'_>,
 ) -> Vec<String> {
     let mut warnings = Vec::new();
     for metadata in metadata.into_iter().flatten() {
@@ -76,14 +76,21 @@ pub(super) fn warnings<'a>(
     warnings
 }
 
-/// The sidecar's resources: the annotations' where they are good, else the installation's.
-pub(super) fn resources<'a>(metadata: Option<&'a Metadata<'a>>, defaults: &'a Sidecar) -> Resources<'a> {
+/// The sidecar's resources in a namespace, unless an annotation says otherwise.
+pub(super) fn defaults<'a>(sidecar: &'a Sidecar, namespace: &str) -> Resources<'a> {
+    let size = sidecar.namespaces.get(namespace);
+    let (cpu, memory) = (size.and_then(|size| size.cpu.as_ref()), size.and_then(|size| size.memory.as_ref()));
+    Resources { cpu: cpu.unwrap_or(&sidecar.cpu).as_str(), memory: memory.unwrap_or(&sidecar.memory).as_str() }
+}
+
+/// The sidecar's resources: the annotations' where they are good, else those of `defaults`.
+pub(super) fn resources<'a>(metadata: Option<&'a Metadata<'a>>, defaults: &Resources<'a>) -> Resources<'a> {
     let good = |key: &str, form: &Form| {
         let value = metadata.and_then(|metadata| metadata.annotation(key))?;
         form.fault(value).is_none().then_some(value)
     };
     Resources {
-        cpu: good(annotation::SIDECAR_CPU, &Form::Cpu).unwrap_or(defaults.cpu.as_str()),
-        memory: good(annotation::SIDECAR_MEMORY, &Form::Memory).unwrap_or(defaults.memory.as_str()),
+        cpu: good(annotation::SIDECAR_CPU, &Form::Cpu).unwrap_or(defaults.cpu),
+        memory: good(annotation::SIDECAR_MEMORY, &Form::Memory).unwrap_or(defaults.memory),
     }
 }

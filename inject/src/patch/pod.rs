@@ -26,8 +26,9 @@ const VOLUMES: Path<'static> = &["spec", "volumes"];
 const PULL_SECRETS: Path<'static> = &["spec", "imagePullSecrets"];
 const TOLERATIONS: Path<'static> = &["spec", "tolerations"];
 
-/// Decides on a pod that is being created; `reaper` is where its sidecar will report.
-pub fn admit(pod: &Pod<'_>, settings: &Settings, reaper: &Endpoint) -> Result<Mutation, Denial> {
+/// Decides on a pod that is being created in `namespace`, which the pod itself need not name; `reaper` is where its sidecar will
+/// report.
+pub fn admit(pod: &Pod<'_>, namespace: &str, settings: &Settings, reaper: &Endpoint) -> Result<Mutation, Denial> {
     let metadata = pod.metadata.as_ref();
     let job_uid = metadata.and_then(controlling_job);
     match metadata.and_then(|metadata| metadata.label(label::INJECT)) {
@@ -49,20 +50,24 @@ pub fn admit(pod: &Pod<'_>, settings: &Settings, reaper: &Endpoint) -> Result<Mu
     if let Some(change) = toleration::needed(spec.tolerations.as_deref(), settings.unreachable_grace) {
         tolerate(&mut operations, spec, change);
     }
+    let defaults = overrides::defaults(&settings.sidecar, namespace);
+    let mut warnings = overrides::warnings([metadata], &defaults);
     let effect = match presence {
         Presence::Absent { volume } => {
-            let resources = overrides::resources(metadata, &settings.sidecar);
+            let resources = overrides::resources(metadata, &defaults);
             inject(&mut operations, spec, volume, settings, &resources, reaper);
             Effect::Injected
+        }
+        Presence::Stripped { index } => {
+            let index = index.to_string();
+            operations.add(&[INIT_CONTAINERS, &[&index, "restartPolicy"]].concat(), sidecar::RESTART_POLICY);
+            warnings.push(sidecar::STRIPPED.to_owned());
+            Effect::Mended
         }
         Presence::There if operations.is_empty() => Effect::Skipped(Skip::Enrolled),
         Presence::There => Effect::Stamped,
     };
-    Ok(Mutation {
-        operations: operations.into_vec(),
-        warnings: overrides::warnings([metadata], &settings.sidecar),
-        effect,
-    })
+    Ok(Mutation { operations: operations.into_vec(), warnings, effect })
 }
 
 fn inject(

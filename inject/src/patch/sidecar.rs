@@ -21,6 +21,13 @@ pub const LEAST_MEMORY: f64 = 12.0 * 1024.0 * 1024.0;
 /// How long a token lasts, in seconds. A kubelet that is cut off cannot renew it, and its workers have to stay heard.
 const TOKEN_SECONDS: u32 = 24 * 60 * 60;
 
+/// What makes an init container a native sidecar (KEP-753).
+pub(super) const RESTART_POLICY: &str = "Always";
+
+/// Told to whoever creates a pod whose sidecar another webhook has made an init container that would never end.
+pub(super) const STRIPPED: &str = "another admission webhook took restartPolicy from the init container jobwarden-heartbeat; it was put back. \
+     Update that webhook: it drops fields that it does not know, and without this one the pod would wait for ever";
+
 /// The user that the sidecar runs as; not root, and what distroless images call `nonroot`.
 const USER: u32 = 65532;
 
@@ -127,7 +134,7 @@ impl Sidecar {
             "name": SIDECAR_CONTAINER,
             "image": image,
             "imagePullPolicy": pull_policy.as_str(),
-            "restartPolicy": "Always",
+            "restartPolicy": RESTART_POLICY,
             "env": [
                 { "name": sidecar_env::REAPER_ADDRESS, "value": reaper.address },
                 { "name": sidecar_env::REAPER_NAME, "value": reaper.server_name },
@@ -166,6 +173,11 @@ pub(super) enum Presence {
     },
     /// It has one, maybe changed by other webhooks since.
     There,
+    /// It has one that is no native sidecar any more: the init container at `index` lacks its restart policy.
+    Stripped {
+        /// Which init container.
+        index: usize,
+    },
 }
 
 /// What `spec` has of the sidecar; refused where something else has its name.
@@ -180,11 +192,15 @@ pub(super) fn presence(spec: &PodSpec<'_>) -> Result<Presence, Denial> {
     if volume.is_some_and(|volume| !is_our_volume(volume)) {
         return Err(Denial::VolumeName);
     }
-    let mut init_containers = spec.init_containers.iter().flatten();
-    match init_containers.find(|container| container.name == *SIDECAR_CONTAINER) {
-        None => Ok(Presence::Absent { volume: volume.is_some() }),
-        Some(container) if volume.is_some() && is_our_container(container) => Ok(Presence::There),
-        Some(_) => Err(Denial::ContainerName),
+    let mut init_containers = spec.init_containers.iter().flatten().enumerate();
+    let Some((index, container)) = init_containers.find(|(_, it)| it.name == *SIDECAR_CONTAINER) else {
+        return Ok(Presence::Absent { volume: volume.is_some() });
+    };
+    let ours = volume.is_some() && is_our_container(container);
+    match container.restart_policy.as_deref() {
+        Some(RESTART_POLICY) if ours => Ok(Presence::There),
+        None if ours => Ok(Presence::Stripped { index }),
+        _ => Err(Denial::ContainerName),
     }
 }
 
@@ -192,7 +208,7 @@ pub(super) fn presence(spec: &PodSpec<'_>) -> Result<Presence, Denial> {
 fn is_our_container(container: &Container<'_>) -> bool {
     let mounts_token = container.volume_mounts.iter().flatten().any(|mount| mount.name == *TOKEN_VOLUME);
     let knows_reaper = container.env.iter().flatten().any(|variable| variable.name == *sidecar_env::REAPER_ADDRESS);
-    container.restart_policy.as_deref() == Some("Always") && mounts_token && knows_reaper
+    mounts_token && knows_reaper
 }
 
 fn is_our_volume(volume: &Volume<'_>) -> bool {

@@ -47,7 +47,7 @@ fn admit_job(job: &Value) -> Result<Mutation, Denial> {
 
 fn admit_job_with(job: &Value, settings: &Settings) -> Result<Mutation, Denial> {
     let text = job.to_string();
-    job::admit(&serde_json::from_str::<Job<'_>>(&text).expect("the test's Job is one"), settings)
+    job::admit(&serde_json::from_str::<Job<'_>>(&text).expect("the test's Job is one"), "work", settings)
 }
 
 fn admit_pod(pod: &Value) -> Result<Mutation, Denial> {
@@ -56,7 +56,7 @@ fn admit_pod(pod: &Value) -> Result<Mutation, Denial> {
 
 fn admit_pod_with(pod: &Value, settings: &Settings) -> Result<Mutation, Denial> {
     let text = pod.to_string();
-    pod::admit(&serde_json::from_str::<Pod<'_>>(&text).expect("the test's pod is one"), settings, &reaper())
+    pod::admit(&serde_json::from_str::<Pod<'_>>(&text).expect("the test's pod is one"), "work", settings, &reaper())
 }
 
 /// `object` as it is after `mutation`.

@@ -1,7 +1,7 @@
 //! Which objects are enrolled, refused or left alone, and what they are told.
 
 use jobwarden_common::names::{FINALIZER, SIDECAR_CONTAINER, TOKEN_VOLUME};
-use jobwarden_inject::patch::{Denial, Effect, Settings, Skip};
+use jobwarden_inject::patch::{Denial, Effect, Settings, Skip, sidecar::Size};
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -168,4 +168,45 @@ fn a_grace_of_zero_leaves_tolerations_alone() {
     let pod = a_pod();
     let after = patched(&pod, &admit_pod_with(&pod, &settings).expect("admitted"));
     assert_eq!(after["spec"]["tolerations"], pod["spec"]["tolerations"]);
+}
+
+#[test]
+fn a_sidecar_that_another_webhook_stripped_is_mended_and_told() {
+    let mut pod = a_pod();
+    let once = patched(&pod, &admit_pod(&pod).expect("admitted"));
+    pod = once.clone();
+    pod["spec"]["initContainers"][0].as_object_mut().expect("the sidecar").remove("restartPolicy");
+    pod["spec"]["containers"].as_array_mut().expect("a list").push(json!({"name": "added", "image": "i"}));
+    let mutation = admit_pod(&pod).expect("admitted");
+    assert_eq!(mutation.effect, Effect::Mended);
+    assert!(mutation.warnings[0].contains("restartPolicy"), "{:?}", mutation.warnings);
+    assert!(mutation.warnings[0].len() <= 256, "the API server would cut it off");
+    let after = patched(&pod, &mutation);
+    assert_eq!(after["spec"]["initContainers"], once["spec"]["initContainers"]);
+    assert_eq!(admit_pod(&after).expect("admitted").effect, Effect::Skipped(Skip::Enrolled));
+}
+
+#[test]
+fn a_sidecar_that_is_told_to_end_is_not_ours() {
+    let pod = a_pod();
+    let mut pod = patched(&pod, &admit_pod(&pod).expect("admitted"));
+    pod["spec"]["initContainers"][0]["restartPolicy"] = json!("Never");
+    assert_eq!(admit_pod(&pod), Err(Denial::ContainerName));
+}
+
+#[rstest]
+#[case::the_namespaces(json!(null), "20m", "64Mi")]
+#[case::the_annotations(json!({"jobwarden.io/sidecar-memory": "32Mi"}), "20m", "32Mi")]
+#[case::a_bad_annotation(json!({"jobwarden.io/sidecar-memory": "1Mi"}), "20m", "64Mi")]
+fn a_namespace_has_its_own_size(#[case] annotations: Value, #[case] cpu: &str, #[case] memory: &str) {
+    let size =
+        Size { cpu: Some("20m".parse().expect("a quantity")), memory: Some("64Mi".parse().expect("a quantity")) };
+    let mut settings = settings();
+    settings.sidecar.namespaces = [("work".to_owned(), size)].into();
+    let pod = at(&a_pod(), "/metadata/annotations", annotations);
+    let mutation = admit_pod_with(&pod, &settings).expect("admitted");
+    let resources = json!({"cpu": cpu, "memory": memory});
+    let after = patched(&pod, &mutation);
+    assert_eq!(after["spec"]["initContainers"][0]["resources"]["limits"], resources);
+    assert!(mutation.warnings.iter().all(|warning| warning.contains("the default of 64Mi applies")));
 }
