@@ -2,17 +2,21 @@
 //!
 //! ```text
 //!  authority   a CA that signs for this installation         publication   what others are told: caBundle, endpoint
-//!  leaf        a serving certificate                          keeper        sees that all of it is there and stays
-//!  secrets     where both live, whoever of two replicas makes them first
+//!  rotation    one CA after the other, without a gap          keeper        sees that all of it is there and stays
+//!  leaf        a serving certificate                          metrics       when what expires
+//!  secrets     where they live, whoever of two replicas makes them first
 //! ```
 //!
 //! All of it is level-triggered: a round looks at what there is and mends what is missing, so it does not matter which
 //! replica does it, how often, or where the last one was cut off.
 
+mod args;
 mod authority;
 mod keeper;
 mod leaf;
+mod metrics;
 mod publication;
+mod rotation;
 mod secrets;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -20,10 +24,18 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rcgen::CertificateParams;
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 
-pub use self::keeper::Keeper;
+pub(crate) use self::args::CertificateArgs;
+pub use self::{
+    args::LifetimeError,
+    keeper::{Keeper, Source},
+    metrics::Metrics,
+};
 
-/// How far a certificate's beginning is set back, for machines whose clocks are behind ours.
+/// How far a certificate's beginning is set back at most, for machines whose clocks are behind ours.
 const BACKDATED: Duration = Duration::from_hours(1);
+
+/// The longest time that those who trust one authority are given to hear of another.
+const LONGEST_OVERLAP: Duration = DAY;
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -59,6 +71,24 @@ pub enum CertificateError {
         /// Which one.
         name: String,
     },
+    /// Somebody else keeps it, and it is of no use.
+    #[error("the Secret {name} is of no use, and --certificates=external leaves it to others: {reason}")]
+    Foreign {
+        /// Which one.
+        name: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The API server would not believe us.
+    #[error(
+        "the API server does not trust what is served here: the caBundle of {webhook} in the webhook configuration: {reason}"
+    )]
+    Distrusted {
+        /// Which webhook of the configuration.
+        webhook: String,
+        /// What is wrong with its bundle.
+        reason: String,
+    },
     /// Sidecars are given an address to dial, and this one has none.
     #[error("the Service {0} has no ClusterIP yet; it must have one and not be headless")]
     NoClusterIp(String),
@@ -77,12 +107,44 @@ enum Unusable {
     NotAnAuthority,
     #[error("its key does not belong to its certificate")]
     Pair,
-    #[error("its ca.crt is not the authority's certificate")]
-    OtherAuthority,
+    #[error("its ca.crt is not what clients shall trust")]
+    OtherBundle,
+    #[error("what it says of the rotation is not understood")]
+    NotARotation,
     #[error("it does not serve for {name}: {reason}")]
     Refused { name: String, reason: rustls::Error },
     #[error("it expires soon or has expired")]
     Expiring,
+    #[error("the next step of its rotation is due")]
+    Due,
+}
+
+/// How long certificates last. Each is made anew when a third of its time is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lifetimes {
+    /// An authority. Every sidecar that runs has to trust it, so it is changed rarely.
+    pub authority: Duration,
+    /// A serving certificate.
+    pub leaf: Duration,
+}
+
+impl Default for Lifetimes {
+    fn default() -> Self {
+        Self { authority: 3650 * DAY, leaf: 90 * DAY }
+    }
+}
+
+impl Lifetimes {
+    /// The time that those who trust one authority are given to hear of another: sidecars by a beat's reply, agents by their
+    /// `ConfigMap`, the API server by its watch. Two of them, and the time to look, fit into the last third of an authority.
+    fn overlap(self) -> Duration {
+        (self.authority / 12).min(LONGEST_OVERLAP)
+    }
+
+    /// How often everything is looked at, though nothing has been heard: often enough to be in time for every step.
+    fn recheck(self) -> Duration {
+        (self.authority.min(self.leaf) / 40).min(Duration::from_mins(1))
+    }
 }
 
 /// The times of a certificate.
@@ -107,6 +169,11 @@ impl Validity {
         })
     }
 
+    /// From a little before `now` for `lifetime`.
+    fn lasting(lifetime: Duration, now: SystemTime) -> Self {
+        Self { not_before: now - BACKDATED.min(lifetime / 10), not_after: now + lifetime }
+    }
+
     /// Whether less than a third of its time is left.
     fn is_in_last_third(self, now: SystemTime) -> bool {
         let lifetime = self.not_after.duration_since(self.not_before).unwrap_or_default();
@@ -118,12 +185,16 @@ impl Validity {
     }
 }
 
-/// Makes `params` valid from a little before `now` for `lifetime`.
-fn set_validity(params: &mut CertificateParams, now: SystemTime, lifetime: Duration) {
+/// Seconds since 1970, as certificates and Secrets count them.
+fn unix_seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+fn set_validity(params: &mut CertificateParams, validity: Validity) {
     let epoch = rcgen::date_time_ymd(1970, 1, 1);
-    let now = epoch + now.duration_since(UNIX_EPOCH).unwrap_or_default();
-    params.not_before = now - BACKDATED;
-    params.not_after = now + lifetime;
+    let date = |time| epoch + Duration::from_secs(unix_seconds(time));
+    params.not_before = date(validity.not_before);
+    params.not_after = date(validity.not_after);
 }
 
 /// The first certificate of a PEM text.

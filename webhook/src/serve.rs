@@ -19,7 +19,7 @@ use tokio::{net::TcpListener, sync::watch};
 
 use crate::{
     admission::{self, Admission},
-    certificates::Keeper,
+    certificates::{self, CertificateArgs, Keeper, LifetimeError},
     configuration::{self, Configuration, Herald, LoadError},
     settings::SettingsArgs,
 };
@@ -42,6 +42,9 @@ pub(crate) struct ServeArgs {
     namespace: String,
 
     #[command(flatten)]
+    certificates: CertificateArgs,
+
+    #[command(flatten)]
     admin: AdminArgs,
 
     #[command(flatten)]
@@ -60,6 +63,9 @@ pub enum RunError {
     /// The configuration file.
     #[error("cannot load the configuration")]
     Config(#[from] LoadError),
+    /// Lifetimes that cannot be.
+    #[error("cannot keep certificates")]
+    Lifetimes(#[from] LifetimeError),
     /// Signals.
     #[error("cannot prepare to end")]
     Signal(#[from] SignalError),
@@ -77,14 +83,16 @@ pub enum RunError {
 impl ServeArgs {
     /// Serves until SIGTERM.
     pub(crate) async fn run(self) -> Result<(), RunError> {
-        let Self { listen, settings, namespace, admin, logs, shutdown: drain } = self;
+        let Self { listen, settings, namespace, certificates: source, admin, logs, shutdown: drain } = self;
         logs.init()?;
+        let source = source.source()?;
         let (configuration, settings) = Configuration::load(settings)?;
         let (settings, applying) = watch::channel(Arc::new(settings));
 
         let mut registry = Registry::default();
         let admissions = admission::Metrics::register(&mut registry);
         let reloads = configuration::Metrics::register(&mut registry);
+        let certificates = certificates::Metrics::register(&mut registry);
         let connections = accept::Metrics::default();
         connections.register(&mut registry);
         let shutdown = Shutdown::on_signals()?;
@@ -102,7 +110,7 @@ impl ServeArgs {
 
         let herald = Herald::new(client.clone(), &namespace);
         tokio::spawn(configuration.follow(settings, reloads, herald, shutdown.clone()));
-        let keeper = Keeper::new(client, namespace, identity.clone(), endpoint, gate);
+        let keeper = Keeper::new(client, namespace, source, identity.clone(), endpoint, gate, certificates);
         let keeping = tokio::spawn(keeper.run(shutdown.clone()));
         let service = service_fn(move |request: Request<Incoming>| {
             let admission = admission.clone();

@@ -1,21 +1,22 @@
-//! The certificate authority of this installation.
+//! A certificate authority of this installation.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
+use jiff::Timestamp;
 use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 
-use super::{
-    DAY, Unusable, Validity, certificate, leaf, secrets,
-    secrets::{Contents, text},
-    set_validity,
-};
+use super::{Lifetimes, Unusable, Validity, certificate, leaf, secrets, set_validity};
 
-/// How long an authority lasts. Every sidecar that runs has to trust it, so it is changed rarely.
-const LIFETIME: Duration = Duration::from_secs(3650 * DAY.as_secs());
+/// How many authorities may stand between this one and a leaf: the next one, which it vouches for.
+const BELOW: u8 = 1;
 
 /// A certificate authority with its key.
+#[derive(Debug)]
 pub(super) struct Authority {
+    name: String,
     pem: String,
+    key_pem: String,
+    validity: Validity,
     pub(super) issuer: Issuer<'static, KeyPair>,
 }
 
@@ -25,77 +26,111 @@ impl Authority {
         &self.pem
     }
 
-    /// Reads the one in a Secret, if it can still sign at `now`.
-    pub(super) fn read(contents: &Contents, now: SystemTime) -> Result<Self, Unusable> {
-        let pem = text(contents, secrets::CERTIFICATE)?;
-        let key_pem = text(contents, secrets::KEY)?;
+    /// Its key, PEM.
+    pub(super) fn key_pem(&self) -> &str {
+        &self.key_pem
+    }
+
+    /// From when until when it is valid.
+    pub(super) fn validity(&self) -> Validity {
+        self.validity
+    }
+
+    /// Reads one, if it can still sign at `now`.
+    pub(super) fn read(pem: &str, key_pem: &str, now: SystemTime) -> Result<Self, Unusable> {
         let der = certificate(pem)?;
-        if Validity::of(&der)?.is_over(now) {
+        let validity = Validity::of(&der)?;
+        if validity.is_over(now) {
             return Err(Unusable::Expiring);
         }
         let (_, parsed) = x509_parser::parse_x509_certificate(&der).map_err(|_| Unusable::NotACertificate)?;
         if !parsed.is_ca() {
             return Err(Unusable::NotAnAuthority);
         }
+        let name = parsed.subject().iter_common_name().next().and_then(|name| name.as_str().ok());
+        let name = name.ok_or(Unusable::NotAnAuthority)?.to_owned();
         leaf::check_pair(der.clone(), key_pem)?;
         let key = KeyPair::from_pem(key_pem).map_err(|_| Unusable::NotPem(secrets::KEY))?;
         let issuer = Issuer::from_ca_cert_der(&der, key).map_err(|_| Unusable::NotAnAuthority)?;
-        Ok(Self { pem: pem.to_owned(), issuer })
+        Ok(Self { name, pem: pem.to_owned(), key_pem: key_pem.to_owned(), validity, issuer })
     }
 
-    /// A new one, as the contents of its Secret. P-256: the curve that every TLS library has, with small signatures.
-    pub(super) fn make(now: SystemTime) -> Result<Contents, rcgen::Error> {
-        let mut params = CertificateParams::default();
-        params.distinguished_name = DistinguishedName::new();
-        params.distinguished_name.push(DnType::CommonName, "jobwarden");
-        // It signs leaves and nothing below them.
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
-        set_validity(&mut params, now, LIFETIME);
+    /// A new one. P-256: the curve that every TLS library has, with small signatures.
+    pub(super) fn make(now: SystemTime, lifetimes: Lifetimes) -> Result<Self, rcgen::Error> {
         let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
-        let certificate = params.self_signed(&key)?;
-        Ok(secrets::contents([(secrets::CERTIFICATE, certificate.pem()), (secrets::KEY, key.serialize_pem())]))
+        // A name of its own, so that whoever has to choose between two authorities can tell them apart.
+        let made = Timestamp::try_from(now).unwrap_or(Timestamp::UNIX_EPOCH);
+        let name = format!("jobwarden {made:.0}");
+        let validity = Validity::lasting(lifetimes.authority, now);
+        let params = params(&name, BELOW, validity);
+        let pem = params.self_signed(&key)?.pem();
+        let key_pem = key.serialize_pem();
+        Ok(Self { name, pem, key_pem, validity, issuer: Issuer::new(params, key) })
     }
+
+    /// The certificate of `next` once more, as this authority vouches for it: by it those who know only this one come to trust
+    /// what `next` signs.
+    pub(super) fn vouch_for(&self, next: &Self) -> Result<String, rcgen::Error> {
+        let not_after = self.validity.not_after.min(next.validity.not_after);
+        // In this chain it signs leaves and nothing below them.
+        let mut params = params(&next.name, 0, Validity { not_after, ..next.validity });
+        params.use_authority_key_identifier_extension = true;
+        Ok(params.signed_by(next.issuer.key(), &self.issuer)?.pem())
+    }
+}
+
+fn params(name: &str, below: u8, validity: Validity) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(below));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
+    set_validity(&mut params, validity);
+    params
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::certificates::DAY;
 
     fn now() -> SystemTime {
         SystemTime::UNIX_EPOCH + 20_000 * DAY
     }
 
+    fn made() -> Authority {
+        Authority::make(now(), Lifetimes::default()).expect("made")
+    }
+
+    fn read(authority: &Authority, now: SystemTime) -> Result<Authority, Unusable> {
+        Authority::read(&authority.pem, &authority.key_pem, now)
+    }
+
     #[test]
     fn a_new_authority_can_be_used() {
-        let contents = Authority::make(now()).expect("made");
-        let authority = Authority::read(&contents, now()).expect("usable");
-        assert_eq!(authority.pem().as_bytes(), contents[secrets::CERTIFICATE].0);
+        let made = made();
+        let authority = read(&made, now()).expect("usable");
+        assert_eq!((authority.pem(), authority.validity), (made.pem(), made.validity));
     }
 
     #[test]
     fn an_expired_authority_cannot() {
-        let contents = Authority::make(now() - LIFETIME).expect("made");
-        assert!(matches!(Authority::read(&contents, now()), Err(Unusable::Expiring)));
+        let later = now() + Lifetimes::default().authority;
+        read(&made(), later - Duration::from_secs(1)).expect("usable to its last second");
+        assert!(matches!(read(&made(), later), Err(Unusable::Expiring)));
     }
 
     #[test]
     fn a_certificate_without_its_own_key_cannot() {
-        let mut contents = Authority::make(now()).expect("made");
-        let other = Authority::make(now()).expect("made");
-        contents.insert(secrets::KEY.to_owned(), other[secrets::KEY].clone());
-        assert!(matches!(Authority::read(&contents, now()), Err(Unusable::Pair)));
+        let (authority, other) = (made(), made());
+        assert!(matches!(Authority::read(&authority.pem, &other.key_pem, now()), Err(Unusable::Pair)));
     }
 
     #[test]
     fn a_leaf_is_no_authority() {
-        let authority = Authority::read(&Authority::make(now()).expect("made"), now()).expect("usable");
-        let leaf = leaf::make(&authority, &["a.b.svc".to_owned()], now()).expect("made");
-        assert!(matches!(Authority::read(&leaf, now()), Err(Unusable::NotAnAuthority)));
-    }
-
-    #[test]
-    fn an_empty_secret_cannot() {
-        assert!(matches!(Authority::read(&Contents::new(), now()), Err(Unusable::Missing(secrets::CERTIFICATE))));
+        let leaf = leaf::make(&made(), None, &["a.b.svc".to_owned()], Lifetimes::default(), now()).expect("made");
+        assert!(matches!(Authority::read(&leaf.chain_pem, &leaf.key_pem, now()), Err(Unusable::NotAnAuthority)));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use rcgen::{CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose};
@@ -15,16 +15,13 @@ use rustls::{
 };
 
 use super::{
-    DAY, Unusable, Validity,
+    Lifetimes, Unusable, Validity,
     authority::Authority,
     certificate, secrets,
     secrets::{Contents, text},
     set_validity,
 };
 use jobwarden_inject::endpoint::service_name;
-
-/// How long a leaf lasts; it is made anew when a third of that is left.
-const LIFETIME: Duration = Duration::from_secs(90 * DAY.as_secs());
 
 /// The DNS names that the certificate of a Service carries: the one that the API server and sidecars verify first, and one
 /// for people and tools that dial the whole name in a cluster with the usual domain.
@@ -34,37 +31,82 @@ pub(super) fn names(service: &str, namespace: &str) -> [String; 2] {
     [name, whole]
 }
 
-/// Whether a client that trusts `authority` alone will take the certificate in a Secret for every one of `names`, and for
-/// long enough. It is asked as a client would ask.
-pub(super) fn check(
-    contents: &Contents,
-    authority: &Authority,
-    names: &[String],
-    now: SystemTime,
-) -> Result<Leaf, Unusable> {
-    let (chain_pem, key_pem) = (text(contents, secrets::CERTIFICATE)?, text(contents, secrets::KEY)?);
-    if text(contents, secrets::AUTHORITY)? != authority.pem() {
-        return Err(Unusable::OtherAuthority);
-    }
-    let leaf = certificate(chain_pem)?;
-    check_pair(leaf.clone(), key_pem)?;
-    for name in names {
-        verify(&leaf, authority, name, now).map_err(|reason| Unusable::Refused { name: name.clone(), reason })?;
-    }
-    if Validity::of(&leaf)?.is_in_last_third(now) {
-        return Err(Unusable::Expiring);
-    }
-    Ok(Leaf { chain_pem: chain_pem.to_owned(), key_pem: key_pem.to_owned() })
-}
-
-/// A certificate in good order, with its key.
+/// A certificate with its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Leaf {
+    /// The certificate, and what stands between it and an authority, PEM.
     pub(super) chain_pem: String,
+    /// The key, PEM.
     pub(super) key_pem: String,
 }
 
-/// A new one, as the contents of its Secret.
-pub(super) fn make(authority: &Authority, names: &[String], now: SystemTime) -> Result<Contents, rcgen::Error> {
+impl Leaf {
+    /// Reads what a Secret holds, whoever made it.
+    pub(super) fn read(contents: &Contents) -> Result<Self, Unusable> {
+        let leaf = Self {
+            chain_pem: text(contents, secrets::CERTIFICATE)?.to_owned(),
+            key_pem: text(contents, secrets::KEY)?.to_owned(),
+        };
+        check_pair(certificate(&leaf.chain_pem)?, &leaf.key_pem)?;
+        Ok(leaf)
+    }
+
+    /// As the contents of a Secret, with what clients shall trust.
+    pub(super) fn contents(&self, bundle: &str) -> Contents {
+        secrets::contents([
+            (secrets::CERTIFICATE, self.chain_pem.clone()),
+            (secrets::KEY, self.key_pem.clone()),
+            (secrets::AUTHORITY, bundle.to_owned()),
+        ])
+    }
+
+    /// When it expires.
+    pub(super) fn not_after(&self) -> Result<SystemTime, Unusable> {
+        Ok(Validity::of(&certificate(&self.chain_pem)?)?.not_after)
+    }
+
+    /// Whether a client that trusts `bundle` will take it for every one of `names` at `now`. It is asked as a client would ask.
+    pub(super) fn serves(&self, bundle: &str, names: &[String], now: SystemTime) -> Result<(), Unusable> {
+        let chain: Vec<_> = certificates(&self.chain_pem)?;
+        let (leaf, intermediates) = chain.split_first().ok_or(Unusable::NotPem(secrets::CERTIFICATE))?;
+        let general = |error: &dyn std::error::Error| rustls::Error::General(error.to_string());
+        let verify = |name: &str| {
+            let mut roots = RootCertStore::empty();
+            for anchor in certificates(bundle).map_err(|error| general(&error))? {
+                roots.add(anchor)?;
+            }
+            let provider = Arc::new(ring::default_provider());
+            let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build();
+            let verifier = verifier.map_err(|error| general(&error))?;
+            let name = ServerName::try_from(name).map_err(|error| general(&error))?;
+            let now = UnixTime::since_unix_epoch(now.duration_since(UNIX_EPOCH).unwrap_or_default());
+            verifier.verify_server_cert(leaf, intermediates, &name, &[], now).map(drop)
+        };
+        names
+            .iter()
+            .try_for_each(|name| verify(name).map_err(|reason| Unusable::Refused { name: name.clone(), reason }))
+    }
+
+    /// Whether `authority` has signed it for every one of `names`, and it lasts long enough.
+    pub(super) fn check(&self, authority: &Authority, names: &[String], now: SystemTime) -> Result<(), Unusable> {
+        // By the leaf alone: a client that trusts the authority needs nothing in between.
+        let alone = Self { chain_pem: first(&self.chain_pem)?, key_pem: self.key_pem.clone() };
+        alone.serves(authority.pem(), names, now)?;
+        if Validity::of(&certificate(&self.chain_pem)?)?.is_in_last_third(now) {
+            return Err(Unusable::Expiring);
+        }
+        Ok(())
+    }
+}
+
+/// A new one. `vouched` is the authority's certificate by the one before it, for clients that know only that one.
+pub(super) fn make(
+    authority: &Authority,
+    vouched: Option<&str>,
+    names: &[String],
+    lifetimes: Lifetimes,
+    now: SystemTime,
+) -> Result<Leaf, rcgen::Error> {
     let mut params = CertificateParams::new(names)?;
     params.distinguished_name = DistinguishedName::new();
     if let Some(name) = names.first() {
@@ -73,14 +115,16 @@ pub(super) fn make(authority: &Authority, names: &[String], now: SystemTime) -> 
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     params.use_authority_key_identifier_extension = true;
-    set_validity(&mut params, now, LIFETIME);
+    let validity = Validity::lasting(lifetimes.leaf, now);
+    // One that outlives its authority would be served to clients that no longer take it.
+    set_validity(
+        &mut params,
+        Validity { not_after: validity.not_after.min(authority.validity().not_after), ..validity },
+    );
     let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
     let certificate = params.signed_by(&key, &authority.issuer)?;
-    Ok(secrets::contents([
-        (secrets::CERTIFICATE, certificate.pem()),
-        (secrets::KEY, key.serialize_pem()),
-        (secrets::AUTHORITY, authority.pem().to_owned()),
-    ]))
+    let chain_pem = [certificate.pem().as_str(), vouched.unwrap_or_default()].concat();
+    Ok(Leaf { chain_pem, key_pem: key.serialize_pem() })
 }
 
 /// Whether the key belongs to the certificate.
@@ -90,17 +134,16 @@ pub(super) fn check_pair(certificate: CertificateDer<'static>, key_pem: &str) ->
     pair.map(drop).map_err(|_| Unusable::Pair)
 }
 
-fn verify(leaf: &CertificateDer<'_>, authority: &Authority, name: &str, now: SystemTime) -> Result<(), rustls::Error> {
-    let general = |error: &dyn std::error::Error| rustls::Error::General(error.to_string());
-    let mut roots = RootCertStore::empty();
-    let anchor = certificate(authority.pem()).map_err(|error| general(&error))?;
-    roots.add(anchor)?;
-    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::new(ring::default_provider()))
-        .build()
-        .map_err(|error| general(&error))?;
-    let name = ServerName::try_from(name).map_err(|error| general(&error))?;
-    let now = UnixTime::since_unix_epoch(now.duration_since(UNIX_EPOCH).unwrap_or_default());
-    verifier.verify_server_cert(leaf, &[], &name, &[], now).map(drop)
+fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, Unusable> {
+    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
+    read.map_err(|_| Unusable::NotPem(secrets::CERTIFICATE))
+}
+
+/// The first certificate of a PEM text, PEM.
+fn first(pem: &str) -> Result<String, Unusable> {
+    const END: &str = "-----END CERTIFICATE-----";
+    let end = pem.find(END).ok_or(Unusable::NotPem(secrets::CERTIFICATE))?;
+    Ok(pem[..end + END.len()].to_owned())
 }
 
 #[cfg(test)]
@@ -108,45 +151,44 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+    use crate::certificates::DAY;
+
+    const LIFETIMES: Lifetimes = Lifetimes { authority: DAY.saturating_mul(3650), leaf: DAY.saturating_mul(90) };
 
     fn now() -> SystemTime {
         UNIX_EPOCH + 20_000 * DAY
     }
 
     fn authority() -> Authority {
-        Authority::read(&Authority::make(now()).expect("made"), now()).expect("usable")
+        Authority::make(now(), LIFETIMES).expect("made")
+    }
+
+    fn leaf(authority: &Authority, names: &[String]) -> Leaf {
+        make(authority, None, names, LIFETIMES, now()).expect("made")
     }
 
     #[test]
     fn a_new_leaf_is_taken_for_all_its_names() {
         let (authority, names) = (authority(), names("jobwarden-webhook", "jobwarden"));
         assert_eq!(names, ["jobwarden-webhook.jobwarden.svc", "jobwarden-webhook.jobwarden.svc.cluster.local"]);
-        let contents = make(&authority, &names, now()).expect("made");
-        check(&contents, &authority, &names, now()).expect("usable");
+        let leaf = leaf(&authority, &names);
+        leaf.check(&authority, &names, now()).expect("usable");
+        assert_eq!(Leaf::read(&leaf.contents("bundle")).expect("whole"), leaf);
     }
 
     #[test]
     fn a_leaf_is_not_taken_for_another_name() {
         let authority = authority();
-        let contents = make(&authority, &names("jobwarden-reaper", "jobwarden"), now()).expect("made");
-        let checked = check(&contents, &authority, &names("jobwarden-webhook", "jobwarden"), now());
+        let leaf = leaf(&authority, &names("jobwarden-reaper", "jobwarden"));
+        let checked = leaf.check(&authority, &names("jobwarden-webhook", "jobwarden"), now());
         assert!(matches!(checked, Err(Unusable::Refused { name, .. }) if name == "jobwarden-webhook.jobwarden.svc"));
     }
 
-    #[rstest]
-    #[case::with_its_authority_named(false)]
-    #[case::with_ours_named(true)]
-    fn a_leaf_of_another_authority_is_not_taken(#[case] claims_ours: bool) {
-        let (authority, names) = (authority(), names("a", "b"));
-        let mut contents = make(&self::authority(), &names, now()).expect("made");
-        if claims_ours {
-            contents.extend(secrets::contents([(secrets::AUTHORITY, authority.pem().to_owned())]));
-        }
-        match check(&contents, &authority, &names, now()) {
-            Err(Unusable::OtherAuthority) => assert!(!claims_ours),
-            Err(Unusable::Refused { .. }) => assert!(claims_ours),
-            other => panic!("taken for {:?}", other.map(|_| "good")),
-        }
+    #[test]
+    fn a_leaf_of_another_authority_is_not_taken() {
+        let names = names("a", "b");
+        let checked = leaf(&authority(), &names).check(&authority(), &names, now());
+        assert!(matches!(checked, Err(Unusable::Refused { .. })));
     }
 
     #[rstest]
@@ -154,20 +196,26 @@ mod tests {
     #[case::in_its_last_third(61, false)]
     fn a_leaf_is_used_until_a_third_of_its_life_is_left(#[case] days: u32, #[case] usable: bool) {
         let (authority, names) = (authority(), names("a", "b"));
-        let contents = make(&authority, &names, now()).expect("made");
-        match check(&contents, &authority, &names, now() + days * DAY) {
-            Ok(_) => assert!(usable),
+        match leaf(&authority, &names).check(&authority, &names, now() + days * DAY) {
+            Ok(()) => assert!(usable),
             Err(Unusable::Expiring) => assert!(!usable),
             Err(other) => panic!("{other}"),
         }
     }
 
     #[test]
+    fn a_leaf_does_not_outlive_its_authority() {
+        let authority = Authority::make(now(), Lifetimes { authority: DAY, ..LIFETIMES }).expect("made");
+        let leaf = leaf(&authority, &names("a", "b"));
+        assert_eq!(leaf.not_after().expect("a certificate"), authority.validity().not_after);
+    }
+
+    #[test]
     fn a_leaf_with_another_key_is_not_taken() {
         let (authority, names) = (authority(), names("a", "b"));
-        let mut contents = make(&authority, &names, now()).expect("made");
-        let other = make(&authority, &names, now()).expect("made");
+        let mut contents = leaf(&authority, &names).contents(authority.pem());
+        let other = leaf(&authority, &names).contents(authority.pem());
         contents.insert(secrets::KEY.to_owned(), other[secrets::KEY].clone());
-        assert!(matches!(check(&contents, &authority, &names, now()), Err(Unusable::Pair)));
+        assert!(matches!(Leaf::read(&contents), Err(Unusable::Pair)));
     }
 }

@@ -1,6 +1,6 @@
 //! What others are told: the API server whom to trust, the agents where the reaper is.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{collections::BTreeMap, net::IpAddr, time::SystemTime};
 
 use jobwarden_common::names::{FIELD_MANAGER, endpoint_key, label, object};
 use json_patch::{AddOperation, Patch as JsonPatch, PatchOperation, TestOperation, jsonptr::PointerBuf};
@@ -16,7 +16,7 @@ use kube::{
     api::{ObjectMeta, Patch, PatchParams, PostParams},
 };
 
-use super::{CertificateError, secrets::settle};
+use super::{CertificateError, leaf::Leaf, secrets::settle};
 use jobwarden_inject::endpoint::Endpoint;
 
 /// The `ClusterIP` of the reaper's Service.
@@ -66,22 +66,51 @@ fn endpoint_data(endpoint: &Endpoint) -> BTreeMap<String, String> {
     data.into_iter().map(|(key, value)| (key.to_owned(), value.clone())).collect()
 }
 
-/// Tells the API server to trust `ca` when it calls us.
-pub(super) async fn tell_api_server(client: Client, ca: &str) -> Result<(), CertificateError> {
+/// The webhook configuration by which the API server calls us.
+pub(super) struct Configuration {
+    api: Api<MutatingWebhookConfiguration>,
+    object: MutatingWebhookConfiguration,
+}
+
+impl Configuration {
     const KIND: &str = "MutatingWebhookConfiguration";
-    let name = object::WEBHOOK_CONFIGURATION;
-    let failed = |verb| move |source| CertificateError::Api { verb, kind: KIND, name: name.to_owned(), source };
-    let configurations: Api<MutatingWebhookConfiguration> = Api::all(client);
-    let Some(configuration) = configurations.get_opt(name).await.map_err(failed("read"))? else {
-        return Err(CertificateError::Missing { kind: KIND, name: name.to_owned() });
-    };
-    let patch = bundle_patch(&configuration, ca);
-    if patch.0.is_empty() {
-        return Ok(());
+    const NAME: &str = object::WEBHOOK_CONFIGURATION;
+
+    fn failed(verb: &'static str) -> impl FnOnce(kube::Error) -> CertificateError {
+        move |source| CertificateError::Api { verb, kind: Self::KIND, name: Self::NAME.to_owned(), source }
     }
-    tracing::info!(configuration = name, "writing the caBundle");
-    let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-    configurations.patch(name, &parameters, &Patch::<()>::Json(patch)).await.map(drop).map_err(failed("patch"))
+
+    /// As the API server has it.
+    pub(super) async fn read(client: Client) -> Result<Self, CertificateError> {
+        let api: Api<MutatingWebhookConfiguration> = Api::all(client);
+        match api.get_opt(Self::NAME).await.map_err(Self::failed("read"))? {
+            Some(object) => Ok(Self { api, object }),
+            None => Err(CertificateError::Missing { kind: Self::KIND, name: Self::NAME.to_owned() }),
+        }
+    }
+
+    /// Tells the API server to trust `bundle` when it calls us, and takes what it then has.
+    pub(super) async fn trust(&mut self, bundle: &str) -> Result<(), CertificateError> {
+        let patch = bundle_patch(&self.object, bundle);
+        if !patch.0.is_empty() {
+            tracing::info!(configuration = Self::NAME, "writing the caBundle");
+            let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+            let patched = self.api.patch(Self::NAME, &parameters, &Patch::<()>::Json(patch)).await;
+            self.object = patched.map_err(Self::failed("patch"))?;
+        }
+        Ok(())
+    }
+
+    /// Whether the API server takes `leaf` for every webhook.
+    pub(super) fn trusts(&self, leaf: &Leaf, names: &[String], now: SystemTime) -> Result<(), CertificateError> {
+        for webhook in self.object.webhooks.iter().flatten() {
+            let bundle = webhook.client_config.ca_bundle.as_ref().map_or(&[][..], |bundle| &bundle.0);
+            leaf.serves(&String::from_utf8_lossy(bundle), names, now).map_err(|reason| {
+                CertificateError::Distrusted { webhook: webhook.name.clone(), reason: reason.to_string() }
+            })?;
+        }
+        Ok(())
+    }
 }
 
 /// What has to change so that every webhook of `configuration` has `ca`; empty if nothing has. The names are tested, in case

@@ -11,9 +11,9 @@ use kube::{
 };
 
 use super::{
-    CertificateError, Unusable,
-    authority::Authority,
+    CertificateError, Lifetimes, Unusable,
     leaf::{self, Leaf},
+    rotation::Rotation,
 };
 
 /// Key of a certificate in a Secret, by the convention of the type `kubernetes.io/tls`.
@@ -31,7 +31,7 @@ const LOOKS: usize = 5;
 /// `data` of a Secret.
 pub(super) type Contents = BTreeMap<String, ByteString>;
 
-pub(super) fn contents<const N: usize>(texts: [(&'static str, String); N]) -> Contents {
+pub(super) fn contents(texts: impl IntoIterator<Item = (&'static str, String)>) -> Contents {
     texts.into_iter().map(|(key, text)| (key.to_owned(), ByteString(text.into_bytes()))).collect()
 }
 
@@ -50,21 +50,76 @@ impl Secrets {
         Self { api: Api::namespaced(client, namespace) }
     }
 
-    /// The authority, made if there is none that can be used.
-    pub(super) async fn authority(&self, now: SystemTime) -> Result<Authority, CertificateError> {
-        self.ensure(object::CA_SECRET, |contents| Authority::read(contents, now), || Authority::make(now)).await
+    /// The authorities, made if there are none that can be used, after every step of their rotation that is due.
+    pub(super) async fn rotation(&self, now: SystemTime, lifetimes: Lifetimes) -> Result<Rotation, CertificateError> {
+        let read = |contents: &Contents| {
+            let rotation = Rotation::read(contents, now)?;
+            if rotation.is_due(now, lifetimes) { Err(Unusable::Due) } else { Ok(rotation) }
+        };
+        let make = |contents: Option<&Contents>| match contents.map(|contents| Rotation::read(contents, now)) {
+            Some(Ok(rotation)) => {
+                let rotation = rotation.advance(now, lifetimes)?;
+                tracing::info!(phase = rotation.phase(), "the rotation of the certificate authority goes on");
+                Ok(rotation.contents())
+            }
+            Some(Err(_)) | None => Ok(Rotation::begin(now, lifetimes)?.contents()),
+        };
+        self.ensure(object::CA_SECRET, read, make).await
     }
 
-    /// The serving certificate of `service`, made if there is none that can be used.
+    /// Notes that what clients were told of `rotation` is true everywhere, unless it has gone on in the meantime.
+    pub(super) async fn confirm(&self, mut rotation: Rotation, now: SystemTime) -> Result<(), CertificateError> {
+        let before = rotation.contents();
+        if !rotation.confirm(now) {
+            return Ok(());
+        }
+        let name = object::CA_SECRET;
+        let Some(mut secret) = self.api.get_opt(name).await.map_err(failed("read", name))? else { return Ok(()) };
+        if secret.data.as_ref() != Some(&before) {
+            return Ok(());
+        }
+        secret.data = Some(rotation.contents());
+        settle(self.api.replace(name, &parameters(), &secret).await).map_err(failed("replace", name))
+    }
+
+    /// The serving certificate in `secret`, signed by the current authority for `names` and beside the bundle that clients shall
+    /// trust; made if there is none that can be used.
     pub(super) async fn leaf(
         &self,
         secret: &'static str,
         names: &[String],
-        authority: &Authority,
+        rotation: &Rotation,
+        lifetimes: Lifetimes,
         now: SystemTime,
     ) -> Result<Leaf, CertificateError> {
-        let check = |contents: &Contents| leaf::check(contents, authority, names, now);
-        self.ensure(secret, check, || leaf::make(authority, names, now)).await
+        let bundle = rotation.bundle();
+        let good = |contents: &Contents| {
+            let leaf = Leaf::read(contents)?;
+            leaf.check(&rotation.current, names, now).map(|()| leaf)
+        };
+        let read = |contents: &Contents| {
+            let leaf = good(contents)?;
+            if text(contents, AUTHORITY)? == bundle { Ok(leaf) } else { Err(Unusable::OtherBundle) }
+        };
+        let make = |contents: Option<&Contents>| {
+            let kept = contents.and_then(|contents| good(contents).ok());
+            let leaf = match kept {
+                Some(leaf) => leaf,
+                None => leaf::make(&rotation.current, rotation.vouched(), names, lifetimes, now)?,
+            };
+            Ok(leaf.contents(&bundle))
+        };
+        self.ensure(secret, read, make).await
+    }
+
+    /// What the Secret `name` holds, for one that somebody else keeps.
+    pub(super) async fn foreign(&self, name: &'static str) -> Result<(Leaf, String), CertificateError> {
+        let Some(secret) = self.api.get_opt(name).await.map_err(failed("read", name))? else {
+            return Err(CertificateError::Missing { kind: "Secret", name: name.to_owned() });
+        };
+        let contents = secret.data.unwrap_or_default();
+        let bundle = Leaf::read(&contents).and_then(|leaf| Ok((leaf, text(&contents, AUTHORITY)?.to_owned())));
+        bundle.map_err(|reason| CertificateError::Foreign { name, reason: reason.to_string() })
     }
 
     /// What `read` makes of the Secret `name`. Where that fails it is written, and read again: what counts is what the API
@@ -73,30 +128,37 @@ impl Secrets {
         &self,
         name: &'static str,
         read: impl Fn(&Contents) -> Result<T, Unusable>,
-        make: impl Fn() -> Result<Contents, rcgen::Error>,
+        make: impl Fn(Option<&Contents>) -> Result<Contents, rcgen::Error>,
     ) -> Result<T, CertificateError> {
-        let failed = |verb| move |source| CertificateError::Api { verb, kind: "Secret", name: name.to_owned(), source };
-        let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
         for _ in 0..LOOKS {
-            match self.api.get_opt(name).await.map_err(failed("read"))? {
+            match self.api.get_opt(name).await.map_err(failed("read", name))? {
                 None => {
                     tracing::info!(secret = name, "making a certificate");
-                    let secret = new_secret(name, make()?);
-                    settle(self.api.create(&parameters, &secret).await).map_err(failed("create"))?;
+                    let secret = new_secret(name, make(None)?);
+                    settle(self.api.create(&parameters(), &secret).await).map_err(failed("create", name))?;
                 }
                 Some(mut secret) => match read(secret.data.get_or_insert_default()) {
                     Ok(value) => return Ok(value),
                     Err(reason) => {
-                        tracing::warn!(secret = name, %reason, "replacing a certificate");
+                        tracing::info!(secret = name, %reason, "writing a certificate anew");
                         // Its resourceVersion goes with it, so that a change in the meantime is not overwritten.
-                        secret.data = Some(make()?);
-                        settle(self.api.replace(name, &parameters, &secret).await).map_err(failed("replace"))?;
+                        secret.data = Some(make(secret.data.as_ref())?);
+                        settle(self.api.replace(name, &parameters(), &secret).await)
+                            .map_err(failed("replace", name))?;
                     }
                 },
             }
         }
         Err(CertificateError::Contended(name))
     }
+}
+
+fn parameters() -> PostParams {
+    PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() }
+}
+
+fn failed(verb: &'static str, name: &'static str) -> impl FnOnce(kube::Error) -> CertificateError {
+    move |source| CertificateError::Api { verb, kind: "Secret", name: name.to_owned(), source }
 }
 
 /// Somebody else was faster: as good as having done it.

@@ -7,7 +7,13 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use jobwarden_serve::{admin::Readiness, shutdown::Shutdown, tls::ServerIdentity};
+use jobwarden_inject::endpoint::Endpoint;
+use jobwarden_serve::{
+    admin::{Gate, Readiness},
+    shutdown::Shutdown,
+    tls::ServerIdentity,
+};
+use k8s_openapi::ByteString;
 use rstest::rstest;
 use serde_json::{Value, json};
 use tokio::{
@@ -17,11 +23,11 @@ use tokio::{
 
 use self::fake::ApiServer;
 use super::{
-    CertificateError, DAY, Keeper, leaf,
+    CertificateError, DAY, Keeper, Lifetimes, Metrics, Source,
+    leaf::{self, Leaf},
+    rotation::Rotation,
     secrets::{Contents, Secrets},
 };
-use jobwarden_inject::endpoint::Endpoint;
-
 const CA: &str = "/api/v1/namespaces/jobwarden/secrets/jobwarden-ca";
 const WEBHOOK: &str = "/api/v1/namespaces/jobwarden/secrets/jobwarden-webhook-tls";
 const REAPER: &str = "/api/v1/namespaces/jobwarden/secrets/jobwarden-reaper-tls";
@@ -53,11 +59,26 @@ struct Replica {
 }
 
 fn replica(server: &ApiServer) -> Replica {
+    replica_with(server, Lifetimes::default())
+}
+
+fn replica_with(server: &ApiServer, lifetimes: Lifetimes) -> Replica {
     let identity = ServerIdentity::new();
     let (sender, reaper) = watch::channel(None);
     let gate = Readiness::new().condition("certificates");
-    let keeper = Keeper::new(server.client(), "jobwarden".to_owned(), identity.clone(), sender, gate);
+    let keeper = keeper(server, lifetimes, identity.clone(), sender, gate);
     Replica { keeper, identity, reaper }
+}
+
+fn keeper(
+    server: &ApiServer,
+    lifetimes: Lifetimes,
+    identity: ServerIdentity,
+    reaper: watch::Sender<Option<Arc<Endpoint>>>,
+    gate: Gate,
+) -> Keeper {
+    let source = Source::Managed(lifetimes);
+    Keeper::new(server.client(), "jobwarden".to_owned(), source, identity, reaper, gate, Metrics::default())
 }
 
 fn contents(secret: &Value) -> Contents {
@@ -67,26 +88,28 @@ fn contents(secret: &Value) -> Contents {
 /// The state in which everybody can talk to everybody; gives the authority.
 async fn assert_in_order(server: &ApiServer) -> String {
     let before = server.get(CA);
-    let authority = Secrets::new(server.client(), "jobwarden").authority(now()).await.expect("an authority");
+    let lifetimes = Lifetimes::default();
+    let rotation = Secrets::new(server.client(), "jobwarden").rotation(now(), lifetimes).await.expect("an authority");
     assert_eq!(server.get(CA), before, "the authority was of use as it was");
     for (secret, service) in [(WEBHOOK, "jobwarden-webhook"), (REAPER, "jobwarden-reaper")] {
         let names = leaf::names(service, "jobwarden");
-        leaf::check(&contents(&server.get(secret)), &authority, &names, now()).expect("a leaf in order");
+        let leaf = Leaf::read(&contents(&server.get(secret))).expect("a leaf");
+        leaf.check(&rotation.current, &names, now()).expect("a leaf in order");
     }
     let endpoint = json!({
-        "address": "10.96.0.7:8444", "server-name": "jobwarden-reaper.jobwarden.svc", "ca.crt": authority.pem(),
+        "address": "10.96.0.7:8444", "server-name": "jobwarden-reaper.jobwarden.svc", "ca.crt": rotation.bundle(),
     });
     assert_eq!(server.get(ENDPOINT)["data"], endpoint);
     for index in [0, 1] {
         assert_eq!(server.get(CONFIGURATION)["webhooks"][index]["clientConfig"]["caBundle"], before["data"]["tls.crt"]);
     }
-    authority.pem().to_owned()
+    rotation.bundle()
 }
 
 #[tokio::test]
 async fn the_first_round_makes_everything_and_the_second_nothing() {
     let server = installed();
-    let Replica { keeper, identity, reaper } = replica(&server);
+    let Replica { mut keeper, identity, reaper } = replica(&server);
     keeper.round(now()).await.expect("a round");
     let ca = assert_in_order(&server).await;
     assert!(identity.not_after().is_some());
@@ -100,7 +123,7 @@ async fn the_first_round_makes_everything_and_the_second_nothing() {
 #[tokio::test]
 async fn two_replicas_that_start_together_agree() {
     let server = installed();
-    let (one, other) = (replica(&server), replica(&server));
+    let (mut one, mut other) = (replica(&server), replica(&server));
     let rounds = tokio::join!(one.keeper.round(now()), other.keeper.round(now()));
     rounds.0.expect("a round");
     rounds.1.expect("a round");
@@ -116,7 +139,7 @@ async fn two_replicas_that_start_together_agree() {
 #[tokio::test]
 async fn what_is_deleted_is_made_again(#[case] path: &str) {
     let server = installed();
-    let Replica { keeper, .. } = replica(&server);
+    let Replica { mut keeper, .. } = replica(&server);
     keeper.round(now()).await.expect("a round");
     server.delete(path);
     keeper.round(now()).await.expect("another round");
@@ -131,7 +154,7 @@ async fn what_is_deleted_is_made_again(#[case] path: &str) {
 #[tokio::test]
 async fn what_is_spoilt_is_mended(#[case] path: &str, #[case] pointer: &str, #[case] value: Value) {
     let server = installed();
-    let Replica { keeper, .. } = replica(&server);
+    let Replica { mut keeper, .. } = replica(&server);
     keeper.round(now()).await.expect("a round");
     let ca = assert_in_order(&server).await;
     let mut object = server.get(path);
@@ -144,7 +167,7 @@ async fn what_is_spoilt_is_mended(#[case] path: &str, #[case] pointer: &str, #[c
 #[tokio::test]
 async fn a_leaf_is_renewed_in_time() {
     let server = installed();
-    let Replica { keeper, .. } = replica(&server);
+    let Replica { mut keeper, .. } = replica(&server);
     keeper.round(now() - 61 * DAY).await.expect("a round");
     let (ca, leaf) = (server.get(CA), server.get(WEBHOOK));
     keeper.round(now()).await.expect("another round");
@@ -165,7 +188,7 @@ async fn what_the_installation_lacks_is_waited_for(#[case] path: &str, #[case] i
         Some(object) => server.put(path, object.clone()),
         None => server.delete(path),
     }
-    let Replica { keeper, .. } = replica(&server);
+    let Replica { mut keeper, .. } = replica(&server);
     let error = keeper.round(now()).await.expect_err("something is missing");
     match instead {
         None => assert!(matches!(error, CertificateError::Missing { .. }), "{error}"),
@@ -183,8 +206,7 @@ async fn it_is_ready_once_the_last_thing_is_there() {
     server.delete(SERVICE);
     let readiness = Readiness::new();
     let gate = readiness.condition("certificates");
-    let keeper =
-        Keeper::new(server.client(), "jobwarden".to_owned(), ServerIdentity::new(), watch::channel(None).0, gate);
+    let keeper = keeper(&server, Lifetimes::default(), ServerIdentity::new(), watch::channel(None).0, gate);
     let shutdown = Shutdown::manual();
     let running = tokio::spawn(keeper.run(shutdown.clone()));
     let until = async |condition: fn(&[String]) -> bool| {
@@ -201,4 +223,108 @@ async fn it_is_ready_once_the_last_thing_is_there() {
     until(<[String]>::is_empty).await;
     shutdown.trigger();
     running.await.expect("it ends in order");
+}
+
+/// What a client that trusts `bundle` makes of what is served.
+fn serves(server: &ApiServer, secret: &str, service: &str, bundle: &str, now: SystemTime) {
+    let leaf = Leaf::read(&contents(&server.get(secret))).expect("a leaf");
+    if let Err(error) = leaf.serves(bundle, &leaf::names(service, "jobwarden"), now) {
+        panic!("{service} is not trusted {:?} after the start: {error}", now.duration_since(self::now()));
+    }
+}
+
+fn live_bundle(server: &ApiServer) -> String {
+    let bundle = server.get(CONFIGURATION)["webhooks"][1]["clientConfig"]["caBundle"].clone();
+    let bytes: ByteString = serde_json::from_value(bundle).expect("base64");
+    String::from_utf8(bytes.0).expect("PEM")
+}
+
+#[tokio::test]
+async fn nobody_loses_trust_while_authorities_rotate() {
+    let lifetimes = Lifetimes { authority: Duration::from_secs(90), leaf: Duration::from_mins(1) };
+    let server = installed();
+    let (mut one, mut other) = (replica_with(&server, lifetimes), replica_with(&server, lifetimes));
+    one.keeper.round(now()).await.expect("a round");
+    other.keeper.round(now()).await.expect("a round");
+    // A sidecar that hears of every bundle, and one that was told once and hears nothing for a while.
+    let (mut heard, mut told) = (live_bundle(&server), (live_bundle(&server), now()));
+    let mut authorities = vec![contents(&server.get(CA))["tls.crt"].clone()];
+    for second in 1..360_u64 {
+        let time = now() + Duration::from_secs(second);
+        // Each replica looks every two seconds, and one of them is away now and then.
+        if second % 2 == 0 {
+            one.keeper.round(time).await.expect("a round");
+        } else if second % 60 < 40 {
+            other.keeper.round(time).await.expect("a round");
+        }
+        let live = live_bundle(&server);
+        for (secret, service) in [(WEBHOOK, "jobwarden-webhook"), (REAPER, "jobwarden-reaper")] {
+            for bundle in [&live, &heard, &told.0] {
+                serves(&server, secret, service, bundle, time);
+            }
+        }
+        if second % 5 == 0 {
+            heard.clone_from(&live);
+        }
+        let current = contents(&server.get(CA))["tls.crt"].clone();
+        if authorities.last() != Some(&current) {
+            authorities.push(current);
+        }
+        // By then the youngest authority it knows may be in its last third, and expires soon.
+        if time.duration_since(told.1).expect("later") >= Duration::from_secs(25) {
+            told = (live, time);
+        }
+    }
+    assert!(authorities.len() >= 5, "{} authorities in six minutes", authorities.len());
+}
+
+#[tokio::test]
+async fn a_rotation_that_slept_through_its_time_begins_anew() {
+    let server = installed();
+    let Replica { mut keeper, .. } = replica(&server);
+    keeper.round(now() - 4000 * DAY).await.expect("a round");
+    keeper.round(now()).await.expect("another round");
+    assert_in_order(&server).await;
+}
+
+#[tokio::test]
+async fn a_configuration_that_cannot_be_mended_is_distrust() {
+    let server = installed();
+    let Replica { mut keeper, .. } = replica(&server);
+    keeper.round(now()).await.expect("a round");
+    let mut object = server.get(CONFIGURATION);
+    object["webhooks"][0]["clientConfig"]["caBundle"] = json!("");
+    server.put(CONFIGURATION, object);
+    server.refuse_writes_to(CONFIGURATION);
+    let error = keeper.round(now()).await.expect_err("it cannot write");
+    assert!(
+        matches!(&error, CertificateError::Distrusted { webhook, .. } if webhook == "jobs.jobwarden.io"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn certificates_of_others_are_served_and_never_written() {
+    let server = installed();
+    let made = Rotation::begin(now(), Lifetimes::default()).expect("made");
+    for (path, name) in [(WEBHOOK, "jobwarden-webhook"), (REAPER, "jobwarden-reaper")] {
+        let leaf = leaf::make(&made.current, None, &leaf::names(name, "jobwarden"), Lifetimes::default(), now());
+        server.put(path, json!({"metadata": {"name": name}, "data": leaf.expect("made").contents(&made.bundle())}));
+    }
+    let gate = Readiness::new().condition("certificates");
+    let (identity, reaper) = (ServerIdentity::new(), watch::channel(None).0);
+    let namespace = "jobwarden".to_owned();
+    let mut keeper =
+        Keeper::new(server.client(), namespace, Source::External, identity, reaper, gate, Metrics::default());
+    let error = keeper.round(now()).await.expect_err("nobody has written the caBundle");
+    assert!(matches!(error, CertificateError::Distrusted { .. }), "{error}");
+    let mut object = server.get(CONFIGURATION);
+    for index in [0, 1] {
+        let bundle = ByteString(made.bundle().into_bytes());
+        object["webhooks"][index]["clientConfig"]["caBundle"] = serde_json::to_value(bundle).expect("base64");
+    }
+    server.put(CONFIGURATION, object);
+    assert_eq!(server.writes(), 1, "the agents are told");
+    keeper.round(now()).await.expect("a round");
+    assert_eq!(server.writes(), 0);
 }

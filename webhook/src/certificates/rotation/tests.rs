@@ -1,0 +1,89 @@
+use rstest::rstest;
+
+use super::*;
+use crate::certificates::{DAY, leaf};
+
+const LIFETIMES: Lifetimes = Lifetimes { authority: DAY.saturating_mul(1200), leaf: DAY.saturating_mul(90) };
+
+fn start() -> SystemTime {
+    UNIX_EPOCH + 20_000 * DAY
+}
+
+fn reread(rotation: &Rotation, now: SystemTime) -> Rotation {
+    let reread = Rotation::read(&rotation.contents(), now).expect("what was written is read");
+    assert_eq!(reread.contents(), rotation.contents());
+    reread
+}
+
+#[test]
+fn each_step_waits_for_its_time_and_its_confirmation() {
+    let mut rotation = Rotation::begin(start(), LIFETIMES).expect("made");
+    let mut seen = Vec::new();
+    for day in 0..1000 {
+        let now = start() + day * DAY;
+        rotation = reread(&rotation, now);
+        while rotation.is_due(now, LIFETIMES) {
+            rotation = reread(&rotation.advance(now, LIFETIMES).expect("made"), now);
+            seen.push((day, rotation.phase()));
+        }
+        // What it tells takes three days to be true everywhere.
+        if seen.last().is_some_and(|(since, _)| day >= since + 3) {
+            rotation.confirm(now);
+        }
+    }
+    // Two thirds of 1,200 days, three days each until it is true everywhere, and the overlap of a day.
+    assert_eq!(seen, [(800, "announced"), (804, "switched"), (808, "steady")]);
+}
+
+#[rstest]
+#[case::before(0, true, false)]
+#[case::announced(1, true, true)]
+#[case::switched(2, true, true)]
+#[case::after(3, false, true)]
+fn the_bundle_names_whom_to_trust(#[case] steps: usize, #[case] old: bool, #[case] new: bool) {
+    let mut rotation = Rotation::begin(start(), LIFETIMES).expect("made");
+    let first = rotation.current.pem().to_owned();
+    for _ in 0..steps {
+        rotation = rotation.advance(start(), LIFETIMES).expect("made");
+    }
+    let bundle = rotation.bundle();
+    assert_eq!(bundle.contains(&first), old);
+    assert_eq!(bundle.matches("BEGIN CERTIFICATE").count(), usize::from(old) + usize::from(new));
+    assert!(bundle.starts_with(rotation.current.pem()), "the one that signs comes first");
+}
+
+#[test]
+fn who_knows_only_the_old_authority_trusts_the_leaves_of_the_new() {
+    let before = Rotation::begin(start(), LIFETIMES).expect("made");
+    let old = before.current.pem().to_owned();
+    let announced = before.advance(start(), LIFETIMES).expect("made");
+    let switched = announced.advance(start(), LIFETIMES).expect("made");
+    let names = leaf::names("jobwarden-reaper", "jobwarden");
+    let leaf = leaf::make(&switched.current, switched.vouched(), &names, LIFETIMES, start()).expect("made");
+    let new = switched.current.pem();
+    for bundle in [old.as_str(), new, &[&old, new].concat(), &[new, &old].concat()] {
+        leaf.serves(bundle, &names, start()).expect("trusted");
+    }
+    let stranger = Rotation::begin(start(), LIFETIMES).expect("made");
+    leaf.serves(stranger.current.pem(), &names, start()).expect_err("nobody has told of that one");
+    leaf.serves(&old, &names, start() + LIFETIMES.authority).expect_err("the old one has expired");
+}
+
+#[test]
+fn a_steady_state_has_nothing_to_confirm() {
+    let mut rotation = Rotation::begin(start(), LIFETIMES).expect("made");
+    assert!(!rotation.confirm(start()));
+    rotation = rotation.advance(start(), LIFETIMES).expect("made");
+    assert!(rotation.confirm(start()));
+    assert!(!rotation.confirm(start() + DAY), "the overlap does not begin again");
+}
+
+#[test]
+fn a_spoilt_state_is_not_believed() {
+    let rotation = Rotation::begin(start(), LIFETIMES).expect("made").advance(start(), LIFETIMES).expect("made");
+    for (key, value) in [(CONFIRMED, "soon"), (NEXT_CERTIFICATE, "x"), (secrets::KEY, "x")] {
+        let mut contents = rotation.contents();
+        contents.extend(secrets::contents([(key, value.to_owned())]));
+        Rotation::read(&contents, start()).expect_err(key);
+    }
+}
