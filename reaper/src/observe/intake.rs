@@ -80,6 +80,9 @@ struct Inner {
     first_ca: OnceLock<Arc<String>>,
 }
 
+/// How each certificate of a bundle begins (RFC 7468).
+const BEGIN_CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----";
+
 impl Intake {
     /// Takes beats and reports for `observer` from whoever `tokens` verifies. `ca` is the bundle in force, PEM.
     pub fn new(
@@ -212,7 +215,9 @@ impl Inner {
     fn newer_ca(&self) -> Option<String> {
         let ca = self.ca.load_full()?;
         let first = self.first_ca.get_or_init(|| Arc::clone(&ca));
-        (*first != ca).then(|| ca.to_string())
+        // With two authorities in it a rotation is going on, and this process may have begun in the midst of it.
+        let rotating = ca.matches(BEGIN_CERTIFICATE).nth(1).is_some();
+        (*first != ca || rotating).then(|| ca.to_string())
     }
 }
 

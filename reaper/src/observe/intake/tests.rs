@@ -145,6 +145,15 @@ async fn a_newer_ca_bundle_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_reaper_that_starts_during_a_rotation_tells_of_both_authorities() {
+    let setting = mk_setting();
+    let token = setting.pod_token("pod", "node-1");
+    let both = "-----BEGIN CERTIFICATE-----\nnew\n-----BEGIN CERTIFICATE-----\nold\n";
+    setting.ca.store(Some(Arc::new(both.to_owned())));
+    assert_eq!(body::<BeatReply>(&setting.beat(&token).await.1).ca.as_deref(), Some(both));
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_reapers_own_beat_opens_its_ears() {
     let setting = mk_setting();
     assert_eq!(setting.observer.ears(), Ears::Deaf);
