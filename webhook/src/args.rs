@@ -2,7 +2,10 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::serve::{RunError, ServeArgs};
+use crate::{
+    offline::{InjectArgs, OfflineError, UninjectArgs},
+    serve::{RunError, ServeArgs},
+};
 
 /// Labels Jobs with the IDs of their run and job, and gives their pods the heartbeat sidecar
 #[derive(Parser, Debug)]
@@ -15,15 +18,31 @@ pub struct WebhookArgs {
 #[derive(Subcommand, Debug)]
 enum Command {
     Serve(Box<ServeArgs>),
+    Inject(Box<InjectArgs>),
+    Uninject(UninjectArgs),
+}
+
+/// Why a command has failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// `serve`.
+    #[error(transparent)]
+    Serve(#[from] RunError),
+    /// `inject` and `uninject`.
+    #[error(transparent)]
+    Offline(#[from] OfflineError),
 }
 
 impl WebhookArgs {
     /// Does what the command line says.
-    pub async fn run(self) -> Result<(), RunError> {
+    pub async fn run(self) -> Result<(), CommandError> {
         let Self { command } = self;
         match command {
-            Command::Serve(args) => args.run().await,
+            Command::Serve(args) => args.run().await?,
+            Command::Inject(args) => args.run()?,
+            Command::Uninject(args) => args.run()?,
         }
+        Ok(())
     }
 }
 
@@ -37,9 +56,10 @@ mod tests {
     const REQUIRED: [&str; 4] = ["jobwarden-webhook", "serve", "--namespace=jobwarden", "--sidecar-image=i"];
 
     fn parse(more: &[&str]) -> Result<ServeArgs, clap::Error> {
-        let WebhookArgs { command: Command::Serve(args) } =
-            WebhookArgs::try_parse_from(REQUIRED.iter().chain(more).copied())?;
-        Ok(*args)
+        match WebhookArgs::try_parse_from(REQUIRED.iter().chain(more).copied())?.command {
+            Command::Serve(args) => Ok(*args),
+            other => panic!("serve was asked for, and {other:?} is what came of it"),
+        }
     }
 
     #[test]

@@ -12,5 +12,7 @@ pub mod admission;
 pub mod args;
 pub mod certificates;
 mod configuration;
+mod documents;
+pub mod offline;
 mod serve;
 mod settings;

@@ -1,11 +1,19 @@
 //! `jobwarden-webhook`: see [`jobwarden_webhook`].
 
+use std::{
+    io::{Write as _, stderr},
+    process::ExitCode,
+};
+
 use clap::Parser as _;
+use jobwarden_serve::logs::with_causes;
 use jobwarden_webhook::args::WebhookArgs;
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> ExitCode {
     jobwarden_serve::tls::install_crypto_provider();
-    WebhookArgs::parse().run().await?;
-    Ok(())
+    let Err(error) = WebhookArgs::parse().run().await else { return ExitCode::SUCCESS };
+    // A sentence and no backtrace, whatever RUST_BACKTRACE says: it is about files and clusters, not about this program.
+    let _ = writeln!(stderr(), "error: {}", with_causes(&error));
+    ExitCode::FAILURE
 }

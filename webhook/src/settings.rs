@@ -13,6 +13,9 @@ use jobwarden_inject::{
     },
 };
 
+/// What the project's own build names the image of this version.
+const SIDECAR_IMAGE: &str = concat!("jobwarden.io/jobwarden-sidecar:", env!("CARGO_PKG_VERSION"));
+
 /// What admission does, as far as flags say it.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct SettingsArgs {
@@ -23,7 +26,7 @@ pub(crate) struct SettingsArgs {
     pub(crate) config: Option<PathBuf>,
 
     /// Image of the sidecar
-    #[arg(long, env = "JOBWARDEN_SIDECAR_IMAGE", value_name = "IMAGE")]
+    #[arg(long, env = "JOBWARDEN_SIDECAR_IMAGE", default_value = SIDECAR_IMAGE, value_name = "IMAGE")]
     sidecar_image: String,
 
     /// When a node pulls the sidecar's image
