@@ -7,6 +7,7 @@ mod bench;
 mod cluster;
 mod command;
 mod demo;
+mod fuzz;
 mod generate;
 mod image;
 mod lint;
@@ -37,6 +38,7 @@ enum Verb {
     Image(image::Args),
     Cluster(cluster::Args),
     Bench(bench::Args),
+    Fuzz(fuzz::Args),
 }
 
 #[tokio::main]
@@ -50,6 +52,7 @@ async fn main() -> ExitCode {
         Verb::Image(args) => blocking(move || image::run_all(&args)).await,
         Verb::Cluster(args) => cluster::run(args).await,
         Verb::Bench(args) => blocking(move || bench::run_one(&args)).await,
+        Verb::Fuzz(args) => blocking(move || fuzz::run_one(&args)).await,
     };
     let Err(error) = outcome else { return ExitCode::SUCCESS };
     // A sentence, and no backtrace whatever RUST_BACKTRACE says: what is reported is about the machine, not this program.

@@ -2,7 +2,7 @@
 
 use crate::{
     command::{cargo, run},
-    image, lint,
+    fuzz, image, lint,
 };
 
 /// Run everything that CI runs: lints, unit and property tests, golden files, image build, end-to-end tests
@@ -20,6 +20,7 @@ pub(crate) fn run_all(args: &Args) -> anyhow::Result<()> {
     let Args { quick } = args;
     lint::run_all()?;
     run(cargo().args(["test", "--workspace", "--locked"]))?;
+    fuzz::run_one(&fuzz::Args::brief())?;
     if *quick {
         return Ok(());
     }

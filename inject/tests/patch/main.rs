@@ -1,6 +1,6 @@
-//! What admission does to Jobs and pods, seen from outside: golden patches, rules, and laws.
+//! What admission does to Jobs and pods, seen from outside: rules and laws.
 
-mod golden;
+mod law;
 mod laws;
 mod rules;
 

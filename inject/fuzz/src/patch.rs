@@ -1,0 +1,94 @@
+//! Any bytes as a Job and as a pod: admission answers, and what it answers keeps the laws of `tests/patch`.
+
+#![no_main]
+
+#[path = "../../tests/patch/law.rs"]
+mod law;
+
+use std::{sync::LazyLock, time::Duration};
+
+use jobwarden_inject::{
+    config::Config,
+    endpoint::Endpoint,
+    identity::{Rules, rule::Subject},
+    patch::{
+        Denial, Mutation, Settings, job, pod,
+        sidecar::{PullPolicy, Sidecar},
+    },
+    view::{Job, Pod},
+};
+use libfuzzer_sys::fuzz_target;
+use serde_json::Value;
+
+/// Rules of every kind, before those of a preset.
+const CONFIG: &str = r"
+identity:
+  preset: ort-server
+  runId:
+    - label: {key: run, regex: 'r(\d+)'}
+    - numberedLabels: part-
+    - arg: {name: --run}
+  jobId:
+    - arg: {regex: '--job[= ](\w+)'}
+    - env: {name: ID, container: main}
+    - annotation: {key: context, pointer: /job/*id}
+sidecar:
+  namespaces:
+    work: {memory: 64Mi}
+";
+
+static SETTINGS: LazyLock<Settings> = LazyLock::new(|| {
+    let Config { identity, sidecar } = Config::parse(CONFIG).expect("a configuration");
+    Settings {
+        rules: Rules::new(identity),
+        finalizer: true,
+        unreachable_grace: Duration::from_secs(3600),
+        sidecar: Sidecar {
+            image: "sidecar:1".to_owned(),
+            pull_policy: PullPolicy::IfNotPresent,
+            image_pull_secrets: vec!["registry".to_owned()],
+            cpu: "10m".parse().expect("a quantity"),
+            memory: "16Mi".parse().expect("a quantity"),
+            namespaces: sidecar.namespaces,
+            beat_interval: Duration::from_secs(10),
+        },
+    }
+});
+
+static REAPER: LazyLock<Endpoint> =
+    LazyLock::new(|| Endpoint::new("10.96.0.7".parse().expect("an address"), "jobwarden", "CA".to_owned()));
+
+fn as_job(text: &str) -> Option<Result<Mutation, Denial>> {
+    let job: Job<'_> = serde_json::from_str(text).ok()?;
+    // Explaining must end as well as finding does.
+    let _ = SETTINGS.rules.explain(&Subject::of_job(&job)).to_string();
+    Some(job::admit(&job, "work", &SETTINGS))
+}
+
+fn as_pod(text: &str) -> Option<Result<Mutation, Denial>> {
+    let pod: Pod<'_> = serde_json::from_str(text).ok()?;
+    Some(pod::admit(&pod, "play", &SETTINGS, &REAPER))
+}
+
+fn laws(text: &str, admit: fn(&str) -> Option<Result<Mutation, Denial>>) {
+    let Some(Ok(mutation)) = admit(text) else { return };
+    // What is read is JSON, so this is too; a name twice in one object is lost here, and there is nothing to compare then.
+    let Ok(before) = serde_json::from_str::<Value>(text) else { return };
+    let again = before.to_string();
+    let Some(Ok(same)) = admit(&again) else { return };
+    if same.operations != mutation.operations {
+        return;
+    }
+    let mut after = before.clone();
+    json_patch::patch(&mut after, &mutation.operations).expect("the patch applies");
+    assert!(law::keeps(&before, &after), "lost something: {before} became {after}");
+    assert!(!law::valid(&before) || law::valid(&after), "no longer valid: {before} became {after}");
+    let second = admit(&after.to_string()).expect("it is read").expect("what was admitted once is admitted again");
+    assert!(second.operations.is_empty(), "patched twice: {after}");
+}
+
+fuzz_target!(|data: &[u8]| {
+    let Ok(text) = str::from_utf8(data) else { return };
+    laws(text, as_job);
+    laws(text, as_pod);
+});
