@@ -1,11 +1,10 @@
 //! What all tests stand on: the cluster with jobwarden on it, nodes to harm, namespaces to work in.
 
 use std::env;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use jobwarden_common::names::{label, label_value};
 use jobwarden_tests::cluster::{Cluster, ClusterConfig, TempNamespace};
 use jobwarden_tests::install::{self, HOME, Settings};
@@ -75,7 +74,7 @@ impl Bed {
 impl Ground {
     async fn lay() -> anyhow::Result<Self> {
         let cluster = Cluster::up(&ClusterConfig::new("e2e").nodes(4)).await?;
-        for archive in archives()? {
+        for archive in install::images()? {
             cluster.import_image(&archive).await?;
         }
         let receiver = Receiver::start(cluster.listen(0).await?)?;
@@ -120,18 +119,4 @@ impl Drop for LeasedNode {
         // Nobody waits for a node any more once the bed is gone.
         let _ = self.give.send(std::mem::take(&mut self.name));
     }
-}
-
-/// The images as `cargo xtask image` leaves them.
-pub(crate) fn archives() -> anyhow::Result<Vec<PathBuf>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/images");
-    let found: Vec<PathBuf> = folder
-        .read_dir()
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.extension().is_some_and(|extension| extension == "tar"))
-        .collect();
-    ensure!(!found.is_empty(), "there are no images in {}; run `cargo xtask image` first", folder.display());
-    Ok(found)
 }

@@ -41,6 +41,8 @@ pub struct Settings {
     pub retention: Duration,
     /// The preset of identity rules.
     pub preset: &'static str,
+    /// Other values of the chart, each as `helm --set` takes it.
+    pub set: &'static [&'static str],
 }
 
 impl Default for Settings {
@@ -52,8 +54,23 @@ impl Default for Settings {
             beat_interval: Duration::from_secs(2),
             retention: Duration::from_secs(5),
             preset: "ort-server",
+            set: &[],
         }
     }
+}
+
+/// The images as `cargo xtask image` leaves them.
+pub fn images() -> anyhow::Result<Vec<PathBuf>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/images");
+    let found: Vec<PathBuf> = folder
+        .read_dir()
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "tar"))
+        .collect();
+    ensure!(!found.is_empty(), "there are no images in {}; run `cargo xtask image` first", folder.display());
+    Ok(found)
 }
 
 /// Installs the chart, whose images the nodes have to hold already, and waits until everything is ready.
@@ -71,6 +88,7 @@ pub async fn install(cluster: &Cluster, settings: &Settings, receiver: &Receiver
         "--wait".to_owned(),
         "--timeout=3m".to_owned(),
     ]);
+    let arguments = arguments.chain(settings.set.iter().map(|value| format!("--set={value}")));
     cluster.helm(arguments).await.context("installing the chart")?;
     wait_until_admitting(cluster).await
 }

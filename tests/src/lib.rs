@@ -6,6 +6,8 @@ pub mod https;
 pub mod install;
 pub mod job;
 pub mod metrics;
+pub mod mutator;
 pub mod progress;
 pub mod receiver;
+pub mod tls_server;
 pub mod wait;

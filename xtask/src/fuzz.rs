@@ -17,7 +17,7 @@ use crate::command::{at_root, root, run};
 /// The folder of the fuzz targets' own workspace.
 const PACKAGE: &str = "inject/fuzz";
 
-/// Instrumentation that libFuzzer steers by (LLVM's SanitizerCoverage).
+/// Instrumentation that libFuzzer steers by (LLVM's `SanitizerCoverage`).
 const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
                      -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
                      -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1";

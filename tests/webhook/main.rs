@@ -1,0 +1,54 @@
+//! The webhook in front of a production cluster: other webhooks beside it, certificates that change, replicas that come and go.
+//!
+//! A cluster of its own, for it is installed otherwise than by default: both failure policies are `Fail`, so that whatever goes wrong
+//! refuses something, and certificates last for a minute or so. `cargo xtask image` has to have been run before, as `cargo xtask
+//! test` does.
+
+mod bed;
+mod reinvocation;
+mod rotation;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use bed::Bed;
+use jobwarden_tests::{cluster, progress};
+use libtest_mimic::{Arguments, Trial};
+use tokio::runtime::Runtime;
+
+type Outcome = anyhow::Result<()>;
+
+/// Tests: each a claim, and the function of the same name that tries it.
+macro_rules! claims {
+    ($bed:expr, $($module:ident::$claim:ident),* $(,)?) => {
+        vec![$({
+            let bed = Arc::clone($bed);
+            Trial::test(stringify!($claim), move || {
+                bed.runtime().block_on($module::$claim(&bed)).map_err(|error| format!("{error:?}").into())
+            })
+        }),*]
+    };
+}
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    // Tests wait far more than they work, and each has a namespace of its own.
+    arguments.test_threads.get_or_insert(8);
+    let runtime = Arc::new(Runtime::new().expect("a runtime needs nothing but threads"));
+    cluster::tear_down_on_signals();
+    let bed = Arc::new(Bed::new(Arc::clone(&runtime)));
+    let claims = claims![
+        &bed,
+        rotation::nothing_fails_while_certificates_rotate_and_replicas_restart,
+        reinvocation::a_webhook_that_adds_containers_after_us_leaves_one_sidecar,
+        reinvocation::a_sidecar_that_another_webhook_strips_is_mended,
+        reinvocation::a_sidecar_that_is_stripped_again_is_refused,
+    ];
+    let conclusion = libtest_mimic::run(&arguments, claims);
+    let ended = runtime.block_on(bed.end()).context("ending the cluster");
+    if let Err(error) = &ended {
+        progress::note(format!("error: {error:#}"));
+    }
+    if conclusion.has_failed() || ended.is_err() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
