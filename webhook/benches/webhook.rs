@@ -1,8 +1,10 @@
 //! The handler alone, from an `AdmissionReview` in bytes to the answer in bytes: a minimal, a typical and a large pod.
 
+#[path = "../examples/load/reviews.rs"]
+mod reviews;
+
 use std::{hint::black_box, sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
 use http::Request;
 use http_body_util::Full;
@@ -18,7 +20,6 @@ use jobwarden_inject::{
 };
 use jobwarden_webhook::admission::{Admission, Metrics};
 use prometheus_client::registry::Registry;
-use serde_json::{Value, json};
 use tokio::{runtime::Builder, sync::watch};
 
 const MAX_BODY: usize = 3 * 1024 * 1024;
@@ -40,44 +41,6 @@ fn settings() -> Settings {
     }
 }
 
-/// The review of a Job's pod with so many containers, variables in each and volumes.
-fn review(containers: usize, variables: usize, volumes: usize) -> Bytes {
-    let env: Vec<Value> =
-        (0..variables).map(|n| json!({"name": format!("VARIABLE_{n}"), "value": "x".repeat(100)})).collect();
-    let containers: Vec<Value> = (0..containers)
-        .map(|n| json!({"name": format!("main-{n}"), "image": "registry.example.com/work:1", "env": env}))
-        .collect();
-    let volumes: Vec<Value> = (0..volumes).map(|n| json!({"name": format!("volume-{n}"), "emptyDir": {}})).collect();
-    let pod = json!({
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {
-            "generateName": "work-",
-            "namespace": "jobs",
-            "labels": {"job-name": "work", "jobwarden.io/run-id": "42", "jobwarden.io/job-id": "7"},
-            "ownerReferences": [
-                {"apiVersion": "batch/v1", "kind": "Job", "name": "work", "uid": "u-2", "controller": true}
-            ]
-        },
-        "spec": {"restartPolicy": "Never", "containers": containers, "volumes": volumes}
-    });
-    let review = json!({
-        "apiVersion": "admission.k8s.io/v1",
-        "kind": "AdmissionReview",
-        "request": {
-            "uid": "u-1",
-            "kind": {"group": "", "version": "v1", "kind": "Pod"},
-            "resource": {"group": "", "version": "v1", "resource": "pods"},
-            "namespace": "jobs",
-            "operation": "CREATE",
-            "userInfo": {"username": "system:serviceaccount:kube-system:job-controller"},
-            "object": pod,
-            "dryRun": false
-        }
-    });
-    review.to_string().into()
-}
-
 fn handling(criterion: &mut Criterion) {
     let ip = "10.96.0.7".parse().expect("an address");
     let ca = "-----BEGIN CERTIFICATE-----\n".repeat(20);
@@ -86,9 +49,9 @@ fn handling(criterion: &mut Criterion) {
     let admission = Admission::new(applying, receiver, Metrics::register(&mut Registry::default()), MAX_BODY);
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime needs nothing but memory");
     for (name, body) in [
-        ("handler_minimal", review(1, 0, 0)),
-        ("handler_typical", review(1, 10, 1)),
-        ("handler_large", review(5, 500, 10)),
+        ("handler_minimal", reviews::minimal()),
+        ("handler_typical", reviews::typical()),
+        ("handler_large", reviews::large()),
     ] {
         criterion.bench_function(name, |bencher| {
             bencher.iter(|| {

@@ -1,5 +1,7 @@
 //! `cargo xtask bench`: figures of the hot paths.
 
+mod webhook;
+
 use std::{collections::BTreeMap, fs};
 
 use anyhow::{Context as _, bail};
@@ -8,7 +10,8 @@ use serde_json::Value;
 
 use crate::command::{cargo, root, run};
 
-/// Measure a hot path: `judge`, one pass of the decision table over 100,000 Jobs; `webhook`, one admission
+/// Measure a hot path: `judge`, one pass of the decision table over 100,000 Jobs; `webhook`, admission: the handler alone, over TLS
+/// beside a server that does nothing, and at the real API server
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Which one
@@ -45,17 +48,24 @@ struct Report<'a> {
     figures: BTreeMap<&'a str, f64>,
 }
 
-pub(crate) fn run_one(args: &Args) -> anyhow::Result<()> {
-    let Args { name, json } = args;
+pub(crate) async fn run_one(args: Args) -> anyhow::Result<()> {
+    let Args { name, json } = &args;
     let Some(bench) = BENCHES.iter().find(|bench| bench.name == name) else {
         let known: Vec<_> = BENCHES.iter().map(|bench| bench.name).collect();
         bail!("there is no bench {name:?}; there are {}", known.join(", "));
     };
     run(cargo().args(["bench", "--quiet", "--package", bench.package, "--bench", bench.name]))?;
     let figures = bench.figures.iter().map(|(criterion, ours, unit)| Ok((*ours, mean_ns(criterion)? / unit)));
-    let report = Report { bench: name, figures: figures.collect::<anyhow::Result<_>>()? };
+    let mut figures = figures.collect::<anyhow::Result<BTreeMap<_, _>>>()?;
+    if bench.name == "webhook" {
+        figures.extend(webhook::measure().await?);
+    }
     if *json {
-        println!("{}", serde_json::to_string(&report)?);
+        println!("{}", serde_json::to_string(&Report { bench: name, figures })?);
+    } else {
+        for (figure, value) in figures {
+            println!("{figure:<28} {value:>12.2}");
+        }
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use anyhow::Context as _;
@@ -98,16 +99,29 @@ fn ensure_target() -> anyhow::Result<()> {
 
 fn compile(profile: &str, packages: &[&str]) -> anyhow::Result<()> {
     let _step = progress::step(format!("compiling {} (static, profile {profile})", packages.join(", ")));
+    run(cargo_build(profile).args(packages.iter().flat_map(|package| ["--package", package])))
+}
+
+/// Compiles examples of a package as the programs of the images are compiled, and returns their folder.
+pub(crate) fn examples(package: &str, names: &[&str]) -> anyhow::Result<PathBuf> {
+    let _step = progress::step(format!("compiling {} (static, profile release)", names.join(", ")));
+    let examples = names.iter().flat_map(|name| ["--example", name]);
+    run(cargo_build("release").args(["--package", package]).args(examples))?;
+    Ok(programs("release").join("examples"))
+}
+
+fn cargo_build(profile: &str) -> Command {
     let mut command = cargo();
     // Wherever else the user may let cargo build: the images are made of what lies here.
     command.arg("build").arg("--target-dir").arg(root().join("target"));
     command.args(["--quiet", "--locked", "--target", TARGET, "--profile", profile]);
-    command.args(packages.iter().flat_map(|package| ["--package", package]));
     // ring has some C, which is to be linked with musl.
-    run(command.env(format!("CC_{}", TARGET.replace('-', "_")), "musl-gcc"))
+    command.env(format!("CC_{}", TARGET.replace('-', "_")), "musl-gcc");
+    command
 }
 
-fn programs(profile: &str) -> PathBuf {
+/// Where the programs of the images are.
+pub(crate) fn programs(profile: &str) -> PathBuf {
     root().join("target").join(TARGET).join(profile)
 }
 

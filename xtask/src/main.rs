@@ -51,7 +51,7 @@ async fn main() -> ExitCode {
         Verb::Gen(args) => blocking(move || generate::run(&args)).await,
         Verb::Image(args) => blocking(move || image::run_all(&args)).await,
         Verb::Cluster(args) => cluster::run(args).await,
-        Verb::Bench(args) => blocking(move || bench::run_one(&args)).await,
+        Verb::Bench(args) => bench::run_one(args).await,
         Verb::Fuzz(args) => blocking(move || fuzz::run_one(&args)).await,
     };
     let Err(error) = outcome else { return ExitCode::SUCCESS };

@@ -39,6 +39,11 @@ impl Cluster {
         self.shared.tool(name)
     }
 
+    /// The command that runs `program` inside the control plane's network, as administrator: the loopback it sees is nobody else's.
+    pub fn program(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        self.shared.program(program)
+    }
+
     /// The URL of the API server as this process reaches it.
     pub fn api_url(&self) -> String {
         format!("https://127.0.0.1:{}", self.shared.port())
@@ -49,19 +54,27 @@ impl Shared {
     /// Only the network namespace is entered: files named on the command line are the caller's own.
     fn tool(&self, name: &str) -> Command {
         let state = self.layout.state();
-        let mut command = Command::new("nsenter");
-        command.arg(format!("--net={}", self.layout.netns(Machine::ControlPlane).display()));
-        if name == "kubectl" {
-            command.arg(self.programs.join("kubernetes")).arg("kubectl");
+        let mut command = if name == "kubectl" {
+            let mut command = self.program(self.programs.join("kubernetes"));
+            command.arg("kubectl");
+            command
         } else {
-            command.arg(self.programs.join(name));
-        }
+            self.program(self.programs.join(name))
+        };
         command
-            .env("KUBECONFIG", self.layout.kubeconfig())
             .env("KUBECACHEDIR", state.join("kubectl-cache"))
             .env("HELM_CACHE_HOME", state.join("helm/cache"))
             .env("HELM_CONFIG_HOME", state.join("helm/config"))
             .env("HELM_DATA_HOME", state.join("helm/data"));
+        command
+    }
+
+    fn program(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new("nsenter");
+        command
+            .arg(format!("--net={}", self.layout.netns(Machine::ControlPlane).display()))
+            .arg(program)
+            .env("KUBECONFIG", self.layout.kubeconfig());
         for proxy in ["http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"] {
             command.env_remove(proxy);
         }

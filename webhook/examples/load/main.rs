@@ -1,0 +1,131 @@
+//! A client that sends reviews over kept-alive TLS connections and says how long the answers took.
+//!
+//! `load <ip:port> <file with the CA> <typical|large> <connections> closed <requests>` sends the next review of a connection when the
+//! last is answered. `… open <seconds>` sends 200 a second over all of them, whether or not they are answered in time; a latency
+//! counts from when the review should have been sent, so a stalled server does not hide behind reviews that it kept from being
+//! sent. The last line is `{"requests":…,"p50_us":…,"p99_us":…}`.
+
+#![allow(clippy::print_stdout)]
+
+mod reviews;
+
+use std::{env, sync::Arc, time::Duration};
+
+use anyhow::{Context as _, bail, ensure};
+use bytes::Bytes;
+use http::{Request, StatusCode, header};
+use http_body_util::{BodyExt as _, Full};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use jobwarden_common::names::admission_route;
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, ServerName, pem::PemObject as _},
+};
+use tokio::{
+    net::TcpStream,
+    task::JoinSet,
+    time::{Instant, sleep_until},
+};
+use tokio_rustls::TlsConnector;
+
+/// The name that the server's certificate carries.
+const NAME: &str = "jobwarden-webhook.jobwarden.svc";
+
+/// Reviews a second of an open loop.
+const RATE: u32 = 200;
+
+/// How a connection is loaded.
+#[derive(Clone, Copy)]
+enum Load {
+    /// So many reviews, one after the other.
+    Closed { requests: u32 },
+    /// One review every `every`, the first after `first`, `requests` of them.
+    Open { first: Duration, every: Duration, requests: u32 },
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    jobwarden_serve::tls::install_crypto_provider();
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let [address, ca, pod, connections, kind, amount] = &arguments[..] else {
+        bail!(
+            "usage: load <ip:port> <ca.pem> <minimal|typical|large> <connections> <closed <requests>|open <seconds>>"
+        );
+    };
+    let body = match pod.as_str() {
+        "minimal" => reviews::minimal(),
+        "typical" => reviews::typical(),
+        "large" => reviews::large(),
+        other => bail!("there is no pod {other:?}"),
+    };
+    let connector = connector(ca)?;
+    let (connections, amount): (u32, u32) = (connections.parse()?, amount.parse()?);
+    let mut senders = Vec::new();
+    for _ in 0..connections {
+        senders.push(connect(address, &connector).await?);
+    }
+    let mut running = JoinSet::new();
+    for (index, sender) in (0_u32..).zip(senders) {
+        let load = match kind.as_str() {
+            "closed" => Load::Closed { requests: amount / connections },
+            "open" => Load::Open {
+                first: index * Duration::from_secs(1) / RATE,
+                every: connections * Duration::from_secs(1) / RATE,
+                requests: amount * RATE / connections,
+            },
+            other => bail!("there is no loop {other:?}"),
+        };
+        running.spawn(run(sender, body.clone(), load));
+    }
+    let mut latencies = Vec::new();
+    while let Some(done) = running.join_next().await {
+        latencies.extend(done??);
+    }
+    latencies.sort_unstable();
+    ensure!(!latencies.is_empty(), "nothing was sent");
+    let quantile = |share: f64| latencies[((latencies.len() - 1) as f64 * share) as usize].as_micros();
+    println!(r#"{{"requests":{},"p50_us":{},"p99_us":{}}}"#, latencies.len(), quantile(0.5), quantile(0.99));
+    Ok(())
+}
+
+fn connector(ca: &str) -> anyhow::Result<TlsConnector> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(ca).with_context(|| format!("reading {ca}"))? {
+        roots.add(certificate?)?;
+    }
+    Ok(TlsConnector::from(Arc::new(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth())))
+}
+
+async fn connect(address: &str, connector: &TlsConnector) -> anyhow::Result<SendRequest<Full<Bytes>>> {
+    let stream = TcpStream::connect(address).await.with_context(|| format!("connecting to {address}"))?;
+    stream.set_nodelay(true)?;
+    let stream = connector.connect(ServerName::try_from(NAME)?, stream).await.context("TLS handshake")?;
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    Ok(sender)
+}
+
+async fn run(mut sender: SendRequest<Full<Bytes>>, body: Bytes, load: Load) -> anyhow::Result<Vec<Duration>> {
+    let start = Instant::now();
+    let mut latencies = Vec::new();
+    let requests = match load {
+        Load::Closed { requests } | Load::Open { requests, .. } => requests,
+    };
+    for number in 0..requests {
+        let due = match load {
+            Load::Closed { .. } => Instant::now(),
+            Load::Open { first, every, .. } => start + first + every * number,
+        };
+        sleep_until(due).await;
+        let request = Request::post(admission_route::PODS)
+            .header(header::HOST, NAME)
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Full::new(body.clone()))?;
+        let response = sender.send_request(request).await.context("sending a review")?;
+        ensure!(response.status() == StatusCode::OK, "the server answers {}", response.status());
+        response.into_body().collect().await.context("reading the answer")?;
+        latencies.push(due.elapsed());
+    }
+    Ok(latencies)
+}

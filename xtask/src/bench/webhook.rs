@@ -1,0 +1,239 @@
+//! The webhook over TLS, beside a server that does nothing, and at the real API server.
+//!
+//! The program is the one that ships, a process of its own on loopback inside the test cluster's network, where it finds the API
+//! server that it needs to become ready. The floor and the load are processes beside it. What a review costs is the CPU time of all
+//! its threads by the kernel's own account, so what the load takes is not counted.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{BufRead as _, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, bail, ensure};
+use jobwarden_common::names::{label, label_value, object};
+use jobwarden_tests::{
+    cluster::{Cluster, ClusterConfig},
+    install::{self, NAMESPACE, Settings},
+    job::Worker,
+    progress,
+    receiver::Receiver,
+};
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use kube::{Api, ResourceExt as _, api::PostParams};
+use serde_json::Value;
+
+use crate::{command::output, image};
+
+const WEBHOOK: &str = "127.0.0.1:18443";
+const FLOOR: &str = "127.0.0.1:18444";
+
+/// How often the two servers take turns.
+const TURNS: usize = 5;
+
+/// How long an open loop lasts.
+const OPEN_SECONDS: u32 = 6;
+
+/// Pods created with and without, each.
+const CREATIONS: usize = 300;
+
+/// How long the webhook may take to be ready.
+const READY_WITHIN: Duration = Duration::from_mins(1);
+
+/// A process that is measured; it is killed when this is dropped.
+struct Server {
+    child: Child,
+    address: &'static str,
+    ca: PathBuf,
+    reviews: u64,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+pub(super) async fn measure() -> anyhow::Result<BTreeMap<&'static str, f64>> {
+    image::build()?;
+    image::examples("jobwarden-webhook", &["floor", "load"])?;
+    let cluster = Cluster::up(&ClusterConfig::new("bench").nodes(1)).await?;
+    for archive in install::images()? {
+        cluster.import_image(&archive).await?;
+    }
+    let receiver = Receiver::start(cluster.listen(0).await?)?;
+    install::install(&cluster, &Settings::default(), &receiver).await?;
+    let mut figures = BTreeMap::from([("api_server_added_ms", added_ms(&cluster).await?)]);
+
+    let folder = tempfile::tempdir().context("making a folder for certificates")?;
+    let authority = Api::<Secret>::namespaced(cluster.client()?, NAMESPACE).get(object::CA_SECRET).await?;
+    let authority =
+        authority.data.and_then(|mut data| data.remove("tls.crt")).context("an authority without tls.crt")?;
+    let ca = folder.path().join("webhook.pem");
+    fs::write(&ca, authority.0).context("writing the authority")?;
+    let measured = tokio::task::spawn_blocking(move || {
+        let mut webhook = webhook(&cluster, ca)?;
+        let mut floor = floor(&cluster, &folder.path().join("floor.pem"))?;
+        let figures = over_tls(&cluster, &mut webhook, &mut floor)?;
+        drop((webhook, floor));
+        anyhow::Ok((figures, cluster))
+    });
+    let (over_tls, cluster) = measured.await??;
+    figures.extend(over_tls);
+    cluster.down().await?;
+    Ok(figures)
+}
+
+fn release() -> PathBuf {
+    image::programs("release")
+}
+
+fn webhook(cluster: &Cluster, ca: PathBuf) -> anyhow::Result<Server> {
+    let mut command = cluster.program(release().join("jobwarden-webhook"));
+    command.args(["serve", "--listen", WEBHOOK, "--namespace", NAMESPACE, "--finalizer", "--log-level=warn"]);
+    command.args(["--admin-addr", "127.0.0.1:18440"]);
+    let child = command.stdin(Stdio::null()).spawn().context("starting the webhook")?;
+    let mut server = Server { child, address: WEBHOOK, ca, reviews: 0 };
+    let give_up = Instant::now() + READY_WITHIN;
+    while let Err(error) = load(cluster, &mut server, &["minimal", "1", "closed", "1"]) {
+        ensure!(server.child.try_wait()?.is_none(), "the webhook has ended");
+        ensure!(Instant::now() < give_up, "the webhook is not ready after {READY_WITHIN:?}: {error:#}");
+        sleep(Duration::from_millis(200));
+    }
+    Ok(server)
+}
+
+fn floor(cluster: &Cluster, ca: &Path) -> anyhow::Result<Server> {
+    let mut command = cluster.program(release().join("examples/floor"));
+    let mut child = command.arg(FLOOR).stdout(Stdio::piped()).spawn().context("starting the floor")?;
+    let lines = BufReader::new(child.stdout.take().context("its output was asked for")?).lines();
+    let mut pem = String::new();
+    for line in lines {
+        let line = line.context("reading the floor's certificate")?;
+        pem.extend([line.as_str(), "\n"]);
+        if line.starts_with("-----END") {
+            break;
+        }
+    }
+    fs::write(ca, pem).context("writing the floor's certificate")?;
+    Ok(Server { child, address: FLOOR, ca: ca.to_owned(), reviews: 0 })
+}
+
+/// What the load says of its reviews.
+fn load(cluster: &Cluster, server: &mut Server, arguments: &[&str]) -> anyhow::Result<Value> {
+    let mut command: Command = cluster.program(release().join("examples/load"));
+    command.arg(server.address).arg(&server.ca).args(arguments);
+    let text = output(&mut command)?;
+    let said: Value = serde_json::from_str(text.lines().last().unwrap_or_default()).context("the load's last line")?;
+    server.reviews += said["requests"].as_u64().unwrap_or_default();
+    Ok(said)
+}
+
+fn over_tls(
+    cluster: &Cluster,
+    webhook: &mut Server,
+    floor: &mut Server,
+) -> anyhow::Result<BTreeMap<&'static str, f64>> {
+    let mut figures = BTreeMap::new();
+    // Every buffer has grown, and every page is there, before anything is counted.
+    for server in [&mut *webhook, &mut *floor] {
+        load(cluster, server, &["large", "8", "closed", "400"])?;
+        load(cluster, server, &["typical", "8", "closed", "2000"])?;
+    }
+    for (pod, connections, amount, ratio, ours, theirs) in [
+        ("typical", "1", "4000", "cpu_ratio_typical_1", "cpu_us_typical_1", "floor_us_typical_1"),
+        ("typical", "8", "8000", "cpu_ratio_typical", "cpu_us_typical", "floor_us_typical"),
+        ("typical", "32", "8000", "cpu_ratio_typical_32", "cpu_us_typical_32", "floor_us_typical_32"),
+        ("large", "8", "1600", "cpu_ratio_large", "cpu_us_large", "floor_us_large"),
+    ] {
+        let step = progress::step(format!("{pod} pods over {connections} connections"));
+        let mut costs = [Vec::new(), Vec::new()];
+        for _ in 0..TURNS {
+            for (server, costs) in [&mut *webhook, &mut *floor].into_iter().zip(&mut costs) {
+                let before = cpu_us(&server.child)?;
+                let said = load(cluster, server, &[pod, connections, "closed", amount])?;
+                costs.push((cpu_us(&server.child)? - before) / said["requests"].as_f64().context("a count")?);
+            }
+        }
+        let [webhooks, floors] = costs.map(median);
+        step.detail(format!("{webhooks:.0} µs, the floor {floors:.0}"));
+        figures.extend([(ratio, webhooks / floors), (ours, webhooks), (theirs, floors)]);
+    }
+    let mut p99s = [Vec::new(), Vec::new()];
+    {
+        let _step = progress::step("an open loop of 200 reviews a second");
+        let seconds = OPEN_SECONDS.to_string();
+        for _ in 0..TURNS {
+            for (server, p99s) in [&mut *webhook, &mut *floor].into_iter().zip(&mut p99s) {
+                let said = load(cluster, server, &["typical", "8", "open", &seconds])?;
+                p99s.push(said["p99_us"].as_f64().context("a p99")?);
+            }
+        }
+    }
+    let [webhooks, floors] = p99s.map(median);
+    figures.extend([("p99_over_floor_us", webhooks - floors), ("p99_us", webhooks)]);
+
+    // Memory after so many reviews of typical pods, whatever else it was asked before.
+    let _step = progress::step("200,000 reviews");
+    for (until, figure) in [(20_000, "rss_kib_after_20k"), (200_000, "rss_kib_after_200k")] {
+        let so_far = if until == 20_000 { 0 } else { 20_000 };
+        load(cluster, webhook, &["typical", "8", "closed", &(until - so_far).to_string()])?;
+        figures.insert(figure, rss_kib(&webhook.child)?);
+    }
+    ensure!(webhook.reviews >= 200_000, "only {} reviews were answered", webhook.reviews);
+    Ok(figures)
+}
+
+/// CPU time of all threads of a process so far, in microseconds (`/proc/<pid>/task/<tid>/schedstat`, nanoseconds on a CPU).
+fn cpu_us(child: &Child) -> anyhow::Result<f64> {
+    let tasks = PathBuf::from(format!("/proc/{}/task", child.id()));
+    let mut nanoseconds = 0;
+    for task in fs::read_dir(&tasks).with_context(|| format!("reading {}", tasks.display()))? {
+        let text = fs::read_to_string(task?.path().join("schedstat")).context("reading a thread's CPU time")?;
+        nanoseconds += text.split_whitespace().next().context("an empty schedstat")?.parse::<u64>()?;
+    }
+    Ok(nanoseconds as f64 / 1000.0)
+}
+
+/// Resident memory of a process (`VmRSS` of proc(5)).
+fn rss_kib(child: &Child) -> anyhow::Result<f64> {
+    let text = fs::read_to_string(format!("/proc/{}/status", child.id())).context("reading the webhook's memory")?;
+    let Some(line) = text.lines().find(|line| line.starts_with("VmRSS:")) else { bail!("a process without VmRSS") };
+    line.split_whitespace().nth(1).context("VmRSS without a figure")?.parse().context("VmRSS is no number")
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// What admission adds to the creation of a pod: the same pods with and without, in turns, for dry.
+async fn added_ms(cluster: &Cluster) -> anyhow::Result<f64> {
+    let _step = progress::step("pods at the API server, with and without");
+    let with = cluster.temp_namespace("with", &[(label::INJECT, label_value::ENABLED)]).await?;
+    let without = cluster.temp_namespace("without", &[]).await?;
+    let template = Worker::new("work", 4, Duration::ZERO).job().spec.context("a Job has a spec")?.template;
+    let mut pod = Pod { spec: template.spec, ..Pod::default() };
+    pod.metadata.name = Some("work".to_owned());
+    pod.labels_mut().insert(label::INJECT.to_owned(), label_value::TRUE.to_owned());
+    let dry_run = PostParams { dry_run: true, ..PostParams::default() };
+    let mut times = [Vec::new(), Vec::new()];
+    for _ in 0..CREATIONS {
+        for (namespace, times) in [&with, &without].into_iter().zip(&mut times) {
+            let pods = Api::<Pod>::namespaced(cluster.client()?, namespace.name());
+            let start = Instant::now();
+            let created = pods.create(&dry_run, &pod).await.context("creating a pod")?;
+            times.push(start.elapsed().as_secs_f64() * 1000.0);
+            let admitted = created.labels().contains_key(label::ENROLLED);
+            ensure!(admitted == (namespace.name() == with.name()), "admission did not do what is measured");
+        }
+    }
+    let [with, without] = times.map(median);
+    Ok(with - without)
+}
