@@ -84,8 +84,8 @@ async fn main() -> anyhow::Result<()> {
     }
     latencies.sort_unstable();
     ensure!(!latencies.is_empty(), "nothing was sent");
-    let quantile = |share: f64| latencies[((latencies.len() - 1) as f64 * share) as usize].as_micros();
-    println!(r#"{{"requests":{},"p50_us":{},"p99_us":{}}}"#, latencies.len(), quantile(0.5), quantile(0.99));
+    let percentile = |share: usize| latencies[(latencies.len() - 1) * share / 100].as_micros();
+    println!(r#"{{"requests":{},"p50_us":{},"p99_us":{}}}"#, latencies.len(), percentile(50), percentile(99));
     Ok(())
 }
 

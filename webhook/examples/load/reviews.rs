@@ -4,17 +4,17 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 /// A pod of one container and nothing else.
-pub fn minimal() -> Bytes {
+pub(crate) fn minimal() -> Bytes {
     review(1, 0, 0, 0)
 }
 
 /// A pod of one container with ten variables.
-pub fn typical() -> Bytes {
+pub(crate) fn typical() -> Bytes {
     review(1, 10, 40, 1)
 }
 
 /// A pod of five containers with five hundred variables in all, and ten volumes: about 120 kB.
-pub fn large() -> Bytes {
+pub(crate) fn large() -> Bytes {
     review(5, 100, 180, 10)
 }
 
