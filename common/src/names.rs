@@ -177,6 +177,8 @@ pub mod reason {
     pub const NOT_STARTING: &str = "NotStarting";
     /// The sidecar is at fault, not the job.
     pub const SIDECAR_FAULT: &str = "SidecarFault";
+    /// A pod runs without the sidecar, since admission missed it.
+    pub const UNGUARDED: &str = "Unguarded";
     /// The Job was deleted before it had finished.
     pub const JOB_DELETED: &str = "JobDeleted";
     /// A pod terminates for longer than it was given.

@@ -57,6 +57,11 @@ pub struct ServeArgs {
     #[arg(long, env = "JOBWARDEN_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
 
+    /// The webhook's configuration file, which says where the IDs of runs and jobs are found: for Jobs and pods that admission has
+    /// missed. Without it only the labels jobwarden.io/run-id and jobwarden.io/job-id count
+    #[arg(long, env = "JOBWARDEN_IDENTITY_CONFIG", value_name = "FILE")]
+    pub identity_config: Option<PathBuf>,
+
     /// Namespace that jobwarden runs in; outcomes are recorded there
     #[arg(long, env = "JOBWARDEN_NAMESPACE", default_value = "jobwarden", value_name = "NAME")]
     pub namespace: String,

@@ -28,6 +28,7 @@ pub use self::{
 use crate::{
     deliver::{Deliverer, retire},
     metrics::Metrics,
+    missed::Missed,
     observe::Observer,
     outcome::{JobOutcome, Outbox},
 };
@@ -47,6 +48,8 @@ pub struct Controller {
     pub enforcer: Enforcer,
     /// How it delivers.
     pub deliverer: Deliverer,
+    /// What makes up for what admission has missed; nothing where no Job may be written to.
+    pub missed: Option<Missed>,
     /// How it is found by beats.
     pub role: Role,
     /// The outcomes, to be retired in time.
@@ -96,7 +99,12 @@ impl Controller {
         };
         let exists = |job: &_| !self.observer.synced() || self.observer.case(job).is_some();
         let retiring = retire(self.outcomes.clone(), self.outbox.clone(), self.outcome_retention, exists);
-        tokio::join!(enforcing, self.deliverer.run(), retiring);
+        let making_up = async {
+            if let Some(missed) = &self.missed {
+                Box::pin(missed.run()).await;
+            }
+        };
+        tokio::join!(enforcing, self.deliverer.run(), retiring, making_up);
     }
 
     /// Enforces whatever is due, for ever.

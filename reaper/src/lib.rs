@@ -21,6 +21,7 @@ pub mod explain;
 pub mod guard;
 pub mod judge;
 pub mod metrics;
+pub mod missed;
 pub mod moment;
 pub mod observe;
 pub mod outcome;

@@ -26,6 +26,7 @@ use crate::{
     deliver::{Config, ConfigError, Deliverer, read_config},
     enforce::Executor,
     metrics::Metrics,
+    missed::{self, Missed, rules},
     observe::{
         Observer,
         intake::{self, Intake, IntakeSettings, keys::KeyRing, review::Reviewer, token::Verifier},
@@ -65,6 +66,9 @@ pub enum RunError {
     /// No API server.
     #[error("cannot find the API server: run in a pod with a service account, or set KUBECONFIG")]
     Client(#[source] kube::Error),
+    /// The rules by which IDs are found.
+    #[error(transparent)]
+    Rules(#[from] rules::LoadError),
     /// The definition cannot be printed.
     #[error("cannot print the definition")]
     Print(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -106,6 +110,7 @@ async fn serve(args: ServeArgs) -> Result<(), RunError> {
     let ServeArgs {
         listen,
         config,
+        identity_config,
         namespace,
         pod_name,
         pod_uid,
@@ -127,6 +132,7 @@ async fn serve(args: ServeArgs) -> Result<(), RunError> {
         tracing::warn!("{warning}");
     }
     let config = read_config(config.as_deref())?;
+    let rules = rules::load(identity_config)?;
     let shutdown = Shutdown::on_signals()?;
     let client = Client::try_default().await.map_err(RunError::Client)?;
 
@@ -135,6 +141,8 @@ async fn serve(args: ServeArgs) -> Result<(), RunError> {
     let (intake_metrics, accept_metrics) = (intake::metrics::Metrics::default(), accept::Metrics::default());
     intake_metrics.register(&mut registry);
     accept_metrics.register(&mut registry);
+    let missed_metrics = missed::Metrics::default();
+    missed_metrics.register(&mut registry);
     let observer = Observer::new(policy);
     observer.register(&mut registry);
     let readiness = Readiness::new();
@@ -149,6 +157,12 @@ async fn serve(args: ServeArgs) -> Result<(), RunError> {
     parts.beat(&namespace, &token_file, &ca, &observer);
     let keys = KeyRing::new();
     parts.spawn(keys.clone().follow(client.clone()));
+
+    // Jobs are held only where somebody is told of outcomes, and never where they could not be released either.
+    let finalizer = !config.sinks.is_empty();
+    let own = [namespace.clone(), agent_namespace.clone()];
+    let missed = (!observe_only).then(|| Missed::new(client.clone(), own, rules.current(), finalizer, missed_metrics));
+    parts.spawn(rules.follow());
 
     let settings = IntakeSettings {
         own_pod: PodUid::from(pod_uid),
@@ -168,6 +182,7 @@ async fn serve(args: ServeArgs) -> Result<(), RunError> {
     let controller = Controller {
         enforcer: Enforcer::new(observer.clone(), outbox.clone(), executor, mode, metrics.clone()),
         deliverer: Deliverer::new(&config, client.clone(), &namespace, outbox.clone(), metrics.clone())?,
+        missed,
         role: Role::new(client.clone(), &namespace, &pod_name),
         outcomes: Api::namespaced(client.clone(), &namespace),
         observer,

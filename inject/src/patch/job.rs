@@ -1,6 +1,10 @@
 //! Admission of a Job: who it is, on the Job and on its pod template, and the finalizer.
 
-use jobwarden_common::names::{FINALIZER, annotation, label, label_value};
+use jobwarden_common::{
+    identity::JobId,
+    names::{FINALIZER, annotation, label, label_value},
+};
+use json_patch::PatchOperation;
 
 use super::{
     Denial, Effect, Mutation, Settings, Skip,
@@ -9,7 +13,7 @@ use super::{
     stamp::Stamp,
 };
 use crate::{
-    identity::rule::Subject,
+    identity::{Identity, Rules, rule::Subject},
     view::{Job, Metadata, Pod},
 };
 
@@ -41,7 +45,9 @@ pub fn admit(job: &Job<'_>, namespace: &str, settings: &Settings) -> Result<Muta
         // Its pods would be refused one after the other; here the creator hears of it.
         sidecar::presence(spec)?;
     }
-    let operations = stamp(job, template, settings, settings.finalizer && !elsewhere);
+    let identity = settings.rules.identify(&Subject::of_job(job));
+    let mut operations = stamp(job, &identity, settings.finalizer && !elsewhere);
+    stamp_template(&mut operations, job, template, &identity);
     let effect = if operations.is_empty() { Effect::Skipped(Skip::Enrolled) } else { Effect::Stamped };
     let metadata = [job.metadata.as_ref(), template.metadata.as_ref()];
     Ok(Mutation {
@@ -51,10 +57,24 @@ pub fn admit(job: &Job<'_>, namespace: &str, settings: &Settings) -> Result<Muta
     })
 }
 
-fn stamp(job: &Job<'_>, template: &Pod<'_>, settings: &Settings, finalizer: bool) -> Operations {
+/// What can still be done to a Job that exists and that admission has missed: who it is, and the finalizer; its template cannot be
+/// changed any more. `None` where admission would have left it alone, or another controller is responsible.
+pub fn make_up_for(job: &Job<'_>, uid: &str, rules: &Rules, finalizer: bool) -> Option<Vec<PatchOperation>> {
+    let template = job.spec.as_ref()?.template.as_ref()?;
+    let opted_out = [job.metadata.as_ref(), template.metadata.as_ref()].map(inject).contains(&Some(label_value::FALSE));
+    if opted_out || template.spec.as_ref().is_some_and(pod::is_windows) || is_managed_elsewhere(job) {
+        return None;
+    }
+    let mut identity = rules.identify(&Subject::of_job(job));
+    // By now it has one.
+    identity.job_id = identity.job_id.or_else(|| Some(JobId::from(uid)));
+    Some(stamp(job, &identity, finalizer).into_vec())
+}
+
+/// Who the Job is, and its finalizer.
+fn stamp(job: &Job<'_>, identity: &Identity, finalizer: bool) -> Operations {
     let mut operations = Operations::default();
-    let identity = settings.rules.identify(&Subject::of_job(job));
-    let stamp = Stamp::new(&identity);
+    let stamp = Stamp::new(identity);
     stamp.write(&mut operations, METADATA, job.metadata.as_ref());
     if finalizer {
         let finalizers = job.metadata.as_ref().and_then(|metadata| metadata.finalizers.as_deref());
@@ -62,14 +82,18 @@ fn stamp(job: &Job<'_>, template: &Pod<'_>, settings: &Settings, finalizer: bool
             operations.insert(finalizers, &["metadata", "finalizers"], false, FINALIZER.into());
         }
     }
-    let mut for_pods = Stamp::new(&identity);
+    operations
+}
+
+/// Who its pods are, and what their admission has to know of it.
+fn stamp_template(operations: &mut Operations, job: &Job<'_>, template: &Pod<'_>, identity: &Identity) {
+    let mut for_pods = Stamp::new(identity);
     for key in FOR_PODS {
         if let Some(value) = job.metadata.as_ref().and_then(|metadata| metadata.annotation(key)) {
             for_pods.annotate(key, value);
         }
     }
-    for_pods.write(&mut operations, TEMPLATE_METADATA, template.metadata.as_ref());
-    operations
+    for_pods.write(operations, TEMPLATE_METADATA, template.metadata.as_ref());
 }
 
 /// The Job itself stays as it is. Its pods carry only the template's labels, so that is where their own admission has to

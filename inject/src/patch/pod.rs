@@ -4,6 +4,7 @@ use jobwarden_common::{
     identity::JobId,
     names::{label, label_value},
 };
+use json_patch::PatchOperation;
 use serde_json::Value;
 
 use super::{
@@ -16,7 +17,7 @@ use super::{
 };
 use crate::{
     endpoint::Endpoint,
-    identity::rule::Subject,
+    identity::{Rules, rule::Subject},
     view::{Metadata, Pod, PodSpec},
 };
 
@@ -68,6 +69,21 @@ pub fn admit(pod: &Pod<'_>, namespace: &str, settings: &Settings, reaper: &Endpo
         Presence::There => Effect::Stamped,
     };
     Ok(Mutation { operations: operations.into_vec(), warnings, effect })
+}
+
+/// What can still be done to a pod that exists and that admission has missed: who it is. Its containers cannot be changed any more.
+/// `None` where admission would have left it alone.
+pub fn make_up_for(pod: &Pod<'_>, rules: &Rules) -> Option<Vec<PatchOperation>> {
+    let metadata = pod.metadata.as_ref()?;
+    let job_uid = controlling_job(metadata)?;
+    if metadata.label(label::INJECT) == Some(label_value::FALSE) || pod.spec.as_ref().is_none_or(is_windows) {
+        return None;
+    }
+    let mut operations = Operations::default();
+    let mut identity = rules.identify(&Subject::of_pod(pod));
+    identity.job_id = identity.job_id.or_else(|| Some(JobId::from(job_uid)));
+    Stamp::new(&identity).write(&mut operations, METADATA, Some(metadata));
+    Some(operations.into_vec())
 }
 
 fn inject(

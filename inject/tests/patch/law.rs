@@ -32,7 +32,7 @@ pub(crate) fn valid(object: &Value) -> bool {
     };
     let containers: Vec<&Value> = list("initContainers").iter().chain(list("containers")).collect();
     let volumes: Vec<&Value> = list("volumes").iter().collect();
-    let mounted = containers.iter().flat_map(|container| container["volumeMounts"].as_array()).flatten();
+    let mounted = containers.iter().filter_map(|container| container["volumeMounts"].as_array()).flatten();
     let labels = [&object["metadata"]["labels"], &pod["metadata"]["labels"]].into_iter().filter_map(Value::as_object);
     names(&containers)
         && names(&volumes)

@@ -1,7 +1,7 @@
 //! Which objects are enrolled, refused or left alone, and what they are told.
 
 use jobwarden_common::names::{FINALIZER, SIDECAR_CONTAINER, TOKEN_VOLUME};
-use jobwarden_inject::patch::{Denial, Effect, Settings, Skip, sidecar::Size};
+use jobwarden_inject::patch::{Denial, Effect, Mutation, Settings, Skip, job, pod, sidecar::Size};
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -209,4 +209,47 @@ fn a_namespace_has_its_own_size(#[case] annotations: Value, #[case] cpu: &str, #
     let after = patched(&pod, &mutation);
     assert_eq!(after["spec"]["initContainers"][0]["resources"]["limits"], resources);
     assert!(mutation.warnings.iter().all(|warning| warning.contains("the default of 64Mi applies")));
+}
+
+#[test]
+fn what_admission_missed_is_made_up_for_as_far_as_it_can_be() {
+    let job = an_ort_job();
+    let admitted = patched(&job, &admit_job(&job).expect("admitted"));
+    let text = job.to_string();
+    let view = serde_json::from_str(&text).expect("a Job");
+    let operations = job::make_up_for(&view, "uid-1", &settings().rules, true).expect("it is ours");
+    let mut made_up = job.clone();
+    json_patch::patch(&mut made_up, &operations).expect("applies");
+    assert_eq!(made_up["metadata"], admitted["metadata"], "the same as by admission");
+    assert_eq!(made_up["spec"], job["spec"], "nothing that cannot be changed any more");
+}
+
+#[test]
+fn a_job_without_an_id_is_made_up_for_by_its_uid() {
+    let text = a_job().to_string();
+    let view = serde_json::from_str(&text).expect("a Job");
+    let operations = job::make_up_for(&view, "uid-1", &settings().rules, false).expect("it is ours");
+    let after = patched(&a_job(), &Mutation { operations, ..Mutation::skip(Skip::Enrolled) });
+    assert_eq!(after["metadata"]["annotations"]["jobwarden.io/job-id"], "uid-1");
+    assert_eq!(after["metadata"]["finalizers"], Value::Null);
+}
+
+#[rstest]
+#[case::opted_out("/metadata/labels", json!({"jobwarden.io/inject": "false"}))]
+#[case::opted_out_in_its_template("/spec/template/metadata/labels", json!({"jobwarden.io/inject": "false"}))]
+#[case::windows("/spec/template/spec/os", json!({"name": "windows"}))]
+#[case::another_controller("/spec/managedBy", json!("example.com/other"))]
+fn what_admission_would_have_left_alone_is_left_alone(#[case] pointer: &str, #[case] value: Value) {
+    let text = at(&a_job(), pointer, value).to_string();
+    let view = serde_json::from_str(&text).expect("a Job");
+    assert_eq!(job::make_up_for(&view, "uid-1", &settings().rules, true), None);
+}
+
+#[test]
+fn a_pod_that_admission_missed_is_labelled_and_no_more() {
+    let text = a_pod().to_string();
+    let operations = pod::make_up_for(&serde_json::from_str(&text).expect("a pod"), &settings().rules).expect("ours");
+    let after = patched(&a_pod(), &Mutation { operations, ..Mutation::skip(Skip::Enrolled) });
+    assert_eq!(after["metadata"]["labels"]["jobwarden.io/enrolled"], "true");
+    assert_eq!(after["spec"], a_pod()["spec"]);
 }

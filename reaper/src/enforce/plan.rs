@@ -152,6 +152,13 @@ impl<'a> Planner<'a> {
                     }
                 }
                 PodVerdict::Alive { .. } | PodVerdict::Unseen | PodVerdict::Suspect if over => self.abandon(&pod.uid),
+                PodVerdict::Alive { without_beat: true } if pod.sidecar == Sidecar::Absent => {
+                    let message = format!(
+                        "Pod {} has no sidecar, for admission missed it; only the node's agent can tell that it lives.",
+                        pod.name
+                    );
+                    self.tell(Some(pod), reason::UNGUARDED, message);
+                }
                 PodVerdict::SidecarBlocks | PodVerdict::Alive { without_beat: true } => {
                     let message = format!("Pod {}: {}.", pod.name, self.drafter.witnesses(pod));
                     self.tell(Some(pod), reason::SIDECAR_FAULT, message);

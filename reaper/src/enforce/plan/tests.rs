@@ -373,6 +373,12 @@ fn p7_a_pod_that_lives_without_a_beat_is_an_event() {
 }
 
 #[test]
+fn p7_a_pod_without_a_sidecar_is_unguarded_and_not_at_fault() {
+    let pod = PodEvidence { beat: Beats::None, sidecar: Sidecar::Absent, ..mk_pod("w") };
+    assert_eq!(planned(&mk_case(open(), vec![pod])), ["tell Unguarded"]);
+}
+
+#[test]
 fn p7_a_pod_that_lives_calls_for_nothing_whatever_its_node_says() {
     let mut pod = mk_pod("w");
     if let Some(node) = &mut pod.node {
