@@ -2,6 +2,7 @@
 
 mod law;
 mod laws;
+mod linear;
 mod rules;
 
 use std::time::Duration;

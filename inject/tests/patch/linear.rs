@@ -1,0 +1,66 @@
+//! No input takes more than linear time: eight times as much of anything takes about eight times as long, not sixty-four.
+
+use std::{
+    hint::black_box,
+    time::{Duration, Instant},
+};
+
+use jobwarden_common::names::annotation;
+use rstest::rstest;
+use serde_json::{Value, json};
+
+use crate::{a_pod, admit_job, admit_pod};
+
+/// Few and many, so that what does not grow counts for little.
+const SIZES: [usize; 2] = [2_000, 16_000];
+
+/// A square law would give 64, a linear one 8. Between them lies all the noise of a busy machine: the fastest of several runs is
+/// compared with the fastest of several.
+const LIMIT: f64 = 24.0;
+
+const RUNS: usize = 8;
+
+fn fastest(object: &Value, admit: impl Fn(&Value)) -> Duration {
+    let timed = |_| {
+        let start = Instant::now();
+        admit(object);
+        start.elapsed()
+    };
+    (0..RUNS).map(timed).min().expect("there are runs")
+}
+
+fn many(count: usize, item: impl Fn(usize) -> Value) -> Value {
+    (0..count).map(item).collect()
+}
+
+fn map(count: usize, key: &str) -> Value {
+    Value::Object((0..count).map(|n| (format!("{key}{n}"), json!("x"))).collect())
+}
+
+#[rstest]
+#[case::variables("/spec/containers/0/env", |n| many(n, |n| json!({"name": format!("V{n}"), "value": "x"})))]
+#[case::variables_that_a_rule_reads("/spec/containers/0/env", |n| many(n, |_| json!({"name": "payload", "value": "{\"a\":1}"})))]
+#[case::arguments("/spec/containers/0/args", |n| many(n, |_| json!("--job")))]
+#[case::containers("/spec/containers", |n| many(n, |n| json!({"name": format!("c{n}")})))]
+#[case::init_containers("/spec/initContainers", |n| many(n, |n| json!({"name": format!("c{n}")})))]
+#[case::volumes("/spec/volumes", |n| many(n, |n| json!({"name": format!("v{n}")})))]
+#[case::tolerations("/spec/tolerations", |n| many(n, |_| json!({"operator": "Exists"})))]
+#[case::pull_secrets("/spec/imagePullSecrets", |n| many(n, |n| json!({"name": format!("s{n}")})))]
+#[case::owners("/metadata/ownerReferences", |n| many(n, |_| json!({"apiVersion": "batch/v1", "kind": "Job", "uid": "u"})))]
+#[case::labels("/metadata/labels", |n| map(n, "label"))]
+#[case::numbered_labels("/metadata/labels", |n| map(n, "trace-id-"))]
+#[case::annotations("/metadata/annotations", |n| map(n, "note"))]
+#[case::a_long_value("/metadata/annotations", |n| json!({ annotation::LOST_AFTER: "\u{1}9".repeat(n) }))]
+#[case::unknown_fields("/spec/future", |n| many(n, |n| json!({"deep": [n, {"er": null}]})))]
+fn time_grows_with_the_input(#[case] pointer: &str, #[case] content: fn(usize) -> Value) {
+    let times = SIZES.map(|size| {
+        let mut pod = a_pod();
+        let (parent, key) = pointer.rsplit_once('/').expect("a pointer");
+        pod.pointer_mut(parent).expect("its parent exists")[key] = content(size);
+        let job = json!({"metadata": pod["metadata"], "spec": {"template": pod}});
+        let pods = fastest(&pod, |pod| drop(black_box(admit_pod(pod))));
+        pods + fastest(&job, |job| drop(black_box(admit_job(job))))
+    });
+    let ratio = times[1].as_secs_f64() / times[0].as_secs_f64();
+    assert!(ratio < LIMIT, "eight times as much takes {ratio:.0} times as long: {times:?}");
+}
