@@ -78,7 +78,7 @@ fn one_after_the_other(bed: &Arc<Bed>) -> Vec<Trial> {
         bed,
         intake::a_beat_is_accepted_while_the_api_server_is_down,
         outage::an_outage_of_the_webhook_delays_enrolled_pods_and_nothing_else,
-        outage::a_pod_that_was_let_past_is_reported_as_unguarded,
+        outage::a_pod_that_an_outage_lets_past_is_reported_as_unguarded,
         telling::a_receiver_that_is_down_for_thirty_seconds_loses_nothing,
         telling::a_leader_killed_between_verdict_and_delivery_still_delivers,
         uninstall::helm_uninstall_leaves_no_finalizer_and_no_webhook,

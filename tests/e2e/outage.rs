@@ -91,7 +91,7 @@ pub(crate) async fn an_outage_of_the_webhook_delays_enrolled_pods_and_nothing_el
     Ok(())
 }
 
-pub(crate) async fn a_pod_that_was_let_past_is_reported_as_unguarded(bed: &Bed) -> Outcome {
+pub(crate) async fn a_pod_that_an_outage_lets_past_is_reported_as_unguarded(bed: &Bed) -> Outcome {
     let ground = bed.ground().await?;
     let namespace = ground.enrolled_namespace("past").await?;
     set_failure_policy(ground, "Ignore").await?;

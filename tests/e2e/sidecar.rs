@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use jobwarden_common::names::{SERVICE_ACCOUNT_DIR, SIDECAR_CONTAINER, TOKEN_AUDIENCE, sidecar_env};
 use jobwarden_tests::beat_server::BeatServer;
-use jobwarden_tests::install::HOME;
+use jobwarden_tests::install::{self, HOME};
 use jobwarden_tests::progress;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
@@ -13,7 +13,7 @@ use kube::api::PostParams;
 use serde_json::json;
 
 use crate::Outcome;
-use crate::bed::{Bed, SOON, archives};
+use crate::bed::{Bed, SOON};
 
 const MOST_RSS_KIB: u64 = 2 * 1024;
 const MOST_ANON_KIB: u64 = 300;
@@ -67,7 +67,7 @@ pub(crate) async fn the_sidecar_stays_small_over_a_thousand_beats(bed: &Bed) -> 
     ensure!(rss <= MOST_RSS_KIB, "VmRSS is {rss} KiB");
     ensure!(anon <= MOST_ANON_KIB, "RssAnon is {anon} KiB");
 
-    let image = archives()?.into_iter().find(|path| path.ends_with("jobwarden-sidecar.tar"));
+    let image = install::images()?.into_iter().find(|path| path.ends_with("jobwarden-sidecar.tar"));
     let bytes = tokio::fs::metadata(image.context("there is an image of the sidecar")?).await?.len();
     ensure!(bytes <= MOST_IMAGE_BYTES, "the image has {bytes} bytes");
     Ok(())

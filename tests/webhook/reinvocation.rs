@@ -139,7 +139,7 @@ pub(crate) async fn a_sidecar_that_another_webhook_strips_is_mended(bed: &Bed) -
         }
         anyhow::Ok(())
     };
-    tokio::time::timeout(Duration::from_secs(60), seen).await.context("nothing was ever mended")??;
+    tokio::time::timeout(Duration::from_mins(1), seen).await.context("nothing was ever mended")??;
     let pod = pods.create(&PostParams::default(), &pod("work")?).await.context("creating a pod")?;
     mutator.end().await?;
     ensure!(sidecars(&pod) == ["Always"], "{:?}", pod.spec);

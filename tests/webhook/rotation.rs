@@ -52,8 +52,9 @@ pub(crate) async fn nothing_fails_while_certificates_rotate_and_replicas_restart
     let creating_pods = create_pods(Api::namespaced(ground.client.clone(), namespace.name()), until);
     let began = Instant::now();
     let all = async { tokio::join!(changing, creating_jobs, creating_pods) };
-    let (changed, jobs, pods) =
-        tokio::time::timeout(PATIENCE, all).await.context("the certificates did not change often enough in time")?;
+    let (changed, jobs, pods) = tokio::time::timeout(PATIENCE, Box::pin(all))
+        .await
+        .context("the certificates did not change often enough in time")?;
     let (jobs, pods) = (jobs?, pods?);
     changed?;
     progress::note(format!("{jobs} Jobs and {pods} pods were created in {:.0?}, none refused", began.elapsed()));

@@ -16,10 +16,11 @@ struct Check {
 }
 
 /// Quick ones first.
-const CHECKS: [Check; 7] = [
+const CHECKS: [Check; 8] = [
     Check { name: "rustfmt", run: || run(cargo().args(["fmt", "--all", "--check"])) },
     Check { name: "gofmt", run: gofmt },
     Check { name: "clippy", run: || run(cargo().args(CLIPPY)) },
+    Check { name: "clippy, end-to-end tests", run: || run(cargo().args(CLIPPY_ON_CLUSTERS)) },
     Check { name: "rustdoc", run: || run(cargo().args(RUSTDOC).env("RUSTDOCFLAGS", "--deny warnings")) },
     Check { name: "helm lint", run: chart },
     Check { name: "generated files", run: || generate::run(&generate::Args::CHECK) },
@@ -27,6 +28,22 @@ const CHECKS: [Check; 7] = [
 ];
 
 const CLIPPY: [&str; 6] = ["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"];
+
+/// Tests that `--all-targets` leaves out, for `cargo test` alone must not run them.
+const CLIPPY_ON_CLUSTERS: [&str; 12] = [
+    "clippy",
+    "--package",
+    "jobwarden-tests",
+    "--test",
+    "cluster",
+    "--test",
+    "e2e",
+    "--test",
+    "webhook",
+    "--",
+    "--deny",
+    "warnings",
+];
 
 const RUSTDOC: [&str; 3] = ["doc", "--workspace", "--no-deps"];
 
