@@ -1,5 +1,5 @@
-//! A server that does nothing: it reads a review and allows it, whatever it says. The same hyper, rustls and runtime as the
-//! webhook's: what it takes is the floor that the webhook is measured against.
+//! A server that does nothing: it reads a review and allows it, whatever it says. The same hyper, rustls, runtime and
+//! allocator as the webhook's: what it takes is the floor that the webhook is measured against.
 //!
 //! `floor <ip:port>` writes the PEM of its authority to standard output and serves until it is killed.
 
@@ -13,10 +13,15 @@ use http::{Request, Response, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
+use mimalloc::MiMalloc;
 use rcgen::{CertificateParams, KeyPair};
 use rustls::{ServerConfig, pki_types::PrivateKeyDer};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
+
+/// The webhook's.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// The name in its certificate.
 const NAME: &str = "jobwarden-webhook.jobwarden.svc";
@@ -34,7 +39,8 @@ async fn main() -> anyhow::Result<()> {
         ServerConfig::builder().with_no_client_auth().with_single_cert(vec![certificate.der().clone()], pair)?;
     let acceptor = TlsAcceptor::from(Arc::new(config));
     let listener = TcpListener::bind(&address).await.with_context(|| format!("listening on {address}"))?;
-    println!("{}", certificate.pem());
+    // Its last line is the last that is written: whoever reads it may stop reading there.
+    print!("{}", certificate.pem());
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;

@@ -109,14 +109,14 @@ enum Unusable {
     Pair,
     #[error("its ca.crt is not what clients shall trust")]
     OtherBundle,
-    #[error("what it says of the rotation is not understood")]
-    NotARotation,
     #[error("it does not serve for {name}: {reason}")]
     Refused { name: String, reason: rustls::Error },
     #[error("it expires soon or has expired")]
     Expiring,
     #[error("the next step of its rotation is due")]
     Due,
+    #[error("a part of it is spoilt or has expired")]
+    Spoilt,
 }
 
 /// How long certificates last. Each is made anew when a third of its time is left.

@@ -8,6 +8,11 @@ use std::{
 use clap::Parser as _;
 use jobwarden_serve::logs::with_causes;
 use jobwarden_webhook::args::WebhookArgs;
+use mimalloc::MiMalloc;
+
+/// musl's own allocator takes one lock for all threads, which costs a review more than everything else: `cargo xtask bench webhook`.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 #[tokio::main]
 async fn main() -> ExitCode {

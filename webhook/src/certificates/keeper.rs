@@ -93,6 +93,7 @@ impl Keeper {
                     recheck
                 }
                 Err(error) => {
+                    let error = self.distrust(SystemTime::now()).await.unwrap_or(error);
                     let source: &dyn Error = &error;
                     tracing::warn!(error = source, retry_s = retry.as_secs(), "certificates are not in order yet");
                     // Later it goes on with what it has: while the API server trusts that, it still serves.
@@ -121,10 +122,10 @@ impl Keeper {
             Source::External => {
                 let configuration = Configuration::read(client.clone()).await?;
                 let (own, _) = secrets.foreign(object::WEBHOOK_TLS_SECRET).await?;
+                self.present(own, &configuration, now)?;
                 let (reapers, bundle) = secrets.foreign(object::REAPER_TLS_SECRET).await?;
                 self.metrics.expires("reaper", expiry(&reapers, object::REAPER_TLS_SECRET)?);
-                self.publish(&bundle).await?;
-                self.present(own, &configuration, now)
+                self.publish(&bundle).await
             }
             Source::Managed(lifetimes) => {
                 let rotation = secrets.rotation(now, lifetimes).await?;
@@ -133,12 +134,7 @@ impl Keeper {
                 self.publish(&bundle).await?;
                 // Whom to trust comes before what is signed by it.
                 let mut configuration = Configuration::read(client.clone()).await?;
-                if let Err(error) = configuration.trust(&bundle).await {
-                    let names = self.names();
-                    let still =
-                        self.presented.as_ref().map_or(Ok(()), |leaf| configuration.trusts(leaf, &names[..1], now));
-                    return Err(still.err().unwrap_or(error));
-                }
+                configuration.trust(&bundle).await?;
                 let names = leaf::names(object::REAPER_SERVICE, namespace);
                 let reapers = secrets.leaf(object::REAPER_TLS_SECRET, &names, &rotation, lifetimes, now).await?;
                 self.metrics.expires("reaper", expiry(&reapers, object::REAPER_TLS_SECRET)?);
@@ -147,6 +143,13 @@ impl Keeper {
                 secrets.confirm(rotation, now).await
             }
         }
+    }
+
+    /// Why the API server does not trust what is presented, if it does not, and if that can be told.
+    pub(super) async fn distrust(&self, now: SystemTime) -> Option<CertificateError> {
+        let presented = self.presented.as_ref()?;
+        let configuration = Configuration::read(self.client.clone()).await.ok()?;
+        configuration.trusts(presented, &self.names()[..1], now).err()
     }
 
     /// Tells agents and future sidecars where the reaper is, and by `bundle` how to know it.

@@ -19,7 +19,7 @@ use super::{
     authority::Authority,
     certificate, secrets,
     secrets::{Contents, text},
-    set_validity,
+    set_validity, unix_seconds,
 };
 use jobwarden_inject::endpoint::service_name;
 
@@ -92,7 +92,10 @@ impl Leaf {
         // By the leaf alone: a client that trusts the authority needs nothing in between.
         let alone = Self { chain_pem: first(&self.chain_pem)?, key_pem: self.key_pem.clone() };
         alone.serves(authority.pem(), names, now)?;
-        if Validity::of(&certificate(&self.chain_pem)?)?.is_in_last_third(now) {
+        let validity = Validity::of(&certificate(&self.chain_pem)?)?;
+        // One that ends with its authority cannot be had for longer; the next authority brings the next leaf.
+        let as_long_as_can_be = unix_seconds(validity.not_after) >= unix_seconds(authority.validity().not_after);
+        if validity.is_in_last_third(now) && !as_long_as_can_be {
             return Err(Unusable::Expiring);
         }
         Ok(())

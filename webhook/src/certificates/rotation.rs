@@ -60,27 +60,27 @@ impl Rotation {
         Ok(Self { current, phase: Phase::Steady, vouched: None, confirmed: None })
     }
 
-    /// Reads the state in a Secret, if its authority can still sign at `now`.
+    /// Reads the state in a Secret, if an authority of it can still sign at `now`. One that expired after the next was announced is
+    /// followed by that: clients know it. What is spoilt beside the authority that signs is left out.
     pub(super) fn read(contents: &Contents, now: SystemTime) -> Result<Self, Unusable> {
-        let current = Authority::read(text(contents, secrets::CERTIFICATE)?, text(contents, secrets::KEY)?, now)?;
-        let phase = if contents.contains_key(NEXT_CERTIFICATE) {
-            let next = Authority::read(text(contents, NEXT_CERTIFICATE)?, text(contents, NEXT_KEY)?, now)?;
-            Phase::Announced(Box::new(next))
-        } else if contents.contains_key(OLD_CERTIFICATE) {
-            let old = text(contents, OLD_CERTIFICATE)?;
-            certificate(old)?;
-            Phase::Switched(old.to_owned())
-        } else {
-            Phase::Steady
+        let authority = |certificate, key| Authority::read(text(contents, certificate)?, text(contents, key)?, now);
+        let next = authority(NEXT_CERTIFICATE, NEXT_KEY).ok();
+        let current = match (authority(secrets::CERTIFICATE, secrets::KEY), next) {
+            (Err(Unusable::Expiring), Some(next)) => {
+                return Ok(Self { current: next, phase: Phase::Steady, vouched: None, confirmed: None });
+            }
+            (Ok(current), Some(next)) => {
+                let confirmed = confirmed(contents);
+                let vouched = vouched(contents);
+                return Ok(Self { current, phase: Phase::Announced(Box::new(next)), vouched, confirmed });
+            }
+            (current, None) => current?,
+            (Err(error), Some(_)) => return Err(error),
         };
-        let confirmed = if contents.contains_key(CONFIRMED) {
-            let seconds = text(contents, CONFIRMED)?.parse().map_err(|_| Unusable::NotARotation)?;
-            Some(UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).ok_or(Unusable::NotARotation)?)
-        } else {
-            None
-        };
-        let vouched = contents.contains_key(VOUCHED).then(|| text(contents, VOUCHED)).transpose()?;
-        Ok(Self { current, phase, vouched: vouched.map(str::to_owned), confirmed })
+        let old = text(contents, OLD_CERTIFICATE).ok().filter(|old| certificate(old).is_ok());
+        let phase = old.map_or(Phase::Steady, |old| Phase::Switched(old.to_owned()));
+        let confirmed = confirmed(contents).filter(|_| !matches!(phase, Phase::Steady));
+        Ok(Self { current, phase, vouched: vouched(contents), confirmed })
     }
 
     /// The state, as the contents of its Secret.
@@ -128,9 +128,13 @@ impl Rotation {
     pub(super) fn is_due(&self, now: SystemTime, lifetimes: Lifetimes) -> bool {
         match self.phase {
             Phase::Steady => self.current.validity().is_in_last_third(now),
-            Phase::Announced(_) | Phase::Switched(_) => self
-                .confirmed
-                .is_some_and(|since| now.duration_since(since).is_ok_and(|passed| passed >= lifetimes.overlap())),
+            Phase::Announced(_) | Phase::Switched(_) => {
+                let overlap = lifetimes.overlap();
+                // Nobody who has to be waited for is helped by an authority that expires meanwhile: it vouches for the next.
+                let expires = self.current.validity().not_after <= now + overlap;
+                let passed = |since| expires || now.duration_since(since).is_ok_and(|passed| passed >= overlap);
+                self.confirmed.is_some_and(passed)
+            }
         }
     }
 
@@ -159,6 +163,15 @@ impl Rotation {
         }
         news
     }
+}
+
+fn confirmed(contents: &Contents) -> Option<SystemTime> {
+    let seconds = text(contents, CONFIRMED).ok()?.parse().ok()?;
+    UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
+}
+
+fn vouched(contents: &Contents) -> Option<String> {
+    text(contents, VOUCHED).ok().filter(|pem| certificate(pem).is_ok()).map(str::to_owned)
 }
 
 #[cfg(test)]

@@ -54,9 +54,14 @@ impl Secrets {
     pub(super) async fn rotation(&self, now: SystemTime, lifetimes: Lifetimes) -> Result<Rotation, CertificateError> {
         let read = |contents: &Contents| {
             let rotation = Rotation::read(contents, now)?;
-            if rotation.is_due(now, lifetimes) { Err(Unusable::Due) } else { Ok(rotation) }
+            match rotation.is_due(now, lifetimes) {
+                true => Err(Unusable::Due),
+                false if rotation.contents() != *contents => Err(Unusable::Spoilt),
+                false => Ok(rotation),
+            }
         };
         let make = |contents: Option<&Contents>| match contents.map(|contents| Rotation::read(contents, now)) {
+            Some(Ok(rotation)) if !rotation.is_due(now, lifetimes) => Ok(rotation.contents()),
             Some(Ok(rotation)) => {
                 let rotation = rotation.advance(now, lifetimes)?;
                 tracing::info!(phase = rotation.phase(), "the rotation of the certificate authority goes on");

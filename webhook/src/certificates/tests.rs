@@ -288,15 +288,32 @@ async fn a_rotation_that_slept_through_its_time_begins_anew() {
 }
 
 #[tokio::test]
-async fn a_configuration_that_cannot_be_mended_is_distrust() {
+async fn a_webhook_that_comes_back_at_the_last_moment_keeps_what_was_announced() {
     let server = installed();
     let Replica { mut keeper, .. } = replica(&server);
+    let end = now() + Lifetimes::default().authority;
     keeper.round(now()).await.expect("a round");
+    keeper.round(end - Duration::from_secs(20)).await.expect("it announces");
+    let announced = live_bundle(&server);
+    keeper.round(end + DAY).await.expect("another round");
+    assert!(announced.contains(&live_bundle(&server)), "clients were told of the authority that signs now");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_is_unready_while_the_api_server_distrusts_it_for_whatever_reason() {
+    let server = installed();
+    let readiness = Readiness::new();
+    let gate = readiness.condition("certificates");
+    let mut keeper = keeper(&server, Lifetimes::default(), ServerIdentity::new(), watch::channel(None).0, gate);
+    keeper.round(now()).await.expect("a round");
+    assert!(keeper.distrust(now()).await.is_none());
     let mut object = server.get(CONFIGURATION);
     object["webhooks"][0]["clientConfig"]["caBundle"] = json!("");
     server.put(CONFIGURATION, object);
-    server.refuse_writes_to(CONFIGURATION);
-    let error = keeper.round(now()).await.expect_err("it cannot write");
+    // It fails before it gets to the caBundle.
+    server.delete(SERVICE);
+    keeper.round(now()).await.expect_err("there is no Service");
+    let error = keeper.distrust(now()).await.expect("the API server trusts nobody");
     assert!(
         matches!(&error, CertificateError::Distrusted { webhook, .. } if webhook == "jobs.jobwarden.io"),
         "{error}"
@@ -318,13 +335,15 @@ async fn certificates_of_others_are_served_and_never_written() {
         Keeper::new(server.client(), namespace, Source::External, identity, reaper, gate, Metrics::default());
     let error = keeper.round(now()).await.expect_err("nobody has written the caBundle");
     assert!(matches!(error, CertificateError::Distrusted { .. }), "{error}");
+    assert_eq!(server.writes(), 0);
     let mut object = server.get(CONFIGURATION);
     for index in [0, 1] {
         let bundle = ByteString(made.bundle().into_bytes());
         object["webhooks"][index]["clientConfig"]["caBundle"] = serde_json::to_value(bundle).expect("base64");
     }
     server.put(CONFIGURATION, object);
-    assert_eq!(server.writes(), 1, "the agents are told");
     keeper.round(now()).await.expect("a round");
+    assert_eq!(server.writes(), 1, "the agents are told");
+    keeper.round(now()).await.expect("another round");
     assert_eq!(server.writes(), 0);
 }

@@ -79,11 +79,35 @@ fn a_steady_state_has_nothing_to_confirm() {
 }
 
 #[test]
-fn a_spoilt_state_is_not_believed() {
+fn what_is_spoilt_beside_the_authority_that_signs_costs_nobody_their_trust() {
     let rotation = Rotation::begin(start(), LIFETIMES).expect("made").advance(start(), LIFETIMES).expect("made");
-    for (key, value) in [(CONFIRMED, "soon"), (NEXT_CERTIFICATE, "x"), (secrets::KEY, "x")] {
+    for (key, phase) in
+        [(CONFIRMED, "announced"), (NEXT_CERTIFICATE, "steady"), (NEXT_KEY, "steady"), (VOUCHED, "announced")]
+    {
         let mut contents = rotation.contents();
-        contents.extend(secrets::contents([(key, value.to_owned())]));
-        Rotation::read(&contents, start()).expect_err(key);
+        contents.extend(secrets::contents([(key, "x".to_owned())]));
+        let read = Rotation::read(&contents, start()).expect(key);
+        assert_eq!((read.current.pem(), read.phase()), (rotation.current.pem(), phase), "{key}");
     }
+    let mut contents = rotation.contents();
+    contents.extend(secrets::contents([(secrets::KEY, "x".to_owned())]));
+    Rotation::read(&contents, start()).expect_err("it cannot sign");
+}
+
+#[test]
+fn an_announced_authority_follows_one_that_has_expired() {
+    let late = start() + LIFETIMES.authority - DAY;
+    let rotation = Rotation::begin(start(), LIFETIMES).expect("made").advance(late, LIFETIMES).expect("made");
+    let announced = rotation.bundle().replace(rotation.current.pem(), "");
+    let read = Rotation::read(&rotation.contents(), late + 2 * DAY).expect("the next one can sign");
+    assert_eq!((read.current.pem(), read.phase()), (announced.as_str(), "steady"));
+}
+
+#[test]
+fn an_authority_that_expires_within_the_overlap_is_not_waited_for() {
+    let late = start() + LIFETIMES.authority - Duration::from_mins(1);
+    let mut rotation = Rotation::begin(start(), LIFETIMES).expect("made").advance(late, LIFETIMES).expect("made");
+    assert!(!rotation.is_due(late, LIFETIMES), "nobody has been told yet");
+    rotation.confirm(late);
+    assert!(rotation.is_due(late, LIFETIMES));
 }

@@ -21,8 +21,6 @@ struct State {
     objects: BTreeMap<String, Value>,
     version: u64,
     writes: usize,
-    /// The path that may only be read.
-    read_only: Option<String>,
 }
 
 impl ApiServer {
@@ -56,11 +54,6 @@ impl ApiServer {
         self.with(|state| state.objects.remove(path)).expect("the object existed");
     }
 
-    /// From now on the object there may only be read.
-    pub(super) fn refuse_writes_to(&self, path: &str) {
-        self.with(|state| state.read_only = Some(path.to_owned()));
-    }
-
     /// Accepted writes since the last call.
     pub(super) fn writes(&self) -> usize {
         self.with(|state| std::mem::take(&mut state.writes))
@@ -74,9 +67,6 @@ impl ApiServer {
         let sent = || serde_json::from_slice::<Value>(body).expect("JSON");
         self.with(|state| {
             let existing = state.objects.get(path).cloned();
-            if *method != Method::GET && state.read_only.as_deref() == Some(path) {
-                return failure(StatusCode::FORBIDDEN, "Forbidden");
-            }
             match (method, existing) {
                 (&Method::GET, Some(object)) => (StatusCode::OK, object),
                 (&Method::POST, _) => {
