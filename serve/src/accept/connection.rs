@@ -24,6 +24,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Limits, Metrics, Refusal};
 
+/// The most that is buffered of a connection, in bytes; a head has to fit into it. A body passes through in parts. hyper's default
+/// of some 400 kB would let clients hold a gigabyte by heads that they never finish.
+const BUFFER: usize = 64 * 1024;
+
 /// What one connection needs to be served.
 pub(super) struct Connection<S> {
     pub(super) limits: Limits,
@@ -61,6 +65,7 @@ where
             http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(limits.idle_timeout)
+                .max_buf_size(BUFFER)
                 .serve_connection(TokioIo::new(stream), service)
         );
         let mut first_head = pin!(sleep(limits.header_timeout));
