@@ -173,9 +173,8 @@ mod tests {
         let job = json!({"spec": {"template": {"spec": {"containers": [{
             "name": "task",
             "command": ["/bin/sh", "-c", "worker_node_job --task_instance_id 31 --cluster_name k8s"],
-            "env": [{"name": "JOBMON_WORKFLOW_RUN_ID", "value": "5"}],
         }]}}}});
-        assert_eq!(identify(preset(Preset::Jobmon), &job), ids(Some("5"), Some("31"), None));
+        assert_eq!(identify(preset(Preset::Jobmon), &job), ids(None, Some("31"), None));
     }
 
     #[test]

@@ -16,8 +16,8 @@ pub enum Preset {
     Generic,
     /// The OSS Review Toolkit's server. Its label `ort-worker` names the kind of worker, not the job, and is no ID.
     OrtServer,
-    /// Jobmon of the IHME. A task is known by the argument of its worker node, which may stand inside a shell's command, and by
-    /// the variables that Jobmon gives its tasks.
+    /// Jobmon of the IHME. A task instance is known by the argument of its worker node, which may stand inside a shell's command.
+    /// The run stands nowhere in the pod: the worker node hears of it from the server, and tells only its own child.
     Jobmon,
 }
 
@@ -38,7 +38,7 @@ impl Preset {
                 trace: vec![Rule::whole(Place::NumberedLabels("trace-id-".to_owned())), env("traceId")],
             },
             Self::Jobmon => Rules {
-                run: vec![env("JOBMON_WORKFLOW_RUN_ID")],
+                run: Vec::new(),
                 job: vec![
                     Rule::whole(Place::Arg { name: Some("--task_instance_id".to_owned()), container: None }),
                     Rule::new(
@@ -52,7 +52,6 @@ impl Preset {
                             ),
                         },
                     ),
-                    env("JOBMON_TASK_ID"),
                 ],
                 trace: Vec::new(),
             },

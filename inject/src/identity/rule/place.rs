@@ -80,7 +80,9 @@ impl Place {
                 let Some(name) = name else { return words.find_map(|word| take(word.into())) };
                 while let Some(word) = words.next() {
                     let Some(rest) = word.strip_prefix(&**name) else { continue };
-                    let value = if rest.is_empty() { words.next() } else { rest.strip_prefix('=') };
+                    // A word that begins with a dash is the next argument, not the value of this one.
+                    let next = || words.clone().next().filter(|next| !next.starts_with('-'));
+                    let value = if rest.is_empty() { next() } else { rest.strip_prefix('=') };
                     if let Some(taken) = value.and_then(|value| take(value.into())) {
                         return Some(taken);
                     }

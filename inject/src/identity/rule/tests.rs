@@ -13,7 +13,7 @@ fn pod() -> Value {
         "spec": {
             "initContainers": [{"name": "setup", "env": [{"name": "ID", "value": "from setup"}], "args": ["--id=setup"]}],
             "containers": [
-                {"name": "a", "command": ["work", "--id", "apart"], "args": ["--id=joined", "--last"]},
+                {"name": "a", "command": ["work", "--id", "apart"], "args": ["--id=joined", "--id2", "--last"]},
                 {"name": "b", "env": [
                     {"name": "ID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}},
                     {"name": "ID", "value": "from b"},
@@ -56,6 +56,7 @@ fn find(rule: &str) -> Result<String, Miss> {
 #[case::argument_of_an_init_container("arg: {name: --id, container: setup}", Ok("setup"))]
 #[case::argument_without_value("arg: --last", Err(Miss::Absent))]
 #[case::another_argument("arg: --i", Err(Miss::Absent))]
+#[case::followed_by_another("arg: --id2", Err(Miss::Absent))]
 #[case::inside_a_shells_command(r"arg: {regex: '--job=(\d+)'}", Ok("8"))]
 fn a_rule_looks_at_one_place(#[case] rule: &str, #[case] expected: Result<&str, Miss>) {
     assert_eq!(find(rule), expected.map(str::to_owned));
