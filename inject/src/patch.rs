@@ -5,12 +5,14 @@
 //!  pod         the whole of a pod's admission      sidecar     the container, its volume, its pull secrets
 //!  operations  a JSON patch in the making          toleration  of an unreachable node
 //!  overrides   annotations that override policy    quantity    Kubernetes quantities
+//!  limits      what LimitRanges allow the sidecar
 //! ```
 //!
 //! Laws, held by property tests: patching twice is patching once; everything that was there stays (but for the one
 //! toleration that [`toleration`] explains); no operation changes nothing. Everything here is pure.
 
 pub mod job;
+pub mod limits;
 mod operations;
 mod overrides;
 pub mod pod;
@@ -123,6 +125,9 @@ pub enum Denial {
     #[error("the volume name {TOKEN_VOLUME:?} is reserved for jobwarden's sidecar; give your volume another name, or opt \
              out with the label {opt_out}: \"false\"", opt_out = label::INJECT)]
     VolumeName,
+    /// A `LimitRange` does not allow the sidecar's size.
+    #[error(transparent)]
+    Size(#[from] limits::Refusal),
 }
 
 impl Mutation {

@@ -5,6 +5,7 @@
 //! test` does.
 
 mod bed;
+mod limits;
 mod reinvocation;
 mod rotation;
 
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
         reinvocation::a_webhook_that_adds_containers_after_us_leaves_one_sidecar,
         reinvocation::a_sidecar_that_another_webhook_strips_is_mended,
         reinvocation::a_sidecar_that_is_stripped_again_is_refused,
+        limits::a_limit_range_that_refuses_the_sidecar_is_named_with_the_way_out,
     ];
     let conclusion = libtest_mimic::run(&arguments, claims);
     let ended = runtime.block_on(bed.end()).context("ending the cluster");

@@ -18,7 +18,10 @@ use jobwarden_inject::{
         sidecar::{PullPolicy, Sidecar},
     },
 };
-use jobwarden_webhook::admission::{Admission, Metrics};
+use jobwarden_webhook::{
+    admission::{Admission, Metrics},
+    limits::Known,
+};
 use prometheus_client::registry::Registry;
 use tokio::{runtime::Builder, sync::watch};
 
@@ -46,7 +49,8 @@ fn handling(criterion: &mut Criterion) {
     let ca = "-----BEGIN CERTIFICATE-----\n".repeat(20);
     let (_reaper, receiver) = watch::channel(Some(Arc::new(Endpoint::new(ip, "jobwarden", ca))));
     let (_settings, applying) = watch::channel(Arc::new(settings()));
-    let admission = Admission::new(applying, receiver, Metrics::register(&mut Registry::default()), MAX_BODY);
+    let admission =
+        Admission::new(applying, receiver, Known::fixed([]), Metrics::register(&mut Registry::default()), MAX_BODY);
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime needs nothing but memory");
     for (name, body) in [
         ("handler_minimal", reviews::minimal()),

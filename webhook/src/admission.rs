@@ -25,6 +25,7 @@ use self::{
     metrics::Outcome,
     review::{Answer, Fault, Request as ReviewRequest},
 };
+use crate::limits::Known;
 use jobwarden_inject::{
     endpoint::Endpoint,
     patch::{self, Effect, Mutation, Settings, Skip},
@@ -68,20 +69,22 @@ impl Kind {
 pub struct Admission {
     settings: watch::Receiver<Arc<Settings>>,
     reaper: watch::Receiver<Option<Arc<Endpoint>>>,
+    limits: Known,
     metrics: Metrics,
     max_body: usize,
 }
 
 impl Admission {
-    /// Answers by what `settings` are at the time of a request. Pods are not admitted before `reaper` says where their sidecars shall report. A body may hold
-    /// `max_body` bytes.
+    /// Answers by what `settings` are at the time of a request, and by what is known then of `limits`. Pods are not admitted before
+    /// `reaper` says where their sidecars shall report. A body may hold `max_body` bytes.
     pub fn new(
         settings: watch::Receiver<Arc<Settings>>,
         reaper: watch::Receiver<Option<Arc<Endpoint>>>,
+        limits: Known,
         metrics: Metrics,
         max_body: usize,
     ) -> Self {
-        Self { settings, reaper, metrics, max_body }
+        Self { settings, reaper, limits, metrics, max_body }
     }
 
     /// Answers one HTTP request.
@@ -154,14 +157,26 @@ impl Admission {
         let metadata = request.object.as_ref().and_then(|job| job.metadata.as_ref());
         let name = metadata.and_then(Metadata::name_or_prefix);
         let settings = Arc::clone(&self.settings.borrow());
-        self.admit(Kind::Job, request, |job| patch::job::admit(job, request.namespace(), &settings), name)
+        let bounds = self.limits.of(request.namespace());
+        self.admit(
+            Kind::Job,
+            request,
+            |job| patch::job::admit(job, request.namespace(), &settings, bounds.as_deref()),
+            name,
+        )
     }
 
     fn admit_pod(&self, request: &ReviewRequest<'_, Pod<'_>>, reaper: &Endpoint) -> Answer {
         let metadata = request.object.as_ref().and_then(|pod| pod.metadata.as_ref());
         let name = metadata.and_then(Metadata::name_or_prefix);
         let settings = Arc::clone(&self.settings.borrow());
-        self.admit(Kind::Pod, request, |pod| patch::pod::admit(pod, request.namespace(), &settings, reaper), name)
+        let bounds = self.limits.of(request.namespace());
+        self.admit(
+            Kind::Pod,
+            request,
+            |pod| patch::pod::admit(pod, request.namespace(), &settings, reaper, bounds.as_deref()),
+            name,
+        )
     }
 
     fn admit<T>(

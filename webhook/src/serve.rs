@@ -21,6 +21,7 @@ use crate::{
     admission::{self, Admission},
     certificates::{self, CertificateArgs, Keeper, LifetimeError},
     configuration::{self, Configuration, Herald, LoadError},
+    limits::Follower,
     settings::SettingsArgs,
 };
 
@@ -104,11 +105,13 @@ impl ServeArgs {
         let identity = ServerIdentity::new();
         let (endpoint, reaper) = watch::channel(None);
         let limits = Limits::default();
-        let admission = Admission::new(applying, reaper, admissions, limits.max_body);
+        let (ranges, bounds) = Follower::new();
+        let admission = Admission::new(applying, reaper, bounds, admissions, limits.max_body);
         let listener = TcpListener::bind(listen).await.map_err(|source| RunError::Listen(listen, source))?;
         tracing::info!(%listen, namespace, "answering admission requests");
 
         let herald = Herald::new(client.clone(), &namespace);
+        tokio::spawn(ranges.run(client.clone(), shutdown.clone()));
         tokio::spawn(configuration.follow(settings, reloads, herald, shutdown.clone()));
         let keeper = Keeper::new(client, namespace, source, identity.clone(), endpoint, gate, certificates);
         let keeping = tokio::spawn(keeper.run(shutdown.clone()));

@@ -12,7 +12,9 @@ use jobwarden_inject::{
     endpoint::Endpoint,
     identity::{Rules, rule::Subject},
     patch::{
-        Denial, Mutation, Settings, job, pod,
+        Denial, Mutation, Settings, job,
+        limits::{Bound, Bounds, Resource, Side},
+        pod,
         sidecar::{PullPolicy, Sidecar},
     },
     view::{Job, Pod},
@@ -55,6 +57,17 @@ static SETTINGS: LazyLock<Settings> = LazyLock::new(|| {
     }
 });
 
+/// Some sizes pass, some do not.
+static BOUNDS: LazyLock<Bounds> = LazyLock::new(|| {
+    let bound = |resource, side, quantity: &str| Bound {
+        limit_range: "limits".to_owned(),
+        resource,
+        side,
+        quantity: quantity.parse().expect("a quantity"),
+    };
+    [bound(Resource::Cpu, Side::Max, "1"), bound(Resource::Memory, Side::Min, "16Mi")].into_iter().collect()
+});
+
 static REAPER: LazyLock<Endpoint> =
     LazyLock::new(|| Endpoint::new("10.96.0.7".parse().expect("an address"), "jobwarden", "CA".to_owned()));
 
@@ -62,12 +75,12 @@ fn as_job(text: &str) -> Option<Result<Mutation, Denial>> {
     let job: Job<'_> = serde_json::from_str(text).ok()?;
     // Explaining must end as well as finding does.
     let _ = SETTINGS.rules.explain(&Subject::of_job(&job)).to_string();
-    Some(job::admit(&job, "work", &SETTINGS))
+    Some(job::admit(&job, "work", &SETTINGS, Some(&BOUNDS)))
 }
 
 fn as_pod(text: &str) -> Option<Result<Mutation, Denial>> {
     let pod: Pod<'_> = serde_json::from_str(text).ok()?;
-    Some(pod::admit(&pod, "play", &SETTINGS, &REAPER))
+    Some(pod::admit(&pod, "play", &SETTINGS, &REAPER, Some(&BOUNDS)))
 }
 
 fn laws(text: &str, admit: fn(&str) -> Option<Result<Mutation, Denial>>) {

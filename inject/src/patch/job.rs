@@ -8,8 +8,10 @@ use json_patch::PatchOperation;
 
 use super::{
     Denial, Effect, Mutation, Settings, Skip,
+    limits::Bounds,
     operations::{Operations, Path},
-    overrides, pod, sidecar,
+    overrides, pod,
+    sidecar::{self, Presence},
     stamp::Stamp,
 };
 use crate::{
@@ -26,8 +28,9 @@ const TEMPLATE_METADATA: Path<'static> = &["spec", "template", "metadata"];
 /// Annotations of a Job that are for its pods' admission, which sees nothing of the Job itself.
 const FOR_PODS: [&str; 2] = [annotation::SIDECAR_CPU, annotation::SIDECAR_MEMORY];
 
-/// Decides on a Job that is being created in `namespace`, which the Job itself need not name.
-pub fn admit(job: &Job<'_>, namespace: &str, settings: &Settings) -> Result<Mutation, Denial> {
+/// Decides on a Job that is being created in `namespace`, which the Job itself need not name; `bounds` are what `LimitRanges` allow
+/// the sidecars of its pods, where that is known.
+pub fn admit(job: &Job<'_>, namespace: &str, settings: &Settings, bounds: Option<&Bounds>) -> Result<Mutation, Denial> {
     let Some(template) = job.spec.as_ref().and_then(|spec| spec.template.as_ref()) else {
         return Ok(Mutation::skip(Skip::NoSpec));
     };
@@ -41,20 +44,22 @@ pub fn admit(job: &Job<'_>, namespace: &str, settings: &Settings) -> Result<Muta
         return Ok(Mutation::skip_windows());
     }
     let elsewhere = is_managed_elsewhere(job);
+    let defaults = overrides::defaults(&settings.sidecar, namespace);
+    let mut warnings = overrides::warnings([job.metadata.as_ref(), template.metadata.as_ref()], &defaults);
     if let Some(spec) = template.spec.as_ref().filter(|_| !elsewhere) {
         // Its pods would be refused one after the other; here the creator hears of it.
-        sidecar::presence(spec)?;
+        let presence = sidecar::presence(spec)?;
+        let bounds = bounds.filter(|_| matches!(presence, Presence::Absent { .. }));
+        // The template's own annotations are not overwritten by the Job's.
+        let resources = overrides::resources(&[template.metadata.as_ref(), job.metadata.as_ref()], &defaults);
+        // Only a warning: a LimitRange may change before the pods come, and a refused Job would be lost to its creator.
+        warnings.extend(bounds.and_then(|bounds| bounds.refusal(namespace, &resources)).map(|it| it.warning()));
     }
     let identity = settings.rules.identify(&Subject::of_job(job));
     let mut operations = stamp(job, &identity, settings.finalizer && !elsewhere);
     stamp_template(&mut operations, job, template, &identity);
     let effect = if operations.is_empty() { Effect::Skipped(Skip::Enrolled) } else { Effect::Stamped };
-    let metadata = [job.metadata.as_ref(), template.metadata.as_ref()];
-    Ok(Mutation {
-        operations: operations.into_vec(),
-        warnings: overrides::warnings(metadata, &overrides::defaults(&settings.sidecar, namespace)),
-        effect,
-    })
+    Ok(Mutation { operations: operations.into_vec(), warnings, effect })
 }
 
 /// What can still be done to a Job that exists and that admission has missed: who it is, and the finalizer; its template cannot be

@@ -83,10 +83,11 @@ pub(super) fn defaults<'a>(sidecar: &'a Sidecar, namespace: &str) -> Resources<'
     Resources { cpu: cpu.unwrap_or(&sidecar.cpu).as_str(), memory: memory.unwrap_or(&sidecar.memory).as_str() }
 }
 
-/// The sidecar's resources: the annotations' where they are good, else those of `defaults`.
-pub(super) fn resources<'a>(metadata: Option<&'a Metadata<'a>>, defaults: &Resources<'a>) -> Resources<'a> {
+/// The sidecar's resources: the annotations' where they are good, else those of `defaults`. An annotation counts where it is
+/// found first in `metadata`.
+pub(super) fn resources<'a>(metadata: &[Option<&'a Metadata<'a>>], defaults: &Resources<'a>) -> Resources<'a> {
     let good = |key: &str, form: &Form| {
-        let value = metadata.and_then(|metadata| metadata.annotation(key))?;
+        let value = metadata.iter().flatten().find_map(|metadata| metadata.annotation(key))?;
         form.fault(value).is_none().then_some(value)
     };
     Resources {

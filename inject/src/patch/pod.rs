@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::{
     Denial, Effect, Mutation, Settings, Skip,
+    limits::Bounds,
     operations::{Operations, Path},
     overrides,
     sidecar::{self, Presence, Resources},
@@ -28,8 +29,14 @@ const PULL_SECRETS: Path<'static> = &["spec", "imagePullSecrets"];
 const TOLERATIONS: Path<'static> = &["spec", "tolerations"];
 
 /// Decides on a pod that is being created in `namespace`, which the pod itself need not name; `reaper` is where its sidecar will
-/// report.
-pub fn admit(pod: &Pod<'_>, namespace: &str, settings: &Settings, reaper: &Endpoint) -> Result<Mutation, Denial> {
+/// report, and `bounds` are what `LimitRanges` allow it, where that is known.
+pub fn admit(
+    pod: &Pod<'_>,
+    namespace: &str,
+    settings: &Settings,
+    reaper: &Endpoint,
+    bounds: Option<&Bounds>,
+) -> Result<Mutation, Denial> {
     let metadata = pod.metadata.as_ref();
     let job_uid = metadata.and_then(controlling_job);
     match metadata.and_then(|metadata| metadata.label(label::INJECT)) {
@@ -55,7 +62,10 @@ pub fn admit(pod: &Pod<'_>, namespace: &str, settings: &Settings, reaper: &Endpo
     let mut warnings = overrides::warnings([metadata], &defaults);
     let effect = match presence {
         Presence::Absent { volume } => {
-            let resources = overrides::resources(metadata, &defaults);
+            let resources = overrides::resources(&[metadata], &defaults);
+            if let Some(refusal) = bounds.and_then(|bounds| bounds.refusal(namespace, &resources)) {
+                return Err(refusal.into());
+            }
             inject(&mut operations, spec, volume, settings, &resources, reaper);
             Effect::Injected
         }

@@ -2,6 +2,7 @@
 
 mod law;
 mod laws;
+mod limits;
 mod linear;
 mod rules;
 
@@ -48,7 +49,7 @@ fn admit_job(job: &Value) -> Result<Mutation, Denial> {
 
 fn admit_job_with(job: &Value, settings: &Settings) -> Result<Mutation, Denial> {
     let text = job.to_string();
-    job::admit(&serde_json::from_str::<Job<'_>>(&text).expect("the test's Job is one"), "work", settings)
+    job::admit(&serde_json::from_str::<Job<'_>>(&text).expect("the test's Job is one"), "work", settings, None)
 }
 
 fn admit_pod(pod: &Value) -> Result<Mutation, Denial> {
@@ -57,7 +58,13 @@ fn admit_pod(pod: &Value) -> Result<Mutation, Denial> {
 
 fn admit_pod_with(pod: &Value, settings: &Settings) -> Result<Mutation, Denial> {
     let text = pod.to_string();
-    pod::admit(&serde_json::from_str::<Pod<'_>>(&text).expect("the test's pod is one"), "work", settings, &reaper())
+    pod::admit(
+        &serde_json::from_str::<Pod<'_>>(&text).expect("the test's pod is one"),
+        "work",
+        settings,
+        &reaper(),
+        None,
+    )
 }
 
 /// `object` as it is after `mutation`.

@@ -7,7 +7,10 @@ use http_body_util::BodyExt as _;
 use jobwarden_inject::{
     config::IdentityConfig,
     identity::Rules,
-    patch::sidecar::{PullPolicy, Sidecar},
+    patch::{
+        limits::{Bound, Resource, Side},
+        sidecar::{PullPolicy, Sidecar},
+    },
 };
 use prometheus_client::registry::Registry;
 use rstest::rstest;
@@ -42,7 +45,7 @@ fn server_with(reaper: Option<Endpoint>) -> Server {
     let metrics = Metrics::register(&mut registry);
     let (sender, receiver) = watch::channel(reaper.map(Arc::new));
     Server {
-        admission: Admission::new(watch::channel(Arc::new(settings)).1, receiver, metrics, MAX_BODY),
+        admission: Admission::new(watch::channel(Arc::new(settings)).1, receiver, Known::fixed([]), metrics, MAX_BODY),
         registry,
         _reaper: sender,
     }
@@ -174,6 +177,34 @@ async fn a_container_of_our_name_is_a_denial_with_advice() {
     assert_eq!((&response["allowed"], &response["status"]["code"]), (&json!(false), &json!(422)));
     assert!(response["status"]["message"].as_str().is_some_and(|text| text.contains("another name")), "{response}");
     assert!(server.metrics().contains("outcome=\"denied\""));
+}
+
+#[rstest]
+#[case("work", "32Mi", false)]
+#[case("work", "16Mi", true)]
+#[case("elsewhere", "32Mi", true)]
+#[tokio::test]
+async fn a_limit_range_that_refuses_the_sidecar_is_named(
+    #[case] namespace: &str,
+    #[case] least: &str,
+    #[case] allowed: bool,
+) {
+    let quantity = least.parse().expect("a quantity");
+    let bound = Bound { limit_range: "floor".to_owned(), resource: Resource::Memory, side: Side::Min, quantity };
+    let mut server = server();
+    server.admission.limits = Known::fixed([(namespace.to_owned(), [bound].into_iter().collect())]);
+
+    let response = server.review("/mutate/pods", &review(Kind::Pod, &pod())).await;
+    assert_eq!(response["allowed"], allowed);
+    let message = response["status"]["message"].as_str();
+    assert_eq!(message.is_some_and(|text| text.contains("LimitRange \"floor\"")), !allowed, "{response}");
+    assert_eq!(server.metrics().contains("{kind=\"Pod\",outcome=\"denied\",reason=\"\"} 1"), !allowed);
+
+    // The Job itself would be lost if it were refused.
+    let response = server.review("/mutate/jobs", &review(Kind::Job, &job())).await;
+    assert_eq!(response["allowed"], true);
+    let warned = response["warnings"][0].as_str().is_some_and(|text| text.contains("LimitRange \"floor\""));
+    assert_eq!(warned, !allowed, "{response}");
 }
 
 #[rstest]

@@ -115,11 +115,11 @@ impl Injector {
             Kind::Other => return Ok(Mutation::skip(Skip::OtherResource)),
             Kind::Job => {
                 let job: Job<'_> = serde_json::from_str(&text).map_err(unreadable)?;
-                patch::job::admit(&job, namespace, settings)
+                patch::job::admit(&job, namespace, settings, None)
             }
             Kind::Pod => {
                 let pod: Pod<'_> = serde_json::from_str(&text).map_err(unreadable)?;
-                patch::pod::admit(&pod, namespace, settings, reaper)
+                patch::pod::admit(&pod, namespace, settings, reaper, None)
             }
         };
         let mutation = mutation.map_err(|denial| denial.to_string())?;

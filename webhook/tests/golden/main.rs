@@ -28,6 +28,7 @@ use jobwarden_inject::{
 };
 use jobwarden_webhook::{
     admission::{Admission, Metrics},
+    limits::Known,
     offline::Injector,
 };
 use prometheus_client::registry::Registry;
@@ -78,7 +79,7 @@ async fn answer(request: &Value) -> Value {
     let (_settings, applying) = watch::channel(Arc::new(settings()));
     let (_reaper, endpoint) = watch::channel(Some(Arc::new(reaper())));
     let metrics = Metrics::register(&mut Registry::default());
-    let admission = Admission::new(applying, endpoint, metrics, MAX_BODY);
+    let admission = Admission::new(applying, endpoint, Known::fixed([]), metrics, MAX_BODY);
     let path = if request["request"]["resource"]["resource"] == "jobs" {
         admission_route::JOBS
     } else {
