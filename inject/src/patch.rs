@@ -24,8 +24,8 @@ pub mod toleration;
 use std::time::Duration;
 
 use jobwarden_common::names::{SIDECAR_CONTAINER, TOKEN_VOLUME, label};
-use json_patch::PatchOperation;
 
+pub use self::operations::Operations;
 use crate::identity::Rules;
 
 /// What an installation wants of admission.
@@ -45,7 +45,7 @@ pub struct Settings {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mutation {
     /// The patch; empty where the object stays as it is.
-    pub operations: Vec<PatchOperation>,
+    pub operations: Operations,
     /// For the person who created the object; `kubectl` shows them.
     pub warnings: Vec<String>,
     /// What it amounts to.
@@ -133,7 +133,7 @@ pub enum Denial {
 impl Mutation {
     /// Nothing is done, for this reason.
     pub fn skip(reason: Skip) -> Self {
-        Self { operations: Vec::new(), warnings: Vec::new(), effect: Effect::Skipped(reason) }
+        Self { operations: Operations::default(), warnings: Vec::new(), effect: Effect::Skipped(reason) }
     }
 
     fn skip_windows() -> Self {

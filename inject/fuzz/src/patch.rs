@@ -93,7 +93,7 @@ fn laws(text: &str, admit: fn(&str) -> Option<Result<Mutation, Denial>>) {
         return;
     }
     let mut after = before.clone();
-    json_patch::patch(&mut after, &mutation.operations).expect("the patch applies");
+    json_patch::patch(&mut after, &mutation.operations.to_patch()).expect("the patch applies");
     assert!(law::keeps(&before, &after), "lost something: {before} became {after}");
     assert!(!law::valid(&before) || law::valid(&after), "no longer valid: {before} became {after}");
     let second = admit(&after.to_string()).expect("it is read").expect("what was admitted once is admitted again");

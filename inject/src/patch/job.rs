@@ -4,7 +4,6 @@ use jobwarden_common::{
     identity::JobId,
     names::{FINALIZER, annotation, label, label_value},
 };
-use json_patch::PatchOperation;
 
 use super::{
     Denial, Effect, Mutation, Settings, Skip,
@@ -59,12 +58,12 @@ pub fn admit(job: &Job<'_>, namespace: &str, settings: &Settings, bounds: Option
     let mut operations = stamp(job, &identity, settings.finalizer && !elsewhere);
     stamp_template(&mut operations, job, template, &identity);
     let effect = if operations.is_empty() { Effect::Skipped(Skip::Enrolled) } else { Effect::Stamped };
-    Ok(Mutation { operations: operations.into_vec(), warnings, effect })
+    Ok(Mutation { operations, warnings, effect })
 }
 
 /// What can still be done to a Job that exists and that admission has missed: who it is, and the finalizer; its template cannot be
 /// changed any more. `None` where admission would have left it alone, or another controller is responsible.
-pub fn make_up_for(job: &Job<'_>, uid: &str, rules: &Rules, finalizer: bool) -> Option<Vec<PatchOperation>> {
+pub fn make_up_for(job: &Job<'_>, uid: &str, rules: &Rules, finalizer: bool) -> Option<Operations> {
     let template = job.spec.as_ref()?.template.as_ref()?;
     let opted_out = [job.metadata.as_ref(), template.metadata.as_ref()].map(inject).contains(&Some(label_value::FALSE));
     if opted_out || template.spec.as_ref().is_some_and(pod::is_windows) || is_managed_elsewhere(job) {
@@ -73,7 +72,7 @@ pub fn make_up_for(job: &Job<'_>, uid: &str, rules: &Rules, finalizer: bool) -> 
     let mut identity = rules.identify(&Subject::of_job(job));
     // By now it has one.
     identity.job_id = identity.job_id.or_else(|| Some(JobId::from(uid)));
-    Some(stamp(job, &identity, finalizer).into_vec())
+    Some(stamp(job, &identity, finalizer))
 }
 
 /// Who the Job is, and its finalizer.
@@ -84,7 +83,7 @@ fn stamp(job: &Job<'_>, identity: &Identity, finalizer: bool) -> Operations {
     if finalizer {
         let finalizers = job.metadata.as_ref().and_then(|metadata| metadata.finalizers.as_deref());
         if !finalizers.unwrap_or_default().iter().any(|finalizer| finalizer == FINALIZER) {
-            operations.insert(finalizers, &["metadata", "finalizers"], false, FINALIZER.into());
+            operations.insert(finalizers, &["metadata", "finalizers"], false, FINALIZER);
         }
     }
     operations
@@ -118,7 +117,7 @@ fn pass_on_opt_out(template: &Pod<'_>) -> Mutation {
             }
         }
     }
-    Mutation { operations: operations.into_vec(), ..Mutation::skip(Skip::OptedOut) }
+    Mutation { operations, ..Mutation::skip(Skip::OptedOut) }
 }
 
 fn inject<'a>(metadata: Option<&'a Metadata<'_>>) -> Option<&'a str> {

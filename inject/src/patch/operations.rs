@@ -1,52 +1,103 @@
 //! A JSON patch in the making.
 
-use json_patch::{AddOperation, PatchOperation, ReplaceOperation, jsonptr::PointerBuf};
-use serde_json::Value;
+use json_patch::Patch;
+use serde::Serialize;
 
 /// Where something is in an object, key by key, unescaped.
 pub(super) type Path<'a> = &'a [&'a str];
 
-/// The operations so far.
-#[derive(Debug, Default)]
-pub(super) struct Operations(Vec<PatchOperation>);
+/// Operations of RFC 6902, as the text that the API server gets. It is written once, for it is most of what a review costs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operations(String);
+
+impl Default for Operations {
+    fn default() -> Self {
+        Self("[]".to_owned())
+    }
+}
 
 impl Operations {
+    /// Whether nothing is changed.
+    pub fn is_empty(&self) -> bool {
+        self.0.len() == "[]".len()
+    }
+
+    /// The JSON array of all of them.
+    pub fn as_json(&self) -> &str {
+        &self.0
+    }
+
+    /// The same as values, for whoever applies them.
+    pub fn to_patch(&self) -> Patch {
+        serde_json::from_str(&self.0).expect("what is written here is a patch")
+    }
+
     /// Sets the member at `path`, whose parent exists.
-    pub(super) fn add(&mut self, path: Path<'_>, value: impl Into<Value>) {
-        let path = PointerBuf::from_tokens(path.iter().copied());
-        self.0.push(PatchOperation::Add(AddOperation { path, value: value.into() }));
+    pub(super) fn add(&mut self, path: Path<'_>, value: impl Serialize) {
+        self.push("add", path, &value);
     }
 
     /// Sets the member `key` of the object at `parent`, whose own parent exists. `existing` says whether the object does.
-    pub(super) fn member(&mut self, existing: bool, parent: Path<'_>, key: &str, value: impl Into<Value>) {
+    pub(super) fn member(&mut self, existing: bool, parent: Path<'_>, key: &str, value: &str) {
         if existing {
             self.add(&[parent, &[key]].concat(), value);
         } else {
-            self.add(parent, Value::Object([(key.to_owned(), value.into())].into_iter().collect()));
+            self.add(parent, Entry(key, value));
         }
     }
 
     /// Puts `value` into the array at `path`: at its end, or with `first` before everything else. An array that does not
     /// exist is made.
-    pub(super) fn insert<T>(&mut self, array: Option<&[T]>, path: Path<'_>, first: bool, value: Value) {
+    pub(super) fn insert<T>(&mut self, array: Option<&[T]>, path: Path<'_>, first: bool, value: impl Serialize) {
         match array {
-            None => self.add(path, Value::Array(vec![value])),
+            None => self.add(path, [value]),
             Some(_) => self.add(&[path, &[if first { "0" } else { "-" }]].concat(), value),
         }
     }
 
     /// Replaces what is at `path`.
-    pub(super) fn replace(&mut self, path: Path<'_>, value: impl Into<Value>) {
-        let path = PointerBuf::from_tokens(path.iter().copied());
-        self.0.push(PatchOperation::Replace(ReplaceOperation { path, value: value.into() }));
+    pub(super) fn replace(&mut self, path: Path<'_>, value: impl Serialize) {
+        self.push("replace", path, &value);
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    fn push(&mut self, op: &'static str, path: Path<'_>, value: &impl Serialize) {
+        #[derive(Serialize)]
+        struct Operation<'a, T> {
+            op: &'static str,
+            path: &'a str,
+            value: &'a T,
+        }
+        let mut pointer = String::new();
+        for key in path {
+            pointer.push('/');
+            // RFC 6901, section 3.
+            for character in key.chars() {
+                match character {
+                    '~' => pointer.push_str("~0"),
+                    '/' => pointer.push_str("~1"),
+                    other => pointer.push(other),
+                }
+            }
+        }
+        let first = self.is_empty();
+        let mut text = std::mem::take(&mut self.0).into_bytes();
+        text.pop();
+        if !first {
+            text.push(b',');
+        }
+        let operation = Operation { op, path: &pointer, value };
+        serde_json::to_writer(&mut text, &operation).expect("texts, numbers and maps of them are always JSON");
+        text.push(b']');
+        self.0 = String::from_utf8(text).expect("serde_json writes UTF-8");
     }
+}
 
-    pub(super) fn into_vec(self) -> Vec<PatchOperation> {
-        self.0
+/// An object of one member.
+struct Entry<'a>(&'a str, &'a str);
+
+impl Serialize for Entry<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map([(self.0, self.1)])
     }
 }
 
@@ -60,9 +111,16 @@ mod tests {
     fn keys_are_escaped() {
         let mut operations = Operations::default();
         operations.add(&["a/b", "c~d"], 1);
+        operations.replace(&["\"e\""], "f");
         assert_eq!(
-            serde_json::to_value(operations.into_vec()).expect("a patch is JSON"),
-            json!([{"op": "add", "path": "/a~1b/c~0d", "value": 1}])
+            serde_json::to_value(operations.to_patch()).expect("a patch is JSON"),
+            json!([{"op": "add", "path": "/a~1b/c~0d", "value": 1}, {"op": "replace", "path": "/\"e\"", "value": "f"}])
         );
+    }
+
+    #[test]
+    fn nothing_is_a_patch_too() {
+        assert!(Operations::default().is_empty());
+        assert_eq!(Operations::default().to_patch(), Patch(vec![]));
     }
 }

@@ -4,15 +4,14 @@ use jobwarden_common::{
     identity::JobId,
     names::{label, label_value},
 };
-use json_patch::PatchOperation;
-use serde_json::Value;
+use serde::Serialize;
 
 use super::{
     Denial, Effect, Mutation, Settings, Skip,
     limits::Bounds,
     operations::{Operations, Path},
     overrides,
-    sidecar::{self, Presence, Resources},
+    sidecar::{self, Presence, Resources, manifest},
     stamp::Stamp,
     toleration::{self, Change},
 };
@@ -78,12 +77,12 @@ pub fn admit(
         Presence::There if operations.is_empty() => Effect::Skipped(Skip::Enrolled),
         Presence::There => Effect::Stamped,
     };
-    Ok(Mutation { operations: operations.into_vec(), warnings, effect })
+    Ok(Mutation { operations, warnings, effect })
 }
 
 /// What can still be done to a pod that exists and that admission has missed: who it is. Its containers cannot be changed any more.
 /// `None` where admission would have left it alone.
-pub fn make_up_for(pod: &Pod<'_>, rules: &Rules) -> Option<Vec<PatchOperation>> {
+pub fn make_up_for(pod: &Pod<'_>, rules: &Rules) -> Option<Operations> {
     let metadata = pod.metadata.as_ref()?;
     let job_uid = controlling_job(metadata)?;
     if metadata.label(label::INJECT) == Some(label_value::FALSE) || pod.spec.as_ref().is_none_or(is_windows) {
@@ -93,7 +92,7 @@ pub fn make_up_for(pod: &Pod<'_>, rules: &Rules) -> Option<Vec<PatchOperation>> 
     let mut identity = rules.identify(&Subject::of_pod(pod));
     identity.job_id = identity.job_id.or_else(|| Some(JobId::from(job_uid)));
     Stamp::new(&identity).write(&mut operations, METADATA, Some(metadata));
-    Some(operations.into_vec())
+    Some(operations)
 }
 
 fn inject(
@@ -105,14 +104,19 @@ fn inject(
     reaper: &Endpoint,
 ) {
     let Settings { sidecar, .. } = settings;
-    operations.insert(spec.init_containers.as_deref(), INIT_CONTAINERS, true, sidecar.container(resources, reaper));
+    operations.insert(
+        spec.init_containers.as_deref(),
+        INIT_CONTAINERS,
+        true,
+        manifest::container(sidecar, *resources, reaper),
+    );
     if !volume_exists {
-        operations.insert(spec.volumes.as_deref(), VOLUMES, false, sidecar::token_volume());
+        operations.insert(spec.volumes.as_deref(), VOLUMES, false, manifest::token_volume());
     }
     let existing = spec.image_pull_secrets.as_deref();
     let has = |name: &str| existing.unwrap_or_default().iter().any(|secret| secret.name.as_deref() == Some(name));
     let lacking = sidecar.image_pull_secrets.iter().filter(|name| !has(name));
-    let lacking: Vec<Value> = lacking.map(|name| serde_json::json!({ "name": name })).collect();
+    let lacking: Vec<Reference<'_>> = lacking.map(|name| Reference { name }).collect();
     if existing.is_some() {
         for secret in lacking {
             operations.insert(existing, PULL_SECRETS, false, secret);
@@ -120,6 +124,12 @@ fn inject(
     } else if !lacking.is_empty() {
         operations.add(PULL_SECRETS, lacking);
     }
+}
+
+/// Of an object of the same namespace, by its name.
+#[derive(Serialize)]
+struct Reference<'a> {
+    name: &'a str,
 }
 
 fn tolerate(operations: &mut Operations, spec: &PodSpec<'_>, change: Change) {

@@ -1,25 +1,20 @@
 //! The sidecar: its container, its volume, and whether a pod has it already.
 
+pub(super) mod manifest;
+
 use std::{collections::BTreeMap, str::FromStr, time::Duration};
 
-use jobwarden_common::names::{SERVICE_ACCOUNT_DIR, SIDECAR_CONTAINER, TOKEN_AUDIENCE, TOKEN_VOLUME, sidecar_env};
-use serde::{Deserialize, Deserializer, de::Error as _};
-use serde_json::{Value, json};
+use jobwarden_common::names::{SIDECAR_CONTAINER, TOKEN_AUDIENCE, TOKEN_VOLUME, sidecar_env};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 use super::{
     Denial,
     quantity::{Quantity, QuantityError},
 };
-use crate::{
-    endpoint::Endpoint,
-    view::{Container, PodSpec, Volume},
-};
+use crate::view::{Container, PodSpec, Volume};
 
 /// The least memory a container may be given, in bytes: runc itself needs that much to start one, and runtimes refuse less.
 pub const LEAST_MEMORY: f64 = 12.0 * 1024.0 * 1024.0;
-
-/// How long a token lasts, in seconds. A kubelet that is cut off cannot renew it, and its workers have to stay heard.
-const TOKEN_SECONDS: u32 = 24 * 60 * 60;
 
 /// What makes an init container a native sidecar (KEP-753).
 pub(super) const RESTART_POLICY: &str = "Always";
@@ -27,9 +22,6 @@ pub(super) const RESTART_POLICY: &str = "Always";
 /// Told to whoever creates a pod whose sidecar another webhook has made an init container that would never end.
 pub(super) const STRIPPED: &str = "another admission webhook took restartPolicy from the init container jobwarden-heartbeat; it was put back. \
      Update that webhook: it drops fields that it does not know, and without this one the pod would wait for ever";
-
-/// The user that the sidecar runs as; not root, and what distroless images call `nonroot`.
-const USER: u32 = 65532;
 
 /// The sidecar of an installation.
 #[derive(Clone, Debug)]
@@ -119,48 +111,10 @@ impl PullPolicy {
 }
 
 /// Requests and limits alike, so that a Guaranteed pod stays Guaranteed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize)]
 pub(super) struct Resources<'a> {
     pub(super) cpu: &'a str,
     pub(super) memory: &'a str,
-}
-
-impl Sidecar {
-    /// The container: a native sidecar that passes Pod Security `restricted`, whatever the pod's own security context says.
-    pub(super) fn container(&self, resources: &Resources<'_>, reaper: &Endpoint) -> Value {
-        let Self { image, pull_policy, beat_interval, image_pull_secrets: _, cpu: _, memory: _, namespaces: _ } = self;
-        let resources = json!({ "cpu": resources.cpu, "memory": resources.memory });
-        json!({
-            "name": SIDECAR_CONTAINER,
-            "image": image,
-            "imagePullPolicy": pull_policy.as_str(),
-            "restartPolicy": RESTART_POLICY,
-            "env": [
-                { "name": sidecar_env::REAPER_ADDRESS, "value": reaper.address },
-                { "name": sidecar_env::REAPER_NAME, "value": reaper.server_name },
-                { "name": sidecar_env::CA, "value": reaper.ca },
-                { "name": sidecar_env::INTERVAL_MS, "value": beat_interval.as_millis().to_string() },
-            ],
-            "resources": { "requests": resources, "limits": resources },
-            "securityContext": {
-                "allowPrivilegeEscalation": false,
-                "capabilities": { "drop": ["ALL"] },
-                "readOnlyRootFilesystem": true,
-                "runAsNonRoot": true,
-                "runAsUser": USER,
-                "seccompProfile": { "type": "RuntimeDefault" },
-            },
-            // There is no shell in the image to look around with: the last log lines are the message.
-            "terminationMessagePolicy": "FallbackToLogsOnError",
-            "volumeMounts": [{ "name": TOKEN_VOLUME, "mountPath": SERVICE_ACCOUNT_DIR, "readOnly": true }],
-        })
-    }
-}
-
-/// The volume with the sidecar's own token.
-pub(super) fn token_volume() -> Value {
-    let token = json!({ "audience": TOKEN_AUDIENCE, "expirationSeconds": TOKEN_SECONDS, "path": "token" });
-    json!({ "name": TOKEN_VOLUME, "projected": { "sources": [{ "serviceAccountToken": token }] } })
 }
 
 /// What a pod has of the sidecar already.

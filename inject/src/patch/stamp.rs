@@ -9,7 +9,7 @@ use jobwarden_common::{
     identity::{self, JobId, RunId},
     names::{annotation, label, label_value},
 };
-use serde_json::{Map, Value};
+use serde::Serialize;
 
 use super::operations::{Operations, Path};
 use crate::{
@@ -50,12 +50,7 @@ impl<'a> Stamp<'a> {
         let annotations = missing(&self.annotations, metadata.and_then(|metadata| metadata.annotations.as_ref()));
         match metadata {
             None => {
-                let maps = [("labels", labels), ("annotations", annotations)];
-                let maps = maps.into_iter().filter(|(_, entries)| !entries.is_empty());
-                operations.add(
-                    path,
-                    maps.map(|(key, entries)| (key.to_owned(), Value::Object(entries))).collect::<Map<_, _>>(),
-                );
+                operations.add(path, Maps { labels, annotations });
             }
             Some(metadata) => {
                 write_map(operations, &[path, &["labels"]].concat(), metadata.labels.as_ref(), labels);
@@ -69,12 +64,29 @@ fn present<K, V, const N: usize>(entries: [(K, Option<V>); N]) -> impl Iterator<
     entries.into_iter().filter_map(|(key, value)| Some((key, value?)))
 }
 
-fn missing(wanted: &BTreeMap<&'static str, impl AsRef<str>>, existing: Option<&Entries<'_>>) -> Map<String, Value> {
-    let lacking = wanted.iter().filter(|(key, _)| existing.is_none_or(|existing| !existing.contains_key(**key)));
-    lacking.map(|(key, value)| ((*key).to_owned(), value.as_ref().into())).collect()
+/// What is added where there is no metadata at all.
+#[derive(Serialize)]
+struct Maps<'a> {
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    labels: BTreeMap<&'static str, &'a str>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    annotations: BTreeMap<&'static str, &'a str>,
 }
 
-fn write_map(operations: &mut Operations, path: Path<'_>, existing: Option<&Entries<'_>>, entries: Map<String, Value>) {
+fn missing<'a>(
+    wanted: &'a BTreeMap<&'static str, impl AsRef<str>>,
+    existing: Option<&Entries<'_>>,
+) -> BTreeMap<&'static str, &'a str> {
+    let lacking = wanted.iter().filter(|(key, _)| existing.is_none_or(|existing| !existing.contains_key(**key)));
+    lacking.map(|(key, value)| (*key, value.as_ref())).collect()
+}
+
+fn write_map(
+    operations: &mut Operations,
+    path: Path<'_>,
+    existing: Option<&Entries<'_>>,
+    entries: BTreeMap<&'static str, &str>,
+) {
     if existing.is_none() {
         if !entries.is_empty() {
             operations.add(path, entries);
@@ -82,6 +94,6 @@ fn write_map(operations: &mut Operations, path: Path<'_>, existing: Option<&Entr
         return;
     }
     for (key, value) in entries {
-        operations.add(&[path, &[&key]].concat(), value);
+        operations.add(&[path, &[key]].concat(), value);
     }
 }

@@ -124,7 +124,7 @@ fn job() -> impl Strategy<Value = Value> {
 /// Every operation, applied by itself after those before it, changes something.
 fn every_operation_counts(object: &Value, mutation: &Mutation) -> bool {
     let mut object = object.clone();
-    mutation.operations.iter().all(|operation| {
+    mutation.operations.to_patch().iter().all(|operation| {
         let before = object.clone();
         json_patch::patch(&mut object, std::slice::from_ref(operation)).expect("the patch applies");
         object != before
@@ -140,7 +140,7 @@ fn laws(object: &Value, admit: impl Fn(&Value) -> Result<Mutation, Denial>) -> R
         prop_assert!(valid(&after), "no longer valid: {object} became {after}");
     }
     let second = admit(&after).expect("what was admitted once is admitted again");
-    prop_assert_eq!(second.operations, vec![], "patched twice: {}", after);
+    prop_assert!(second.operations.is_empty(), "patched twice: {}", after);
     Ok(())
 }
 

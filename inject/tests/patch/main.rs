@@ -70,7 +70,7 @@ fn admit_pod_with(pod: &Value, settings: &Settings) -> Result<Mutation, Denial> 
 /// `object` as it is after `mutation`.
 fn patched(object: &Value, mutation: &Mutation) -> Value {
     let mut object = object.clone();
-    json_patch::patch(&mut object, &mutation.operations).expect("the patch applies");
+    json_patch::patch(&mut object, &mutation.operations.to_patch()).expect("the patch applies");
     object
 }
 

@@ -219,7 +219,7 @@ fn what_admission_missed_is_made_up_for_as_far_as_it_can_be() {
     let view = serde_json::from_str(&text).expect("a Job");
     let operations = job::make_up_for(&view, "uid-1", &settings().rules, true).expect("it is ours");
     let mut made_up = job.clone();
-    json_patch::patch(&mut made_up, &operations).expect("applies");
+    json_patch::patch(&mut made_up, &operations.to_patch()).expect("applies");
     assert_eq!(made_up["metadata"], admitted["metadata"], "the same as by admission");
     assert_eq!(made_up["spec"], job["spec"], "nothing that cannot be changed any more");
 }

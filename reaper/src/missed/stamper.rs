@@ -3,7 +3,11 @@
 use std::sync::Arc;
 
 use jobwarden_common::names::{FIELD_MANAGER, SIDECAR_CONTAINER, label};
-use jobwarden_inject::{identity::Rules, patch, view};
+use jobwarden_inject::{
+    identity::Rules,
+    patch::{self, Operations},
+    view,
+};
 use json_patch::{PatchOperation, TestOperation, jsonptr::PointerBuf};
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 use kube::{
@@ -91,7 +95,7 @@ impl Stamper {
         Ok(())
     }
 
-    fn of_job(&self, text: &str, job: &Job) -> Result<Option<Vec<PatchOperation>>, serde_json::Error> {
+    fn of_job(&self, text: &str, job: &Job) -> Result<Option<Operations>, serde_json::Error> {
         let ended = |condition: &str| matches!(condition, "Complete" | "Failed");
         let conditions = job.status.iter().flat_map(|status| status.conditions.iter().flatten());
         if conditions.into_iter().any(|condition| condition.status == "True" && ended(&condition.type_)) {
@@ -102,7 +106,7 @@ impl Stamper {
         Ok(patch::job::make_up_for(&view, &job.uid().unwrap_or_default(), &rules, self.finalizer))
     }
 
-    fn of_pod(&self, text: &str, pod: &Pod) -> Result<Option<Vec<PatchOperation>>, serde_json::Error> {
+    fn of_pod(&self, text: &str, pod: &Pod) -> Result<Option<Operations>, serde_json::Error> {
         let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
         if matches!(phase, Some("Succeeded" | "Failed")) {
             return Ok(None);
@@ -118,7 +122,7 @@ impl Stamper {
         namespace: &str,
         name: &str,
         kind: &'static str,
-        decide: impl FnOnce(&str, &K) -> Result<Option<Vec<PatchOperation>>, serde_json::Error>,
+        decide: impl FnOnce(&str, &K) -> Result<Option<Operations>, serde_json::Error>,
     ) -> Result<Option<K>, StampError>
     where
         K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
@@ -142,7 +146,7 @@ impl Stamper {
             path: PointerBuf::from_tokens(["metadata", "resourceVersion"]),
             value: Value::String(version),
         };
-        let operations = [PatchOperation::Test(unchanged)].into_iter().chain(operations).collect();
+        let operations = [PatchOperation::Test(unchanged)].into_iter().chain(operations.to_patch().0).collect();
         let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         let api = Api::<K>::namespaced(self.client.clone(), namespace);
         match api.patch_metadata(name, &params, &Patch::<()>::Json(json_patch::Patch(operations))).await {

@@ -123,7 +123,7 @@ impl Injector {
             }
         };
         let mutation = mutation.map_err(|denial| denial.to_string())?;
-        json_patch::patch(object, &mutation.operations).map_err(|error| error.to_string())?;
+        json_patch::patch(object, &mutation.operations.to_patch()).map_err(|error| error.to_string())?;
         Ok(mutation)
     }
 
