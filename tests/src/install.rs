@@ -73,6 +73,14 @@ pub fn images() -> anyhow::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
+/// A program that ships, as `cargo xtask image` leaves it.
+pub fn program(name: &str) -> anyhow::Result<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/x86_64-unknown-linux-musl/release");
+    let program = folder.join(name);
+    ensure!(program.exists(), "there is no {}; run `cargo xtask image` first", program.display());
+    Ok(program)
+}
+
 /// Installs the chart, whose images the nodes have to hold already, and waits until everything is ready.
 pub async fn install(cluster: &Cluster, settings: &Settings, receiver: &Receiver) -> anyhow::Result<()> {
     let _step = progress::step("installing jobwarden from its chart");

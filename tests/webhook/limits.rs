@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use jobwarden_common::names::annotation;
-use k8s_openapi::api::core::v1::{LimitRange, Pod};
+use k8s_openapi::api::core::v1::{LimitRange, Pod, ResourceQuota};
 use kube::api::PostParams;
 use kube::{Api, ResourceExt as _};
 use serde_json::json;
@@ -46,5 +46,46 @@ pub(crate) async fn a_limit_range_that_refuses_the_sidecar_is_named_with_the_way
     pod.annotations_mut().insert(annotation::SIDECAR_MEMORY.to_owned(), "24Mi".to_owned());
     let pod = pods.create(&PostParams::default(), &pod).await.context("creating a pod as the text says")?;
     ensure!(sidecars(&pod) == ["Always"], "{:?}", pod.spec);
+    Ok(())
+}
+
+pub(crate) async fn a_quota_counts_the_sidecar_and_stops_nothing_else(bed: &Bed) -> Outcome {
+    let ground = bed.ground().await?;
+    let namespace = ground.enrolled_namespace("quota").await?;
+    // A quota refuses every container that does not say what it takes.
+    let quota: ResourceQuota = serde_json::from_value(json!({
+        "metadata": {"name": "small"},
+        "spec": {"hard": {"requests.cpu": "115m", "limits.cpu": "1", "requests.memory": "1Gi", "limits.memory": "1Gi"}},
+    }))?;
+    let quotas = Api::<ResourceQuota>::namespaced(ground.client.clone(), namespace.name());
+    quotas.create(&PostParams::default(), &quota).await.context("creating a quota")?;
+    let sized = |name: &str| {
+        let mut pod = pod(name)?;
+        let container = pod.spec.as_mut().and_then(|spec| spec.containers.first_mut()).context("a worker")?;
+        container.resources = Some(serde_json::from_value(json!({
+            "requests": {"cpu": "100m", "memory": "64Mi"}, "limits": {"cpu": "100m", "memory": "64Mi"},
+        }))?);
+        anyhow::Ok(pod)
+    };
+    let pods = Api::<Pod>::namespaced(ground.client.clone(), namespace.name());
+    // The quota has to be counted before it lets anything past.
+    let made = async {
+        loop {
+            match pods.create(&PostParams::default(), &sized("fits")?).await {
+                Ok(pod) => return anyhow::Ok(pod),
+                Err(error) if error.to_string().contains("status unknown for quota") => {}
+                Err(error) => return Err(error).context("creating a pod that fits with its sidecar"),
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    let pod = tokio::time::timeout(Duration::from_secs(30), made).await.context("the quota is never counted")??;
+    ensure!(sidecars(&pod) == ["Always"], "{:?}", pod.spec);
+
+    let used = quotas.get("small").await?.status.and_then(|status| status.used).unwrap_or_default();
+    let cpu = used.get("requests.cpu").map(|quantity| quantity.0.as_str());
+    ensure!(cpu == Some("110m"), "a worker of 100m and a sidecar of 10m use {cpu:?}");
+    let refused = pods.create(&PostParams::default(), &sized("too-much")?).await.err().context("past the quota")?;
+    ensure!(refused.to_string().contains("exceeded quota"), "{refused}");
     Ok(())
 }

@@ -5,6 +5,7 @@
 //! test` does.
 
 mod bed;
+mod check;
 mod limits;
 mod reinvocation;
 mod rotation;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use bed::Bed;
 use jobwarden_tests::{cluster, progress};
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::{Arguments, Conclusion, Trial};
 use tokio::runtime::Runtime;
 
 type Outcome = anyhow::Result<()>;
@@ -39,18 +40,30 @@ fn main() -> ExitCode {
     let runtime = Arc::new(Runtime::new().expect("a runtime needs nothing but threads"));
     cluster::tear_down_on_signals();
     let bed = Arc::new(Bed::new(Arc::clone(&runtime)));
-    let claims = claims![
-        &bed,
+    let conclusion = libtest_mimic::run(&arguments, side_by_side(&bed));
+    let last = libtest_mimic::run(&Arguments { test_threads: Some(1), ..arguments }, one_after_the_other(&bed));
+    let ended = runtime.block_on(bed.end()).context("ending the cluster");
+    if let Err(error) = &ended {
+        progress::note(format!("error: {error:#}"));
+    }
+    let failed = |conclusion: &Conclusion| conclusion.has_failed();
+    if failed(&conclusion) || failed(&last) || ended.is_err() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// Tests that let each other be.
+fn side_by_side(bed: &Arc<Bed>) -> Vec<Trial> {
+    claims![
+        bed,
         rotation::nothing_fails_while_certificates_rotate_and_replicas_restart,
         reinvocation::a_webhook_that_adds_containers_after_us_leaves_one_sidecar,
         reinvocation::a_sidecar_that_another_webhook_strips_is_mended,
         reinvocation::a_sidecar_that_is_stripped_again_is_refused,
         limits::a_limit_range_that_refuses_the_sidecar_is_named_with_the_way_out,
-    ];
-    let conclusion = libtest_mimic::run(&arguments, claims);
-    let ended = runtime.block_on(bed.end()).context("ending the cluster");
-    if let Err(error) = &ended {
-        progress::note(format!("error: {error:#}"));
-    }
-    if conclusion.has_failed() || ended.is_err() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+        limits::a_quota_counts_the_sidecar_and_stops_nothing_else,
+    ]
+}
+
+/// Tests that the others would not survive: they harm jobwarden.
+fn one_after_the_other(bed: &Arc<Bed>) -> Vec<Trial> {
+    claims![bed, check::check_finds_each_planted_fault_and_says_what_to_do]
 }

@@ -57,7 +57,7 @@ fn add_containers(pod: &Value) -> Value {
 }
 
 /// What a program does whose type of a container has no restart policy.
-fn strip(pod: &Value) -> Value {
+pub(crate) fn strip(pod: &Value) -> Value {
     let mut containers = pod["spec"]["initContainers"].clone();
     let Some(list) = containers.as_array_mut() else { return json!([]) };
     for container in list {

@@ -1,10 +1,14 @@
 //! The command line.
 
+use std::{ffi::OsString, process::ExitCode};
+
 use clap::{Parser, Subcommand};
 
 use crate::{
+    check::{CheckArgs, CheckError},
     offline::{InjectArgs, OfflineError, UninjectArgs},
     serve::{RunError, ServeArgs},
+    settings::SettingsArgs,
 };
 
 /// Labels Jobs with the IDs of their run and job, and gives their pods the heartbeat sidecar
@@ -20,6 +24,7 @@ enum Command {
     Serve(Box<ServeArgs>),
     Inject(Box<InjectArgs>),
     Uninject(UninjectArgs),
+    Check(CheckArgs),
 }
 
 /// Why a command has failed.
@@ -31,18 +36,30 @@ pub enum CommandError {
     /// `inject` and `uninject`.
     #[error(transparent)]
     Offline(#[from] OfflineError),
+    /// `check`.
+    #[error(transparent)]
+    Check(#[from] CheckError),
 }
 
 impl WebhookArgs {
-    /// Does what the command line says.
-    pub async fn run(self) -> Result<(), CommandError> {
+    /// Does what the command line says, and says with what status to end.
+    pub async fn run(self) -> Result<ExitCode, CommandError> {
         let Self { command } = self;
         match command {
             Command::Serve(args) => args.run().await?,
             Command::Inject(args) => args.run()?,
             Command::Uninject(args) => args.run()?,
+            Command::Check(args) => return Ok(args.run().await?),
         }
-        Ok(())
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// What a webhook with this command line would do to Jobs and pods; `None` for one that is not understood, or serves nobody.
+    pub(crate) fn settings_of(command_line: impl IntoIterator<Item = OsString>) -> Option<SettingsArgs> {
+        match Self::try_parse_from(command_line).ok()?.command {
+            Command::Serve(args) => Some(args.settings),
+            Command::Inject(_) | Command::Uninject(_) | Command::Check(_) => None,
+        }
     }
 }
 

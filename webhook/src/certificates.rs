@@ -4,7 +4,7 @@
 //!  authority   a CA that signs for this installation         publication   what others are told: caBundle, endpoint
 //!  rotation    one CA after the other, without a gap          keeper        sees that all of it is there and stays
 //!  leaf        a serving certificate                          metrics       when what expires
-//!  secrets     where they live, whoever of two replicas makes them first
+//!  secrets     where they live, whoever of two replicas makes them first     inspection  a look from outside
 //! ```
 //!
 //! All of it is level-triggered: a round looks at what there is and mends what is missing, so it does not matter which
@@ -12,11 +12,14 @@
 
 mod args;
 mod authority;
+mod inspection;
 mod keeper;
 mod leaf;
 mod metrics;
 mod publication;
 mod rotation;
+#[cfg(test)]
+pub(crate) mod samples;
 mod secrets;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -24,7 +27,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rcgen::CertificateParams;
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 
-pub(crate) use self::args::CertificateArgs;
+pub(crate) use self::{
+    args::CertificateArgs,
+    inspection::{Serving, Signing},
+};
 pub use self::{
     args::LifetimeError,
     keeper::{Keeper, Source},

@@ -13,6 +13,7 @@
 pub mod admission;
 pub mod args;
 pub mod certificates;
+mod check;
 mod configuration;
 mod documents;
 pub mod limits;

@@ -151,7 +151,7 @@ fn merged(ranges: &BTreeMap<String, Vec<Bound>>) -> Arc<Bounds> {
 
 /// What a `LimitRange` says of each container. A bound of zero says nothing from below; from above it would forbid every container,
 /// and is left to the API server like whatever else is no quantity to us.
-fn bounds(range: &LimitRange) -> Vec<Bound> {
+pub(crate) fn bounds(range: &LimitRange) -> Vec<Bound> {
     type Quantities = Option<BTreeMap<String, Quantity>>;
     let name = range.name_any();
     let of = |quantities: &Quantities, side: Side| {

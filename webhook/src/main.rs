@@ -14,10 +14,14 @@ use mimalloc::MiMalloc;
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
-#[tokio::main]
+/// One thread: it answers some twenty thousand reviews a second, and threads that wake each other cost a review as much again.
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     jobwarden_serve::tls::install_crypto_provider();
-    let Err(error) = WebhookArgs::parse().run().await else { return ExitCode::SUCCESS };
+    let error = match WebhookArgs::parse().run().await {
+        Ok(status) => return status,
+        Err(error) => error,
+    };
     // A sentence and no backtrace, whatever RUST_BACKTRACE says: it is about files and clusters, not about this program.
     let _ = writeln!(stderr(), "error: {}", with_causes(&error));
     ExitCode::FAILURE

@@ -137,7 +137,8 @@ pub(super) fn check_pair(certificate: CertificateDer<'static>, key_pem: &str) ->
     pair.map(drop).map_err(|_| Unusable::Pair)
 }
 
-fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, Unusable> {
+/// All certificates of a PEM text.
+pub(super) fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, Unusable> {
     let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
     read.map_err(|_| Unusable::NotPem(secrets::CERTIFICATE))
 }

@@ -68,7 +68,8 @@ struct SeccompProfile {
 #[serde(rename_all = "camelCase")]
 struct Mount {
     name: &'static str,
-    mount_path: &'static str,
+    #[serde(rename = "mountPath")]
+    path: &'static str,
     read_only: bool,
 }
 
@@ -102,7 +103,7 @@ pub(in crate::patch) fn container<'a>(
         },
         // There is no shell in the image to look around with: the last log lines are the message.
         termination_message_policy: "FallbackToLogsOnError",
-        volume_mounts: [Mount { name: TOKEN_VOLUME, mount_path: SERVICE_ACCOUNT_DIR, read_only: true }],
+        volume_mounts: [Mount { name: TOKEN_VOLUME, path: SERVICE_ACCOUNT_DIR, read_only: true }],
     }
 }
 

@@ -1,0 +1,206 @@
+//! Kubernetes itself: versions and clocks.
+
+use k8s_openapi::{
+    api::core::v1::Node,
+    jiff::{SignedDuration, Timestamp},
+};
+use kube::ResourceExt as _;
+
+use super::{
+    finding::{Finding, Section, all, some_of},
+    snapshot::{Snapshot, arguments},
+};
+
+/// The first API server that has everything, `ValidatingAdmissionPolicy` being the last of it.
+const NEEDED: (u32, u32) = (1, 30);
+
+/// The first one whose Job controller takes the condition FailureTarget from others.
+const FAILURE_TARGET: (u32, u32) = (1, 31);
+
+/// The first kubelet that knows native sidecars by itself (KEP-753, beta).
+const NATIVE_SIDECARS: (u32, u32) = (1, 29);
+
+/// By how much a clock may be off.
+const TOLERATED: SignedDuration = SignedDuration::from_mins(1);
+
+/// How old the Lease of a node may be at most that is called ready: longer ago, and the node controller would have called it
+/// otherwise (`node-monitor-grace-period`, 50 s at most by default, and a renewal every 10 s).
+const READY_FOR: SignedDuration = SignedDuration::from_mins(1);
+
+const SECTION: Section = Section::Kubernetes;
+
+pub(super) fn check(snapshot: &Snapshot) -> Vec<Finding> {
+    [vec![server(snapshot), clock(snapshot)], kubelets(snapshot), node_clocks(snapshot)].concat()
+}
+
+/// `(1, 30)` of `v1.30.4-gke.1`.
+fn minor(version: &str) -> Option<(u32, u32)> {
+    let mut parts = version.trim_start_matches('v').split(['.', '-', '+']).map(str::parse);
+    Some((parts.next()?.ok()?, parts.next()?.ok()?))
+}
+
+fn server(snapshot: &Snapshot) -> Finding {
+    let version = &snapshot.server.version;
+    let Some(is) = minor(version) else {
+        let hint = "see for yourself that it is 1.30 or newer: kubectl version";
+        return SECTION.warning(format!("the API server's version {version:?} is none that can be read"), hint);
+    };
+    if is < NEEDED {
+        let hint = "upgrade the cluster to Kubernetes 1.30 or newer";
+        return SECTION.failure(format!("the API server is {version}; jobwarden needs v1.30"), hint);
+    }
+    let reaper = snapshot.reaper.as_ref().ok().and_then(Option::as_ref);
+    let by_deadline = reaper.is_some_and(|it| arguments(it).iter().any(|flag| flag == "--fail-with=active-deadline"));
+    if is < FAILURE_TARGET && !by_deadline {
+        let what =
+            format!("the API server is {version}, whose Job controller does not take the condition FailureTarget");
+        return SECTION.warning(what, "set the chart's value reaper.failWith to active-deadline, or upgrade to v1.31");
+    }
+    SECTION.ok(format!("the API server answers and is {version}"))
+}
+
+fn clock(snapshot: &Snapshot) -> Finding {
+    let ahead = snapshot.server.ahead;
+    if ahead.abs() <= TOLERATED {
+        return SECTION.ok("the clock here and the API server's agree");
+    }
+    let off = offset(ahead);
+    let hint = "set one of them by NTP; everything below is judged by the API server's";
+    SECTION.warning(format!("the clock here is {off} the API server's"), hint)
+}
+
+fn offset(ahead: SignedDuration) -> String {
+    let seconds = SignedDuration::from_secs(ahead.abs().as_secs());
+    format!("{seconds:#} {}", if ahead.is_negative() { "behind" } else { "ahead of" })
+}
+
+fn is_linux(node: &Node) -> bool {
+    node.labels().get("kubernetes.io/os").is_none_or(|os| os == "linux")
+}
+
+/// Nodes that workers may run on, as far as their system goes.
+pub(super) fn linux(nodes: &[Node]) -> impl Iterator<Item = &Node> {
+    nodes.iter().filter(|node| is_linux(node))
+}
+
+pub(super) fn is_ready(node: &Node) -> bool {
+    let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+fn kubelets(snapshot: &Snapshot) -> Vec<Finding> {
+    let found = SECTION.seen("the nodes", &snapshot.nodes).map(|nodes| {
+        let version = |node: &Node| Some(node.status.as_ref()?.node_info.as_ref()?.kubelet_version.clone());
+        let old = linux(nodes).filter_map(|node| {
+            let version = version(node)?;
+            let old = minor(&version).is_some_and(|is| is < NATIVE_SIDECARS);
+            old.then(|| format!("{} ({version})", node.name_any()))
+        });
+        let old: Vec<String> = old.collect();
+        if old.is_empty() {
+            return vec![SECTION.ok("every kubelet knows native sidecars")];
+        }
+        let what = format!("too old a kubelet for native sidecars, which came with v1.29: {}", some_of(&old));
+        vec![SECTION.failure(what, "upgrade these nodes, or keep workers off them: kubectl cordon NODE")]
+    });
+    all(found)
+}
+
+/// By how much the clock of a node is ahead for sure, going by when it says that it has renewed its Lease.
+fn node_ahead(renewed: Timestamp, now: Timestamp, ready: bool) -> Option<SignedDuration> {
+    let ahead = renewed.duration_since(now);
+    if ahead > TOLERATED {
+        return Some(ahead);
+    }
+    // One that is not ready may have renewed long ago, by whatever clock.
+    let behind = ahead + READY_FOR;
+    (ready && behind < -TOLERATED).then_some(behind)
+}
+
+fn node_clocks(snapshot: &Snapshot) -> Vec<Finding> {
+    let found = || {
+        let nodes = SECTION.seen("the nodes", &snapshot.nodes)?;
+        let leases = SECTION.seen("the Leases of the nodes", &snapshot.node_leases)?;
+        let off = leases.iter().filter_map(|lease| {
+            let node = nodes.iter().find(|node| node.name_any() == lease.name_any())?;
+            let renewed = lease.spec.as_ref()?.renew_time.as_ref()?.0;
+            let ahead = node_ahead(renewed, snapshot.server.now, is_ready(node))?;
+            Some(format!("{} ({} the API server's)", node.name_any(), offset(ahead)))
+        });
+        let off: Vec<String> = off.collect();
+        if off.is_empty() {
+            return Ok(vec![SECTION.ok("no node's clock is off by more than a minute")]);
+        }
+        let hint = "set it by NTP (chronyc tracking, timedatectl): certificates are judged by it";
+        Ok(vec![SECTION.warning(format!("clocks are off: {}", some_of(&off)), hint)])
+    };
+    match found() {
+        // The nodes have been told of already.
+        Err(_) if snapshot.nodes.is_err() => Vec::new(),
+        found => all(found),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::check::{finding::Status, sound};
+
+    #[rstest]
+    #[case("v1.29.9", Status::Failure)]
+    #[case("v1.30.1-eks-1234", Status::Warning)]
+    #[case("v1.31.0", Status::Ok)]
+    #[case("v2.0.0", Status::Ok)]
+    #[case("whatever", Status::Warning)]
+    fn an_api_server_that_is_too_old_is_named(#[case] version: &str, #[case] expected: Status) {
+        let mut snapshot = sound::snapshot();
+        version.clone_into(&mut snapshot.server.version);
+        let finding = server(&snapshot);
+        assert_eq!(finding.status, expected);
+        assert!(finding.what.contains(version), "{finding:?}");
+    }
+
+    #[test]
+    fn who_fails_jobs_by_their_deadline_needs_no_failure_target() {
+        let mut snapshot = sound::snapshot();
+        "v1.30.0".clone_into(&mut snapshot.server.version);
+        sound::replace_argument(&mut snapshot.reaper, "--fail-with=", "active-deadline");
+        assert_eq!(server(&snapshot).status, Status::Ok);
+    }
+
+    #[test]
+    fn an_old_kubelet_is_named() {
+        let mut snapshot = sound::snapshot();
+        let node = &mut snapshot.nodes.as_mut().expect("nodes")[0];
+        let info = node.status.as_mut().and_then(|status| status.node_info.as_mut()).expect("it says");
+        "v1.28.3".clone_into(&mut info.kubelet_version);
+        let findings = kubelets(&snapshot);
+        assert_eq!(findings[0].status, Status::Failure);
+        assert!(findings[0].what.contains("node-1 (v1.28.3)"), "{findings:?}");
+    }
+
+    #[rstest]
+    #[case::together(0, true, None)]
+    #[case::just_renewed_by_a_clock_a_little_ahead(59, true, None)]
+    #[case::ahead(61, true, Some(61))]
+    #[case::ahead_though_dead(61, false, Some(61))]
+    #[case::about_to_be_called_dead(-60, true, None)]
+    #[case::behind(-121, true, Some(-61))]
+    #[case::dead(-3600, false, None)]
+    fn a_clock_is_off_only_if_that_is_certain(#[case] renewed: i64, #[case] ready: bool, #[case] off: Option<i64>) {
+        let now = Timestamp::UNIX_EPOCH + SignedDuration::from_hours(24);
+        let ahead = node_ahead(now + SignedDuration::from_secs(renewed), now, ready);
+        assert_eq!(ahead.map(|ahead| ahead.as_secs()), off);
+    }
+
+    #[test]
+    fn a_clock_that_is_off_is_told_with_the_side() {
+        let mut snapshot = sound::snapshot();
+        snapshot.server.ahead = SignedDuration::from_secs(-90);
+        let finding = clock(&snapshot);
+        assert_eq!(finding.status, Status::Warning);
+        assert!(finding.what.contains("1m 30s behind the API server's"), "{finding:?}");
+    }
+}
