@@ -2,7 +2,7 @@
 //!
 //! A connection passes through: accepted (or refused at once above the limit) → handshake in time → head of the first
 //! request in time → requests, with a limit on idleness between them → closed by the client, by idleness or by the drain.
-//! What a request's body may hold and how long it may take is [`read_body`]'s.
+//! What a request's body may hold and how long it may take is [`read_body`]'s, what all of them may hold is a [`Budget`]'s.
 
 mod body;
 mod connection;
@@ -26,7 +26,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::connection::Connection;
 pub use self::{
-    body::{BODY_TIMEOUT, BodyError, read_body},
+    body::{BODY_TIMEOUT, BodyError, Budget, Held, read_body},
     metrics::{Metrics, Refusal},
 };
 use crate::shutdown::{Shutdown, ShutdownArgs};
@@ -49,8 +49,10 @@ pub struct Limits {
     /// How long the peer may leave what we sent unacknowledged (`TCP_USER_TIMEOUT`, tcp(7)): ends connections to clients
     /// that are gone or do not read.
     pub send_timeout: Duration,
-    /// The most a request's body may hold, in bytes. Only carried here: a service passes it to [`read_body`].
+    /// The most a request's body may hold, in bytes. Only carried here: a service passes it to [`Budget::read`].
     pub max_body: usize,
+    /// The most that large bodies may hold together, in bytes. Only carried here: a service makes a [`Budget`] of it.
+    pub max_bodies: usize,
 }
 
 impl Default for Limits {
@@ -63,6 +65,7 @@ impl Default for Limits {
             send_timeout: Duration::from_secs(30),
             // What the API server itself takes (apiserver's MaxRequestBodyBytes).
             max_body: 3 * 1024 * 1024,
+            max_bodies: 32 * 1024 * 1024,
         }
     }
 }

@@ -18,14 +18,18 @@ use jobwarden_inject::{
         sidecar::{PullPolicy, Sidecar},
     },
 };
+use jobwarden_serve::accept::Limits;
 use jobwarden_webhook::{
     admission::{Admission, Metrics},
     limits::Known,
 };
+use mimalloc::MiMalloc;
 use prometheus_client::registry::Registry;
 use tokio::{runtime::Builder, sync::watch};
 
-const MAX_BODY: usize = 3 * 1024 * 1024;
+/// The webhook's.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn settings() -> Settings {
     Settings {
@@ -49,8 +53,13 @@ fn handling(criterion: &mut Criterion) {
     let ca = "-----BEGIN CERTIFICATE-----\n".repeat(20);
     let (_reaper, receiver) = watch::channel(Some(Arc::new(Endpoint::new(ip, "jobwarden", ca))));
     let (_settings, applying) = watch::channel(Arc::new(settings()));
-    let admission =
-        Admission::new(applying, receiver, Known::fixed([]), Metrics::register(&mut Registry::default()), MAX_BODY);
+    let admission = Admission::new(
+        applying,
+        receiver,
+        Known::fixed([]),
+        Metrics::register(&mut Registry::default()),
+        Limits::default(),
+    );
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime needs nothing but memory");
     for (name, body) in [
         ("handler_minimal", reviews::minimal()),

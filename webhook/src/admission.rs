@@ -17,7 +17,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Body;
 use jobwarden_common::names::admission_route;
-use jobwarden_serve::accept::{BodyError, read_body};
+use jobwarden_serve::accept::{BodyError, Budget, Limits};
 use tokio::sync::watch;
 
 pub use self::metrics::Metrics;
@@ -72,19 +72,21 @@ pub struct Admission {
     limits: Known,
     metrics: Metrics,
     max_body: usize,
+    bodies: Budget,
 }
 
 impl Admission {
     /// Answers by what `settings` are at the time of a request, and by what is known then of `limits`. Pods are not admitted before
-    /// `reaper` says where their sidecars shall report. A body may hold `max_body` bytes.
+    /// `reaper` says where their sidecars shall report. Bodies are read within `held`.
     pub fn new(
         settings: watch::Receiver<Arc<Settings>>,
         reaper: watch::Receiver<Option<Arc<Endpoint>>>,
         limits: Known,
         metrics: Metrics,
-        max_body: usize,
+        held: Limits,
     ) -> Self {
-        Self { settings, reaper, limits, metrics, max_body }
+        let Limits { max_body, max_bodies, .. } = held;
+        Self { settings, reaper, limits, metrics, max_body, bodies: Budget::new(max_bodies) }
     }
 
     /// Answers one HTTP request.
@@ -102,13 +104,15 @@ impl Admission {
             response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
             return response;
         }
-        let body = match read_body(request.into_body(), self.max_body).await {
+        let body = match self.bodies.read(request.into_body(), self.max_body).await {
             Ok(body) => body,
             Err(error) => {
-                self.metrics.count(kind, Outcome::Malformed);
+                let busy = matches!(error, BodyError::NoRoom);
+                self.metrics.count(kind, if busy { Outcome::Busy } else { Outcome::Malformed });
                 let status = match error {
                     BodyError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
                     BodyError::TimedOut => StatusCode::REQUEST_TIMEOUT,
+                    BodyError::NoRoom => StatusCode::TOO_MANY_REQUESTS,
                     BodyError::Broken(_) => StatusCode::BAD_REQUEST,
                 };
                 return text(status, format!("{error}\n"));

@@ -106,7 +106,7 @@ impl ServeArgs {
         let (endpoint, reaper) = watch::channel(None);
         let limits = Limits::default();
         let (ranges, bounds) = Follower::new();
-        let admission = Admission::new(applying, reaper, bounds, admissions, limits.max_body);
+        let admission = Admission::new(applying, reaper, bounds, admissions, limits);
         let listener = TcpListener::bind(listen).await.map_err(|source| RunError::Listen(listen, source))?;
         tracing::info!(%listen, namespace, "answering admission requests");
 

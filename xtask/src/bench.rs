@@ -8,7 +8,10 @@ use anyhow::{Context as _, bail};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::command::{cargo, root, run};
+use crate::{
+    command::{root, run},
+    image,
+};
 
 /// Measure a hot path: `judge`, one pass of the decision table over 100,000 Jobs; `webhook`, admission: the handler alone, over TLS
 /// beside a server that does nothing, and at the real API server
@@ -54,7 +57,7 @@ pub(crate) async fn run_one(args: Args) -> anyhow::Result<()> {
         let known: Vec<_> = BENCHES.iter().map(|bench| bench.name).collect();
         bail!("there is no bench {name:?}; there are {}", known.join(", "));
     };
-    run(cargo().args(["bench", "--quiet", "--package", bench.package, "--bench", bench.name]))?;
+    run(image::cargo("bench").args(["--package", bench.package, "--bench", bench.name]))?;
     let figures = bench.figures.iter().map(|(criterion, ours, unit)| Ok((*ours, mean_ns(criterion)? / unit)));
     let mut figures = figures.collect::<anyhow::Result<BTreeMap<_, _>>>()?;
     if bench.name == "webhook" {

@@ -13,7 +13,7 @@ use jobwarden_tests::{
     progress,
 };
 
-use crate::command::{at_root, cargo, output, root, run};
+use crate::command::{self, at_root, output, root, run};
 
 /// What static programs are built for.
 const TARGET: &str = "x86_64-unknown-linux-musl";
@@ -111,10 +111,17 @@ pub(crate) fn examples(package: &str, names: &[&str]) -> anyhow::Result<PathBuf>
 }
 
 fn cargo_build(profile: &str) -> Command {
-    let mut command = cargo();
+    let mut command = cargo("build");
+    command.args(["--profile", profile]);
+    command
+}
+
+/// cargo for static programs.
+pub(crate) fn cargo(verb: &str) -> Command {
+    let mut command = command::cargo();
     // Wherever else the user may let cargo build: the images are made of what lies here.
-    command.arg("build").arg("--target-dir").arg(root().join("target"));
-    command.args(["--quiet", "--locked", "--target", TARGET, "--profile", profile]);
+    command.arg(verb).arg("--target-dir").arg(root().join("target"));
+    command.args(["--quiet", "--locked", "--target", TARGET]);
     // ring has some C, which is to be linked with musl.
     command.env(format!("CC_{}", TARGET.replace('-', "_")), "musl-gcc");
     command

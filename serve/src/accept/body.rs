@@ -1,14 +1,26 @@
-//! Bodies of requests, within limits.
+//! Bodies of requests, within limits for each and for all together.
 
-use std::time::Duration;
+use std::{ops::Deref, pin::pin, sync::Arc, time::Duration};
 
-use bytes::Bytes;
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use bytes::{Buf as _, Bytes, BytesMut};
+use http_body_util::BodyExt as _;
 use hyper::body::Body;
-use tokio::time::timeout;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
 
 /// How long a body may take from its first byte to its last. The API server gives a webhook no more than 10 s.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a body waits for others to make room. The API server gives our webhooks 3 s.
+const ROOM_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What of a body is not counted, in bytes: as much as its connection may buffer anyway. So nobody can keep out small bodies.
+const UNCOUNTED: usize = super::connection::BUFFER;
+
+/// What is counted at a time, in bytes.
+const UNIT: usize = 1024;
 
 /// Why a body was not read.
 #[derive(Debug, thiserror::Error)]
@@ -22,9 +34,59 @@ pub enum BodyError {
     /// It took longer than [`BODY_TIMEOUT`]: 408.
     #[error("the body took longer than {} s", BODY_TIMEOUT.as_secs())]
     TimedOut,
+    /// Other large bodies were there first: 429.
+    #[error("too many large bodies at one time; try again")]
+    NoRoom,
     /// The connection broke, or the framing is wrong: 400, should anybody hear it.
     #[error("the body broke off")]
     Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// How much the bodies of all requests may hold together. Clones are the same budget.
+#[derive(Clone, Debug)]
+pub struct Budget(Arc<Semaphore>);
+
+impl Budget {
+    /// For bodies of `bytes` together; of each, what its connection may buffer comes on top.
+    pub fn new(bytes: usize) -> Self {
+        Self(Arc::new(Semaphore::new(bytes / UNIT)))
+    }
+
+    /// The whole body, as [`read_body`] reads it, once there is room for all of it.
+    pub async fn read<B>(&self, body: B, max: usize) -> Result<Held, BodyError>
+    where
+        B: Body,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        read(body, max, Some(self)).await
+    }
+
+    /// Adds room for `bytes` to what `share` is already.
+    async fn take(&self, bytes: usize, share: &mut Option<OwnedSemaphorePermit>) -> Result<(), BodyError> {
+        let units = u32::try_from(bytes.div_ceil(UNIT)).map_err(|_| BodyError::NoRoom)?;
+        let more = timeout(ROOM_TIMEOUT, Arc::clone(&self.0).acquire_many_owned(units)).await;
+        let more = more.map_err(|_| BodyError::NoRoom)?.expect("this semaphore is never closed");
+        match share {
+            Some(share) => share.merge(more),
+            None => *share = Some(more),
+        }
+        Ok(())
+    }
+}
+
+/// A body that was read, and its share of a [`Budget`] until it is dropped.
+#[derive(Debug)]
+pub struct Held {
+    body: Bytes,
+    _share: Option<OwnedSemaphorePermit>,
+}
+
+impl Deref for Held {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.body
+    }
 }
 
 /// The whole body, if it is of at most `max` bytes and arrives in [`BODY_TIMEOUT`]. One that announces more is refused
@@ -34,16 +96,84 @@ where
     B: Body,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let announced = body.size_hint().lower();
-    if usize::try_from(announced).is_ok_and(|announced| announced <= max) {
-        match timeout(BODY_TIMEOUT, Limited::new(body, max).collect()).await {
-            Ok(Ok(collected)) => Ok(collected.to_bytes()),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(BodyError::TooLarge { max }),
-            Ok(Err(error)) => Err(BodyError::Broken(error)),
-            Err(_) => Err(BodyError::TimedOut),
-        }
+    Ok(read(body, max, None).await?.body)
+}
+
+async fn read<B>(body: B, max: usize, budget: Option<&Budget>) -> Result<Held, BodyError>
+where
+    B: Body,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    if usize::try_from(body.size_hint().lower()).is_ok_and(|announced| announced <= max) {
+        timeout(BODY_TIMEOUT, collect(body, max, budget)).await.unwrap_or(Err(BodyError::TimedOut))
     } else {
         Err(BodyError::TooLarge { max })
+    }
+}
+
+async fn collect<B>(body: B, max: usize, budget: Option<&Budget>) -> Result<Held, BodyError>
+where
+    B: Body,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let mut body = pin!(body);
+    let (mut so_far, mut share, mut counted) = (Parts::None, None, 0);
+    while let Some(frame) = body.frame().await {
+        let Ok(mut data) = frame.map_err(|error| BodyError::Broken(error.into()))?.into_data() else { continue };
+        let length = so_far.len() + data.remaining();
+        if length > max {
+            return Err(BodyError::TooLarge { max });
+        }
+        if let Some(budget) = budget.filter(|_| length > UNCOUNTED + counted) {
+            // By what is there, not by what was announced: who announces much and sends nothing keeps nobody out.
+            budget.take(length - UNCOUNTED - counted, &mut share).await?;
+            counted = length - UNCOUNTED;
+        }
+        let data = data.copy_to_bytes(data.remaining());
+        so_far.push(data, usize::try_from(body.size_hint().lower()).unwrap_or(0).min(max));
+    }
+    Ok(Held { body: so_far.join(), _share: share })
+}
+
+/// A body in the making. Most bodies are one part, which is not copied.
+enum Parts {
+    None,
+    One(Bytes),
+    More(BytesMut),
+}
+
+impl Parts {
+    fn len(&self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::One(part) => part.len(),
+            Self::More(parts) => parts.len(),
+        }
+    }
+
+    /// Adds a part, after which `rest` bytes or more are to come.
+    fn push(&mut self, part: Bytes, rest: usize) {
+        *self = match std::mem::replace(self, Self::None) {
+            Self::None => Self::One(part),
+            Self::One(first) => {
+                let mut parts = BytesMut::with_capacity(first.len() + part.len() + rest);
+                parts.extend_from_slice(&first);
+                parts.extend_from_slice(&part);
+                Self::More(parts)
+            }
+            Self::More(mut parts) => {
+                parts.extend_from_slice(&part);
+                Self::More(parts)
+            }
+        };
+    }
+
+    fn join(self) -> Bytes {
+        match self {
+            Self::None => Bytes::new(),
+            Self::One(part) => part,
+            Self::More(parts) => parts.freeze(),
+        }
     }
 }
 
@@ -90,6 +220,32 @@ mod tests {
             }
         }
         assert!(matches!(read_body(Unread, 4).await, Err(BodyError::TooLarge { max: 4 })));
+    }
+
+    /// Bodies beside those in `budget` of so many bytes that are counted.
+    fn large(counted: usize) -> Full<Bytes> {
+        Full::new(Bytes::from(vec![b'x'; UNCOUNTED + counted]))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_large_body_waits_for_room_and_is_refused_at_last() {
+        let budget = Budget::new(4 * UNIT);
+        let held = budget.read(large(3 * UNIT), usize::MAX).await.expect("there is room");
+        assert!(matches!(budget.read(large(2 * UNIT), usize::MAX).await, Err(BodyError::NoRoom)));
+        let waiting = budget.read(large(2 * UNIT), usize::MAX);
+        let making_room = async {
+            tokio::time::sleep(ROOM_TIMEOUT / 2).await;
+            drop(held);
+        };
+        let (read, ()) = tokio::join!(waiting, making_room);
+        assert_eq!(read.expect("there is room again").len(), UNCOUNTED + 2 * UNIT);
+    }
+
+    #[tokio::test]
+    async fn a_small_body_needs_no_room() {
+        let budget = Budget::new(0);
+        assert_eq!(&*budget.read(chunked(&["12", "34", "5"]), 8).await.expect("it is small"), b"12345");
+        assert_eq!(budget.read(large(0), usize::MAX).await.expect("it is not counted").len(), UNCOUNTED);
     }
 
     #[tokio::test(start_paused = true)]

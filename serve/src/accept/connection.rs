@@ -26,7 +26,7 @@ use super::{Limits, Metrics, Refusal};
 
 /// The most that is buffered of a connection, in bytes; a head has to fit into it. A body passes through in parts. hyper's default
 /// of some 400 kB would let clients hold a gigabyte by heads that they never finish.
-const BUFFER: usize = 64 * 1024;
+pub(super) const BUFFER: usize = 64 * 1024;
 
 /// What one connection needs to be served.
 pub(super) struct Connection<S> {

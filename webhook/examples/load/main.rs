@@ -3,13 +3,16 @@
 //! `load <ip:port> <file with the CA> <typical|large> <connections> closed <requests>` sends the next review of a connection when the
 //! last is answered. `… open <seconds>` sends 200 a second over all of them, whether or not they are answered in time; a latency
 //! counts from when the review should have been sent, so a stalled server does not hide behind reviews that it kept from being
-//! sent. The last line is `{"requests":…,"p50_us":…,"p99_us":…}`.
+//! sent. The last line is `{"requests":…,"p50_us":…,"p99_us":…}`. `… siege <seconds>` is what a hostile neighbour sends: see
+//! [`siege`].
 
 #![allow(clippy::print_stdout)]
 
+mod client;
 mod reviews;
+mod siege;
 
-use std::{env, sync::Arc, time::Duration};
+use std::{env, time::Duration};
 
 use anyhow::{Context as _, bail, ensure};
 use bytes::Bytes;
@@ -18,19 +21,12 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use jobwarden_common::names::admission_route;
-use rustls::{
-    ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, ServerName, pem::PemObject as _},
-};
 use tokio::{
-    net::TcpStream,
     task::JoinSet,
     time::{Instant, sleep_until},
 };
-use tokio_rustls::TlsConnector;
 
-/// The name that the server's certificate carries.
-const NAME: &str = "jobwarden-webhook.jobwarden.svc";
+use self::client::{NAME, Server};
 
 /// Reviews a second of an open loop.
 const RATE: u32 = 200;
@@ -50,7 +46,7 @@ async fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let [address, ca, pod, connections, kind, amount] = &arguments[..] else {
         bail!(
-            "usage: load <ip:port> <ca.pem> <minimal|typical|large> <connections> <closed <requests>|open <seconds>>"
+            "usage: load <ip:port> <ca.pem> <minimal|typical|large> <connections> <closed <requests>|open <seconds>|siege <seconds>>"
         );
     };
     let body = match pod.as_str() {
@@ -59,11 +55,14 @@ async fn main() -> anyhow::Result<()> {
         "large" => reviews::large(),
         other => bail!("there is no pod {other:?}"),
     };
-    let connector = connector(ca)?;
+    let server = Server::new(address, ca)?;
     let (connections, amount): (u32, u32) = (connections.parse()?, amount.parse()?);
+    if kind == "siege" {
+        return siege::lay(&server, connections, Duration::from_secs(amount.into())).await;
+    }
     let mut senders = Vec::new();
     for _ in 0..connections {
-        senders.push(connect(address, &connector).await?);
+        senders.push(connect(&server).await?);
     }
     let mut running = JoinSet::new();
     for (index, sender) in (0_u32..).zip(senders) {
@@ -89,19 +88,8 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn connector(ca: &str) -> anyhow::Result<TlsConnector> {
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(ca).with_context(|| format!("reading {ca}"))? {
-        roots.add(certificate?)?;
-    }
-    Ok(TlsConnector::from(Arc::new(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth())))
-}
-
-async fn connect(address: &str, connector: &TlsConnector) -> anyhow::Result<SendRequest<Full<Bytes>>> {
-    let stream = TcpStream::connect(address).await.with_context(|| format!("connecting to {address}"))?;
-    stream.set_nodelay(true)?;
-    let stream = connector.connect(ServerName::try_from(NAME)?, stream).await.context("TLS handshake")?;
-    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+async fn connect(server: &Server) -> anyhow::Result<SendRequest<Full<Bytes>>> {
+    let (sender, connection) = http1::handshake(TokioIo::new(server.secure().await?)).await?;
     tokio::spawn(connection);
     Ok(sender)
 }

@@ -28,6 +28,8 @@ pub(super) enum Outcome {
     Admitted(Effect),
     Denied,
     Malformed,
+    /// Nobody looked at it.
+    Busy,
 }
 
 impl Metrics {
@@ -60,6 +62,7 @@ impl Metrics {
             Outcome::Admitted(effect) => (effect.as_str(), ""),
             Outcome::Denied => ("denied", ""),
             Outcome::Malformed => ("malformed", ""),
+            Outcome::Busy => ("busy", ""),
         };
         self.requests.get_or_create(&[("kind", kind.as_str()), ("outcome", outcome), ("reason", reason)]).inc();
     }

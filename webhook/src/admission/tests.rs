@@ -44,8 +44,9 @@ fn server_with(reaper: Option<Endpoint>) -> Server {
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
     let (sender, receiver) = watch::channel(reaper.map(Arc::new));
+    let held = Limits { max_body: MAX_BODY, ..Limits::default() };
     Server {
-        admission: Admission::new(watch::channel(Arc::new(settings)).1, receiver, Known::fixed([]), metrics, MAX_BODY),
+        admission: Admission::new(watch::channel(Arc::new(settings)).1, receiver, Known::fixed([]), metrics, held),
         registry,
         _reaper: sender,
     }

@@ -26,6 +26,7 @@ use jobwarden_inject::{
         sidecar::{PullPolicy, Sidecar},
     },
 };
+use jobwarden_serve::accept::Limits;
 use jobwarden_webhook::{
     admission::{Admission, Metrics},
     limits::Known,
@@ -34,8 +35,6 @@ use jobwarden_webhook::{
 use prometheus_client::registry::Registry;
 use serde_json::Value;
 use tokio::sync::watch;
-
-const MAX_BODY: usize = 3 * 1024 * 1024;
 
 /// An installation for the ORT server, with everything switched on.
 fn settings() -> Settings {
@@ -79,7 +78,7 @@ async fn answer(request: &Value) -> Value {
     let (_settings, applying) = watch::channel(Arc::new(settings()));
     let (_reaper, endpoint) = watch::channel(Some(Arc::new(reaper())));
     let metrics = Metrics::register(&mut Registry::default());
-    let admission = Admission::new(applying, endpoint, Known::fixed([]), metrics, MAX_BODY);
+    let admission = Admission::new(applying, endpoint, Known::fixed([]), metrics, Limits::default());
     let path = if request["request"]["resource"]["resource"] == "jobs" {
         admission_route::JOBS
     } else {

@@ -38,6 +38,9 @@ const TURNS: usize = 5;
 /// How long an open loop lasts.
 const OPEN_SECONDS: u32 = 6;
 
+/// How long the siege lasts, and within it the reviews of those who mean well.
+const SIEGE_SECONDS: (u32, u32) = (14, 12);
+
 /// Pods created with and without, each.
 const CREATIONS: usize = 300;
 
@@ -125,13 +128,22 @@ fn floor(cluster: &Cluster, ca: &Path) -> anyhow::Result<Server> {
     Ok(Server { child, address: FLOOR, ca: ca.to_owned(), reviews: 0 })
 }
 
-/// What the load says of its reviews.
-fn load(cluster: &Cluster, server: &mut Server, arguments: &[&str]) -> anyhow::Result<Value> {
+/// The load, with these arguments.
+fn loading(cluster: &Cluster, server: &Server, arguments: &[&str]) -> Command {
     let mut command: Command = cluster.program(release().join("examples/load"));
     // Where it fails, the sentence is enough.
     command.arg(server.address).arg(&server.ca).args(arguments).env("RUST_BACKTRACE", "0");
-    let text = output(&mut command)?;
-    let said: Value = serde_json::from_str(text.lines().last().unwrap_or_default()).context("the load's last line")?;
+    command
+}
+
+/// What the load says at its end.
+fn said(text: &str) -> anyhow::Result<Value> {
+    serde_json::from_str(text.lines().last().unwrap_or_default()).context("the load's last line")
+}
+
+/// What the load says of its reviews.
+fn load(cluster: &Cluster, server: &mut Server, arguments: &[&str]) -> anyhow::Result<Value> {
+    let said = said(&output(&mut loading(cluster, server, arguments))?)?;
     server.reviews += said["requests"].as_u64().unwrap_or_default();
     Ok(said)
 }
@@ -180,6 +192,8 @@ fn over_tls(
     let [webhooks, floors] = p99s.map(median);
     figures.extend([("p99_over_floor_us", webhooks - floors), ("p99_us", webhooks)]);
 
+    figures.insert("p99_under_siege_us", p99_under_siege_us(cluster, webhook)?);
+
     // Memory after so many reviews of typical pods, whatever else it was asked before.
     let _step = progress::step("200,000 reviews");
     for (until, figure) in [(20_000, "rss_kib_after_20k"), (200_000, "rss_kib_after_200k")] {
@@ -189,6 +203,22 @@ fn over_tls(
     }
     ensure!(webhook.reviews >= 200_000, "only {} reviews were answered", webhook.reviews);
     Ok(figures)
+}
+
+/// The p99 of an open loop while a thousand connections are slow and others send bodies of 10 MiB.
+fn p99_under_siege_us(cluster: &Cluster, webhook: &mut Server) -> anyhow::Result<f64> {
+    let step = progress::step("an open loop beside 1,000 slow connections and floods of 10 MiB");
+    let (siege, reviews) = SIEGE_SECONDS;
+    let siege = ["large", "1000", "siege", &siege.to_string()].map(str::to_owned);
+    let mut siege = loading(cluster, webhook, &siege.each_ref().map(String::as_str));
+    let siege = siege.stdout(Stdio::piped()).spawn().context("starting the siege")?;
+    let honest = load(cluster, webhook, &["typical", "8", "open", &reviews.to_string()]);
+    let siege = siege.wait_with_output().context("waiting for the siege")?;
+    ensure!(siege.status.success(), "the siege has failed");
+    let besieged = said(&String::from_utf8_lossy(&siege.stdout))?;
+    let p99 = honest?["p99_us"].as_f64().context("a p99")?;
+    step.detail(format!("{} slow connections, {} floods: p99 {p99:.0} µs", besieged["slow"], besieged["requests"]));
+    Ok(p99)
 }
 
 /// CPU time of all threads of a process so far, in microseconds (`/proc/<pid>/task/<tid>/schedstat`, nanoseconds on a CPU).

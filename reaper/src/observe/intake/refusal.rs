@@ -82,6 +82,7 @@ impl Refusal {
             Self::NotLeader | Self::Unverifiable => StatusCode::SERVICE_UNAVAILABLE,
             Self::Body(BodyError::TooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Body(BodyError::TimedOut) => StatusCode::REQUEST_TIMEOUT,
+            Self::Body(BodyError::NoRoom) => StatusCode::TOO_MANY_REQUESTS,
             Self::Body(BodyError::Broken(_)) | Self::Content(_) | Self::Entries { .. } => StatusCode::BAD_REQUEST,
             Self::NoSuchRoute => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
