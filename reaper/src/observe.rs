@@ -18,7 +18,7 @@ use std::{
 use jiff::Timestamp;
 use jobwarden_common::{
     identity::{JobUid, NodeName, PodUid},
-    notification::{TimelineEntry, Usage},
+    notification::{Attempt, Cause, TimelineEntry, Usage},
 };
 use k8s_openapi::api::{
     batch::v1::Job,
@@ -37,6 +37,7 @@ use self::{
 use crate::{evidence::Evidence, guard::Ears, moment::Moment, policy::Policy};
 
 mod agent_word;
+pub mod causes;
 pub mod clock;
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -82,8 +83,19 @@ pub struct Case {
     pub policy: Policy,
     /// What its attempts used, if anything was observed.
     pub usage: Option<Usage>,
+    /// The last of its pods that is gone.
+    pub past: Option<Past>,
     /// What happened, oldest first.
     pub timeline: Vec<TimelineEntry>,
+}
+
+/// A pod whose object is gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Past {
+    /// Which.
+    pub attempt: Attempt,
+    /// Why it ended, by its last status.
+    pub cause: Cause,
 }
 
 impl Observer {
@@ -129,7 +141,7 @@ impl Observer {
             event: event.what.into(),
         };
         let timeline = known.timeline.into_iter().map(entry).collect();
-        Some(Case { evidence: known.evidence, policy: known.policy, usage: known.usage, timeline })
+        Some(Case { evidence: known.evidence, policy: known.policy, usage: known.usage, past: known.past, timeline })
     }
 
     /// Whether a Job was seen and its object is no longer in the API, be it finished or not.

@@ -1,6 +1,7 @@
 //! Taking the steps of a plan.
 
 mod error;
+mod inquire;
 mod job;
 mod pod;
 mod record;
@@ -96,6 +97,7 @@ impl Executor {
             pods: Api::namespaced(self.client.clone(), &job.namespace),
             happened: Vec::new(),
             late_success: None,
+            deleted: None,
             report: Report::default(),
         };
         let mut blocked = Blocked::default();
@@ -155,6 +157,8 @@ struct Walk<'a> {
     happened: Vec<TimelineEntry>,
     /// The lost pod that turned out to have succeeded while its Job was being failed.
     late_success: Option<String>,
+    /// The Job, once it was seen to be deleted: it may be gone when its outcome is recorded.
+    deleted: Option<Job>,
     report: Report,
 }
 

@@ -99,6 +99,7 @@ pub(crate) fn mk_case(job: JobEvidence, pods: Vec<PodEvidence>) -> Case {
         evidence: Evidence { job, pods, listening_since: at(0) },
         policy: Policy::default(),
         usage: None,
+        past: None,
         timeline: Vec::new(),
     }
 }

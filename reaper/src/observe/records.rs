@@ -3,11 +3,14 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use jiff::Timestamp;
-use jobwarden_common::{identity::PodUid, notification::Usage};
+use jobwarden_common::{
+    identity::PodUid,
+    notification::{Attempt, Cause, Usage},
+};
 
-use super::{job_facts::JobFacts, pod_facts::PodFacts, timeline::Timeline};
+use super::{Past, causes::of_attempt, job_facts::JobFacts, pod_facts::PodFacts, timeline::Timeline};
 use crate::{
-    evidence::{AgentWord, Beats, NodeState, PodPhase},
+    evidence::{AgentWord, Beats, NodeState, PodPhase, StartProblem},
     moment::Moment,
     usage::{self, PodUsage},
 };
@@ -24,6 +27,8 @@ pub(super) struct JobRecord {
     pub(super) pods: Vec<PodUid>,
     /// The largest figures of pods that are gone.
     pub(super) past_usage: Option<Usage>,
+    /// The last of its pods that is gone.
+    pub(super) past: Option<Box<Past>>,
     pub(super) timeline: Timeline,
 }
 
@@ -43,6 +48,8 @@ pub(super) struct PodRecord {
     pub(super) bound_since: Option<Moment>,
     pub(super) terminating_since: Option<Moment>,
     pub(super) starting_since: Option<Moment>,
+    /// What last kept a container from starting: the kubelet does not repeat it once the pod is ended for that.
+    pub(super) start_problem: Option<Box<StartProblem>>,
     pub(super) sidecar_since: Option<Moment>,
     /// When a main container was first seen started.
     pub(super) ran_since: Option<Moment>,
@@ -62,6 +69,7 @@ impl PodRecord {
             bound_since: None,
             terminating_since: None,
             starting_since: None,
+            start_problem: None,
             sidecar_since: None,
             ran_since: None,
             ended_since: None,
@@ -75,6 +83,20 @@ impl PodRecord {
     /// Whether it is pending or running.
     pub(super) fn is_live(&self) -> bool {
         matches!(self.facts.phase, PodPhase::Pending | PodPhase::Running)
+    }
+
+    /// Why it ended, as far as its status tells.
+    pub(super) fn cause(&self) -> Cause {
+        of_attempt(&self.facts.cause, self.start_problem.as_deref())
+    }
+
+    /// What is kept of it when it is gone.
+    pub(super) fn past(&self) -> Past {
+        let PodFacts { uid, name, node, .. } = &self.facts;
+        Past {
+            attempt: Attempt { pod_uid: uid.clone(), pod_name: name.clone(), node: node.clone() },
+            cause: self.cause(),
+        }
     }
 
     /// What it used, by the kubelet's clock where that tells how long it ran and else until it ended or `until`.

@@ -98,7 +98,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    pub(super) async fn confirm_deleted(&self) -> Result<(), EnforceError> {
+    pub(super) async fn confirm_deleted(&mut self) -> Result<(), EnforceError> {
         let Some(job) = self.live_job().await? else { return Ok(()) };
         let found = |found| Err(EnforceError::SecondLook { what: self.what(None), found });
         if job.metadata.deletion_timestamp.is_none() {
@@ -107,6 +107,7 @@ impl Walk<'_> {
         if condition(&job, "Complete").is_some() || condition(&job, "Failed").is_some() {
             return found("it has finished");
         }
+        self.deleted = Some(job);
         Ok(())
     }
 

@@ -30,6 +30,7 @@ const MAX_NOTE_BYTES: usize = 1024;
 impl Walk<'_> {
     pub(super) async fn record(&mut self, draft: Draft) -> Result<(), EnforceError> {
         let Draft { name, mut data } = draft;
+        self.inquire(&mut data).await;
         let at = present();
         if let (Some(pod), OutcomeKind::Lost) = (&self.late_success, data.kind) {
             data.message.push_str(&late_success(pod));

@@ -60,6 +60,10 @@ fn executor(api: &FakeApi, fail_with: FailWith) -> Executor {
     Executor::new(api.client(), "jobwarden", "reaper-0".to_owned(), Outbox::new(), sinks, fail_with, Metrics::default())
 }
 
+pub(super) fn executor_of(api: &FakeApi) -> Executor {
+    executor(api, FailWith::FailureTarget)
+}
+
 async fn run(api: &FakeApi, steps: &[Step]) -> Report {
     executor(api, FailWith::FailureTarget).run(&identity(), steps.to_vec()).await
 }

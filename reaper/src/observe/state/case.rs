@@ -13,6 +13,7 @@ use crate::{
     },
     moment::Moment,
     observe::{
+        Past,
         job_facts::{JobFacts, Progress},
         pod_facts::{MainFacts, SidecarFacts},
         records::{JobRecord, PodRecord},
@@ -34,6 +35,8 @@ pub struct Known {
     pub policy: Policy,
     /// What its attempts used, if anything was observed.
     pub usage: Option<Usage>,
+    /// The last of its pods that is gone.
+    pub past: Option<Past>,
     /// What happened, oldest first.
     pub timeline: Vec<Event>,
 }
@@ -58,6 +61,7 @@ impl State {
             },
             policy: facts.policy.clone(),
             usage,
+            past: job.past.as_deref().cloned(),
             timeline: job.timeline.with(records.iter().take(MAX_PODS_TOLD).flat_map(|pod| self.last_signs(pod))),
         })
     }
@@ -81,7 +85,7 @@ impl State {
             },
             beat: pod.beat,
             agent: pod.agent,
-            cause: facts.cause.clone(),
+            cause: pod.cause(),
         }
     }
 

@@ -56,6 +56,7 @@ impl State {
         let Some(job_uid) = &pod.facts.job else { return };
         if let Some(job) = self.jobs.get_mut(job_uid) {
             job.pods.retain(|other| other != uid);
+            job.past = Some(Box::new(pod.past()));
             if let Some(usage) = pod.usage(job.finished_since.unwrap_or(now)) {
                 job.add_past_usage(usage);
             }
@@ -89,6 +90,11 @@ impl PodRecord {
         self.bound_since = since(facts.node.is_some(), self.bound_since);
         self.terminating_since = since(facts.grace.is_some(), self.terminating_since);
         self.starting_since = since(facts.starting, self.starting_since);
+        match &facts.start_problem {
+            Some(problem) => self.start_problem = Some(Box::new(problem.clone())),
+            None if facts.mains.iter().any(|main| main.state == ContainerState::Running) => self.start_problem = None,
+            None => {}
+        }
         self.sidecar_since = since(facts.sidecar == SidecarFacts::Started, self.sidecar_since);
         self.ran_since = since(has_run, self.ran_since);
         self.ended_since = since(ended, self.ended_since);
