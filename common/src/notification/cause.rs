@@ -63,6 +63,8 @@ pub enum CauseKind {
     NodeShutdown,
     /// The node is gone, or cannot be reached.
     NodeLost,
+    /// No node was found for the pod.
+    Unschedulable,
     /// The node refused the pod.
     NotAdmitted,
     /// An image could not be had.
@@ -92,6 +94,7 @@ impl CauseKind {
             Self::Tainted => "Tainted",
             Self::NodeShutdown => "NodeShutdown",
             Self::NodeLost => "NodeLost",
+            Self::Unschedulable => "Unschedulable",
             Self::NotAdmitted => "NotAdmitted",
             Self::ImagePullFailed => "ImagePullFailed",
             Self::CreateFailed => "CreateFailed",
@@ -140,6 +143,15 @@ mod tests {
     fn a_kind_that_is_not_known_is_none(#[case] cause: serde_json::Value, #[case] kind: Option<CauseKind>) {
         let cause: Cause = serde_json::from_value(cause).expect("it is read all the same");
         assert_eq!(cause.kind, kind);
+    }
+
+    #[test]
+    fn the_page_shows_what_is_written() {
+        let page = include_str!("../../../docs/causes.md");
+        let example = page.split("```").find_map(|block| block.strip_prefix("json")).expect("an example");
+        let shown: serde_json::Value = serde_json::from_str(example).expect("JSON");
+        let cause: Cause = serde_json::from_value(shown.clone()).expect("a cause");
+        assert_eq!(serde_json::to_value(&cause).expect("plain data"), shown);
     }
 
     #[test]

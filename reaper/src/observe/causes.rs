@@ -16,6 +16,7 @@
 //! | `Tainted` | `DisruptionTarget` by `DeletionByTaintManager` or `DeletionByDeviceTaintManager`; the Event `TaintManagerEviction` | `pkg/controller/tainteviction`, `pkg/controller/devicetainteviction` |
 //! | `NodeShutdown` | the pod's reason `Terminated` or `NodeShutdown` | `nodeShutdownReason`, `NodeShutdownNotAdmittedReason` in `pkg/kubelet/nodeshutdown` |
 //! | `NodeLost` | the pod's reason `NodeLost`; `DisruptionTarget` by `DeletionByPodGC`; our own verdict | `NodeUnreachablePodReason` in `pkg/util/node`; `pkg/controller/podgc` |
+//! | `Unschedulable` | `PodScheduled` being false, by `Unschedulable` or `SchedulingGated` | `PodReasonUnschedulable`, `PodReasonSchedulingGated` in `core/v1` |
 //! | `NotAdmitted` | the pod's reason `OutOf…`, `NodeAffinity`, `UnexpectedAdmissionError`, … | `pkg/kubelet/lifecycle/predicate.go` |
 //! | `ImagePullFailed` | `ErrImagePull`, `ImagePullBackOff`, `InvalidImageName`, … | `pkg/kubelet/images/types.go` |
 //! | `CreateFailed` | `CreateContainerConfigError`, `CreateContainerError`, `RunContainerError`, `StartError`, … | `pkg/kubelet/kuberuntime/kuberuntime_container.go`; the runtime |
@@ -39,7 +40,7 @@ pub use self::{
 };
 pub(super) use self::{
     signal::signal_name,
-    words::{of_container_word, of_disruption, of_pod_word},
+    words::{of_container_word, of_disruption, of_pod_word, of_scheduling},
 };
 
 /// Who ends pods and Jobs, as their own names for themselves go (`reportingController`, `--controllers`).

@@ -4,6 +4,10 @@ use jobwarden_common::notification::{Cause, CauseKind};
 
 use super::by;
 
+/// The Job controller's own sentence about a deadline (`pkg/controller/job/job_controller.go`). A Job that was failed by us for its
+/// `active-timeout` has the same reason, for it means the same, and another sentence.
+const DEADLINE_BY_KUBERNETES: &str = "Job was active longer than specified deadline";
+
 /// Why a Job failed, by the reason and message of its condition `Failed` and the cause of the pod that decided.
 ///
 /// `BackoffLimitExceeded`, `FailedIndexes` and the like only count pods: the last one's own cause is the Job's.
@@ -19,7 +23,7 @@ pub fn of_failed_job(reason: &str, message: &str, pod: Cause) -> Cause {
                 kind: Some(CauseKind::DeadlineExceeded),
                 reason: Some(reason.to_owned()),
                 message: said(),
-                by: Some(by::JOB.to_owned()),
+                by: Some(if message == DEADLINE_BY_KUBERNETES { by::JOB } else { by::US }.to_owned()),
                 ..if of_it { pod } else { Cause::default() }
             }
         }
@@ -66,6 +70,13 @@ mod tests {
     ) {
         let cause = of_failed_job(reason, "as it says", of_kind(pod));
         assert_eq!((cause.kind, cause.exit_code), (Some(expected), exit_code));
+    }
+
+    #[rstest]
+    #[case("Job was active longer than specified deadline", "job-controller")]
+    #[case("The Job has run longer than its active-timeout of 2m.", "jobwarden")]
+    fn whoever_keeps_a_deadline_says_so(#[case] message: &str, #[case] by: &str) {
+        assert_eq!(of_failed_job("DeadlineExceeded", message, Cause::default()).by.as_deref(), Some(by));
     }
 
     #[test]

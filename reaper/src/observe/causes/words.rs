@@ -68,6 +68,11 @@ pub(in crate::observe) fn of_disruption(word: &str, message: Option<String>) -> 
     Cause { resource, ..plain(word, message, Some(kind), by) }
 }
 
+/// What the reason of a pod's condition `PodScheduled` that is false means: it waits, and it may be told for what.
+pub(in crate::observe) fn of_scheduling(word: &str, message: Option<String>) -> Cause {
+    plain(word, message, Some(CauseKind::Unschedulable), by::SCHEDULER)
+}
+
 /// What the kubelet's or runtime's word for a container means, waiting or ended; none of one that says nothing.
 pub(in crate::observe) fn of_container_word(word: &str) -> Option<CauseKind> {
     match word {

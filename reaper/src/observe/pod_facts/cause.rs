@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     evidence::{ContainerState, PodPhase},
-    observe::causes::{of_container_word, of_disruption, of_pod_word, signal_name},
+    observe::causes::{of_container_word, of_disruption, of_pod_word, of_scheduling, signal_name},
 };
 
 /// The kubelet's word for a container that the kernel killed for want of memory.
@@ -52,6 +52,7 @@ pub(super) fn cause(pod: &Pod, spec: &PodSpec, status: &PodStatus, phase: PodPha
         .or_else(|| {
             (deleted && over && !telling && ended_by_deletion(pod, first)).then(|| deletion(pod, &of_container))
         })
+        .or_else(|| unscheduled(spec, status))
         // Some words say little, but they are all there is to say.
         .or_else(|| of_container.is_empty().then(|| plain(status)).flatten());
     match whole {
@@ -100,8 +101,7 @@ fn container_cause(name: &str, end: &ContainerStateTerminated) -> Cause {
         container: Some(name.to_owned()),
         exit_code: Some(end.exit_code).filter(|_| !unknown),
         reason: end.reason.clone(),
-        message: kept_message(end.message.as_deref())
-            .or_else(|| signal.as_ref().map(|signal| format!("killed by {signal}"))),
+        message: kept_message(end.message.as_deref()),
         resource: (kind == Some(CauseKind::OomKilled)).then(|| "memory".to_owned()),
         by: None,
         finished_at: finished_at(end).map(|at| at.to_string()),
@@ -124,6 +124,14 @@ fn disruption(status: &PodStatus) -> Option<Cause> {
     let disruption =
         conditions.find(|condition| condition.type_ == "DisruptionTarget" && condition.status == "True")?;
     Some(of_disruption(disruption.reason.as_deref()?, kept_message(disruption.message.as_deref())))
+}
+
+/// What keeps a pod from being bound to a node.
+fn unscheduled(spec: &PodSpec, status: &PodStatus) -> Option<Cause> {
+    let bound = spec.node_name.as_deref().is_some_and(|node| !node.is_empty());
+    let mut conditions = status.conditions.iter().flatten().filter(|_| !bound);
+    let waits = conditions.find(|condition| condition.type_ == "PodScheduled" && condition.status == "False")?;
+    Some(of_scheduling(waits.reason.as_deref()?, kept_message(waits.message.as_deref())))
 }
 
 /// Whether the deletion of a pod may have ended its container: it did not end before. The one time is the API server's, the

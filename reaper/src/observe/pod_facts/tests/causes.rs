@@ -149,6 +149,19 @@ fn a_pod_that_its_node_refused_never_ran() {
     assert_eq!((cause.kind, cause.container), (Some(CauseKind::NotAdmitted), None));
 }
 
+#[rstest]
+#[case::waiting("", Some(CauseKind::Unschedulable))]
+#[case::bound("node-1", None)]
+fn a_pod_without_a_node_tells_what_it_waits_for(#[case] node: &str, #[case] kind: Option<CauseKind>) {
+    let mut pending = with_mains("Pending", &[]);
+    let condition = json!({"type": "PodScheduled", "status": "False", "reason": "Unschedulable",
+        "message": "0/3 nodes are available: 3 Insufficient memory."});
+    let change = json!({"spec": {"nodeName": node}, "status": {"conditions": [condition], "initContainerStatuses": null}});
+    json_patch::merge(&mut pending, &change);
+    let cause = read(pending).cause;
+    assert_eq!((cause.kind, cause.message.is_some()), (kind, kind.is_some()));
+}
+
 #[test]
 fn the_first_container_to_fail_is_the_cause() {
     let mains = [
@@ -227,7 +240,7 @@ fn a_signal_is_told_where_nothing_else_is() {
     let mut status = main_ended(1, "Error");
     status["state"]["terminated"]["signal"] = json!(9);
     let cause = failed_with(&status, json!({}));
-    assert_eq!((cause.kind, cause.message.as_deref()), (Some(CauseKind::Signal), Some("killed by SIGKILL")));
+    assert_eq!((cause.kind, cause.signal.as_deref()), (Some(CauseKind::Signal), Some("SIGKILL")));
 }
 
 #[test]
