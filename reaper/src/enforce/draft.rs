@@ -6,7 +6,7 @@ use jobwarden_common::{
 };
 
 use crate::{
-    evidence::{JobStage, PodEvidence, PodPhase, Retries},
+    evidence::{Beats, PodEvidence, PodPhase, Sidecar},
     explain,
     guard::Hold,
     moment::Moment,
@@ -67,22 +67,68 @@ impl Drafter<'_> {
 
     /// Of a pod that nobody sees.
     pub(super) fn unseen(&self, pod: &PodEvidence) -> OutcomeData {
-        let message = format!("Nobody sees pod {} although its node is well ({}).", pod.name, self.witnesses(pod));
+        let message = self.unseen_sentence(pod);
         self.of_pod(OutcomeKind::Suspect, pod, PodVerdict::Unseen, reason::UNSEEN, message)
+    }
+
+    /// That nobody sees a pod, and what may keep it from being seen.
+    fn unseen_sentence(&self, pod: &PodEvidence) -> String {
+        let seen = format!("Nobody sees pod {} although its node is well ({}).", pod.name, self.witnesses(pod));
+        let advice = match (pod.beat, pod.sidecar) {
+            (_, Sidecar::Absent) => {
+                "It has no sidecar, for admission missed it, and the agent on its node does not tell of it: see whether the \
+                 agent runs there."
+            }
+            (Beats::None, _) => {
+                "It has never been heard: a NetworkPolicy of its namespace may block egress to the Service jobwarden-reaper, \
+                 port 8444; the sidecar's log says why it cannot beat."
+            }
+            _ => {
+                "It was heard before: see whether a NetworkPolicy that blocks egress to the Service jobwarden-reaper, port \
+                 8444, is new, or the network of its node is broken."
+            }
+        };
+        format!("{seen} {advice}")
+    }
+
+    /// That the beat of a pod is late.
+    pub(super) fn late_sentence(&self, pod: &PodEvidence) -> String {
+        format!("The beat of pod {} is late ({}).", pod.name, self.witnesses(pod))
+    }
+
+    /// That a pod is heard again, `over` if its loss has been recorded.
+    pub(super) fn heard_again_sentence(&self, pod: &PodEvidence, over: bool) -> String {
+        let heard = format!("Pod {} is heard again ({}).", pod.name, self.witnesses(pod));
+        if over {
+            format!("{heard} Its loss has been told and stands; its sidecar is told to go silent.")
+        } else {
+            heard
+        }
     }
 
     /// Of a pod whose beat is late.
     pub(super) fn late(&self, pod: &PodEvidence) -> OutcomeData {
-        let message = format!("The beat of pod {} is late ({}).", pod.name, self.witnesses(pod));
+        let message = self.late_sentence(pod);
         self.of_pod(OutcomeKind::Suspect, pod, PodVerdict::Suspect, reason::HEARTBEAT_LATE, message)
     }
 
     /// Of a Job that got no pod.
     pub(super) fn not_starting(&self) -> OutcomeData {
-        let timeout = humantime::format_duration(self.case.policy.start_timeout);
-        let message =
-            format!("The Job has had no pod for {timeout}; its Events tell whether quota or admission refuse it.");
+        let message = self.not_starting_sentence();
         self.of_job(OutcomeKind::Suspect, JobVerdict::NotStarting, reason::NOT_STARTING, message)
+    }
+
+    /// Why a Job counts as not starting.
+    pub(super) fn not_starting_sentence(&self) -> String {
+        let timeout = humantime::format_duration(self.case.policy.start_timeout);
+        format!("The Job has had no pod for {timeout}; its Events tell whether quota or admission refuse it.")
+    }
+
+    /// Why a Job is overdue.
+    pub(super) fn overdue_sentence(&self) -> String {
+        let timeout = self.case.policy.active_timeout.map(humantime::format_duration);
+        let timeout = timeout.map(|timeout| format!(" of {timeout}")).unwrap_or_default();
+        format!("The Job has run longer than its active-timeout{timeout}.")
     }
 
     /// Of a Job that was deleted before it had finished.
@@ -236,29 +282,10 @@ impl Drafter<'_> {
             message,
             cause: Cause::default(),
             decided_by: decided_by(row),
-            evidence: vec![Fact { of: "job".to_owned(), is: self.job_in_words() }],
+            evidence: vec![Fact { of: "job".to_owned(), is: explain::job(&self.case.evidence.job) }],
             timeline: self.case.timeline.clone(),
             usage: self.case.usage.clone(),
         }
-    }
-
-    fn job_in_words(&self) -> String {
-        let job = &self.case.evidence.job;
-        let stage = match &job.stage {
-            JobStage::Finished { .. } => "finished",
-            JobStage::Vanished => "gone",
-            JobStage::Deleting { orphaning: false } => "being deleted",
-            JobStage::Deleting { orphaning: true } => "being deleted, its pods left alone",
-            JobStage::Failing { .. } => "failing",
-            JobStage::Succeeding => "succeeding",
-            JobStage::Open if job.suspended => "suspended",
-            JobStage::Open => match job.retries {
-                Retries::Left => "open, one more attempt left at least",
-                Retries::Exhausted => "open, no attempt left",
-                Retries::LeftToKubernetes => "open, attempts decided by its own policies",
-            },
-        };
-        stage.to_owned()
     }
 }
 
@@ -319,6 +346,8 @@ pub(super) fn lost_reason(word: &str) -> Option<LostReason> {
         LostReason::ImagePullFailed,
         LostReason::CreateFailed,
         LostReason::StartTimeout,
+        LostReason::Stalled,
+        LostReason::Unschedulable,
     ];
     ALL.into_iter().find(|reason| reason.as_str() == word)
 }

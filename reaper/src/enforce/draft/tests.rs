@@ -5,7 +5,7 @@ use rstest::rstest;
 use super::*;
 use crate::{
     enforce::fixtures::{NOW, at, mk_case, mk_job, mk_pod, unreachable},
-    evidence::Finish,
+    evidence::{Finish, JobStage},
 };
 
 /// A pod that ended `minute` minutes after something, by a cause of this kind.

@@ -156,7 +156,8 @@ fn a_pod_without_a_node_tells_what_it_waits_for(#[case] node: &str, #[case] kind
     let mut pending = with_mains("Pending", &[]);
     let condition = json!({"type": "PodScheduled", "status": "False", "reason": "Unschedulable",
         "message": "0/3 nodes are available: 3 Insufficient memory."});
-    let change = json!({"spec": {"nodeName": node}, "status": {"conditions": [condition], "initContainerStatuses": null}});
+    let change =
+        json!({"spec": {"nodeName": node}, "status": {"conditions": [condition], "initContainerStatuses": null}});
     json_patch::merge(&mut pending, &change);
     let cause = read(pending).cause;
     assert_eq!((cause.kind, cause.message.is_some()), (kind, kind.is_some()));
