@@ -1,13 +1,15 @@
 //! What the reaper keeps of a Job: pure reading of the object.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
+
+use jiff::Timestamp;
 
 use jobwarden_common::names::{FINALIZER, annotation, label_value};
 use k8s_openapi::api::batch::v1::{Job, JobCondition, JobSpec, JobStatus};
 
 use crate::{
     evidence::{Finish, JobIdentity, Retries},
-    policy::{BadAnnotation, Policy},
+    policy::{BadSetting, Changes, Effective, Labels, Origins, Policies, Policy},
 };
 
 /// The Job controller of Kubernetes itself (`batchv1.JobControllerName`).
@@ -25,8 +27,14 @@ const DEFAULT_BACKOFF_LIMIT: i32 = 6;
 pub struct JobFacts {
     /// Who it is.
     pub identity: JobIdentity,
-    /// How it is judged: the defaults, and what its annotations change of them.
+    /// How it is judged.
     pub policy: Policy,
+    /// Which layer each value of that comes from.
+    pub origins: Origins,
+    /// What its own annotations say of it.
+    pub own: Changes,
+    /// By which rules choose it.
+    pub labels: Labels,
     /// How far it has come, by its conditions.
     pub progress: Progress,
     /// It carries a deletion timestamp.
@@ -47,8 +55,26 @@ pub struct JobFacts {
     pub has_ttl: bool,
     /// Two of its pods may run side by side.
     pub safe_to_duplicate: bool,
-    /// The Job controller has taken it up.
-    pub started: bool,
+    /// A pod that is being deleted is neither counted nor replaced before it has ended.
+    pub replaces_only_failed: bool,
+    /// When the Job controller took it up.
+    pub started: Option<Start>,
+}
+
+/// When the Job controller took a Job up. The same start is equal to itself whenever it is read.
+#[derive(Clone, Copy, Debug, Eq)]
+pub struct Start {
+    /// `status.startTime`, by the clock of the Job controller.
+    pub at: Timestamp,
+    /// How long ago that was when it was read. The one figure that joins two clocks: both keep the time of the cluster, and
+    /// Kubernetes' own deadline of a Job survives a restart of its controller in the same way.
+    pub ago: Duration,
+}
+
+impl PartialEq for Start {
+    fn eq(&self, other: &Self) -> bool {
+        self.at == other.at
+    }
 }
 
 /// How far a Job has come, by its conditions; an earlier variant wins where several hold.
@@ -77,15 +103,16 @@ pub struct Deletion {
 }
 
 impl JobFacts {
-    /// Reads a Job, and says which annotations could not be read. `None` for an object without name or UID, which the
-    /// API server never sends.
-    pub fn read(job: &Job, defaults: &Policy) -> Option<(Self, Vec<BadAnnotation>)> {
+    /// Reads a Job when the wall clock shows `wall`, and says which annotations could not be read. `None` for an object
+    /// without name or UID, which the API server never sends.
+    pub fn read(job: &Job, policies: &Policies, wall: Timestamp) -> Option<(Self, Vec<BadSetting>)> {
         let Job { metadata, spec, status } = job;
         let (unset_spec, unset_status) = (JobSpec::default(), JobStatus::default());
         let (spec, status) = (spec.as_ref().unwrap_or(&unset_spec), status.as_ref().unwrap_or(&unset_status));
 
         let annotations = annotations(job);
-        let (policy, bad) = defaults.overridden_by(&annotations);
+        let (own, bad) = Changes::by_annotations(&annotations);
+        let labels = labels(job);
         let identity = JobIdentity {
             uid: metadata.uid.clone()?.into(),
             namespace: metadata.namespace.clone()?,
@@ -94,11 +121,15 @@ impl JobFacts {
             job_id: annotations.get(annotation::JOB_ID).map(|id| id.clone().into()),
             trace_id: annotations.get(annotation::TRACE_ID).cloned(),
         };
+        let Effective { policy, origins } = policies.effective(&identity.namespace, &labels, &own);
         let finalizers = metadata.finalizers.as_deref().unwrap_or_default();
         let has_finalizer = |name: &str| finalizers.iter().any(|finalizer| finalizer == name);
         let facts = Self {
             identity,
             policy,
+            origins,
+            own,
+            labels,
             progress: progress(status.conditions.as_deref().unwrap_or_default()),
             deletion: metadata
                 .deletion_timestamp
@@ -111,8 +142,9 @@ impl JobFacts {
             has_finalizer: has_finalizer(FINALIZER),
             owned: metadata.owner_references.iter().flatten().any(|owner| owner.controller == Some(true)),
             has_ttl: spec.ttl_seconds_after_finished.is_some(),
+            replaces_only_failed: spec.pod_replacement_policy.as_deref() == Some("Failed"),
             safe_to_duplicate: annotations.get(annotation::SAFE_TO_DUPLICATE).is_some_and(|v| v == label_value::TRUE),
-            started: status.start_time.is_some(),
+            started: status.start_time.as_ref().map(|time| Start { at: time.0, ago: since(time.0, wall) }),
         };
         Some((facts, bad))
     }
@@ -121,6 +153,17 @@ impl JobFacts {
     pub fn should_have_pods(&self) -> bool {
         self.progress == Progress::Open && self.deletion.is_none() && !self.suspended && !self.wants_no_pods
     }
+}
+
+fn since(at: Timestamp, wall: Timestamp) -> Duration {
+    wall.duration_since(at).try_into().unwrap_or(Duration::ZERO)
+}
+
+/// The labels of the Job's pod template, overridden by the Job's own.
+fn labels(job: &Job) -> Labels {
+    let template = job.spec.as_ref().and_then(|spec| spec.template.metadata.as_ref());
+    let of_template = template.and_then(|metadata| metadata.labels.as_ref());
+    Labels::keep(of_template.into_iter().chain(job.metadata.labels.as_ref()).flatten())
 }
 
 /// The annotations of the Job's pod template, overridden by the Job's own.
@@ -163,12 +206,11 @@ fn retries(spec: &JobSpec, status: &JobStatus) -> Retries {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use rstest::rstest;
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::policy::{Knob, Origin, Setting};
 
     /// A Job as the API server sends it, changed by a merge of `change`.
     #[allow(clippy::needless_pass_by_value, reason = "reads well with json!")]
@@ -188,7 +230,10 @@ mod tests {
                 "podReplacementPolicy": "TerminatingOrFailed", "manualSelector": false,
                 "selector": {"matchLabels": {"batch.kubernetes.io/controller-uid": "11111111-aaaa-4aaa-8aaa-111111111111"}},
                 "template": {
-                    "metadata": {"annotations": {"jobwarden.io/lost-after": "45s"}},
+                    "metadata": {
+                        "labels": {"ort-worker": "analyzer", "job-name": "analyzer-7"},
+                        "annotations": {"jobwarden.io/lost-after": "45s"},
+                    },
                     "spec": {"restartPolicy": "Never", "containers": [{"name": "main", "image": "worker"}]},
                 },
             },
@@ -199,7 +244,12 @@ mod tests {
     }
 
     fn read(change: Value) -> JobFacts {
-        JobFacts::read(&mk_job(change), &Policy::default()).expect("it has name and UID").0
+        JobFacts::read(&mk_job(change), &Policies::default(), wall()).expect("it has name and UID").0
+    }
+
+    /// An hour after the Job has started.
+    fn wall() -> Timestamp {
+        "2026-01-02T04:04:05Z".parse().expect("a time")
     }
 
     fn condition(type_: &str) -> Value {
@@ -219,6 +269,9 @@ mod tests {
                 trace_id: Some("0af7".to_owned()),
             },
             policy: Policy { lost_after: Duration::from_secs(45), ..Policy::default() },
+            origins: facts.origins.clone(),
+            own: Changes::from_iter([Setting::LostAfter(Duration::from_secs(45))]),
+            labels: Labels::keep(&BTreeMap::from([("ort-worker".to_owned(), "analyzer".to_owned())])),
             progress: Progress::Open,
             deletion: None,
             suspended: false,
@@ -229,9 +282,12 @@ mod tests {
             owned: false,
             has_ttl: false,
             safe_to_duplicate: false,
-            started: true,
+            replaces_only_failed: false,
+            started: facts.started,
         };
         assert_eq!(facts, expected);
+        assert_eq!(facts.origins.of(Knob::LostAfter), Origin::Job);
+        assert_eq!(facts.started.map(|start| start.ago), Some(Duration::from_hours(1)));
         assert!(facts.should_have_pods());
     }
 
@@ -244,9 +300,30 @@ mod tests {
     #[test]
     fn a_bad_annotation_is_told() {
         let job = mk_job(json!({"metadata": {"annotations": {"jobwarden.io/lost-after": "soon"}}}));
-        let (facts, bad) = JobFacts::read(&job, &Policy::default()).expect("it has name and UID");
+        let (facts, bad) = JobFacts::read(&job, &Policies::default(), wall()).expect("it has name and UID");
         assert_eq!(facts.policy, Policy::default());
         assert_eq!(bad.len(), 1);
+    }
+
+    #[rstest]
+    #[case::the_templates(json!({}), Some(120))]
+    #[case::its_own_first(json!({"metadata": {"labels": {"ort-worker": "advisor"}}}), Some(2))]
+    #[case::none_of_them(json!({"metadata": {"labels": {"ort-worker": "painter"}}}), None)]
+    fn a_rule_chooses_by_labels(#[case] change: Value, #[case] minutes: Option<u64>) {
+        let mut policies = Policies::default();
+        policies.set_file(serde_saphyr::from_str("preset: ort-server").expect("valid"));
+        let (facts, _) = JobFacts::read(&mk_job(change), &policies, wall()).expect("it has name and UID");
+        assert_eq!(facts.policy.active_timeout, minutes.map(Duration::from_mins));
+    }
+
+    #[test]
+    fn a_start_is_the_same_whenever_it_is_read() {
+        let job = mk_job(json!({}));
+        let read = |wall| JobFacts::read(&job, &Policies::default(), wall).expect("it has name and UID").0;
+        let (early, late) = (read(wall()), read(wall() + Duration::from_hours(5)));
+        assert_eq!(early, late);
+        let before_it_started = read(wall() - Duration::from_hours(9));
+        assert_eq!(before_it_started.started.map(|start| start.ago), Some(Duration::ZERO));
     }
 
     #[rstest]
@@ -315,9 +392,10 @@ mod tests {
     fn the_small_marks_are_read() {
         let facts = read(json!({
             "metadata": {"finalizers": null, "annotations": {"jobwarden.io/safe-to-duplicate": "true"}},
-            "spec": {"ttlSecondsAfterFinished": 60},
+            "spec": {"ttlSecondsAfterFinished": 60, "podReplacementPolicy": "Failed"},
             "status": {"startTime": null},
         }));
-        assert!(!facts.has_finalizer && facts.safe_to_duplicate && facts.has_ttl && !facts.started);
+        assert!(!facts.has_finalizer && facts.safe_to_duplicate && facts.has_ttl && facts.started.is_none());
+        assert!(facts.replaces_only_failed);
     }
 }

@@ -1,6 +1,6 @@
 //! What is remembered of one Job, pod and node: the latest facts, and when they were first heard of.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use jobwarden_common::{
@@ -10,7 +10,7 @@ use jobwarden_common::{
 
 use super::{Past, causes::of_attempt, job_facts::JobFacts, pod_facts::PodFacts, timeline::Timeline};
 use crate::{
-    evidence::{AgentWord, Beats, NodeState, PodPhase, StartProblem},
+    evidence::{Active, AgentWord, Beats, NodeState, PodPhase, StartProblem},
     moment::Moment,
     usage::{self, PodUsage},
 };
@@ -24,6 +24,7 @@ pub(super) struct JobRecord {
     pub(super) gone: bool,
     pub(super) finished_since: Option<Moment>,
     pub(super) podless_since: Option<Moment>,
+    pub(super) active: Option<Active>,
     pub(super) pods: Vec<PodUid>,
     /// The largest figures of pods that are gone.
     pub(super) past_usage: Option<Usage>,
@@ -46,6 +47,7 @@ impl JobRecord {
 pub(super) struct PodRecord {
     pub(super) facts: PodFacts,
     pub(super) bound_since: Option<Moment>,
+    pub(super) unscheduled_since: Option<Moment>,
     pub(super) terminating_since: Option<Moment>,
     pub(super) starting_since: Option<Moment>,
     /// What last kept a container from starting: the kubelet does not repeat it once the pod is ended for that.
@@ -57,7 +59,10 @@ pub(super) struct PodRecord {
     pub(super) ended_since: Option<Moment>,
     pub(super) beat: Beats,
     pub(super) agent: AgentWord,
+    /// When the agent last saw the worker alive.
+    pub(super) seen_alive: Option<Moment>,
     pub(super) usage: PodUsage,
+    pub(super) cpu: Option<CpuProgress>,
     /// The agent has reported since the pod ended: nothing more will come.
     pub(super) acknowledged: bool,
 }
@@ -67,6 +72,7 @@ impl PodRecord {
         Self {
             facts,
             bound_since: None,
+            unscheduled_since: None,
             terminating_since: None,
             starting_since: None,
             start_problem: None,
@@ -75,7 +81,9 @@ impl PodRecord {
             ended_since: None,
             beat: Beats::None,
             agent: AgentWord::None,
+            seen_alive: None,
             usage: PodUsage::default(),
+            cpu: None,
             acknowledged: false,
         }
     }
@@ -106,11 +114,19 @@ impl PodRecord {
     }
 }
 
+/// How far the CPU time of a pod has come, and when it last did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct CpuProgress {
+    pub(super) cpu_ms: u64,
+    pub(super) at: Moment,
+}
+
 /// A node that was heard of: by itself, by its Lease, or by a pod bound to it.
 #[derive(Clone, Debug)]
 pub(super) struct NodeRecord {
     /// None before the nodes were listed.
     pub(super) state: Option<NodeState>,
+    pub(super) zone: Option<Arc<str>>,
     /// When a change of its Lease was last heard of; at first, when it was first heard of itself.
     pub(super) lease_changed: Moment,
     /// What the Lease then said.
@@ -121,7 +137,7 @@ pub(super) struct NodeRecord {
 
 impl NodeRecord {
     pub(super) fn new(state: Option<NodeState>, now: Moment) -> Self {
-        Self { state, lease_changed: now, renewed: None, pods: BTreeSet::new() }
+        Self { state, zone: None, lease_changed: now, renewed: None, pods: BTreeSet::new() }
     }
 
     /// Whether nothing is lost by forgetting it.
