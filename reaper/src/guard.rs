@@ -4,7 +4,12 @@
 
 use std::fmt;
 
-use crate::{evidence::Evidence, moment::Moment, policy::Policy, verdict::LostReason};
+use crate::{
+    evidence::Evidence,
+    moment::Moment,
+    policy::{NotStarting, Policy},
+    verdict::{JobVerdict, Judgement, LostReason},
+};
 
 pub use self::breaker::{Breaker, Place, Standing};
 
@@ -100,6 +105,21 @@ pub fn hold(evidence: &Evidence, policy: &Policy, ears: Ears, now: Moment) -> Op
     }
     let until = evidence.listening_since + policy.lost_after;
     (now < until).then_some(Hold::WarmUp { until })
+}
+
+/// Whether there is a verdict that this guard holds: something that would be written otherwise.
+pub fn is_held(evidence: &Evidence, judgement: &Judgement, policy: &Policy, hold: Hold) -> bool {
+    let mut lost =
+        evidence.pods.iter().zip(&judgement.pods).filter_map(|(pod, (_, verdict))| Some((pod, verdict.lost()?)));
+    match judgement.job {
+        JobVerdict::NotStarting if policy.not_starting == NotStarting::Fail => true,
+        JobVerdict::Open | JobVerdict::NotStarting | JobVerdict::Ending => lost.any(|(_, reason)| hold.holds(reason)),
+        // Of these, only what terminates for ever is written to.
+        JobVerdict::Finished | JobVerdict::Deleted | JobVerdict::Paused => {
+            lost.any(|(pod, reason)| pod.terminating.is_some() && hold.holds(reason))
+        }
+        JobVerdict::Ignored | JobVerdict::Overdue => false,
+    }
 }
 
 #[cfg(test)]

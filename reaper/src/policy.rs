@@ -76,7 +76,8 @@ impl Policy {
     pub fn impatient(&self) -> Self {
         let quiet = self.quiet();
         let ahead = self.lost_after.saturating_sub(quiet);
-        let sooner = |after: Duration| after.saturating_sub(ahead);
+        // By half at most: what is waited for shortly would else be in sight the moment that the wait begins.
+        let sooner = |after: Duration| after.saturating_sub(ahead).max(after / 2);
         Self {
             suspect_after: quiet,
             lost_after: quiet,
@@ -110,5 +111,14 @@ mod tests {
         let impatient = policy.impatient();
         assert_eq!((impatient.lost_after, impatient.suspect_after), (seconds(quiet), seconds(quiet)));
         assert_eq!(impatient.start_timeout, seconds(600 - (lost_after - quiet)));
+    }
+
+    #[test]
+    fn what_has_just_begun_to_wait_is_not_in_sight() {
+        let minute = Some(Duration::from_mins(1));
+        let policy = Policy { stall_after: minute, unscheduled_timeout: minute, ..Policy::default() };
+        let impatient = policy.impatient();
+        assert_eq!(impatient.stall_after, Some(Duration::from_secs(30)));
+        assert_eq!(impatient.unscheduled_timeout, Some(Duration::from_secs(30)));
     }
 }

@@ -67,7 +67,8 @@ pub struct Look {
 impl Look {
     /// What holds a lost verdict, if there is one and something does.
     pub fn held(&self) -> Option<Hold> {
-        self.hold.filter(|hold| is_held(&self.judgement, *hold))
+        let Case { evidence, policy, .. } = &self.case;
+        self.hold.filter(|hold| guard::is_held(evidence, &self.judgement, policy, *hold))
     }
 }
 
@@ -212,12 +213,6 @@ impl Enforcer {
         // A map of plain values is whole after a panic elsewhere.
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Whether there is a verdict that this guard holds.
-fn is_held(judgement: &Judgement, hold: Hold) -> bool {
-    let writes = matches!(judgement.job, JobVerdict::Open | JobVerdict::NotStarting | JobVerdict::Ending);
-    writes && judgement.pods.iter().filter_map(|(_, verdict)| verdict.lost()).any(|reason| hold.holds(reason))
 }
 
 /// Other guards tell when they let go; the breaker does when enough of very many Jobs have been looked at again.

@@ -247,6 +247,29 @@ async fn a_job_that_runs_too_long_is_failed_and_so_is_one_that_gets_no_pod_by_ch
     assert_eq!(drill.failed()[0], (0, "DeadlineExceeded".to_owned()));
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_breaker_holds_jobs_that_get_no_pod_as_well_until_most_have_one() {
+    let mut drill = Drill::new(40, 40, Mode::Enforce);
+    let set = "set: {startTimeout: 60s, notStarting: fail}";
+    drill.controller.observer.set_policy(serde_saphyr::from_str(set).expect("valid"));
+    drill.controller.observer.tell(|state, now| {
+        for job in 0..30 {
+            state.delete_pod(&format!("pod-{job}").into(), now);
+        }
+    });
+    drill.until(WARM + 60).await;
+    assert_eq!(drill.failed(), []);
+    assert_eq!(drill.held("breaker"), 30);
+    drill.controller.observer.tell(|state, now| {
+        for job in 0..25 {
+            let node = Some(format!("n{job}").as_str().into());
+            state.apply_pod(PodFacts { node, ..mk_pod(&format!("pod-{job}"), &name(job)) }, now);
+        }
+    });
+    drill.until(WARM + 60 + 35).await;
+    assert_eq!(drill.failed().into_iter().map(|(job, _)| job).collect::<Vec<_>>(), [25, 26, 27, 28, 29]);
+}
+
 #[test]
 fn the_drills_are_by_the_default_policy() {
     assert_eq!(Policy::default().lost_after, Duration::from_secs(WARM - 10));

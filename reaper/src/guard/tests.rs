@@ -4,8 +4,9 @@ use rstest::rstest;
 
 use super::*;
 use crate::{
-    enforce::fixtures::{at, mk_job},
-    evidence::JobStage,
+    enforce::fixtures::{NOW, at, mk_job, mk_pod, on_gone_node, terminating, unreachable},
+    evidence::{JobEvidence, JobStage, PodEvidence, PodPhase},
+    judge::judge,
 };
 
 const BREAKER: Hold = Hold::Breaker { scope: Scope::Cluster, lost: 30, of: 40 };
@@ -35,6 +36,39 @@ fn what_is_not_heard_holds(#[case] ears: Ears, #[case] now: u64, #[case] expecte
 fn a_deleted_node_passes_the_breaker_alone(#[case] hold: Hold, #[case] holds: bool) {
     assert_eq!(hold.holds(LostReason::NodeGone), holds);
     assert!(hold.holds(LostReason::NodeUnreachable));
+}
+
+#[rstest]
+#[case::open(mk_job(JobStage::Open), unreachable("w", 100), Hold::Deaf, true)]
+#[case::open_by_the_breaker(mk_job(JobStage::Open), unreachable("w", 100), BREAKER, true)]
+#[case::a_deleted_node(mk_job(JobStage::Open), on_gone_node("w"), Hold::Deaf, true)]
+#[case::a_deleted_node_passes(mk_job(JobStage::Open), on_gone_node("w"), BREAKER, false)]
+#[case::nothing_lost(mk_job(JobStage::Open), mk_pod("w"), BREAKER, false)]
+#[case::suspended(suspended(), unreachable("w", 100), BREAKER, false)]
+#[case::suspended_and_stuck(suspended(), terminating(unreachable("w", 100), 900), BREAKER, true)]
+#[case::deleted_and_stuck(mk_job(JobStage::Vanished), terminating(unreachable("w", 100), 900), BREAKER, true)]
+#[case::without_a_pod(podless(), PodEvidence { phase: PodPhase::Failed, ..mk_pod("w") }, BREAKER, true)]
+fn a_guard_holds_what_would_be_written_otherwise(
+    #[case] job: JobEvidence,
+    #[case] pod: PodEvidence,
+    #[case] hold: Hold,
+    #[case] held: bool,
+) {
+    let evidence = Evidence { job, pods: vec![pod], listening_since: at(0) };
+    let policy = Policy { not_starting: NotStarting::Fail, ..Policy::default() };
+    let judgement = judge(&evidence, &policy, at(NOW));
+    assert_eq!(is_held(&evidence, &judgement, &policy, hold), held);
+    if judgement.job == JobVerdict::NotStarting {
+        assert!(!is_held(&evidence, &judgement, &Policy::default(), BREAKER), "it is told only");
+    }
+}
+
+fn suspended() -> JobEvidence {
+    JobEvidence { suspended: true, ..mk_job(JobStage::Open) }
+}
+
+fn podless() -> JobEvidence {
+    JobEvidence { podless_since: Some(at(1)), ..mk_job(JobStage::Open) }
 }
 
 #[test]
