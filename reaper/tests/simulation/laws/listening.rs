@@ -19,9 +19,13 @@ impl Listening {
     /// Whether the reaper hears from `now` on.
     pub(crate) fn set(&mut self, hears: bool, now: Duration) {
         match (self.since, hears) {
-            (None, true) => self.since = Some(now),
+            (None, true) => {
+                // At the end of the outage, so that what was stamped while it lasted has the same excuse.
+                self.total -= OUTAGE_MS;
+                self.since = Some(now);
+            }
             (Some(since), false) => {
-                self.total += ms(now - since) - OUTAGE_MS;
+                self.total += ms(now - since);
                 self.since = None;
             }
             _ => {}

@@ -7,9 +7,6 @@ use crate::{
     world::{Event, World},
 };
 
-/// By how much an outage may set the reaper's clock back: to when a watch that fell silent last heard something.
-const SET_BACK_MS: i64 = 30_000;
-
 /// Between two of the leader's own beats.
 const OWN_BEAT_EVERY: Duration = Duration::from_secs(5);
 
@@ -45,8 +42,6 @@ impl World<'_> {
     fn reset_signs(&mut self) {
         let listening = self.laws.listening.at(self.now);
         self.laws.led_at = listening;
-        // What was stamped before the reaper's clock was set back is younger than it was.
-        let listening = listening + SET_BACK_MS;
         // Nor does what was lost in it: the warm-up sees everybody before anything is written.
         self.laws.losses.clear();
         self.laws.records.iter_mut().for_each(Record::wait_anew);
