@@ -16,39 +16,19 @@ mod uninstall;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::Context as _;
 use bed::Bed;
-use jobwarden_tests::{cluster, progress};
-use libtest_mimic::{Arguments, Conclusion, Failed, Trial};
+use jobwarden_tests::{claims, cluster};
+use libtest_mimic::Trial;
 use tokio::runtime::Runtime;
 
 type Outcome = anyhow::Result<()>;
 
-/// Tests: each a claim, and the function of the same name that tries it.
-macro_rules! claims {
-    ($bed:expr, $($module:ident::$claim:ident),* $(,)?) => {
-        vec![$({
-            let bed = Arc::clone($bed);
-            Trial::test(stringify!($claim), move || conclude(bed.runtime().block_on($module::$claim(&bed))))
-        }),*]
-    };
-}
-
 fn main() -> ExitCode {
-    let mut arguments = Arguments::from_args();
-    // Tests wait far more than they work, and the bed keeps apart what must not meet.
-    arguments.test_threads.get_or_insert(32);
     let runtime = Arc::new(Runtime::new().expect("a runtime needs nothing but threads"));
     cluster::tear_down_on_signals();
     let bed = Arc::new(Bed::new(Arc::clone(&runtime)));
-    let conclusion = libtest_mimic::run(&arguments, side_by_side(&bed));
-    let last = libtest_mimic::run(&Arguments { test_threads: Some(1), ..arguments }, one_after_the_other(&bed));
-    let ended = runtime.block_on(bed.end()).context("ending the cluster");
-    if let Err(error) = &ended {
-        progress::note(format!("error: {error:#}"));
-    }
-    let failed = |conclusion: &Conclusion| conclusion.has_failed();
-    if failed(&conclusion) || failed(&last) || ended.is_err() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    // Tests wait far more than they work, and the bed keeps apart what must not meet.
+    claims::run(&runtime, 32, side_by_side(&bed), one_after_the_other(&bed), bed.end())
 }
 
 /// Tests that let each other be; those that take longest come first.
@@ -84,8 +64,4 @@ fn one_after_the_other(bed: &Arc<Bed>) -> Vec<Trial> {
         uninstall::helm_uninstall_leaves_no_finalizer_and_no_webhook,
         uninstall::plain_manifests_are_accepted_and_go_without_a_trace,
     ]
-}
-
-fn conclude(outcome: Outcome) -> Result<(), Failed> {
-    outcome.map_err(|error| Failed::from(format!("{error:#}")))
 }

@@ -28,7 +28,8 @@ const NAME: &str = "jobwarden-webhook.jobwarden.svc";
 
 const ALLOWED: &[u8] = br#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","response":{"uid":"705ab4f5-6393-11e8-b7cc-42010a800002","allowed":true}}"#;
 
-#[tokio::main]
+/// On one thread, as the webhook.
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     jobwarden_serve::tls::install_crypto_provider();
     let address = env::args().nth(1).context("usage: floor <ip:port>")?;

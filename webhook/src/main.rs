@@ -10,11 +10,11 @@ use jobwarden_serve::logs::with_causes;
 use jobwarden_webhook::args::WebhookArgs;
 use mimalloc::MiMalloc;
 
-/// musl's own allocator takes one lock for all threads, which costs a review more than everything else: `cargo xtask bench webhook`.
+/// Faster than musl's own; what it takes is in `cargo xtask bench webhook`.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
-/// One thread: it answers some twenty thousand reviews a second, and threads that wake each other cost a review as much again.
+/// One thread answers more reviews than an API server sends: `cargo xtask bench webhook` says what one costs.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     jobwarden_serve::tls::install_crypto_provider();

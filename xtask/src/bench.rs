@@ -57,6 +57,7 @@ pub(crate) async fn run_one(args: Args) -> anyhow::Result<()> {
         let known: Vec<_> = BENCHES.iter().map(|bench| bench.name).collect();
         bail!("there is no bench {name:?}; there are {}", known.join(", "));
     };
+    image::ensure_tools()?;
     run(image::cargo("bench").args(["--package", bench.package, "--bench", bench.name]))?;
     let figures = bench.figures.iter().map(|(criterion, ours, unit)| Ok((*ours, mean_ns(criterion)? / unit)));
     let mut figures = figures.collect::<anyhow::Result<BTreeMap<_, _>>>()?;

@@ -62,8 +62,7 @@ pub(crate) fn build() -> anyhow::Result<Vec<Image>> {
 
 /// Builds the images and puts them into `folder`; those whose programs have not changed stay as they are.
 fn build_into(folder: &Path) -> anyhow::Result<Vec<Image>> {
-    ensure_packages()?;
-    ensure_target()?;
+    ensure_tools()?;
     compile("release", &["jobwarden-agent", "jobwarden-reaper", "jobwarden-webhook", "jobwarden-worker"])?;
     compile("sidecar", &["jobwarden-sidecar"])?;
     let version = env!("CARGO_PKG_VERSION");
@@ -87,7 +86,9 @@ fn build_into(folder: &Path) -> anyhow::Result<Vec<Image>> {
     ])
 }
 
-fn ensure_target() -> anyhow::Result<()> {
+/// Installs what [`cargo`] needs.
+pub(crate) fn ensure_tools() -> anyhow::Result<()> {
+    ensure_packages()?;
     let installed = output(at_root("rustup").args(["target", "list", "--installed"]));
     let installed = installed.context("asking rustup for its targets; without rustup, install the target yourself")?;
     if installed.lines().any(|line| line == TARGET) {
@@ -116,7 +117,7 @@ fn cargo_build(profile: &str) -> Command {
     command
 }
 
-/// cargo for static programs.
+/// cargo for static programs, once [`ensure_tools`] has run.
 pub(crate) fn cargo(verb: &str) -> Command {
     let mut command = command::cargo();
     // Wherever else the user may let cargo build: the images are made of what lies here.

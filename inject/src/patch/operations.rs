@@ -1,6 +1,6 @@
 //! A JSON patch in the making.
 
-use json_patch::Patch;
+use json_patch::{Patch, jsonptr::PointerBuf};
 use serde::Serialize;
 
 /// Where something is in an object, key by key, unescaped.
@@ -67,28 +67,16 @@ impl Operations {
             path: &'a str,
             value: &'a T,
         }
-        let mut pointer = String::new();
-        for key in path {
-            pointer.push('/');
-            // RFC 6901, section 3.
-            for character in key.chars() {
-                match character {
-                    '~' => pointer.push_str("~0"),
-                    '/' => pointer.push_str("~1"),
-                    other => pointer.push(other),
-                }
-            }
-        }
+        let path = PointerBuf::from_tokens(path.iter().copied());
+        let operation = Operation { op, path: path.as_str(), value };
+        let operation = serde_json::to_string(&operation).expect("texts, numbers and maps of them are always JSON");
         let first = self.is_empty();
-        let mut text = std::mem::take(&mut self.0).into_bytes();
-        text.pop();
+        self.0.pop();
         if !first {
-            text.push(b',');
+            self.0.push(',');
         }
-        let operation = Operation { op, path: &pointer, value };
-        serde_json::to_writer(&mut text, &operation).expect("texts, numbers and maps of them are always JSON");
-        text.push(b']');
-        self.0 = String::from_utf8(text).expect("serde_json writes UTF-8");
+        self.0.push_str(&operation);
+        self.0.push(']');
     }
 }
 

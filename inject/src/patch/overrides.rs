@@ -78,9 +78,8 @@ pub(super) fn warnings<'a>(
 
 /// The sidecar's resources in a namespace, unless an annotation says otherwise.
 pub(super) fn defaults<'a>(sidecar: &'a Sidecar, namespace: &str) -> Resources<'a> {
-    let size = sidecar.namespaces.get(namespace);
-    let (cpu, memory) = (size.and_then(|size| size.cpu.as_ref()), size.and_then(|size| size.memory.as_ref()));
-    Resources { cpu: cpu.unwrap_or(&sidecar.cpu).as_str(), memory: memory.unwrap_or(&sidecar.memory).as_str() }
+    let (cpu, memory) = sidecar.size_in(namespace);
+    Resources { cpu: cpu.as_str(), memory: memory.as_str() }
 }
 
 /// The sidecar's resources: the annotations' where they are good, else those of `defaults`. An annotation counts where it is

@@ -42,6 +42,15 @@ pub struct Sidecar {
     pub beat_interval: Duration,
 }
 
+impl Sidecar {
+    /// CPU and memory of a sidecar in `namespace`, unless an annotation says otherwise.
+    pub fn size_in(&self, namespace: &str) -> (&Quantity, &Quantity) {
+        let own = self.namespaces.get(namespace);
+        let (cpu, memory) = (own.and_then(|size| size.cpu.as_ref()), own.and_then(|size| size.memory.as_ref()));
+        (cpu.unwrap_or(&self.cpu), memory.unwrap_or(&self.memory))
+    }
+}
+
 /// What the sidecars of a namespace get instead of the installation's; what is absent is the installation's.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]

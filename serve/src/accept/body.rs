@@ -61,9 +61,14 @@ impl Budget {
         read(body, max, Some(self)).await
     }
 
-    /// Adds room for `bytes` to what `share` is already.
-    async fn take(&self, bytes: usize, share: &mut Option<OwnedSemaphorePermit>) -> Result<(), BodyError> {
-        let units = u32::try_from(bytes.div_ceil(UNIT)).map_err(|_| BodyError::NoRoom)?;
+    /// Makes `share` large enough for a body of `length` bytes.
+    async fn cover(&self, length: usize, share: &mut Option<OwnedSemaphorePermit>) -> Result<(), BodyError> {
+        let needed = length.saturating_sub(UNCOUNTED).div_ceil(UNIT);
+        let held = share.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        if needed <= held {
+            return Ok(());
+        }
+        let units = u32::try_from(needed - held).map_err(|_| BodyError::NoRoom)?;
         let more = timeout(ROOM_TIMEOUT, Arc::clone(&self.0).acquire_many_owned(units)).await;
         let more = more.map_err(|_| BodyError::NoRoom)?.expect("this semaphore is never closed");
         match share {
@@ -117,27 +122,24 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let mut body = pin!(body);
-    let (mut so_far, mut share, mut counted) = (Parts::None, None, 0);
+    let (mut so_far, mut share) = (Parts::One(Bytes::new()), None);
     while let Some(frame) = body.frame().await {
         let Ok(mut data) = frame.map_err(|error| BodyError::Broken(error.into()))?.into_data() else { continue };
         let length = so_far.len() + data.remaining();
         if length > max {
             return Err(BodyError::TooLarge { max });
         }
-        if let Some(budget) = budget.filter(|_| length > UNCOUNTED + counted) {
+        if let Some(budget) = budget {
             // By what is there, not by what was announced: who announces much and sends nothing keeps nobody out.
-            budget.take(length - UNCOUNTED - counted, &mut share).await?;
-            counted = length - UNCOUNTED;
+            budget.cover(length, &mut share).await?;
         }
-        let data = data.copy_to_bytes(data.remaining());
-        so_far.push(data, usize::try_from(body.size_hint().lower()).unwrap_or(0).min(max));
+        so_far.push(data.copy_to_bytes(data.remaining()));
     }
     Ok(Held { body: so_far.join(), _share: share })
 }
 
 /// A body in the making. Most bodies are one part, which is not copied.
 enum Parts {
-    None,
     One(Bytes),
     More(BytesMut),
 }
@@ -145,32 +147,25 @@ enum Parts {
 impl Parts {
     fn len(&self) -> usize {
         match self {
-            Self::None => 0,
             Self::One(part) => part.len(),
             Self::More(parts) => parts.len(),
         }
     }
 
-    /// Adds a part, after which `rest` bytes or more are to come.
-    fn push(&mut self, part: Bytes, rest: usize) {
-        *self = match std::mem::replace(self, Self::None) {
-            Self::None => Self::One(part),
+    fn push(&mut self, part: Bytes) {
+        match self {
+            Self::One(first) if first.is_empty() => *first = part,
             Self::One(first) => {
-                let mut parts = BytesMut::with_capacity(first.len() + part.len() + rest);
-                parts.extend_from_slice(&first);
+                let mut parts = BytesMut::from(&first[..]);
                 parts.extend_from_slice(&part);
-                Self::More(parts)
+                *self = Self::More(parts);
             }
-            Self::More(mut parts) => {
-                parts.extend_from_slice(&part);
-                Self::More(parts)
-            }
-        };
+            Self::More(parts) => parts.extend_from_slice(&part),
+        }
     }
 
     fn join(self) -> Bytes {
         match self {
-            Self::None => Bytes::new(),
             Self::One(part) => part,
             Self::More(parts) => parts.freeze(),
         }
@@ -239,6 +234,18 @@ mod tests {
         };
         let (read, ()) = tokio::join!(waiting, making_room);
         assert_eq!(read.expect("there is room again").len(), UNCOUNTED + 2 * UNIT);
+    }
+
+    #[tokio::test]
+    async fn a_body_in_many_parts_holds_as_much_as_one_in_one_part() {
+        let budget = Budget::new(4 * UNIT);
+        let parts = [UNCOUNTED, 1, 1, UNIT, 0, UNIT - 1]
+            .map(|length| -> Chunk { Ok(Frame::data(Bytes::from(vec![b'x'; length]))) });
+        let held = budget.read(StreamBody::new(stream::iter(parts)), usize::MAX).await.expect("there is room");
+        assert_eq!(held.len(), UNCOUNTED + 2 * UNIT + 1);
+        assert_eq!(budget.0.available_permits(), 1);
+        drop(held);
+        assert_eq!(budget.0.available_permits(), 4);
     }
 
     #[tokio::test]

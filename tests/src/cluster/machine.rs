@@ -145,5 +145,6 @@ fn spawn_detached(mut command: Command, log: &Path) -> Result<Process> {
 }
 
 fn is_booted(init: Process) -> bool {
-    Path::new(&format!("/proc/{}/root/run/booted", init.pid)).exists()
+    // Its root directory, by proc(5).
+    Path::new("/proc").join(init.pid.to_string()).join("root").join("run/booted").exists()
 }

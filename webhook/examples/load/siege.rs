@@ -53,6 +53,7 @@ pub(crate) async fn lay(server: &Server, connections: u32, time: Duration) -> an
     while running.join_next().await.is_some() {}
     let [slow, flooded, refused] = [&SLOW, &FLOODED, &REFUSED].map(|counter| counter.load(Ordering::Relaxed));
     ensure!(slow >= connections.into() && flooded > 0, "only {slow} slow connections and {flooded} floods");
+    ensure!(refused > 0, "none of {flooded} floods was answered with 413");
     println!(r#"{{"requests":{flooded},"slow":{slow},"refused":{refused}}}"#);
     Ok(())
 }

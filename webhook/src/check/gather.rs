@@ -13,7 +13,7 @@ use k8s_openapi::{
         coordination::v1::Lease,
         core::v1::{Namespace, Pod},
     },
-    jiff::{SignedDuration, Timestamp, fmt::rfc2822},
+    jiff::{Timestamp, fmt::rfc2822},
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
@@ -26,7 +26,7 @@ use self::raw::Raw;
 use super::{
     namespaces,
     permissions::{Answer, Right},
-    snapshot::{Held, Lack, Look, Ready, Server, Snapshot},
+    snapshot::{CRD_VERSION, Held, Lack, Look, POLICY, Ready, Server, Snapshot},
     trial::{self, Said, Trial},
 };
 
@@ -47,9 +47,6 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// The longest that is waited for a renewal.
 const LONGEST_LEASE: Duration = Duration::from_mins(1);
-
-/// The name of the policy and of its binding, as the chart has it.
-const POLICY: &str = "jobwarden-sidecar";
 
 /// The image of the pods that are created for dry, where the webhook's own is not known.
 const SOME_IMAGE: &str = "jobwarden.io/jobwarden";
@@ -100,7 +97,7 @@ impl Gatherer {
         let Self { client, namespace } = self;
         let enrolled = format!("{}={}", label::INJECT, label_value::ENABLED);
         let workers = ListParams::default().limit(MANY).labels(&format!("{}={}", label::ENROLLED, label_value::TRUE));
-        let outcomes = ApiResource::from_gvk(&GroupVersionKind::gvk(GROUP, "v1alpha1", "JobOutcome"));
+        let outcomes = ApiResource::from_gvk(&GroupVersionKind::gvk(GROUP, CRD_VERSION, "JobOutcome"));
         let crd = format!("joboutcomes.{GROUP}");
         let list = ListParams::default;
         let leases = async {
@@ -180,26 +177,21 @@ impl Gatherer {
     /// The Lease; where it looks stale, whether it is renewed nevertheless. Who renews it may have a clock that is behind.
     async fn second_look(&self, lease: Look<Option<Held>>, now: Timestamp) -> Look<Option<Held>> {
         let Ok(Some(mut held)) = lease else { return lease };
-        let spec = held.lease.spec.clone().unwrap_or_default();
-        let lasts = Duration::from_secs(u64::from(spec.lease_duration_seconds.unwrap_or_default().unsigned_abs()));
-        let lasts = lasts.min(LONGEST_LEASE);
-        let Some(renewed) = spec.renew_time else { return Ok(Some(held)) };
-        let age = now.duration_since(renewed.0);
-        if spec.holder_identity.is_none_or(|holder| holder.is_empty())
-            || age <= SignedDuration::try_from(lasts).unwrap_or(SignedDuration::MAX)
-        {
+        let renew_time = |lease: Lease| lease.spec?.renew_time;
+        let Some(renewed) = renew_time(held.lease.clone()) else { return Ok(Some(held)) };
+        if held.holder().is_none() || held.is_fresh(now) {
             return Ok(Some(held));
         }
         let renewal = async {
             loop {
                 tokio::time::sleep(LOOK_AGAIN).await;
                 let again = self.get::<Lease>(object::REAPER_LEASE).await.ok().flatten();
-                let again = again.and_then(|lease| lease.spec?.renew_time);
-                if again.is_some_and(|again| again.0 != renewed.0) {
+                if again.and_then(renew_time).is_some_and(|again| again != renewed) {
                     return;
                 }
             }
         };
+        let lasts = held.lasts().unsigned_abs().min(LONGEST_LEASE);
         held.moved = tokio::time::timeout(lasts, renewal).await.is_ok();
         Ok(Some(held))
     }

@@ -115,9 +115,8 @@ fn quotas(snapshot: &Snapshot, namespaces: &[String], settings: &Settings) -> Ve
 
 /// Of what `quota` has less left than a sidecar needs.
 fn short(quota: &ResourceQuota, namespace: &str, settings: &Settings) -> Vec<String> {
-    let own = settings.sidecar.namespaces.get(namespace);
-    let cpu = own.and_then(|size| size.cpu.as_ref()).unwrap_or(&settings.sidecar.cpu).value();
-    let memory = own.and_then(|size| size.memory.as_ref()).unwrap_or(&settings.sidecar.memory).value();
+    let (cpu, memory) = settings.sidecar.size_in(namespace);
+    let (cpu, memory) = (cpu.value(), memory.value());
     let needs = [
         ("cpu", cpu),
         ("requests.cpu", cpu),

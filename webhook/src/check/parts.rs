@@ -1,8 +1,6 @@
 //! The parts of an installation: whether they are there, run and are reached.
 
-use std::time::Duration;
-
-use jobwarden_common::names::{GROUP, label, label_value, object};
+use jobwarden_common::names::{GROUP, label, label_value, object, port};
 use k8s_openapi::{
     api::{
         apps::v1::DaemonSet,
@@ -15,12 +13,9 @@ use kube::ResourceExt as _;
 use super::{
     cluster,
     finding::{Finding, Section, all, some_of},
-    snapshot::{Lack, Snapshot},
+    snapshot::{CRD_VERSION, Lack, Snapshot},
     workloads::{self, Part, addresses, is_ready, waiting},
 };
-
-/// The version of the custom resource that this program's release reads and writes.
-const CRD_VERSION: &str = "v1alpha1";
 
 /// The namespace and the custom resource.
 pub(super) fn installation(snapshot: &Snapshot) -> Vec<Finding> {
@@ -43,8 +38,8 @@ pub(super) fn installation(snapshot: &Snapshot) -> Vec<Finding> {
         if served && established {
             return section.ok(format!("the custom resource {name} is served as {CRD_VERSION}"));
         }
-        let lacks = if served { "not established" } else { "not served as v1alpha1" };
-        section.failure(format!("the custom resource {name} is {lacks}"), snapshot.put_back())
+        let lacks = if served { "established".to_owned() } else { format!("served as {CRD_VERSION}") };
+        section.failure(format!("the custom resource {name} is not {lacks}"), snapshot.put_back())
     });
     [own, crd].map(|found| found.unwrap_or_else(|finding| finding)).into()
 }
@@ -105,17 +100,14 @@ fn leader(snapshot: &Snapshot) -> Finding {
     );
     let held = section.there(&format!("the Lease {namespace}/{}", object::REAPER_LEASE), &snapshot.lease, &hint);
     let found = held.map(|held| {
-        let spec = held.lease.spec.clone().unwrap_or_default();
-        let Some(holder) = spec.holder_identity.filter(|holder| !holder.is_empty()) else {
+        let Some(holder) = held.holder() else {
             return section.failure("no reaper leads: nobody holds the Lease", &hint);
         };
-        let lasts = Duration::from_secs(u64::from(spec.lease_duration_seconds.unwrap_or_default().unsigned_abs()));
-        let age = spec.renew_time.map(|renewed| snapshot.server.now.duration_since(renewed.0));
-        let fresh = age.is_some_and(|age| age <= SignedDuration::try_from(lasts).unwrap_or(SignedDuration::MAX));
-        if fresh || held.moved {
+        let now = snapshot.server.now;
+        if held.is_fresh(now) || held.moved {
             return section.ok(format!("{holder} leads and renews its Lease"));
         }
-        let ago = age.map(|age| format!("{:#}", SignedDuration::from_secs(age.as_secs())));
+        let ago = held.age(now).map(|age| format!("{:#}", SignedDuration::from_secs(age.as_secs())));
         let ago = ago.map_or_else(|| "ever".to_owned(), |ago| format!("for {ago}"));
         section.failure(format!("no reaper leads: {holder} has not renewed its Lease {ago}"), &hint)
     });
@@ -131,9 +123,10 @@ fn answers(snapshot: &Snapshot) -> Finding {
         Err(lack) => {
             let hint = format!(
                 "sidecars and agents reach it the same way; see its pods and the NetworkPolicies of {0}, and try\n\
-                 kubectl get --raw /api/v1/namespaces/{0}/services/https:{1}:8444/proxy/",
+                 kubectl get --raw /api/v1/namespaces/{0}/services/https:{1}:{2}/proxy/",
                 snapshot.namespace,
                 object::REAPER_SERVICE,
+                port::REAPER,
             );
             section.failure(format!("the reaper cannot be reached through its Service: {lack}"), hint)
         }

@@ -12,7 +12,7 @@ use kube::ResourceExt;
 
 use super::{
     finding::{Finding, Section, all},
-    snapshot::{Snapshot, arguments},
+    snapshot::{POLICY, Snapshot, arguments},
 };
 use crate::args::WebhookArgs;
 
@@ -138,19 +138,18 @@ fn enrols(selector: Option<&LabelSelector>) -> bool {
 
 /// The backstop against sidecars that have lost their restart policy.
 fn policy(snapshot: &Snapshot) -> Finding {
-    let name = "jobwarden-sidecar";
     let hint =
         format!("a sidecar that another webhook has spoilt would hang its pod for ever; {}", snapshot.put_back());
     let found = || {
-        SECTION.there(&format!("the ValidatingAdmissionPolicy {name}"), &snapshot.policy, &hint)?;
-        let at = format!("the ValidatingAdmissionPolicyBinding {name}");
+        SECTION.there(&format!("the ValidatingAdmissionPolicy {POLICY}"), &snapshot.policy, &hint)?;
+        let at = format!("the ValidatingAdmissionPolicyBinding {POLICY}");
         let binding = SECTION.there(&at, &snapshot.binding, &hint)?;
         let spec = binding.spec.clone().unwrap_or_default();
         let denies = spec.validation_actions.iter().flatten().any(|action| action == "Deny");
-        if denies && spec.policy_name.as_deref() == Some(name) {
+        if denies && spec.policy_name.as_deref() == Some(POLICY) {
             return Ok(SECTION.ok("sidecars without their restart policy are refused"));
         }
-        Err(SECTION.failure(format!("{at} does not deny by the policy {name}"), &hint))
+        Err(SECTION.failure(format!("{at} does not deny by the policy {POLICY}"), &hint))
     };
     found().unwrap_or_else(|finding| finding)
 }

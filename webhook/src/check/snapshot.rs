@@ -20,6 +20,12 @@ use kube::{ResourceExt as _, api::DynamicObject};
 
 use super::{permissions::Answer, trial::Trial};
 
+/// The version of the custom resource that this program's release reads and writes.
+pub(super) const CRD_VERSION: &str = "v1alpha1";
+
+/// The name of the `ValidatingAdmissionPolicy` and of its binding, as the chart has it.
+pub(super) const POLICY: &str = "jobwarden-sidecar";
+
 /// What a look brought, or why it brought nothing.
 pub(super) type Look<T> = Result<T, Lack>;
 
@@ -61,6 +67,29 @@ pub(super) struct Held {
     pub(super) lease: Lease,
     /// Whether it has changed while it was looked at; only tried where it looks stale.
     pub(super) moved: bool,
+}
+
+impl Held {
+    /// Who leads, if anybody says so.
+    pub(super) fn holder(&self) -> Option<&str> {
+        self.lease.spec.as_ref()?.holder_identity.as_deref().filter(|holder| !holder.is_empty())
+    }
+
+    /// How long ago it was renewed, by its holder's clock.
+    pub(super) fn age(&self, now: Timestamp) -> Option<SignedDuration> {
+        Some(now.duration_since(self.lease.spec.as_ref()?.renew_time.as_ref()?.0))
+    }
+
+    /// For how long it holds once renewed.
+    pub(super) fn lasts(&self) -> SignedDuration {
+        let seconds = self.lease.spec.as_ref().and_then(|spec| spec.lease_duration_seconds);
+        SignedDuration::from_secs(seconds.unwrap_or_default().into())
+    }
+
+    /// Whether it was renewed in time, as far as that can be told by its holder's clock.
+    pub(super) fn is_fresh(&self, now: Timestamp) -> bool {
+        self.age(now).is_some_and(|age| age <= self.lasts())
+    }
 }
 
 /// What a process said on `/readyz`.

@@ -1,5 +1,6 @@
 //! Deployments and their pods: how many run, which version, and why one does not.
 
+use jobwarden_common::names::port;
 use k8s_openapi::{
     api::{
         apps::v1::Deployment,
@@ -133,8 +134,9 @@ pub(super) fn unreachable(section: Section, name: &str, snapshot: &Snapshot) -> 
     let pods: Vec<_> = lacks.iter().map(|(pod, _)| pod.as_str()).collect();
     let hint = format!(
         "something between the API server and the pods drops it: see the NetworkPolicies of {namespace}, and try\n\
-         kubectl get --raw /api/v1/namespaces/{namespace}/pods/{pod}:9440/proxy/readyz",
+         kubectl get --raw /api/v1/namespaces/{namespace}/pods/{pod}:{port}/proxy/readyz",
         namespace = snapshot.namespace,
+        port = port::ADMIN,
     );
     let what = format!("the API server cannot reach {}: {lack}", some_of(&pods));
     Some(section.failure(what, hint))
