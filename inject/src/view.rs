@@ -3,9 +3,13 @@
 //! These are views, never the thing itself: fields that are not here, and fields newer than this program, are skipped while
 //! reading and left alone while patching. A member that is `null` counts as absent, as it does for the API server.
 
-use std::{borrow::Borrow, borrow::Cow, collections::BTreeMap, fmt, ops::Deref};
+use std::{borrow::Cow, fmt, marker::PhantomData, ops::Deref};
 
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor},
+};
+use serde_json::value::RawValue;
 
 /// A string of the request; it owns memory only where the JSON had escapes in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
@@ -20,9 +24,9 @@ impl Deref for Text<'_> {
     }
 }
 
-impl Borrow<str> for Text<'_> {
-    fn borrow(&self) -> &str {
-        &self.0
+impl<'a> From<Text<'a>> for Cow<'a, str> {
+    fn from(text: Text<'a>) -> Self {
+        text.0
     }
 }
 
@@ -38,8 +42,66 @@ impl fmt::Display for Text<'_> {
     }
 }
 
-/// Labels or annotations.
-pub type Entries<'a> = BTreeMap<Text<'a>, Text<'a>>;
+/// Labels or annotations. There are few, and few are looked for: a list is faster than a map.
+#[derive(Clone, Debug, Default)]
+pub struct Entries<'a>(Vec<(Text<'a>, Text<'a>)>);
+
+impl Entries<'_> {
+    /// The value of `key`; of a key that is there twice the last counts, as it does for the API server.
+    pub fn get(&self, key: &str) -> Option<&str> {
+        let mut entries = self.0.iter().rev();
+        entries.find(|(its_key, _)| its_key == key).map(|(_, value)| &**value)
+    }
+
+    /// All keys with their values.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(key, value)| (&**key, &**value))
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Entries<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct List;
+
+        impl<'de> Visitor<'de> for List {
+            type Value = Vec<(Text<'de>, Text<'de>)>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map of strings")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut entries = Vec::with_capacity(8);
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(entries)
+            }
+        }
+
+        deserializer.deserialize_map(List).map(Self)
+    }
+}
+
+/// What is only looked at where a rule asks for it: until then it is text.
+#[derive(Clone, Debug)]
+pub struct Lazy<'a, T> {
+    text: &'a RawValue,
+    of: PhantomData<fn() -> T>,
+}
+
+impl<'a, T: Deserialize<'a>> Lazy<'a, T> {
+    /// What the text says; `None` where it says something else, which the API server will not take either.
+    pub fn read(&self) -> Option<T> {
+        serde_json::from_str(self.text.get()).ok()
+    }
+}
+
+impl<'de: 'a, 'a, T> Deserialize<'de> for Lazy<'a, T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self { text: Deserialize::deserialize(deserializer)?, of: PhantomData })
+    }
+}
 
 /// A Job.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -102,7 +164,7 @@ pub struct Metadata<'a> {
 impl Metadata<'_> {
     /// The value of a label.
     pub fn label(&self, key: &str) -> Option<&str> {
-        self.labels.as_ref()?.get(key).map(Deref::deref)
+        self.labels.as_ref()?.get(key)
     }
 
     /// The name, or what the generated name will begin with; for logs.
@@ -112,7 +174,7 @@ impl Metadata<'_> {
 
     /// The value of an annotation.
     pub fn annotation(&self, key: &str) -> Option<&str> {
-        self.annotations.as_ref()?.get(key).map(Deref::deref)
+        self.annotations.as_ref()?.get(key)
     }
 }
 
@@ -172,16 +234,16 @@ pub struct Container<'a> {
     pub restart_policy: Option<Text<'a>>,
     /// What it runs, instead of its image's entry point.
     #[serde(borrow)]
-    pub command: Option<Vec<Text<'a>>>,
+    pub command: Option<Lazy<'a, Vec<Text<'a>>>>,
     /// The arguments of that.
     #[serde(borrow)]
-    pub args: Option<Vec<Text<'a>>>,
+    pub args: Option<Lazy<'a, Vec<Text<'a>>>>,
     /// Its environment.
     #[serde(borrow)]
-    pub env: Option<Vec<EnvVar<'a>>>,
+    pub env: Option<Lazy<'a, Vec<EnvVar<'a>>>>,
     /// What it mounts.
     #[serde(borrow)]
-    pub volume_mounts: Option<Vec<VolumeMount<'a>>>,
+    pub volume_mounts: Option<Lazy<'a, Vec<VolumeMount<'a>>>>,
 }
 
 /// One environment variable.
@@ -211,7 +273,7 @@ pub struct Volume<'a> {
     pub name: Text<'a>,
     /// Where it is a projected one.
     #[serde(borrow)]
-    pub projected: Option<Projected<'a>>,
+    pub projected: Option<Lazy<'a, Projected<'a>>>,
 }
 
 /// A projected volume.
@@ -273,4 +335,25 @@ pub struct Os<'a> {
     /// `linux` or `windows`.
     #[serde(borrow)]
     pub name: Text<'a>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_key_that_is_there_twice_the_last_counts() {
+        let labels: Entries<'_> = serde_json::from_str(r#"{"a": "1", "b": "2", "a": "3"}"#).expect("a map of strings");
+        assert_eq!([labels.get("a"), labels.get("b"), labels.get("c")], [Some("3"), Some("2"), None]);
+    }
+
+    #[test]
+    fn what_is_no_environment_is_none() {
+        let read = |env: &str| {
+            let text = format!(r#"{{"name": "work", "env": {env}}}"#);
+            let container: Container<'_> = serde_json::from_str(&text).expect("a container");
+            container.env.as_ref().and_then(Lazy::read).map(|env| env.len())
+        };
+        assert_eq!(["null", "7", r#"[{"name": "A"}]"#].map(read), [None, None, Some(1)]);
+    }
 }

@@ -126,16 +126,16 @@ impl Admission {
 
     fn review(&self, kind: Kind, body: &[u8]) -> Response<Full<Bytes>> {
         let reviewed = match kind {
-            Kind::Job => review::read::<Job<'_>>(body).map(|request| self.admit_job(&request)),
+            Kind::Job => review::read::<Job<'_>>(body).map(|request| json(&self.admit_job(&request))),
             Kind::Pod => {
                 let Some(reaper) = self.reaper.borrow().clone() else {
                     return text(StatusCode::SERVICE_UNAVAILABLE, "the webhook is starting; try again in a moment\n");
                 };
-                review::read::<Pod<'_>>(body).map(|request| self.admit_pod(&request, &reaper))
+                review::read::<Pod<'_>>(body).map(|request| json(&self.admit_pod(&request, &reaper)))
             }
         };
         match reviewed {
-            Ok(answer) => json(&answer),
+            Ok(response) => response,
             Err(Fault::NotAReview(reason)) => {
                 self.metrics.count(kind, Outcome::Malformed);
                 text(StatusCode::BAD_REQUEST, format!("{reason}\n"))
@@ -148,7 +148,7 @@ impl Admission {
                 json(&match kind {
                     // A refused Job would be lost to its creator.
                     Kind::Job => {
-                        Answer::allowed(&uid, &Mutation { warnings: vec![reason], ..Mutation::skip(Skip::Unreadable) })
+                        Answer::allowed(&uid, Mutation { warnings: vec![reason], ..Mutation::skip(Skip::Unreadable) })
                     }
                     // A refused pod is tried again by its Job; unwatched it could die unnoticed.
                     Kind::Pod => Answer::denied(&uid, StatusCode::BAD_REQUEST, reason),
@@ -157,7 +157,7 @@ impl Admission {
         }
     }
 
-    fn admit_job(&self, request: &ReviewRequest<'_, Job<'_>>) -> Answer {
+    fn admit_job<'r>(&self, request: &'r ReviewRequest<'_, Job<'_>>) -> Answer<'r> {
         let metadata = request.object.as_ref().and_then(|job| job.metadata.as_ref());
         let name = metadata.and_then(Metadata::name_or_prefix);
         let settings = Arc::clone(&self.settings.borrow());
@@ -170,7 +170,7 @@ impl Admission {
         )
     }
 
-    fn admit_pod(&self, request: &ReviewRequest<'_, Pod<'_>>, reaper: &Endpoint) -> Answer {
+    fn admit_pod<'r>(&self, request: &'r ReviewRequest<'_, Pod<'_>>, reaper: &Endpoint) -> Answer<'r> {
         let metadata = request.object.as_ref().and_then(|pod| pod.metadata.as_ref());
         let name = metadata.and_then(Metadata::name_or_prefix);
         let settings = Arc::clone(&self.settings.borrow());
@@ -183,13 +183,13 @@ impl Admission {
         )
     }
 
-    fn admit<T>(
+    fn admit<'r, T>(
         &self,
         kind: Kind,
-        request: &ReviewRequest<'_, T>,
+        request: &'r ReviewRequest<'_, T>,
         decide: impl FnOnce(&T) -> Result<Mutation, patch::Denial>,
         name: Option<&str>,
-    ) -> Answer {
+    ) -> Answer<'r> {
         let decision = match &request.object {
             _ if !request.is_about(kind.resource()) => Ok(Mutation::skip(Skip::OtherResource)),
             Some(object) if request.creates() => decide(object),
@@ -207,7 +207,7 @@ impl Admission {
                     );
                 }
                 self.metrics.count(kind, Outcome::Admitted(mutation.effect));
-                Answer::allowed(&request.uid, &mutation)
+                Answer::allowed(&request.uid, mutation)
             }
             Err(denial) => {
                 tracing::info!(kind = kind_name, namespace, name, %denial, "refused");
@@ -218,8 +218,8 @@ impl Admission {
     }
 }
 
-fn json(answer: &Answer) -> Response<Full<Bytes>> {
-    match serde_json::to_vec(answer) {
+fn json(answer: &Answer<'_>) -> Response<Full<Bytes>> {
+    match answer.to_json() {
         Ok(body) => reply(StatusCode::OK, "application/json", body),
         Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("cannot write the response: {error}\n")),
     }

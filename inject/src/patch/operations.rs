@@ -8,11 +8,14 @@ pub(super) type Path<'a> = &'a [&'a str];
 
 /// Operations of RFC 6902, as the text that the API server gets. It is written once, for it is most of what a review costs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Operations(String);
+pub struct Operations(Vec<u8>);
+
+/// Room for the sidecar, its volume and the rest, so that the text does not have to move while it grows.
+const USUAL: usize = 3 * 1024;
 
 impl Default for Operations {
     fn default() -> Self {
-        Self("[]".to_owned())
+        Self(b"[]".to_vec())
     }
 }
 
@@ -23,13 +26,13 @@ impl Operations {
     }
 
     /// The JSON array of all of them.
-    pub fn as_json(&self) -> &str {
+    pub fn as_json(&self) -> &[u8] {
         &self.0
     }
 
     /// The same as values, for whoever applies them.
     pub fn to_patch(&self) -> Patch {
-        serde_json::from_str(&self.0).expect("what is written here is a patch")
+        serde_json::from_slice(&self.0).expect("what is written here is a patch")
     }
 
     /// Sets the member at `path`, whose parent exists.
@@ -69,14 +72,15 @@ impl Operations {
         }
         let path = PointerBuf::from_tokens(path.iter().copied());
         let operation = Operation { op, path: path.as_str(), value };
-        let operation = serde_json::to_string(&operation).expect("texts, numbers and maps of them are always JSON");
         let first = self.is_empty();
         self.0.pop();
-        if !first {
-            self.0.push(',');
+        if first {
+            self.0.reserve(USUAL);
+        } else {
+            self.0.push(b',');
         }
-        self.0.push_str(&operation);
-        self.0.push(']');
+        serde_json::to_writer(&mut self.0, &operation).expect("texts, numbers and maps of them are always JSON");
+        self.0.push(b']');
     }
 }
 

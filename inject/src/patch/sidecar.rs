@@ -11,7 +11,7 @@ use super::{
     Denial,
     quantity::{Quantity, QuantityError},
 };
-use crate::view::{Container, PodSpec, Volume};
+use crate::view::{Container, Lazy, PodSpec, Volume};
 
 /// The least memory a container may be given, in bytes: runc itself needs that much to start one, and runtimes refuse less.
 pub const LEAST_MEMORY: f64 = 12.0 * 1024.0 * 1024.0;
@@ -169,13 +169,14 @@ pub(super) fn presence(spec: &PodSpec<'_>) -> Result<Presence, Denial> {
 
 /// By its shape, not by its image: that differs between versions of ours, and other webhooks rewrite it to a mirror's.
 fn is_our_container(container: &Container<'_>) -> bool {
-    let mounts_token = container.volume_mounts.iter().flatten().any(|mount| mount.name == *TOKEN_VOLUME);
-    let knows_reaper = container.env.iter().flatten().any(|variable| variable.name == *sidecar_env::REAPER_ADDRESS);
-    mounts_token && knows_reaper
+    let mounts = container.volume_mounts.as_ref().and_then(Lazy::read).unwrap_or_default();
+    let variables = container.env.as_ref().and_then(Lazy::read).unwrap_or_default();
+    mounts.iter().any(|mount| mount.name == *TOKEN_VOLUME)
+        && variables.iter().any(|variable| variable.name == *sidecar_env::REAPER_ADDRESS)
 }
 
 fn is_our_volume(volume: &Volume<'_>) -> bool {
-    let sources = volume.projected.iter().flat_map(|projected| projected.sources.iter().flatten());
-    let mut tokens = sources.filter_map(|source| source.service_account_token.as_ref());
+    let sources = volume.projected.as_ref().and_then(Lazy::read).and_then(|projected| projected.sources);
+    let mut tokens = sources.iter().flatten().filter_map(|source| source.service_account_token.as_ref());
     tokens.any(|token| token.audience.as_deref() == Some(TOKEN_AUDIENCE))
 }

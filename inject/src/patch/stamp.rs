@@ -77,7 +77,7 @@ fn missing<'a>(
     wanted: &'a BTreeMap<&'static str, impl AsRef<str>>,
     existing: Option<&Entries<'_>>,
 ) -> BTreeMap<&'static str, &'a str> {
-    let lacking = wanted.iter().filter(|(key, _)| existing.is_none_or(|existing| !existing.contains_key(**key)));
+    let lacking = wanted.iter().filter(|(key, _)| existing.is_none_or(|existing| existing.get(key).is_none()));
     lacking.map(|(key, value)| (*key, value.as_ref())).collect()
 }
 

@@ -1,11 +1,14 @@
 //! `AdmissionReview` of `admission.k8s.io/v1`, in and out.
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
+use base64_simd::STANDARD;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use jobwarden_inject::{patch::Mutation, view::Text};
+use jobwarden_inject::{
+    patch::{Mutation, Operations},
+    view::Text,
+};
 
 const API_VERSION: &str = "admission.k8s.io/v1";
 const KIND: &str = "AdmissionReview";
@@ -85,15 +88,6 @@ pub(super) enum Fault {
     },
 }
 
-/// `text` in base64, as a JSON string: nothing in it needs to be escaped, so nobody has to look for that.
-fn base64(text: &str) -> Box<RawValue> {
-    let mut string = String::with_capacity(text.len().div_ceil(3) * 4 + 2);
-    string.push('"');
-    STANDARD.encode_string(text, &mut string);
-    string.push('"');
-    RawValue::from_string(string).expect("base64 in quotes is a JSON string")
-}
-
 /// Reads the request in `body`.
 pub(super) fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<Request<'a, T>, Fault> {
     // Once for all of it is faster than for each string.
@@ -146,24 +140,21 @@ fn not_a_review(api_version: &str, kind: &str) -> Fault {
 /// A review with the response.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Answer {
+pub(super) struct Answer<'a> {
     api_version: &'static str,
     kind: &'static str,
-    response: AdmissionResponse,
+    response: AdmissionResponse<'a>,
+    #[serde(skip)]
+    patch: Option<Operations>,
 }
 
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct AdmissionResponse {
-    uid: String,
+struct AdmissionResponse<'a> {
+    uid: &'a str,
     allowed: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<Status>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    patch_type: Option<&'static str>,
-    /// Base64.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    patch: Option<Box<RawValue>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<String>,
 }
@@ -174,28 +165,42 @@ struct Status {
     message: String,
 }
 
-impl Answer {
+impl<'a> Answer<'a> {
     /// The object may be created, with these changes.
-    pub(super) fn allowed(uid: &str, mutation: &Mutation) -> Self {
+    pub(super) fn allowed(uid: &'a str, mutation: Mutation) -> Self {
         let Mutation { operations, warnings, effect: _ } = mutation;
-        let patch = (!operations.is_empty()).then(|| base64(operations.as_json()));
-        Self::new(AdmissionResponse {
-            uid: uid.to_owned(),
-            allowed: true,
-            patch_type: patch.is_some().then_some("JSONPatch"),
-            patch,
-            warnings: warnings.clone(),
-            ..AdmissionResponse::default()
-        })
+        let patch = (!operations.is_empty()).then_some(operations);
+        Self { patch, ..Self::new(AdmissionResponse { uid, allowed: true, warnings, ..AdmissionResponse::default() }) }
     }
 
     /// The object may not be created.
-    pub(super) fn denied(uid: &str, code: StatusCode, message: String) -> Self {
+    pub(super) fn denied(uid: &'a str, code: StatusCode, message: String) -> Self {
         let status = Some(Status { code: code.as_u16(), message });
-        Self::new(AdmissionResponse { uid: uid.to_owned(), status, ..AdmissionResponse::default() })
+        Self::new(AdmissionResponse { uid, status, ..AdmissionResponse::default() })
     }
 
-    fn new(response: AdmissionResponse) -> Self {
-        Self { api_version: API_VERSION, kind: KIND, response }
+    fn new(response: AdmissionResponse<'a>) -> Self {
+        Self { api_version: API_VERSION, kind: KIND, response, patch: None }
+    }
+
+    /// What is sent. The patch, which is most of it, is put into the response by hand: base64 needs no escapes, so nobody has to
+    /// look for any.
+    pub(super) fn to_json(&self) -> serde_json::Result<Vec<u8>> {
+        /// Room for all but the patch, if there are no warnings.
+        const ENVELOPE: usize = 256;
+        const PATCH: &[u8] = br#","patchType":"JSONPatch","patch":""#;
+        const END: &[u8] = b"}}";
+        let patch = self.patch.as_ref().map(Operations::as_json);
+        let mut json = Vec::with_capacity(ENVELOPE + patch.map_or(0, |patch| STANDARD.encoded_length(patch.len())));
+        serde_json::to_writer(&mut json, self)?;
+        if let Some(patch) = patch {
+            debug_assert!(json.ends_with(END), "the response is the last member");
+            json.truncate(json.len() - END.len());
+            json.extend_from_slice(PATCH);
+            STANDARD.encode_append(patch, &mut json);
+            json.push(b'"');
+            json.extend_from_slice(END);
+        }
+        Ok(json)
     }
 }

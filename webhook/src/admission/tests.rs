@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
+use base64_simd::STANDARD;
 use http_body_util::BodyExt as _;
 use jobwarden_inject::{
     config::IdentityConfig,
@@ -117,7 +117,7 @@ fn job() -> Value {
 /// `object` as the API server makes it of the response.
 fn patched(object: &Value, response: &Value) -> Value {
     assert_eq!(response["patchType"], "JSONPatch");
-    let patch = STANDARD.decode(response["patch"].as_str().expect("a patch")).expect("base64");
+    let patch = STANDARD.decode_to_vec(response["patch"].as_str().expect("a patch")).expect("base64");
     let patch: json_patch::Patch = serde_json::from_slice(&patch).expect("a JSON patch");
     let mut object = object.clone();
     json_patch::patch(&mut object, &patch).expect("applies");

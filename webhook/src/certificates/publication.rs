@@ -61,9 +61,12 @@ pub(super) async fn tell_agents(client: Client, namespace: &str, endpoint: &Endp
 }
 
 fn endpoint_data(endpoint: &Endpoint) -> BTreeMap<String, String> {
-    let Endpoint { address, server_name, ca } = endpoint;
-    let data = [(endpoint_key::ADDRESS, address), (endpoint_key::SERVER_NAME, server_name), (endpoint_key::CA, ca)];
-    data.into_iter().map(|(key, value)| (key.to_owned(), value.clone())).collect()
+    let data = [
+        (endpoint_key::ADDRESS, endpoint.address()),
+        (endpoint_key::SERVER_NAME, endpoint.server_name()),
+        (endpoint_key::CA, endpoint.ca()),
+    ];
+    data.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }
 
 /// The webhook configuration by which the API server calls us.

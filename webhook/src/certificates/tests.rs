@@ -114,7 +114,7 @@ async fn the_first_round_makes_everything_and_the_second_nothing() {
     let ca = assert_in_order(&server).await;
     assert!(identity.not_after().is_some());
     let endpoint = reaper.borrow().clone().expect("the endpoint is known");
-    assert_eq!((endpoint.address.as_str(), &endpoint.ca), ("10.96.0.7:8444", &ca));
+    assert_eq!((endpoint.address(), endpoint.ca()), ("10.96.0.7:8444", ca.as_str()));
     assert_eq!(server.writes(), 5);
     keeper.round(now()).await.expect("another round");
     assert_eq!(server.writes(), 0);

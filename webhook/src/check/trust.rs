@@ -227,7 +227,7 @@ fn said<'a>(map: &'a ConfigMap, key: &str) -> &'a str {
 
 fn address(service: &Service, namespace: &str) -> Option<String> {
     let ip = service.spec.as_ref()?.cluster_ip.as_ref()?.parse().ok()?;
-    Some(Endpoint::new(ip, namespace, String::new()).address)
+    Some(Endpoint::new(ip, namespace, String::new()).address().to_owned())
 }
 
 #[cfg(test)]

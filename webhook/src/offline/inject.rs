@@ -159,11 +159,7 @@ fn reason(skip: Skip) -> &'static str {
 }
 
 fn nowhere() -> Endpoint {
-    Endpoint {
-        address: NOWHERE.to_owned(),
-        server_name: "jobwarden-reaper.jobwarden.svc".to_owned(),
-        ca: String::new(),
-    }
+    Endpoint::of_parts(NOWHERE.to_owned(), "jobwarden-reaper.jobwarden.svc".to_owned(), String::new())
 }
 
 fn endpoint_of(path: &PathBuf) -> Result<Endpoint, OfflineError> {
@@ -172,9 +168,6 @@ fn endpoint_of(path: &PathBuf) -> Result<Endpoint, OfflineError> {
         let value = objects.first().and_then(|map| map["data"][key].as_str());
         value.map(str::to_owned).ok_or_else(|| OfflineError::Endpoint { path: path.clone(), key })
     };
-    Ok(Endpoint {
-        address: value(endpoint_key::ADDRESS)?,
-        server_name: value(endpoint_key::SERVER_NAME)?,
-        ca: value(endpoint_key::CA)?,
-    })
+    let (address, server_name) = (value(endpoint_key::ADDRESS)?, value(endpoint_key::SERVER_NAME)?);
+    Ok(Endpoint::of_parts(address, server_name, value(endpoint_key::CA)?))
 }

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
+use base64_simd::STANDARD;
 use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt as _, Full};
@@ -89,7 +89,7 @@ async fn answer(request: &Value) -> Value {
     let mut review: Value = serde_json::from_slice(&body).expect("the answer is JSON");
     let mut response = review["response"].take();
     if let Some(patch) = response["patch"].as_str() {
-        let patch = STANDARD.decode(patch).expect("a patch is base64");
+        let patch = STANDARD.decode_to_vec(patch).expect("a patch is base64");
         response["patch"] = serde_json::from_slice(&patch).expect("a patch is JSON");
     }
     response

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, collections::BTreeMap};
 
-use crate::view::{Container, Job, Metadata, Pod, PodSpec};
+use crate::view::{Container, Job, Lazy, Metadata, Pod, PodSpec, Text};
 
 /// A place in a Job or pod where there may be one text, or several.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,18 +72,21 @@ impl Place {
             Self::Annotation(key) => metadata.find_map(|of| take(of.annotation(key)?.into())),
             Self::NumberedLabels(prefix) => metadata.find_map(|of| take(joined(of, prefix)?.into())),
             Self::Env { name, container } => {
-                let mut variables = subject.containers(container.as_deref()).flat_map(|it| it.env.iter().flatten());
-                variables.find_map(|it| if it.name == **name { take(it.value.as_deref()?.into()) } else { None })
+                let containers = subject.containers(container.as_deref());
+                let mut variables = containers.filter_map(|it| it.env.as_ref()?.read()).flatten();
+                variables.find_map(|it| if it.name == **name { take(it.value?.into()) } else { None })
             }
             Self::Arg { name, container } => subject.containers(container.as_deref()).find_map(|container| {
-                let mut words = container.command.iter().chain(&container.args).flatten().map(|word| &**word);
-                let Some(name) = name else { return words.find_map(|word| take(word.into())) };
+                let lists = [&container.command, &container.args].into_iter().flatten();
+                let words: Vec<Text<'a>> = lists.filter_map(Lazy::read).flatten().collect();
+                let Some(name) = name else { return words.into_iter().find_map(|word| take(word.into())) };
+                let mut words = words.iter().map(|word| &**word);
                 while let Some(word) = words.next() {
                     let Some(rest) = word.strip_prefix(&**name) else { continue };
                     // A word that begins with a dash is the next argument, not the value of this one.
                     let next = || words.clone().next().filter(|next| !next.starts_with('-'));
                     let value = if rest.is_empty() { next() } else { rest.strip_prefix('=') };
-                    if let Some(taken) = value.and_then(|value| take(value.into())) {
+                    if let Some(taken) = value.and_then(|value| take(value.to_owned().into())) {
                         return Some(taken);
                     }
                 }
@@ -107,6 +110,6 @@ impl Place {
 fn joined(metadata: &Metadata<'_>, prefix: &str) -> Option<String> {
     let labels = metadata.labels.as_ref()?.iter();
     let parts: BTreeMap<u32, &str> =
-        labels.filter_map(|(key, value)| Some((key.strip_prefix(prefix)?.parse().ok()?, &**value))).collect();
+        labels.filter_map(|(key, value)| Some((key.strip_prefix(prefix)?.parse().ok()?, value))).collect();
     (!parts.is_empty()).then(|| parts.into_values().collect())
 }

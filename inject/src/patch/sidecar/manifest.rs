@@ -1,14 +1,16 @@
 //! What is written into a pod: the sidecar's container and its volume, in Kubernetes' own words.
 //!
 //! Types rather than `json!`, so that they are written straight into the patch: a value in between costs more than reading the pod.
+//! What is the same in every pod is written once.
 
-use std::borrow::Cow;
+use std::sync::LazyLock;
 
 use jobwarden_common::names::{SERVICE_ACCOUNT_DIR, SIDECAR_CONTAINER, TOKEN_AUDIENCE, TOKEN_VOLUME, sidecar_env};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+use serde_json::value::{RawValue, to_raw_value};
 
 use super::{RESTART_POLICY, Resources, Sidecar};
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, Variable};
 
 /// How long a token lasts, in seconds. A kubelet that is cut off cannot renew it, and its workers have to stay heard.
 const TOKEN_SECONDS: u32 = 24 * 60 * 60;
@@ -24,17 +26,24 @@ pub(in crate::patch) struct Manifest<'a> {
     image: &'a str,
     image_pull_policy: &'static str,
     restart_policy: &'static str,
-    env: [Variable<'a>; 4],
+    env: Environment<'a>,
     resources: Requirements<'a>,
-    security_context: SecurityContext,
+    security_context: &'static RawValue,
     termination_message_policy: &'static str,
     volume_mounts: [Mount; 1],
 }
 
-#[derive(Serialize)]
-struct Variable<'a> {
-    name: &'static str,
-    value: Cow<'a, str>,
+struct Environment<'a> {
+    reaper: &'a Endpoint,
+    interval_ms: String,
+}
+
+impl Serialize for Environment<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let [address, name, ca] = self.reaper.variables();
+        let interval = Variable { name: sidecar_env::INTERVAL_MS, value: &self.interval_ms };
+        (address, name, ca, interval).serialize(serializer)
+    }
 }
 
 #[derive(Serialize)]
@@ -73,6 +82,21 @@ struct Mount {
     read_only: bool,
 }
 
+static SECURITY_CONTEXT: LazyLock<Box<RawValue>> = LazyLock::new(|| {
+    written(&SecurityContext {
+        allow_privilege_escalation: false,
+        capabilities: Capabilities { drop: ["ALL"] },
+        read_only_root_filesystem: true,
+        run_as_non_root: true,
+        run_as_user: USER,
+        seccomp_profile: SeccompProfile { r#type: "RuntimeDefault" },
+    })
+});
+
+fn written(value: &impl Serialize) -> Box<RawValue> {
+    to_raw_value(value).expect("texts, numbers and lists of them are always JSON")
+}
+
 /// A native sidecar that passes Pod Security `restricted`, whatever the pod's own security context says.
 pub(in crate::patch) fn container<'a>(
     sidecar: &'a Sidecar,
@@ -86,21 +110,9 @@ pub(in crate::patch) fn container<'a>(
         image,
         image_pull_policy: pull_policy.as_str(),
         restart_policy: RESTART_POLICY,
-        env: [
-            Variable { name: sidecar_env::REAPER_ADDRESS, value: (&reaper.address).into() },
-            Variable { name: sidecar_env::REAPER_NAME, value: (&reaper.server_name).into() },
-            Variable { name: sidecar_env::CA, value: (&reaper.ca).into() },
-            Variable { name: sidecar_env::INTERVAL_MS, value: beat_interval.as_millis().to_string().into() },
-        ],
+        env: Environment { reaper, interval_ms: beat_interval.as_millis().to_string() },
         resources: Requirements { requests: resources, limits: resources },
-        security_context: SecurityContext {
-            allow_privilege_escalation: false,
-            capabilities: Capabilities { drop: ["ALL"] },
-            read_only_root_filesystem: true,
-            run_as_non_root: true,
-            run_as_user: USER,
-            seccomp_profile: SeccompProfile { r#type: "RuntimeDefault" },
-        },
+        security_context: &SECURITY_CONTEXT,
         // There is no shell in the image to look around with: the last log lines are the message.
         termination_message_policy: "FallbackToLogsOnError",
         volume_mounts: [Mount { name: TOKEN_VOLUME, path: SERVICE_ACCOUNT_DIR, read_only: true }],
@@ -109,7 +121,7 @@ pub(in crate::patch) fn container<'a>(
 
 /// `core/v1.Volume`, as far as the one with the sidecar's own token goes.
 #[derive(Serialize)]
-pub(in crate::patch) struct Volume {
+struct Volume {
     name: &'static str,
     projected: Projected,
 }
@@ -133,8 +145,12 @@ struct Token {
     path: &'static str,
 }
 
-/// The volume with the sidecar's own token.
-pub(in crate::patch) fn token_volume() -> Volume {
+static VOLUME: LazyLock<Box<RawValue>> = LazyLock::new(|| {
     let token = Token { audience: TOKEN_AUDIENCE, expiration_seconds: TOKEN_SECONDS, path: "token" };
-    Volume { name: TOKEN_VOLUME, projected: Projected { sources: [Source { service_account_token: token }] } }
+    written(&Volume { name: TOKEN_VOLUME, projected: Projected { sources: [Source { service_account_token: token }] } })
+});
+
+/// The volume with the sidecar's own token.
+pub(in crate::patch) fn token_volume() -> &'static RawValue {
+    &VOLUME
 }
