@@ -18,7 +18,8 @@ type Labels<const N: usize> = [(&'static str, &'static str); N];
 /// Figures of admission; clones are the same figures.
 #[derive(Clone, Debug)]
 pub struct Metrics {
-    duration: Family<Labels<1>, Histogram>,
+    jobs: Histogram,
+    pods: Histogram,
     requests: Family<Labels<3>, Counter>,
 }
 
@@ -35,25 +36,31 @@ pub(super) enum Outcome {
 impl Metrics {
     /// Figures that `registry` shows.
     pub fn register(registry: &mut Registry) -> Self {
-        let metrics =
-            Self { duration: Family::new_with_constructor(|| Histogram::new(BUCKETS)), requests: Family::default() };
-        let Self { duration, requests } = &metrics;
+        let duration: Family<Labels<1>, Histogram> = Family::new_with_constructor(|| Histogram::new(BUCKETS));
+        // Looked up once, not with each request.
+        let [jobs, pods] = [Kind::Job, Kind::Pod].map(|kind| duration.get_or_create_owned(&[("kind", kind.as_str())]));
+        let requests = Family::default();
         registry.register_with_unit(
             "jobwarden_admission_duration",
             "Time to answer an admission request, once its body has arrived",
             Unit::Seconds,
-            duration.clone(),
+            duration,
         );
         registry.register(
             "jobwarden_admission_requests",
             "Admission requests by what became of them",
-            requests.clone(),
+            Family::clone(&requests),
         );
-        metrics
+        Self { jobs, pods, requests }
     }
 
     pub(super) fn observe(&self, kind: Kind, duration: Duration) {
-        self.duration.get_or_create(&[("kind", kind.as_str())]).observe(duration.as_secs_f64());
+        let Self { jobs, pods, requests: _ } = self;
+        match kind {
+            Kind::Job => jobs,
+            Kind::Pod => pods,
+        }
+        .observe(duration.as_secs_f64());
     }
 
     pub(super) fn count(&self, kind: Kind, outcome: Outcome) {

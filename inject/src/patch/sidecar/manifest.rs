@@ -30,7 +30,7 @@ pub(in crate::patch) struct Manifest<'a> {
     resources: Requirements<'a>,
     security_context: &'static RawValue,
     termination_message_policy: &'static str,
-    volume_mounts: [Mount; 1],
+    volume_mounts: &'static RawValue,
 }
 
 struct Environment<'a> {
@@ -93,6 +93,9 @@ static SECURITY_CONTEXT: LazyLock<Box<RawValue>> = LazyLock::new(|| {
     })
 });
 
+static VOLUME_MOUNTS: LazyLock<Box<RawValue>> =
+    LazyLock::new(|| written(&[Mount { name: TOKEN_VOLUME, path: SERVICE_ACCOUNT_DIR, read_only: true }]));
+
 fn written(value: &impl Serialize) -> Box<RawValue> {
     to_raw_value(value).expect("texts, numbers and lists of them are always JSON")
 }
@@ -115,7 +118,7 @@ pub(in crate::patch) fn container<'a>(
         security_context: &SECURITY_CONTEXT,
         // There is no shell in the image to look around with: the last log lines are the message.
         termination_message_policy: "FallbackToLogsOnError",
-        volume_mounts: [Mount { name: TOKEN_VOLUME, path: SERVICE_ACCOUNT_DIR, read_only: true }],
+        volume_mounts: &VOLUME_MOUNTS,
     }
 }
 
