@@ -6,7 +6,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::cause::{Cause, CauseKind};
 use crate::identity::{JobId, JobUid, NodeName, PodUid, RunId};
+
+mod cause;
 
 /// A notification may not be larger than this many bytes, so that brokers with small limits carry it.
 pub const MAX_BYTES: usize = 64 * 1024;
@@ -134,31 +137,6 @@ pub struct Attempt {
     /// Where it ran.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<NodeName>,
-}
-
-/// Why a job ended as it did, as far as the cluster can tell.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Cause {
-    /// The container at fault.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub container: Option<String>,
-    /// Its exit code.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub exit_code: Option<i32>,
-    /// The runtime's or kubelet's word for it: `OOMKilled`, `Evicted`, `ErrImagePull`, …
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-    /// The same in a sentence.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub message: Option<String>,
-}
-
-impl Cause {
-    /// Whether nothing is known.
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
 }
 
 /// The row of the decision table that matched.

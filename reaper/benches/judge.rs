@@ -27,8 +27,10 @@ fn evidence(number: u64) -> Evidence {
         uid: format!("pod-{number}").into(),
         name: format!("job-{number}-x"),
         phase: PodPhase::Running,
-        node: Some(NodeEvidence { name: "node".into(), state: NodeState::Ready, lease_changed: last }),
+        node: Some(NodeEvidence { name: "node".into(), zone: None, state: NodeState::Ready, lease_changed: last }),
         bound_since: Some(ago(3600)),
+        ran_since: Some(ago(3590)),
+        unscheduled_since: None,
         terminating: None,
         mains: vec![MainContainer { name: "main".to_owned(), state: ContainerState::Running }],
         starting_since: None,
@@ -36,6 +38,8 @@ fn evidence(number: u64) -> Evidence {
         sidecar: Sidecar::Started(ago(3590)),
         beat: Beats::Running { last },
         agent: AgentWord::Alive { last },
+        cpu_progress: None,
+        seen_alive: None,
         cause: Cause::default(),
     };
     let identity = JobIdentity {
@@ -57,7 +61,9 @@ fn evidence(number: u64) -> Evidence {
         owned: false,
         has_ttl: false,
         safe_to_duplicate: false,
+        replaces_only_failed: false,
         started: true,
+        active: None,
     };
     Evidence { job, pods: vec![pod], listening_since: ago(7000) }
 }

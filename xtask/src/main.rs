@@ -11,6 +11,7 @@ mod fuzz;
 mod generate;
 mod image;
 mod lint;
+mod simulate;
 mod test;
 
 use std::{
@@ -39,6 +40,8 @@ enum Verb {
     Cluster(cluster::Args),
     Bench(bench::Args),
     Fuzz(fuzz::Args),
+    Simulate(simulate::Args),
+    Mutate(simulate::MutateArgs),
 }
 
 #[tokio::main]
@@ -53,6 +56,8 @@ async fn main() -> ExitCode {
         Verb::Cluster(args) => cluster::run(args).await,
         Verb::Bench(args) => bench::run_one(args).await,
         Verb::Fuzz(args) => blocking(move || fuzz::run_one(&args)).await,
+        Verb::Simulate(args) => blocking(move || simulate::run_all(&args)).await,
+        Verb::Mutate(args) => blocking(move || simulate::mutate(&args)).await,
     };
     let Err(error) = outcome else { return ExitCode::SUCCESS };
     // A sentence, and no backtrace whatever RUST_BACKTRACE says: what is reported is about the machine, not this program.

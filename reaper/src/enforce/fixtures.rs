@@ -12,7 +12,7 @@ use crate::{
     judge::judge,
     moment::Moment,
     observe::Case,
-    policy::Policy,
+    policy::{Origins, Policy},
     verdict::Judgement,
 };
 
@@ -47,7 +47,9 @@ pub(crate) fn mk_job(stage: JobStage) -> JobEvidence {
         owned: false,
         has_ttl: false,
         safe_to_duplicate: false,
+        replaces_only_failed: false,
         started: true,
+        active: None,
     }
 }
 
@@ -57,8 +59,10 @@ pub(crate) fn mk_pod(name: &str) -> PodEvidence {
         uid: PodUid::from(format!("{name}-uid")),
         name: name.to_owned(),
         phase: PodPhase::Running,
-        node: Some(NodeEvidence { name: "n1".into(), state: NodeState::Ready, lease_changed: at(NOW - 1) }),
+        node: Some(NodeEvidence { name: "n1".into(), zone: None, state: NodeState::Ready, lease_changed: at(NOW - 1) }),
         bound_since: Some(at(10)),
+        ran_since: Some(at(10)),
+        unscheduled_since: None,
         terminating: None,
         mains: vec![MainContainer { name: "main".to_owned(), state: ContainerState::Running }],
         starting_since: None,
@@ -66,13 +70,15 @@ pub(crate) fn mk_pod(name: &str) -> PodEvidence {
         sidecar: Sidecar::Started(at(11)),
         beat: Beats::Running { last: at(NOW - 1) },
         agent: AgentWord::Alive { last: at(NOW - 1) },
+        cpu_progress: None,
+        seen_alive: None,
         cause: Cause::default(),
     }
 }
 
 /// P8: its node and all on it fell silent at `since`.
 pub(crate) fn unreachable(name: &str, since: u64) -> PodEvidence {
-    let node = NodeEvidence { name: "n1".into(), state: NodeState::NotReady, lease_changed: at(since) };
+    let node = NodeEvidence { name: "n1".into(), zone: None, state: NodeState::NotReady, lease_changed: at(since) };
     PodEvidence {
         node: Some(node),
         beat: Beats::Running { last: at(since) },
@@ -98,7 +104,9 @@ pub(crate) fn mk_case(job: JobEvidence, pods: Vec<PodEvidence>) -> Case {
     Case {
         evidence: Evidence { job, pods, listening_since: at(0) },
         policy: Policy::default(),
+        origins: Origins::default(),
         usage: None,
+        past: None,
         timeline: Vec::new(),
     }
 }

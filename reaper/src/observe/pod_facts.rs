@@ -125,7 +125,7 @@ impl PodFacts {
             starting,
             start_problem: init_statuses.iter().chain(statuses).find_map(start_problem),
             sidecar: sidecar(init, init_statuses),
-            cause: cause::cause(status, phase, statuses),
+            cause: cause::cause(pod, spec, status, phase),
             oom_killed: cause::oom_killed(statuses),
             ran_for: cause::ran_for(&mains, statuses),
             mains,

@@ -16,12 +16,13 @@ use super::{
     records::{JobRecord, NodeRecord, PodRecord},
 };
 use crate::{
-    evidence::{AgentWord, Beats, Finish},
+    evidence::{Active, AgentWord, Beats, Finish},
     moment::Moment,
-    policy::Policy,
+    policy::{Effective, Policies},
 };
 
 mod case;
+mod find;
 mod given_up;
 mod hear;
 mod nodes;
@@ -63,7 +64,7 @@ impl State {
         self.drop_departed(now);
         self.departed.clear();
         for pod in self.pods.values_mut() {
-            (pod.beat, pod.agent) = (Beats::None, AgentWord::None);
+            (pod.beat, pod.agent, pod.seen_alive, pod.cpu) = (Beats::None, AgentWord::None, None, None);
         }
         (self.listening, self.listening_since) = (true, now);
         self.all_changed();
@@ -135,6 +136,9 @@ impl State {
             return;
         }
         note_job(job, &facts, now);
+        if job.facts.as_ref().and_then(|before| before.started) != facts.started {
+            job.active = facts.started.map(|start| Active { since: now, before: start.ago });
+        }
         if matches!(facts.progress, Progress::Finished(_)) {
             job.finished_since.get_or_insert(now);
         }
@@ -142,6 +146,19 @@ impl State {
         job.gone = false;
         self.update_podless(&uid, now);
         self.mark(&uid);
+    }
+
+    /// The layers of policies have changed: every Job is judged by what they say now.
+    pub fn reconsider(&mut self, policies: &Policies) {
+        for (uid, job) in &mut self.jobs {
+            let Some(facts) = &mut job.facts else { continue };
+            let Effective { policy, origins } =
+                policies.effective(&facts.identity.namespace, &facts.labels, &facts.own);
+            if facts.policy != policy || facts.origins != origins {
+                (facts.policy, facts.origins) = (policy, origins);
+                self.changed.insert(uid.clone());
+            }
+        }
     }
 
     /// A Job is gone. It stays known until [`forget_job`](Self::forget_job) says that all is done about it.
@@ -218,7 +235,7 @@ impl State {
     /// How long a silence has to be for its end to be of interest.
     fn quiet(&self, job: Option<&JobUid>) -> Duration {
         let policy = job.and_then(|uid| self.jobs.get(uid)?.facts.as_ref()).map(|facts| &facts.policy);
-        policy.map_or(QUIET, |Policy { suspect_after, lost_after, .. }| QUIET.min(*suspect_after).min(*lost_after))
+        policy.map_or(QUIET, |policy| QUIET.min(policy.quiet()))
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jobwarden_common::{
     identity::label_value,
-    names::label,
+    names::{label, reason},
     notification::{OutcomeKind, TimelineEntry},
 };
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -30,6 +30,7 @@ const MAX_NOTE_BYTES: usize = 1024;
 impl Walk<'_> {
     pub(super) async fn record(&mut self, draft: Draft) -> Result<(), EnforceError> {
         let Draft { name, mut data } = draft;
+        self.inquire(&mut data).await;
         let at = present();
         if let (Some(pod), OutcomeKind::Lost) = (&self.late_success, data.kind) {
             data.message.push_str(&late_success(pod));
@@ -75,8 +76,9 @@ impl Walk<'_> {
         let key = notice.key();
         let mut note = notice.message;
         outcome::shorten(&mut note, MAX_NOTE_BYTES);
+        let good = notice.reason == reason::RESURRECTED;
         let event = Event {
-            type_: EventType::Warning,
+            type_: if good { EventType::Normal } else { EventType::Warning },
             reason: notice.reason.to_owned(),
             note: Some(note),
             action: "Judge".to_owned(),

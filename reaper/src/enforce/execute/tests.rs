@@ -15,7 +15,7 @@ use crate::{
     evidence::{JobEvidence, JobStage, PodEvidence, Retries},
     fake_api::{Failure, FakeApi},
     outcome::{OutcomeName, tests::mk_data},
-    verdict::LostReason,
+    verdict::{EndReason, LostReason},
 };
 
 const JOB: &str = "/apis/batch/v1/namespaces/ort/jobs/analyzer-7";
@@ -60,6 +60,10 @@ fn executor(api: &FakeApi, fail_with: FailWith) -> Executor {
     Executor::new(api.client(), "jobwarden", "reaper-0".to_owned(), Outbox::new(), sinks, fail_with, Metrics::default())
 }
 
+pub(super) fn executor_of(api: &FakeApi) -> Executor {
+    executor(api, FailWith::FailureTarget)
+}
+
 async fn run(api: &FakeApi, steps: &[Step]) -> Report {
     executor(api, FailWith::FailureTarget).run(&identity(), steps.to_vec()).await
 }
@@ -70,6 +74,10 @@ fn pod() -> PodRef {
 
 fn fail_job() -> Step {
     Step::FailJob { pod: pod(), reason: LostReason::NodeUnreachable, message: "it is lost".to_owned() }
+}
+
+fn end_job(reason: EndReason) -> Step {
+    Step::EndJob { reason, message: "it is over".to_owned() }
 }
 
 fn delete_pod() -> Step {
@@ -117,6 +125,7 @@ fn without_times(mut objects: std::collections::BTreeMap<String, Value>) -> std:
 /// Each step from where it can be taken.
 #[rstest]
 #[case::fail_job(json!({}), json!({}), vec![fail_job()])]
+#[case::end_job(json!({}), json!({}), vec![end_job(EndReason::DeadlineExceeded)])]
 #[case::delete_pod(json!({}), json!({}), vec![delete_pod()])]
 #[case::give_up_pod(json!({}), json!({"metadata": {"deletionTimestamp": "2026-01-02T03:04:05Z"}}), vec![give_up_pod()])]
 #[case::force_delete_pod(
@@ -165,6 +174,26 @@ async fn a_step_may_be_repeated_and_may_fail_anywhere(
             assert_eq!(without_times(api.snapshot()), expected, "after write {failing} failed {failure:?} it was done");
         }
     }
+}
+
+#[rstest]
+#[case::overdue(json!({"status": {"active": 1}}), EndReason::DeadlineExceeded, true)]
+#[case::without_a_pod(json!({"status": {"active": 0}}), EndReason::NotStarting, true)]
+#[case::a_pod_came(json!({"status": {"active": 1}}), EndReason::NotStarting, false)]
+#[case::suspended(json!({"spec": {"suspend": true}}), EndReason::DeadlineExceeded, false)]
+#[case::finished(finished(), EndReason::DeadlineExceeded, false)]
+#[tokio::test]
+async fn a_job_is_ended_only_if_the_second_look_bears_it_out(
+    #[case] job: Value,
+    #[case] reason: EndReason,
+    #[case] ends: bool,
+) {
+    let api = world();
+    change(&api, JOB, &job);
+    let report = run(&api, &[end_job(reason)]).await;
+    assert_eq!(report.failure.is_none(), ends, "{:?}", report.failure);
+    let failing = condition(&api.get(JOB).expect("it is there"), "FailureTarget");
+    assert_eq!(failing.map(|condition| condition["reason"].clone()), ends.then(|| json!(reason.as_str())));
 }
 
 #[tokio::test]

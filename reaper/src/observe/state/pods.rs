@@ -56,6 +56,7 @@ impl State {
         let Some(job_uid) = &pod.facts.job else { return };
         if let Some(job) = self.jobs.get_mut(job_uid) {
             job.pods.retain(|other| other != uid);
+            job.past = Some(Box::new(pod.past()));
             if let Some(usage) = pod.usage(job.finished_since.unwrap_or(now)) {
                 job.add_past_usage(usage);
             }
@@ -85,13 +86,19 @@ impl PodRecord {
     fn take(&mut self, facts: PodFacts, now: Moment) {
         let since = |holds: bool, before: Option<Moment>| holds.then(|| before.unwrap_or(now));
         let has_run = facts.mains.iter().any(|main| main.state != ContainerState::NotStarted);
-        let ended = matches!(facts.phase, PodPhase::Succeeded | PodPhase::Failed);
         self.bound_since = since(facts.node.is_some(), self.bound_since);
+        let live = matches!(facts.phase, PodPhase::Pending | PodPhase::Running);
+        self.unscheduled_since = since(live && facts.node.is_none(), self.unscheduled_since);
         self.terminating_since = since(facts.grace.is_some(), self.terminating_since);
         self.starting_since = since(facts.starting, self.starting_since);
+        match &facts.start_problem {
+            Some(problem) => self.start_problem = Some(Box::new(problem.clone())),
+            None if facts.mains.iter().any(|main| main.state == ContainerState::Running) => self.start_problem = None,
+            None => {}
+        }
         self.sidecar_since = since(facts.sidecar == SidecarFacts::Started, self.sidecar_since);
         self.ran_since = since(has_run, self.ran_since);
-        self.ended_since = since(ended, self.ended_since);
+        self.ended_since = since(!live, self.ended_since);
         // "Gone" is of the runs that the agent was asked about: a new run, or the wait for one, makes it void.
         if let AgentWord::Gone { since, .. } = self.agent
             && facts.mains.iter().any(|main| !self.has_main_run(&main.name, main.id.as_deref(), main.state))
