@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Node;
 use kube::api::Api;
+use nix::sys::signal::Signal;
 
 use super::control_plane::{self, Component};
 use super::error::{Doing, Result, log_tail};
@@ -68,6 +69,19 @@ impl Cluster {
             if running { Ok(()) } else { node::start_kubelet(&shared.layout, node) }
         })
         .await
+    }
+
+    /// Stops a node's container runtime without ending it: the kubelet hears no more of any container, and renews its
+    /// Lease as ever.
+    pub async fn freeze_runtime(&self, node: &str) -> Result<()> {
+        let node = self.shared.layout.node(node)?;
+        self.changing(move |shared| node::signal_runtime(&shared.layout, node, Signal::SIGSTOP)).await
+    }
+
+    /// Lets a frozen runtime go on.
+    pub async fn thaw_runtime(&self, node: &str) -> Result<()> {
+        let node = self.shared.layout.node(node)?;
+        self.changing(move |shared| node::signal_runtime(&shared.layout, node, Signal::SIGCONT)).await
     }
 
     /// Kills the API server.

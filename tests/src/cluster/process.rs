@@ -22,7 +22,7 @@ const DEATH: Duration = Duration::from_secs(10);
 
 /// A process, and not another one that got the same ID later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Process {
+pub struct Process {
     /// The ID on the host.
     pub(super) pid: i32,
     /// When it started, in clock ticks since boot: field 22 of `proc_pid_stat(5)`.
@@ -49,12 +49,12 @@ impl Process {
     }
 
     /// Whether it runs on; a zombie does not.
-    pub(super) fn is_alive(self) -> bool {
+    pub fn is_alive(self) -> bool {
         Self::current(self.pid) == Some(self)
     }
 
     /// Sends a signal; a process that has ended meanwhile is no error.
-    pub(super) fn signal(self, signal: Signal) -> Result<()> {
+    pub fn signal(self, signal: Signal) -> Result<()> {
         if !self.is_alive() {
             return Ok(());
         }
