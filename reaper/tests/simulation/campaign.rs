@@ -65,7 +65,7 @@ fn check(seed: u64, account: &mut Account) -> Result<(), String> {
     if let Some(violation) = happen(&any, account) {
         return Err(report(any, violation, |history| happen(history, &mut Account::default())));
     }
-    if seed % 4 == 0 {
+    if seed.is_multiple_of(4) {
         let lasting = History::lasting(seed);
         if let Some(violation) = happen_twice(&lasting, account) {
             return Err(report(lasting, violation, |history| happen_twice(history, &mut Account::default())));

@@ -31,6 +31,7 @@ pub(crate) struct History {
 
 /// A Job, and what its workers do.
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct JobPlan {
     /// When it is created.
     pub(crate) at: Duration,

@@ -57,6 +57,7 @@ pub(crate) struct Reaper {
 
 /// What a reaper has to do about a Job.
 #[derive(Debug, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 struct Item {
     due: Option<Duration>,
     running: bool,

@@ -86,7 +86,7 @@ impl World<'_> {
             let it = &mut self.pods[pod];
             it.truth.unwanted |= it.worker_has_ended() && !wanted.contains(&it.uid);
             // What the kubelet has told only now may not have arrived yet.
-            let surely = up_to_date && now - it.told_at >= Duration::from_secs(1);
+            let surely = up_to_date && now.saturating_sub(it.told_at) >= Duration::from_secs(1);
             let (alive, gone) = (it.worker_is_seen(), it.worker_is_seen_gone());
             it.signs.report(!blind && alive, !blind && gone, surely, now, listening);
         }

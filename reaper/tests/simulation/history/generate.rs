@@ -42,7 +42,7 @@ impl History {
     pub(crate) fn lasting(seed: u64) -> Self {
         let mut dice = Dice::of(seed, [1, 0, 0]);
         let nodes = 2 + dice.below(3);
-        let mut jobs: Vec<_> = (0..1 + dice.below(3)).map(|_| job(&mut dice)).collect();
+        let mut jobs: Vec<_> = (0..=dice.below(3)).map(|_| job(&mut dice)).collect();
         let on_lost = dice.pick(&["retry", "fail"]);
         // Where the pods of a deleted node are collected before the reaper has warmed up, it is Kubernetes that ends them, and
         // counts a failed pod where the policy would fail the Job.

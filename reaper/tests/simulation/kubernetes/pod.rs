@@ -8,6 +8,7 @@ use crate::{dice::Dice, laws::signs::Signs};
 
 /// A pod.
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct Pod {
     /// `metadata.uid`.
     pub(crate) uid: PodUid,

@@ -54,7 +54,9 @@ impl World<'_> {
             self.break_law(Law::GuardsHold, format!("{many} of {open} Jobs are lost at one time"));
         }
         let zones: BTreeSet<_> = nodes.iter().map(|&node| self.nodes[node].zone).collect();
-        zones.into_iter().for_each(|zone| self.the_breaker_holds_in(zone));
+        for zone in zones {
+            self.the_breaker_holds_in(zone);
+        }
     }
 
     fn the_breaker_holds_in(&mut self, zone: usize) {

@@ -18,7 +18,7 @@ impl World<'_> {
     pub(super) fn nothing_is_early(&mut self, look: &Look<'_>) {
         let policy = self.history.jobs[look.job].policy;
         if look.judgement.job == JobVerdict::Overdue {
-            let active = self.jobs[look.job].started.map(|(since, _)| self.now - since);
+            let active = self.jobs[look.job].started.map(|(since, _)| self.now.saturating_sub(since));
             if active.zip(policy.active_timeout).is_some_and(|(active, timeout)| active < timeout) {
                 self.break_law(Law::DeadlinesAreKept, format!("job-{} is overdue after {active:?}", look.job));
             }
@@ -27,7 +27,7 @@ impl World<'_> {
             let Some(pod) = self.pods.iter().find(|pod| pod.uid == *uid) else { continue };
             let early = match verdict {
                 PodVerdict::Lost(LostReason::Unschedulable) => {
-                    policy.unscheduled_timeout.is_none_or(|timeout| self.now - pod.created < timeout)
+                    policy.unscheduled_timeout.is_none_or(|timeout| self.now.saturating_sub(pod.created) < timeout)
                 }
                 PodVerdict::Lost(LostReason::Stalled) => !self.is_stalled(pod, policy.stall_after),
                 _ => false,
@@ -41,8 +41,9 @@ impl World<'_> {
     /// The worker has been stalled for so long, and was a moment ago. While the reaper is deaf it cannot know better.
     fn is_stalled(&self, pod: &Pod, stall_after: Option<Duration>) -> bool {
         let Some(((since, until), after)) = pod.truth.stalled.zip(stall_after) else { return false };
-        let was = until.is_none_or(|until| self.now - until < WORKS_AGAIN) || !self.laws.listening.hears();
-        self.now - since >= after && was
+        let was =
+            until.is_none_or(|until| self.now.saturating_sub(until) < WORKS_AGAIN) || !self.laws.listening.hears();
+        self.now.saturating_sub(since) >= after && was
     }
 
     /// J7: a Job that the reaper can see is failed soon after active-timeout. P13: a pod that nobody places is lost soon after

@@ -9,7 +9,7 @@ use jobwarden_reaper::{
 
 use super::{Law, listening::ms};
 use crate::{
-    kubernetes::pod::{Phase, Run},
+    kubernetes::pod::{Container, Phase, Run},
     world::{Event, World},
 };
 
@@ -115,7 +115,7 @@ impl World<'_> {
         }
         let told = &it.status.containers;
         let runs = it.status.phase == Phase::Running
-            && told.mains.iter().any(|main| main.is_alive())
+            && told.mains.iter().any(Container::is_alive)
             && !told.mains.iter().any(|main| matches!(main.state, Run::Restarting { .. }));
         let gone = signs.gone_at.zip(signs.gone_twice_at).filter(|_| runs);
         let p4 = gone.map(|(first, second)| ((first + ms(PROCESS_GONE_AFTER)).max(second).max(warm), "P4"));

@@ -25,7 +25,7 @@ impl Listening {
                 self.since = Some(now);
             }
             (Some(since), false) => {
-                self.total += ms(now - since);
+                self.total += ms(now.saturating_sub(since));
                 self.since = None;
             }
             _ => {}
@@ -34,7 +34,7 @@ impl Listening {
 
     /// What the clock shows.
     pub(crate) fn at(&self, now: Duration) -> i64 {
-        self.total + self.since.map_or(0, |since| ms(now - since))
+        self.total + self.since.map_or(0, |since| ms(now.saturating_sub(since)))
     }
 
     /// Whether the reaper hears.

@@ -103,7 +103,7 @@ impl World<'_> {
             let it = &self.pods[pod];
             // P3 goes by what the kubelet has told, and that takes a moment to arrive.
             let told = it.status.containers.mains.iter().all(|main| main.run > 0)
-                && self.now - it.told_at >= Duration::from_secs(1)
+                && self.now.saturating_sub(it.told_at) >= Duration::from_secs(1)
                 && self.cluster.reapers_reach_api()
                 && self.reapers[look.reaper].watches_are_up();
             let not_started =
@@ -135,9 +135,9 @@ impl World<'_> {
         }
         let it = &self.reapers[look.reaper];
         let lost_after = self.history.jobs[look.job].policy.lost_after;
-        let guard = if self.now - it.led_since < lost_after {
+        let guard = if self.now.saturating_sub(it.led_since) < lost_after {
             "it has not listened for lost-after"
-        } else if it.own_beat.is_none_or(|at| self.now - at >= DEAF_AFTER) {
+        } else if it.own_beat.is_none_or(|at| self.now.saturating_sub(at) >= DEAF_AFTER) {
             "it is deaf"
         } else if !it.watches_are_up() {
             "a watch is down"

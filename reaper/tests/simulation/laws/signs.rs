@@ -55,7 +55,7 @@ impl Signs {
 
     /// A beat or the agent has told of life so shortly ago that nobody may doubt it.
     pub(crate) fn is_heard(&self, now: Duration, suspect_after: Duration, lost_after: Duration) -> bool {
-        self.running.is_some_and(|at| now - at < suspect_after)
-            || self.alive.is_some_and(|at| now - at < AGENT_SILENT_AFTER.min(lost_after))
+        self.running.is_some_and(|at| now.saturating_sub(at) < suspect_after)
+            || self.alive.is_some_and(|at| now.saturating_sub(at) < AGENT_SILENT_AFTER.min(lost_after))
     }
 }

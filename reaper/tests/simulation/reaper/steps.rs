@@ -40,36 +40,31 @@ impl World<'_> {
     }
 
     fn take(&mut self, reaper: usize, job: usize, step: Step) -> Result<(), SecondLook> {
+        let asks_the_api = !matches!(step, Step::Calm(_) | Step::Abandon(_) | Step::Forget);
+        if asks_the_api && !self.cluster.reapers_reach_api() {
+            return Err(SecondLook::Unreachable);
+        }
         match step {
+            Step::FailJob { pod, reason, .. } => return self.fail_job(job, &pod, reason),
+            Step::EndJob { reason, .. } => return self.end_job(job, reason.as_str()),
+            Step::ConfirmDeleted => return self.confirm_deleted(job),
+            Step::DeletePod { pod, why } => return self.delete_pod_for(job, &pod, why),
+            Step::GiveUpPod { pod, reason, .. } => return self.give_up_pod(&pod, reason),
+            Step::ForceDeletePod { pod } => return self.force_delete_pod(&pod),
+            Step::DeleteJob => return self.delete_finished_job(job),
+            Step::Record(draft) => self.record(job, *draft),
+            Step::ReleaseFinalizer => self.release_finalizer(job),
+            Step::Tell(notice) => self.tell(reaper, job, &notice),
+            Step::Calm(key) => {
+                self.reapers[reaper].agenda[job].told.remove(&key);
+            }
             Step::Abandon(pod) => {
                 self.reapers[reaper].agenda[job].abandoned.insert(pod.clone());
                 self.hear(reaper, |state, _| state.give_up(&pod));
-                return Ok(());
             }
-            Step::Calm(key) => {
-                self.reapers[reaper].agenda[job].told.remove(&key);
-                return Ok(());
-            }
-            Step::Forget => {
-                self.reapers[reaper].agenda[job].forget = true;
-                return Ok(());
-            }
-            _ if !self.cluster.reapers_reach_api() => return Err(SecondLook::Unreachable),
-            _ => {}
+            Step::Forget => self.reapers[reaper].agenda[job].forget = true,
         }
-        match step {
-            Step::FailJob { pod, reason, .. } => self.fail_job(job, &pod, reason),
-            Step::EndJob { reason, .. } => self.end_job(job, reason.as_str()),
-            Step::ConfirmDeleted => self.confirm_deleted(job),
-            Step::DeletePod { pod, why } => self.delete_pod_for(job, &pod, why),
-            Step::GiveUpPod { pod, reason, .. } => self.give_up_pod(&pod, reason),
-            Step::ForceDeletePod { pod } => self.force_delete_pod(&pod),
-            Step::Record(draft) => self.record(job, *draft),
-            Step::ReleaseFinalizer => self.release_finalizer(job),
-            Step::DeleteJob => self.delete_finished_job(job),
-            Step::Tell(notice) => self.tell(reaper, job, &notice),
-            Step::Calm(_) | Step::Abandon(_) | Step::Forget => Ok(()),
-        }
+        Ok(())
     }
 
     fn fail_job(&mut self, job: usize, pod: &PodRef, reason: LostReason) -> Result<(), SecondLook> {
@@ -146,10 +141,10 @@ impl World<'_> {
         Ok(())
     }
 
-    fn record(&mut self, job: usize, draft: Draft) -> Result<(), SecondLook> {
+    fn record(&mut self, job: usize, draft: Draft) {
         let Draft { name, data } = draft;
         if self.jobs[job].outcomes.contains_key(&name) {
-            return Ok(());
+            return;
         }
         self.note(|| {
             let pod = data.attempt.as_ref().map(|attempt| attempt.pod_name.as_str()).unwrap_or_default();
@@ -160,7 +155,6 @@ impl World<'_> {
         let after = self.dice.seconds(1, 20);
         self.after(after, Event::Settle { job, outcome: name });
         self.outcomes_changed(job);
-        Ok(())
     }
 
     /// Every sink has acknowledged an outcome.
@@ -175,12 +169,11 @@ impl World<'_> {
         }
     }
 
-    fn release_finalizer(&mut self, job: usize) -> Result<(), SecondLook> {
+    fn release_finalizer(&mut self, job: usize) {
         if self.jobs[job].exists && std::mem::replace(&mut self.jobs[job].finalizer, false) {
             self.publish(Kind::Job(job), false);
             self.after(Duration::from_millis(50), Event::CollectJob(job));
         }
-        Ok(())
     }
 
     fn delete_finished_job(&mut self, job: usize) -> Result<(), SecondLook> {
@@ -191,10 +184,9 @@ impl World<'_> {
         Ok(())
     }
 
-    fn tell(&mut self, reaper: usize, job: usize, notice: &Notice) -> Result<(), SecondLook> {
+    fn tell(&mut self, reaper: usize, job: usize, notice: &Notice) {
         self.note(|| format!("Event on job-{job}: {}", notice.reason));
         *self.account.notices.entry(notice.reason).or_default() += 1;
         self.reapers[reaper].agenda[job].told.insert(notice.key());
-        Ok(())
     }
 }
