@@ -21,7 +21,7 @@ use crate::{
         step::{Draft, Notice},
     },
     metrics::OutcomeLabels,
-    outcome::{self, JobOutcome, JobOutcomeStatus, SinkStatus},
+    outcome::{self, JobOutcome, JobOutcomeStatus, OutcomeName, SinkStatus},
 };
 
 /// The most that the note of an Event may hold, in bytes (`events.k8s.io/v1`).
@@ -59,16 +59,25 @@ impl Walk<'_> {
             }
             Err(source) => return Err(EnforceError::api("record", what(), source)),
         };
-        let recorded = if recorded.status.is_some() {
-            recorded
-        } else {
-            let sinks = self.executor.sinks.iter().map(|sink| SinkStatus::untried(sink)).collect();
-            let patch = Patch::Merge(json!({ "status": JobOutcomeStatus::of(sinks) }));
-            let patched = self.executor.outcomes.patch_status(name.as_str(), &ours(), &patch).await;
-            patched.map_err(|source| EnforceError::api("address", what(), source))?
-        };
+        let recorded = if recorded.status.is_some() { recorded } else { self.address(&name, recorded).await? };
         self.executor.outbox.note(recorded);
         Ok(())
+    }
+
+    /// Says whom an outcome is for. The deliverer, which watches, does not wait for that: where it was faster, what it has
+    /// written of its deliveries stays.
+    async fn address(&self, name: &OutcomeName, outcome: JobOutcome) -> Result<JobOutcome, EnforceError> {
+        let what = || format!("the outcome {name}");
+        let sinks = self.executor.sinks.iter().map(|sink| SinkStatus::untried(sink)).collect();
+        let version = outcome.metadata.resource_version;
+        let patch = json!({ "metadata": { "resourceVersion": version }, "status": JobOutcomeStatus::of(sinks) });
+        let outcomes = &self.executor.outcomes;
+        match outcomes.patch_status(name.as_str(), &ours(), &Patch::Merge(patch)).await {
+            Err(kube::Error::Api(status)) if status.code == 409 => {
+                outcomes.get(name.as_str()).await.map_err(|source| EnforceError::api("read", what(), source))
+            }
+            patched => patched.map_err(|source| EnforceError::api("address", what(), source)),
+        }
     }
 
     /// An Event that cannot be published is only a pity: nothing waits for it.
