@@ -207,6 +207,8 @@ pub mod reason {
     pub const UNGUARDED: &str = "Unguarded";
     /// The Job was deleted before it had finished.
     pub const JOB_DELETED: &str = "JobDeleted";
+    /// The bare pod was deleted before it had finished.
+    pub const POD_DELETED: &str = "PodDeleted";
     /// A pod terminates for longer than it was given.
     pub const STUCK: &str = "Stuck";
     /// The beat is late.

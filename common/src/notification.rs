@@ -21,7 +21,7 @@ pub struct CloudEvent {
     pub specversion: String,
     /// The same for every delivery of the same outcome: what a receiver deduplicates by.
     pub id: String,
-    /// `/apis/batch/v1/namespaces/<namespace>/jobs/<name>`.
+    /// `/apis/batch/v1/namespaces/<namespace>/jobs/<name>`; of a bare pod `/api/v1/namespaces/<namespace>/pods/<name>`.
     pub source: String,
     /// See [`OutcomeKind::event_type`].
     #[serde(rename = "type")]
@@ -46,7 +46,7 @@ pub enum OutcomeKind {
     Failed,
     /// The Job is lost: jobwarden failed it, or it was deleted with nobody left to replace it.
     Lost,
-    /// The Job was deleted before it had finished, and a controller that owns it knows.
+    /// The Job was deleted before it had finished, and a controller that owns it knows; or a bare pod was.
     Deleted,
     /// Nothing is decided, but somebody should look.
     Suspect,
@@ -92,9 +92,9 @@ pub struct OutcomeData {
     pub kind: OutcomeKind,
     /// The Job's namespace.
     pub namespace: String,
-    /// The Job's name.
+    /// The Job's name; a bare pod has its own here.
     pub job_name: String,
-    /// The Job's UID.
+    /// The Job's UID; a bare pod has its own here.
     pub job_uid: JobUid,
     /// The orchestrator's run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -124,6 +124,13 @@ pub struct OutcomeData {
     /// The resources the job used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
+}
+
+impl OutcomeData {
+    /// Whether this is of a pod without a Job: it stands in the place of one, and is its own attempt.
+    pub fn is_of_bare_pod(&self) -> bool {
+        self.attempt.as_ref().is_some_and(|attempt| attempt.pod_uid.as_str() == self.job_uid.as_str())
+    }
 }
 
 /// One pod of a Job.

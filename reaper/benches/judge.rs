@@ -6,8 +6,8 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use jobwarden_common::notification::Cause;
 use jobwarden_reaper::{
     evidence::{
-        AgentWord, Beats, ContainerState, Evidence, JobEvidence, JobIdentity, JobStage, MainContainer, NodeEvidence,
-        NodeState, PodEvidence, PodPhase, Retries, Sidecar,
+        AgentWord, Beats, ContainerState, Evidence, JobEvidence, JobIdentity, JobKind, JobStage, MainContainer,
+        NodeEvidence, NodeState, PodEvidence, PodPhase, Retries, Sidecar,
     },
     judge::judge,
     moment::Moment,
@@ -43,6 +43,7 @@ fn evidence(number: u64) -> Evidence {
         cause: Cause::default(),
     };
     let identity = JobIdentity {
+        kind: JobKind::Job,
         uid: format!("job-{number}").into(),
         namespace: "bench".to_owned(),
         name: format!("job-{number}"),

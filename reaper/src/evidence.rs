@@ -65,6 +65,8 @@ pub struct Active {
 /// Who a Job is, to Kubernetes and to the orchestrator.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct JobIdentity {
+    /// What it is to Kubernetes.
+    pub kind: JobKind,
     /// `metadata.uid`.
     pub uid: JobUid,
     /// `metadata.namespace`.
@@ -77,6 +79,23 @@ pub struct JobIdentity {
     pub job_id: Option<JobId>,
     /// The orchestrator's trace, from the annotation.
     pub trace_id: Option<String>,
+}
+
+/// What is judged as a Job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum JobKind {
+    /// A Job.
+    Job,
+    /// A pod without a Job that opted in: it is judged as a Job would be that has this one pod, no retries, and itself for an
+    /// owner.
+    BarePod,
+}
+
+impl JobIdentity {
+    /// Whether it is a bare pod.
+    pub fn is_bare(&self) -> bool {
+        self.kind == JobKind::BarePod
+    }
 }
 
 /// How far a Job has come, by its conditions and metadata. An earlier variant wins where several hold.

@@ -41,6 +41,8 @@ pub struct JobLine {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct JobName {
+    /// `Job`, or `Pod` for a bare pod.
+    pub kind: String,
     /// Its namespace.
     pub namespace: String,
     /// Its name.

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     controller::Look,
-    evidence::{AgentWord, Beats, JobIdentity, JobStage, NodeState, PodEvidence, PodPhase},
+    evidence::{AgentWord, Beats, JobIdentity, JobKind, JobStage, NodeState, PodEvidence, PodPhase},
     explain,
     guard::{Ears, Hold},
     moment::Moment,
@@ -142,8 +142,12 @@ fn of_row(verdict: &str, row: Option<Row>) -> Verdict {
 }
 
 fn job_name(identity: &JobIdentity) -> JobName {
-    let JobIdentity { uid, namespace, name, run_id, job_id, trace_id } = identity.clone();
-    JobName { namespace, name, uid, run_id, job_id, trace_id }
+    let JobIdentity { kind, uid, namespace, name, run_id, job_id, trace_id } = identity.clone();
+    let kind = match kind {
+        JobKind::Job => "Job",
+        JobKind::BarePod => "Pod",
+    };
+    JobName { kind: kind.to_owned(), namespace, name, uid, run_id, job_id, trace_id }
 }
 
 fn held_by(hold: Hold, now: Moment) -> Held {

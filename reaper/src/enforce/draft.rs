@@ -6,7 +6,7 @@ use jobwarden_common::{
 };
 
 use crate::{
-    evidence::{Beats, PodEvidence, PodPhase, Sidecar},
+    evidence::{Beats, JobKind, PodEvidence, PodPhase, Sidecar},
     explain,
     guard::Hold,
     moment::Moment,
@@ -44,7 +44,10 @@ impl Drafter<'_> {
 
     /// Of a lost pod, whose Job is failed for it.
     pub(super) fn lost(&self, pod: &PodEvidence, reason: LostReason) -> OutcomeData {
-        let message = format!("{} The Job was failed.", self.lost_sentence(pod, reason));
+        let message = match self.kind() {
+            JobKind::Job => format!("{} The Job was failed.", self.lost_sentence(pod, reason)),
+            JobKind::BarePod => format!("{} It is being deleted.", self.lost_sentence(pod, reason)),
+        };
         self.of_pod(OutcomeKind::Lost, pod, PodVerdict::Lost(reason), reason.as_str(), message)
     }
 
@@ -128,11 +131,18 @@ impl Drafter<'_> {
     pub(super) fn overdue_sentence(&self) -> String {
         let timeout = self.case.policy.active_timeout.map(humantime::format_duration);
         let timeout = timeout.map(|timeout| format!(" of {timeout}")).unwrap_or_default();
-        format!("The Job has run longer than its active-timeout{timeout}.")
+        let who = match self.kind() {
+            JobKind::Job => "The Job",
+            JobKind::BarePod => "The pod",
+        };
+        format!("{who} has run longer than its active-timeout{timeout}.")
     }
 
     /// Of a Job that was deleted before it had finished.
     pub(super) fn deleted(&self) -> OutcomeData {
+        if self.kind() == JobKind::BarePod {
+            return self.bare_pod_deleted();
+        }
         let (kind, message) = if self.case.evidence.job.owned {
             (OutcomeKind::Deleted, "The Job was deleted before it had finished; the controller that owns it knows.")
         } else {
@@ -145,10 +155,25 @@ impl Drafter<'_> {
         data
     }
 
+    /// Of a bare pod that was deleted before it had finished. By whom may be in its status or its Events.
+    fn bare_pod_deleted(&self) -> OutcomeData {
+        let message = "The pod was deleted before it had finished.".to_owned();
+        let mut data = self.of_job(OutcomeKind::Deleted, JobVerdict::Deleted, reason::POD_DELETED, message);
+        self.blame(&mut data, self.last_pod());
+        if data.cause.is_empty() {
+            let job = self.case.evidence.job.identity.name.clone();
+            data.cause = causes::of_deletion(&DeletionFacts { job, ..DeletionFacts::default() });
+        }
+        data
+    }
+
     /// Of a Job that is complete.
     pub(super) fn succeeded(&self) -> OutcomeData {
-        let message = "The Job is complete.".to_owned();
-        let mut data = self.of_job(OutcomeKind::Succeeded, JobVerdict::Finished, "Complete", message);
+        let (reason, message) = match self.kind() {
+            JobKind::Job => ("Complete", "The Job is complete."),
+            JobKind::BarePod => ("PodCompleted", "The pod has succeeded."),
+        };
+        let mut data = self.of_job(OutcomeKind::Succeeded, JobVerdict::Finished, reason, message.to_owned());
         self.blame(&mut data, self.pods().find(|pod| pod.phase == PodPhase::Succeeded).map(Blamed::Pod));
         data
     }
@@ -168,12 +193,19 @@ impl Drafter<'_> {
             return data;
         }
         self.blame(&mut data, self.decisive(reason, message));
-        data.cause = causes::of_failed_job(reason, message, data.cause);
+        // Of a bare pod, no Job controller has another word.
+        if self.kind() == JobKind::Job || verdict == JobVerdict::Ending {
+            data.cause = causes::of_failed_job(reason, message, data.cause);
+        }
         if let Some(why) = explain::cause(&data.cause) {
             let sentence = data.message.trim_end_matches('.');
             data.message = format!("{sentence}. {why}");
         }
         data
+    }
+
+    fn kind(&self) -> JobKind {
+        self.case.evidence.job.identity.kind
     }
 
     fn pods(&self) -> impl DoubleEndedIterator<Item = &PodEvidence> {

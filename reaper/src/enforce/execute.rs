@@ -1,5 +1,6 @@
 //! Taking the steps of a plan.
 
+mod bare;
 mod error;
 mod inquire;
 mod job;
@@ -25,7 +26,7 @@ use kube::{
 pub use self::error::EnforceError;
 use super::step::{NoticeKey, Step};
 use crate::{
-    evidence::JobIdentity,
+    evidence::{JobIdentity, JobKind},
     metrics::{Metrics, StepLabels},
     outcome::{JobOutcome, Outbox},
 };
@@ -201,7 +202,11 @@ impl Walk<'_> {
 
     fn what(&self, pod: Option<&str>) -> String {
         let namespace = &self.job.namespace;
-        pod.map_or_else(|| format!("Job {namespace}/{}", self.job.name), |pod| format!("pod {namespace}/{pod}"))
+        match (pod, self.job.kind) {
+            (Some(pod), _) => format!("pod {namespace}/{pod}"),
+            (None, JobKind::BarePod) => format!("pod {namespace}/{}", self.job.name),
+            (None, JobKind::Job) => format!("Job {namespace}/{}", self.job.name),
+        }
     }
 }
 

@@ -6,8 +6,8 @@ use jobwarden_common::{identity::PodUid, notification::Cause};
 
 use crate::{
     evidence::{
-        AgentWord, Beats, ContainerState, Evidence, JobEvidence, JobIdentity, JobStage, MainContainer, NodeEvidence,
-        NodeState, PodEvidence, PodPhase, Retries, Sidecar, Terminating,
+        AgentWord, Beats, ContainerState, Evidence, JobEvidence, JobIdentity, JobKind, JobStage, MainContainer,
+        NodeEvidence, NodeState, PodEvidence, PodPhase, Retries, Sidecar, Terminating,
     },
     judge::judge,
     moment::Moment,
@@ -25,6 +25,7 @@ pub(crate) fn at(seconds: u64) -> Moment {
 
 pub(crate) fn identity() -> JobIdentity {
     JobIdentity {
+        kind: JobKind::Job,
         uid: "job-uid".into(),
         namespace: "ort".to_owned(),
         name: "analyzer-7".to_owned(),
@@ -51,6 +52,12 @@ pub(crate) fn mk_job(stage: JobStage) -> JobEvidence {
         started: true,
         active: None,
     }
+}
+
+/// The bare pod `w`, as a Job.
+pub(crate) fn mk_bare(stage: JobStage) -> JobEvidence {
+    let identity = JobIdentity { kind: JobKind::BarePod, uid: "w-uid".into(), name: "w".to_owned(), ..identity() };
+    JobEvidence { identity, has_finalizer: false, owned: true, replaces_only_failed: true, ..mk_job(stage) }
 }
 
 /// A worker pod that is alive and well.

@@ -111,8 +111,7 @@ impl<'a> Planner<'a> {
         }
         self.record(outcome, Drafter::deleted);
         if job.stage != (JobStage::Deleting { orphaning: true }) {
-            let left = self.case.evidence.pods.iter().filter(|pod| !ended(pod) && pod.terminating.is_none());
-            self.steps.extend(left.map(|pod| Step::DeletePod { pod: pod.into(), why: Removal::JobDeleted }));
+            self.delete_pods(Removal::JobDeleted);
         }
         self.unstick();
         if job.stage == JobStage::Vanished {
@@ -122,16 +121,27 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// J4. Where the verdict is ours, it may be that what wrote it did not live to record it.
+    /// J4. Where the verdict is ours, it may be that what wrote it did not live to record it. What the Job controller does for
+    /// a Job is done here for a bare pod, whose failing is by us alone.
     fn ending(&mut self) {
         let job = &self.case.evidence.job;
+        let is_bare = job.identity.is_bare();
         if let JobStage::Failing { reason, message } = &job.stage
-            && lost_reason(reason).is_some()
+            && (is_bare || lost_reason(reason).is_some())
         {
             let outcome = OutcomeName::job_final(&job.identity.uid);
             self.record(outcome, |drafter| drafter.failed(JobVerdict::Ending, reason, message));
         }
+        if is_bare {
+            self.delete_pods(Removal::Failing);
+        }
         self.unstick();
+    }
+
+    /// Deletes what has not ended and is not being deleted.
+    fn delete_pods(&mut self, why: Removal) {
+        let left = self.case.evidence.pods.iter().filter(|pod| !ended(pod) && pod.terminating.is_none());
+        self.steps.extend(left.map(|pod| Step::DeletePod { pod: pod.into(), why }));
     }
 
     /// J7. No guard for losses holds it, for nothing that was not heard counts; but what is known of the Job has to be fresh.

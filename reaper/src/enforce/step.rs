@@ -13,7 +13,8 @@ use crate::{
 /// One step. Each can be repeated, and looks at the live objects before it writes.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
-    /// Write the verdict: have the Job controller fail the Job.
+    /// Write the verdict: have the Job controller fail the Job. On a bare pod it is a condition, and what follows from it is
+    /// for us to do.
     FailJob {
         /// The pod that is lost.
         pod: PodRef,
@@ -22,7 +23,7 @@ pub enum Step {
         /// Why, for people.
         message: String,
     },
-    /// Write the verdict on a Job that has no lost pod: have the Job controller fail it.
+    /// Write the verdict on a Job that has no lost pod, in the same way.
     EndJob {
         /// Why.
         reason: EndReason,
@@ -145,6 +146,8 @@ pub enum Removal {
     Lost,
     /// Its Job is deleted.
     JobDeleted,
+    /// It is bare, and our verdict is on it.
+    Failing,
 }
 
 /// An outcome that is to be recorded.

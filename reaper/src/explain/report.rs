@@ -39,7 +39,7 @@ pub(super) fn report(of: &Explanation) -> String {
 
 fn head(text: &mut String, of: &Explanation) {
     let since = of.since.as_ref().map(|since| format!(", since {since}")).unwrap_or_default();
-    line(text, format!("Job {}/{}: {}{since}", of.job.namespace, of.job.name, verdict(&of.verdict)));
+    line(text, format!("{} {}/{}: {}{since}", of.job.kind, of.job.namespace, of.job.name, verdict(&of.verdict)));
     if let Some(held) = &of.held {
         let long = held.for_seconds.map(|left| format!(", for another {}", span(left))).unwrap_or_default();
         line(text, format!("  HELD      nothing is done about it: the guard {} holds{long}", held.why));

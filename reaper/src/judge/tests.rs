@@ -7,8 +7,8 @@ use rstest::rstest;
 
 use super::*;
 use crate::evidence::{
-    Active, AgentWord, Beats, ContainerState, Finish, JobIdentity, MainContainer, NodeEvidence, NodeState, Retries,
-    Sidecar, StartProblem, Terminating,
+    Active, AgentWord, Beats, ContainerState, Finish, JobIdentity, JobKind, MainContainer, NodeEvidence, NodeState,
+    Retries, Sidecar, StartProblem, Terminating,
 };
 
 mod by_choice;
@@ -26,6 +26,7 @@ fn ago(seconds: u64) -> Moment {
 fn mk_job() -> JobEvidence {
     JobEvidence {
         identity: JobIdentity {
+            kind: JobKind::Job,
             uid: "job".into(),
             namespace: "default".to_owned(),
             name: "work".to_owned(),

@@ -11,13 +11,14 @@ use super::{
     pod_facts::{MainFacts, PodFacts, SidecarFacts},
 };
 use crate::{
-    evidence::{ContainerState, JobIdentity, PodPhase, Retries},
+    evidence::{ContainerState, JobIdentity, JobKind, PodPhase, Retries},
     policy::{Changes, Labels, Origins, Policy},
 };
 
 pub(crate) fn mk_job(uid: &str) -> JobFacts {
     JobFacts {
         identity: JobIdentity {
+            kind: JobKind::Job,
             uid: uid.into(),
             namespace: "ort".to_owned(),
             name: format!("{uid}-name"),

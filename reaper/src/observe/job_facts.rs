@@ -1,16 +1,23 @@
-//! What the reaper keeps of a Job: pure reading of the object.
+//! What the reaper keeps of a Job, or of a bare pod in its place: pure reading of the object.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 
 use jobwarden_common::names::{FINALIZER, annotation, label_value};
-use k8s_openapi::api::batch::v1::{Job, JobCondition, JobSpec, JobStatus};
+use k8s_openapi::{
+    api::batch::v1::{Job, JobCondition, JobSpec, JobStatus},
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
 
 use crate::{
-    evidence::{Finish, JobIdentity, Retries},
+    evidence::{Finish, JobIdentity, JobKind, Retries},
     policy::{BadSetting, Changes, Effective, Labels, Origins, Policies, Policy},
 };
+
+pub(crate) use self::bare::{VERDICT, verdict};
+
+mod bare;
 
 /// The Job controller of Kubernetes itself (`batchv1.JobControllerName`).
 const KUBERNETES_JOB_CONTROLLER: &str = "kubernetes.io/job-controller";
@@ -113,14 +120,7 @@ impl JobFacts {
         let annotations = annotations(job);
         let (own, bad) = Changes::by_annotations(&annotations);
         let labels = labels(job);
-        let identity = JobIdentity {
-            uid: metadata.uid.clone()?.into(),
-            namespace: metadata.namespace.clone()?,
-            name: metadata.name.clone()?,
-            run_id: annotations.get(annotation::RUN_ID).map(|id| id.clone().into()),
-            job_id: annotations.get(annotation::JOB_ID).map(|id| id.clone().into()),
-            trace_id: annotations.get(annotation::TRACE_ID).cloned(),
-        };
+        let identity = identity(JobKind::Job, metadata, &annotations)?;
         let Effective { policy, origins } = policies.effective(&identity.namespace, &labels, &own);
         let finalizers = metadata.finalizers.as_deref().unwrap_or_default();
         let has_finalizer = |name: &str| finalizers.iter().any(|finalizer| finalizer == name);
@@ -153,6 +153,19 @@ impl JobFacts {
     pub fn should_have_pods(&self) -> bool {
         self.progress == Progress::Open && self.deletion.is_none() && !self.suspended && !self.wants_no_pods
     }
+}
+
+/// `None` for an object without name or UID, which the API server never sends.
+fn identity(kind: JobKind, metadata: &ObjectMeta, annotations: &BTreeMap<String, String>) -> Option<JobIdentity> {
+    Some(JobIdentity {
+        kind,
+        uid: metadata.uid.clone()?.into(),
+        namespace: metadata.namespace.clone()?,
+        name: metadata.name.clone()?,
+        run_id: annotations.get(annotation::RUN_ID).map(|id| id.clone().into()),
+        job_id: annotations.get(annotation::JOB_ID).map(|id| id.clone().into()),
+        trace_id: annotations.get(annotation::TRACE_ID).cloned(),
+    })
 }
 
 fn since(at: Timestamp, wall: Timestamp) -> Duration {

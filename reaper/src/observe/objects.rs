@@ -81,16 +81,35 @@ impl Observer {
     }
 
     pub(super) fn pod(&self, pod: &Pod) {
-        if let Some(facts) = PodFacts::read(pod) {
-            self.with(|state, now| state.apply_pod(facts, now));
+        let Some(facts) = PodFacts::read(pod) else { return };
+        let policies = self.policies();
+        let bare = JobFacts::of_bare_pod(pod, &policies, Timestamp::now());
+        let (bare, bad) = bare.unzip();
+        let is_new = self.with(|state, now| {
+            let is_new = !state.knows_pod(&facts.uid);
+            if let Some(bare) = bare {
+                state.apply_job(bare, now);
+            }
+            state.apply_pod(facts, now);
+            is_new
+        });
+        let metadata = &pod.metadata;
+        for bad in bad.iter().flatten().filter(|_| is_new) {
+            let (namespace, pod) = (metadata.namespace.as_deref(), metadata.name.as_deref());
+            tracing::warn!(namespace, pod, %bad, "the default applies instead of an annotation");
         }
     }
 
     pub(super) fn pod_deleted(&self, pod: &Pod) {
         let Some(facts) = PodFacts::read(pod) else { return };
         let uid = facts.uid.clone();
+        let policies = self.policies();
+        let bare = JobFacts::of_bare_pod(pod, &policies, Timestamp::now());
         self.with(|state, now| {
             if state.knows_pod(&uid) {
+                if let Some((bare, _)) = bare {
+                    state.apply_job(bare, now);
+                }
                 state.apply_pod(facts, now);
                 state.delete_pod(&uid, now);
             }

@@ -34,6 +34,11 @@ pub(super) struct JobRecord {
 }
 
 impl JobRecord {
+    /// Whether it is a bare pod's.
+    pub(super) fn is_bare(&self) -> bool {
+        self.facts.as_ref().is_some_and(|facts| facts.identity.is_bare())
+    }
+
     pub(super) fn add_past_usage(&mut self, usage: Usage) {
         self.past_usage = Some(match self.past_usage.take() {
             Some(past) => usage::max(&past, &usage),

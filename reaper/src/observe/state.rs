@@ -135,7 +135,10 @@ impl State {
         if job.facts.as_ref() == Some(&facts) && !job.gone {
             return;
         }
-        note_job(job, &facts, now);
+        // A bare pod is told of as the pod that it is.
+        if !facts.identity.is_bare() {
+            note_job(job, &facts, now);
+        }
         if job.facts.as_ref().and_then(|before| before.started) != facts.started {
             job.active = facts.started.map(|start| Active { since: now, before: start.ago });
         }
@@ -165,7 +168,9 @@ impl State {
     pub fn delete_job(&mut self, uid: &JobUid, now: Moment) {
         let Some(job) = self.jobs.get_mut(uid).filter(|job| job.facts.is_some() && !job.gone) else { return };
         job.gone = true;
-        job.timeline.add(now, "the Job object is gone");
+        if !job.is_bare() {
+            job.timeline.add(now, "the Job object is gone");
+        }
         self.mark(uid);
         if !self.listening {
             self.departed.push_back((now, uid.clone()));
@@ -175,7 +180,8 @@ impl State {
 
     /// These are all the Jobs there are; others are gone.
     pub fn jobs_listed(&mut self, listed: &HashSet<JobUid>, now: Moment) {
-        let gone: Vec<_> = self.jobs.keys().filter(|uid| !listed.contains(*uid)).cloned().collect();
+        let gone = self.jobs.iter().filter(|(uid, job)| !job.is_bare() && !listed.contains(*uid));
+        let gone: Vec<_> = gone.map(|(uid, _)| uid.clone()).collect();
         for uid in gone {
             self.delete_job(&uid, now);
         }

@@ -9,7 +9,7 @@ use super::{
     fixture::{mk_job, mk_pod},
     *,
 };
-use crate::observe::hearing::DEAF_AFTER;
+use crate::{evidence::JobStage, observe::hearing::DEAF_AFTER};
 
 /// Leads, hears, and knows Job `job` with its pod `pod`.
 fn mk_observer() -> Observer {
@@ -113,6 +113,38 @@ async fn a_namespaces_annotations_are_a_layer_of_the_policies_of_its_jobs() {
     assert_eq!(lost_after(), 80);
     observer.namespace_deleted(&namespace("ort", &[]));
     assert_eq!(lost_after(), 70);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bare_pod_is_known_as_a_job_of_its_own_until_its_end_has_been_told() {
+    let observer = mk_observer();
+    let pod = |phase: &str| -> k8s_openapi::api::core::v1::Pod {
+        serde_json::from_value(serde_json::json!({
+            "metadata": {
+                "namespace": "ort", "name": "once", "uid": "once-uid", "labels": {"jobwarden.io/inject": "true"},
+                "annotations": {"jobwarden.io/lost-after": "90s"}
+            },
+            "spec": {"containers": [{"name": "main"}]},
+            "status": {"phase": phase}
+        }))
+        .expect("a pod")
+    };
+    let uid = JobUid::from("once-uid");
+    observer.pod(&pod("Running"));
+    assert_eq!(observer.take_changed(), [uid.clone()]);
+    let case = observer.case(&uid).expect("known");
+    assert_eq!((case.evidence.job.stage, case.evidence.pods.len()), (JobStage::Open, 1));
+    assert_eq!(case.policy.lost_after.as_secs(), 90, "by its own annotation");
+    observer.namespace(&namespace("ort", &[("jobwarden.io/start-timeout", "5m")]));
+    assert_eq!(observer.case(&uid).expect("known").policy.start_timeout.as_secs(), 300, "and its namespace's");
+
+    observer.pod_deleted(&pod("Succeeded"));
+    let case = observer.case(&uid).expect("it is not forgotten");
+    assert!(matches!(case.evidence.job.stage, JobStage::Finished { .. }), "{:?}", case.evidence.job.stage);
+    assert!(observer.is_gone(&uid));
+    observer.forget(&uid);
+    observer.pod_deleted(&pod("Succeeded"));
+    assert_eq!(observer.case(&uid), None);
 }
 
 #[tokio::test(start_paused = true)]

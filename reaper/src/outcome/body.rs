@@ -24,7 +24,11 @@ pub fn cloud_event(outcome: &JobOutcome) -> CloudEvent {
     CloudEvent {
         specversion: "1.0".to_owned(),
         id: outcome.outcome_name().to_string(),
-        source: format!("/apis/batch/v1/namespaces/{namespace}/jobs/{job}"),
+        source: if spec.data.is_of_bare_pod() {
+            format!("/api/v1/namespaces/{namespace}/pods/{job}")
+        } else {
+            format!("/apis/batch/v1/namespaces/{namespace}/jobs/{job}")
+        },
         event_type: spec.kind.event_type(),
         subject: format!("{namespace}/{job}"),
         time: spec.created_at.to_string(),

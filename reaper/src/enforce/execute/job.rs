@@ -49,6 +49,9 @@ impl Walk<'_> {
         reason: LostReason,
         message: &str,
     ) -> Result<(), EnforceError> {
+        if self.job.is_bare() {
+            return self.fail_bare_pod(reason.as_str(), message).await;
+        }
         let job = self.second_look().await?;
         if self.is_failing(&job, reason.as_str())? {
             return Ok(());
@@ -67,6 +70,9 @@ impl Walk<'_> {
     }
 
     pub(super) async fn end_job(&mut self, reason: EndReason, message: &str) -> Result<(), EnforceError> {
+        if self.job.is_bare() {
+            return self.fail_bare_pod(reason.as_str(), message).await;
+        }
         let job = self.second_look().await?;
         if self.is_failing(&job, reason.as_str())? {
             return Ok(());
@@ -126,6 +132,9 @@ impl Walk<'_> {
     }
 
     pub(super) async fn confirm_deleted(&mut self) -> Result<(), EnforceError> {
+        if self.job.is_bare() {
+            return self.confirm_bare_pod_deleted().await;
+        }
         let Some(job) = self.live_job().await? else { return Ok(()) };
         let found = |found| Err(EnforceError::SecondLook { what: self.what(None), found });
         if job.metadata.deletion_timestamp.is_none() {

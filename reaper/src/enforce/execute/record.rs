@@ -20,6 +20,7 @@ use crate::{
         draft::late_success,
         step::{Draft, Notice},
     },
+    evidence::JobKind,
     metrics::OutcomeLabels,
     outcome::{self, JobOutcome, JobOutcomeStatus, OutcomeName, SinkStatus},
 };
@@ -91,9 +92,16 @@ impl Walk<'_> {
             reason: notice.reason.to_owned(),
             note: Some(note),
             action: "Judge".to_owned(),
-            secondary: notice.pod.map(|pod| self.reference("v1", "Pod", &pod.name, pod.uid.as_str())),
+            secondary: notice
+                .pod
+                .filter(|_| !self.job.is_bare())
+                .map(|pod| self.reference("v1", "Pod", &pod.name, pod.uid.as_str())),
         };
-        let job = self.reference("batch/v1", "Job", &self.job.name, self.job.uid.as_str());
+        let (api_version, kind) = match self.job.kind {
+            JobKind::Job => ("batch/v1", "Job"),
+            JobKind::BarePod => ("v1", "Pod"),
+        };
+        let job = self.reference(api_version, kind, &self.job.name, self.job.uid.as_str());
         match self.executor.events.publish(&event, &job).await {
             Ok(()) => self.report.told.push(key),
             Err(error) => {

@@ -18,6 +18,8 @@ use crate::{
     verdict::{EndReason, LostReason},
 };
 
+mod bare;
+
 const JOB: &str = "/apis/batch/v1/namespaces/ort/jobs/analyzer-7";
 const POD: &str = "/api/v1/namespaces/ort/pods/w";
 const FINAL: &str = "/apis/jobwarden.io/v1alpha1/namespaces/jobwarden/joboutcomes/job-uid.final";
@@ -65,7 +67,11 @@ pub(super) fn executor_of(api: &FakeApi) -> Executor {
 }
 
 async fn run(api: &FakeApi, steps: &[Step]) -> Report {
-    executor(api, FailWith::FailureTarget).run(&identity(), steps.to_vec()).await
+    run_for(&identity(), api, steps).await
+}
+
+async fn run_for(job: &JobIdentity, api: &FakeApi, steps: &[Step]) -> Report {
+    executor(api, FailWith::FailureTarget).run(job, steps.to_vec()).await
 }
 
 fn pod() -> PodRef {
@@ -150,15 +156,19 @@ async fn a_step_may_be_repeated_and_may_fail_anywhere(
         change(&api, POD, &worker);
         api
     };
+    may_be_repeated_and_may_fail_anywhere(&identity(), world, &steps).await;
+}
+
+async fn may_be_repeated_and_may_fail_anywhere(job: &JobIdentity, world: impl Fn() -> FakeApi, steps: &[Step]) {
     let once = world();
     let untouched = once.snapshot();
-    let report = run(&once, &steps).await;
+    let report = run_for(job, &once, steps).await;
     assert!(report.failure.is_none(), "{:?}", report.failure);
     let writes = once.writes().len();
     let expected = without_times(once.snapshot());
     assert_ne!(expected, without_times(untouched), "the step does something");
 
-    let report = run(&once, &steps).await;
+    let report = run_for(job, &once, steps).await;
     assert!(report.failure.is_none(), "the second time: {:?}", report.failure);
     assert_eq!(without_times(once.snapshot()), expected, "the second time changes nothing");
 
@@ -166,10 +176,10 @@ async fn a_step_may_be_repeated_and_may_fail_anywhere(
         for failure in [Failure::Before, Failure::After] {
             let api = world();
             api.fail(failing, failure);
-            let report = run(&api, &steps).await;
+            let report = run_for(job, &api, steps).await;
             assert!(report.failure.is_some(), "write {failing} fails {failure:?} it is done");
             api.fail(usize::MAX, Failure::Before);
-            let report = run(&api, &steps).await;
+            let report = run_for(job, &api, steps).await;
             assert!(report.failure.is_none(), "after write {failing} failed {failure:?}: {:?}", report.failure);
             assert_eq!(without_times(api.snapshot()), expected, "after write {failing} failed {failure:?} it was done");
         }

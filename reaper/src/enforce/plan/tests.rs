@@ -28,6 +28,7 @@ fn retrying(retries: Retries) -> crate::evidence::JobEvidence {
     crate::evidence::JobEvidence { retries, ..open() }
 }
 
+mod bare;
 mod choices;
 mod telling;
 

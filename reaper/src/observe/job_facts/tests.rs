@@ -53,6 +53,7 @@ fn a_running_job_is_read_whole() {
     let facts = read(json!({}));
     let expected = JobFacts {
         identity: JobIdentity {
+            kind: JobKind::Job,
             uid: "11111111-aaaa-4aaa-8aaa-111111111111".into(),
             namespace: "ort".to_owned(),
             name: "analyzer-7".to_owned(),

@@ -6,11 +6,11 @@ use super::State;
 use crate::{evidence::JobIdentity, moment::Moment};
 
 impl State {
-    /// The Job of this name; of several, one that is not gone.
+    /// The Job of this name; of several, one that is not gone, and no bare pod.
     pub fn find(&self, namespace: &str, name: &str) -> Option<JobUid> {
         let named = self.jobs.values().filter_map(|job| Some((&job.facts.as_ref()?.identity, job.gone)));
         let named = named.filter(|(identity, _)| identity.namespace == namespace && identity.name == name);
-        named.min_by_key(|(_, gone)| *gone).map(|(identity, _)| identity.uid.clone())
+        named.min_by_key(|(identity, gone)| (*gone, identity.is_bare())).map(|(identity, _)| identity.uid.clone())
     }
 
     /// Who a Job is, if it is known.

@@ -10,7 +10,7 @@ use crate::{
     moment::Moment,
     observe::{
         pod_facts::{PodFacts, SidecarFacts},
-        records::{NodeRecord, PodRecord},
+        records::{JobRecord, NodeRecord, PodRecord},
     },
 };
 
@@ -23,9 +23,12 @@ impl State {
             return;
         }
         let news = news(known.map(|pod| &pod.facts), &facts);
-        if known.is_none()
-            && let Some(job) = &job
-        {
+        let before = known.and_then(|pod| pod.facts.job.clone());
+        if let Some(job) = job.as_ref().filter(|job| before.as_ref() != Some(*job)) {
+            // A pod that its Job let go may be its own.
+            if let Some(before) = before.and_then(|before| self.jobs.get_mut(&before)) {
+                before.pods.retain(|other| *other != uid);
+            }
             self.jobs.entry(job.clone()).or_default().pods.push(uid.clone());
         }
         if let Some(node) = &facts.node {
@@ -42,7 +45,7 @@ impl State {
         self.pod_changed(job.as_ref(), now);
     }
 
-    /// A pod is gone. Its Job keeps what it used.
+    /// A pod is gone. Its Job keeps what it used; one that is bare is gone with it.
     pub fn delete_pod(&mut self, uid: &PodUid, now: Moment) {
         let Some(pod) = self.pods.remove(uid) else { return };
         if let Some(name) = &pod.facts.node
@@ -63,6 +66,9 @@ impl State {
         }
         self.note(Some(job_uid), now, format!("pod {}: the object is gone", pod.facts.name));
         self.pod_changed(Some(job_uid), now);
+        if self.jobs.get(job_uid).is_some_and(JobRecord::is_bare) {
+            self.delete_job(job_uid, now);
+        }
         self.drop_job_if_idle(job_uid);
     }
 

@@ -19,6 +19,7 @@ use crate::{
     },
 };
 
+mod bare;
 mod choices;
 mod hear;
 
