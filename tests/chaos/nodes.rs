@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
-use jobwarden_common::names::{annotation, reason};
+use jobwarden_common::names::reason;
 use jobwarden_common::notification::{CauseKind, OutcomeKind};
 use jobwarden_tests::ground::SOON;
 use jobwarden_tests::job::Worker;
@@ -21,6 +21,7 @@ pub(crate) async fn a_worker_on_a_crashed_node_is_told_within_lost_after_and_two
     let mut scene = Scene::open(bed, "crash").await?;
     let node = scene.ground.lease_node().await?;
     scene.start(&Worker::new("doomed", 4, ENDLESS).on_node(node.name())).await?;
+    scene.ground.past_warm_up().await?;
     // No sign of life is later than this.
     let crashed = Instant::now();
     scene.ground.cluster.crash(node.name()).await?;
@@ -35,9 +36,8 @@ pub(crate) async fn a_worker_on_a_crashed_node_is_told_within_lost_after_and_two
 pub(crate) async fn a_node_deleted_after_its_crash_is_told_as_node_gone_within_30_s(bed: &Bed) -> Outcome {
     let mut scene = Scene::open(bed, "gone").await?;
     let node = scene.ground.lease_node().await?;
-    // With the patience of lost-after alone it would not be told in time.
-    let worker = Worker::new("homeless", 4, ENDLESS).on_node(node.name()).annotation(annotation::LOST_AFTER, "10m");
-    scene.start(&worker).await?;
+    scene.start(&Worker::new("homeless", 4, ENDLESS).on_node(node.name())).await?;
+    scene.ground.past_warm_up().await?;
     scene.ground.cluster.crash(node.name()).await?;
     let deleted = Instant::now();
     let nodes = Api::<Node>::all(scene.ground.client.clone());

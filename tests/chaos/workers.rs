@@ -48,6 +48,7 @@ pub(crate) async fn a_worker_that_exits_3_is_told_once_with_that_cause(bed: &Bed
 
 pub(crate) async fn an_image_that_does_not_exist_is_told_after_start_timeout(bed: &Bed) -> Outcome {
     let mut scene = Scene::open(bed, "image").await?;
+    scene.ground.past_warm_up().await?;
     let start_timeout = Duration::from_secs(20);
     let worker = Worker::new("imageless", 4, ENDLESS)
         .on_node(HOME)

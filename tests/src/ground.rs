@@ -1,8 +1,8 @@
 //! A cluster with jobwarden on it, and nodes that one test at a time may harm.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use jobwarden_common::names::{label, label_value};
 use k8s_openapi::api::batch::v1::Job;
 use kube::api::PostParams;
@@ -12,10 +12,14 @@ use tokio::sync::{Mutex, mpsc};
 use crate::cluster::{Cluster, ClusterConfig, TempNamespace};
 use crate::install::{self, HOME, Settings};
 use crate::job::Worker;
+use crate::reaper::{self, Guards};
 use crate::receiver::Receiver;
 
 /// How long anything that should happen at once may take on a busy machine.
 pub const SOON: Duration = Duration::from_mins(1);
+
+/// How long a node may take to be used again.
+const RECOVERY: Duration = Duration::from_mins(3);
 
 /// The cluster with jobwarden on it.
 pub struct Ground {
@@ -59,10 +63,30 @@ impl Ground {
         Ok(Self { cluster, client, receiver, settings, nodes: Nodes { give, take: Mutex::new(take) } })
     }
 
-    /// A node for this test alone.
+    /// A node for this test alone, in good health: a test that failed may not have left it so.
     pub async fn lease_node(&self) -> anyhow::Result<LeasedNode> {
         let name = self.nodes.take.lock().await.recv().await.context("nodes are always given back")?;
-        Ok(LeasedNode { name, give: self.nodes.give.clone() })
+        let node = LeasedNode { name, give: self.nodes.give.clone() };
+        self.cluster.start_node(node.name()).await?;
+        self.cluster.heal(node.name()).await?;
+        self.cluster.thaw_runtime(node.name()).await?;
+        self.cluster.start_kubelet(node.name()).await?;
+        self.cluster.wait_for_node(node.name(), true, RECOVERY).await?;
+        Ok(node)
+    }
+
+    /// Waits until the leader has listened for lost-after, before which it fails nothing.
+    pub async fn past_warm_up(&self) -> anyhow::Result<()> {
+        let give_up = Instant::now() + self.settings.lost_after + SOON;
+        loop {
+            let guards = reaper::guards(&self.client).await;
+            let listened = |guards: &Guards| Duration::from_secs(guards.listening_seconds) > self.settings.lost_after;
+            if guards.as_ref().is_ok_and(listened) {
+                return Ok(());
+            }
+            ensure!(Instant::now() < give_up, "no leader has listened for lost-after: {guards:?}");
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
     }
 
     /// A namespace that is enrolled and enforces Pod Security `restricted`.

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Node;
 use kube::api::Api;
-use nix::sys::signal::Signal;
 
 use super::control_plane::{self, Component};
 use super::error::{Doing, Result, log_tail};
@@ -75,13 +74,13 @@ impl Cluster {
     /// Lease as ever.
     pub async fn freeze_runtime(&self, node: &str) -> Result<()> {
         let node = self.shared.layout.node(node)?;
-        self.changing(move |shared| node::signal_runtime(&shared.layout, node, Signal::SIGSTOP)).await
+        self.changing(move |shared| node::freeze_runtime(&shared.layout, node)).await
     }
 
     /// Lets a frozen runtime go on.
     pub async fn thaw_runtime(&self, node: &str) -> Result<()> {
         let node = self.shared.layout.node(node)?;
-        self.changing(move |shared| node::signal_runtime(&shared.layout, node, Signal::SIGCONT)).await
+        self.changing(move |shared| node::thaw_runtime(&shared.layout, node)).await
     }
 
     /// Kills the API server.
@@ -99,6 +98,11 @@ impl Cluster {
     pub async fn restart_api_server(&self) -> Result<()> {
         self.stop_api_server().await?;
         self.start_api_server().await
+    }
+
+    /// Kills the controllers: nothing makes pods for a Job, taints a node or collects garbage any more.
+    pub async fn stop_controllers(&self) -> Result<()> {
+        self.changing(|shared| control_plane::stop(&shared.layout, Component::ControllerManager)).await
     }
 
     /// Kills etcd, starts it and waits until the API server is ready again.

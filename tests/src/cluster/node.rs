@@ -96,9 +96,14 @@ pub(super) fn stop_kubelet(layout: &Layout, node: Machine) -> Result<()> {
     machine::stop(layout, node, &["kubernetes", "kubelet"])
 }
 
-/// Sends a signal to the container runtime; the shims, which are the parents of containers, go on.
-pub(super) fn signal_runtime(layout: &Layout, node: Machine, signal: Signal) -> Result<()> {
-    machine::find(layout, node, &["containerd"]).into_iter().try_for_each(|process| process.signal(signal))
+/// Stops the container runtime; the shims, which are the parents of containers, go on.
+pub(super) fn freeze_runtime(layout: &Layout, node: Machine) -> Result<()> {
+    machine::find(layout, node, &["containerd"]).into_iter().try_for_each(|process| process.signal(Signal::SIGSTOP))
+}
+
+/// Lets a frozen runtime go on.
+pub(super) fn thaw_runtime(layout: &Layout, node: Machine) -> Result<()> {
+    machine::go_on(layout, node, &["containerd"])
 }
 
 /// Gives the node's runtime every image of the cluster that it has not had yet.
