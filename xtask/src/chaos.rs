@@ -33,7 +33,7 @@ const NODES: u8 = 4;
 
 /// How often the account is looked into.
 const LOOK: Duration = Duration::from_secs(5);
-/// How long after the last fault everything that is due has become so: the longest bound, and a breaker that settles.
+/// How long after the last fault everything that is due has been told: the longest bound, and a breaker that settles.
 const AFTERMATH: Duration = Duration::from_mins(4);
 
 /// Let random faults happen to 40 Jobs on a real cluster, and see that every verdict is right and in time; see
@@ -96,13 +96,13 @@ async fn wage(campaign: &Arc<Campaign>, lasting: Duration, seed: u64) -> anyhow:
     let all_run = async {
         campaign.say(format!("{} Jobs are being started", fleet::OPEN));
         until_started(campaign).await;
-        let until = campaign.now() + lasting;
         campaign.say(format!("they run; faults are drawn by seed {seed} for {} minutes", lasting.as_secs() / 60));
         // That it runs for ever is the point.
         let _ = timeout(lasting, harm.run(draws)).await;
         campaign.say("no more faults are drawn");
         harm.recover().await;
-        sleep(AFTERMATH.saturating_sub(campaign.now().saturating_sub(until))).await;
+        // What is not told by then is missed.
+        let _ = timeout(AFTERMATH, until_told(campaign)).await;
     };
     tokio::select! {
         () = all_run => {}
@@ -125,6 +125,14 @@ async fn until_started(campaign: &Campaign) {
     let _ = timeout(AFTERMATH, all).await;
     // A leader fails nothing before it has listened for lost-after.
     sleep(campaign.lost_after).await;
+}
+
+/// Waits until nothing is left to be told. Jobs that run on are well.
+async fn until_told(campaign: &Campaign) {
+    let outstanding = || account::outstanding(&campaign.history(), &campaign.told(), campaign.lost_after);
+    while outstanding() > 0 {
+        sleep(LOOK).await;
+    }
 }
 
 /// Takes down whether the leader hears and what it holds.

@@ -15,6 +15,8 @@ pub(super) const HEARD_AGAIN: Duration = Duration::from_secs(17);
 const LAST_SIGN: Duration = Duration::from_secs(5);
 /// How long a pod may take to end that is told to: Kubernetes counts it as failed from the beginning of that.
 const GRACE: Duration = Duration::from_secs(10);
+/// As many silent Jobs that the breaker holds for certain: it does above 20, and a few may end by themselves meanwhile.
+const FOR_CERTAIN: usize = 24;
 /// How long after a leader died or the API server was away a delivery may be repeated: the acknowledgement may not have been
 /// written down.
 const REPEATED: Duration = Duration::from_mins(1);
@@ -58,6 +60,13 @@ pub(super) fn account(history: &History, told: &[Told], lost_after: Duration, no
         Auditor { history, job, node: &history.nodes[&job.node], lost_after, account: &mut account }.audit(&about, now);
     }
     account
+}
+
+/// How many Jobs have an end that has yet to be told.
+pub(super) fn outstanding(history: &History, told: &[Told], lost_after: Duration) -> usize {
+    let is_told = |job: &JobHistory| told.iter().any(|it| it.job == job.name && it.kind.is_final());
+    let untold = history.jobs.iter().filter(|job| !is_told(job));
+    untold.filter(|job| due(history, job, &history.nodes[&job.node], lost_after).is_some()).count()
 }
 
 struct Auditor<'a> {
@@ -110,17 +119,22 @@ impl Auditor<'_> {
     fn contradiction(&self, told: &Told) -> Option<String> {
         let dead = self.job.ended.filter(|end| end.at <= told.at);
         let right = match told.kind {
-            OutcomeKind::Succeeded => self.job.ended.is_none_or(|end| end.well) && !self.lives(told.at),
+            OutcomeKind::Succeeded => {
+                let may = matches!(self.job.kind, Kind::Works(_)) && self.job.ended.is_none_or(|end| end.well);
+                may && !self.lives(told.at)
+            }
             OutcomeKind::Failed => {
                 let ends = self.job.ended.is_some_and(|end| !end.well && end.at <= told.at + GRACE);
-                let excused = self.job.ended.is_some_and(|end| end.well) && self.is_unwell_since(told.at);
-                ends || excused || self.was_evicted(told.at) || self.job.kind == Kind::OutOfMemory
+                // It ended before anybody could look at it.
+                let unseen = self.job.started.is_none() && !matches!(self.job.kind, Kind::Works(_));
+                ends || unseen || self.was_evicted(told.at) || (!self.lives(told.at) && self.was_unwell(told.at))
             }
             OutcomeKind::Lost if told.reason == reason::JOB_DELETED => self.was_deleted(told.at),
             OutcomeKind::Deleted => self.was_deleted(told.at),
             OutcomeKind::Lost | OutcomeKind::AttemptFailed => {
                 let image = self.job.kind == Kind::NoImage && told.reason == reason::IMAGE_PULL_FAILED;
-                image || self.is_cut_off(told.at) || (dead.is_some() && self.reason_fits(told))
+                let cut_off = self.is_cut_off(told.at) && !(self.lives(told.at) && self.is_in_storm(told.at));
+                image || cut_off || (dead.is_some() && self.reason_fits(told))
             }
             OutcomeKind::Suspect => self.is_disturbed(told.at),
         };
@@ -149,9 +163,17 @@ impl Auditor<'_> {
         })
     }
 
-    /// Whether the node has not been well all the time since the end: nobody may be able to tell how that was.
-    fn is_unwell_since(&self, at: At) -> bool {
-        let since = self.job.ended.map_or(at, |end| end.at).saturating_sub(GRACE);
+    /// Whether so many fell silent with it that the breaker has to hold.
+    fn is_in_storm(&self, at: At) -> bool {
+        self.history.storms.iter().any(|(span, silent)| {
+            *silent >= FOR_CERTAIN && span.from <= at && span.until.is_none_or(|until| at <= until + HEARD_AGAIN)
+        })
+    }
+
+    /// Whether the node has not been well all the time since the end, or the beginning where no end was seen: nobody may be
+    /// able to tell how that was.
+    fn was_unwell(&self, at: At) -> bool {
+        let since = self.job.ended.map_or(self.job.submitted, |end| end.at).saturating_sub(GRACE);
         let conditions = self.node.stretches(since);
         conditions.iter().any(|(span, condition)| *condition != Condition::Well && span.from <= at)
     }
@@ -172,7 +194,8 @@ impl Auditor<'_> {
     /// Whether something kept the worker from being heard, so that a notice of that is no fault.
     fn is_disturbed(&self, at: At) -> bool {
         let since = at.saturating_sub(self.lost_after + HEARD_AGAIN);
-        let spans = self.job.muted.iter().chain(&self.node.walled).chain(&self.history.upheavals);
+        let spans = self.job.muted.iter().chain(&self.node.walled);
+        let spans = spans.chain(&self.history.upheavals).chain(&self.history.agentless);
         spans.into_iter().any(|span| span.meets(since, at))
             || self.node.stretches(since).iter().any(|(span, it)| *it != Condition::Well && span.from <= at)
     }

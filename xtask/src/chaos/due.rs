@@ -96,23 +96,36 @@ fn end(job: &JobHistory) -> (Option<At>, Duration) {
 /// begins anew.
 fn extended(history: &History, due: Due) -> At {
     let bound = due.at.saturating_sub(due.since);
-    let mut at = due.at;
-    let mut disturbances: Vec<_> = history.pauses.iter().map(|span| (span.from, Some(*span))).collect();
+    let mut disturbances: Vec<_> = disturbed(history).into_iter().map(|span| (span.from, Some(span))).collect();
     disturbances.extend(history.terms.iter().map(|term| (*term, None)));
     disturbances.sort_by_key(|(from, _)| *from);
+    let mut at = due.at;
     for (from, pause) in disturbances {
         if from > at {
             break;
         }
         match pause {
-            Some(Span { from, until: Some(until) }) => {
-                at += until.saturating_sub(from.max(due.since))
-                    + if until > due.since { SAMPLING } else { Duration::ZERO };
-            }
             Some(Span { until: None, .. }) => return At::MAX,
+            Some(Span { from, until: Some(until) }) if until > due.since => {
+                at += until.saturating_sub(from.max(due.since)) + SAMPLING;
+            }
             None if from > due.since => at = at.max(from + bound + SAMPLING),
-            None => {}
+            Some(_) | None => {}
         }
     }
     at
+}
+
+/// When the reaper did not hear, or could not, or held: each time once.
+fn disturbed(history: &History) -> Vec<Span> {
+    let mut spans: Vec<_> = history.pauses.iter().chain(&history.upheavals).copied().collect();
+    spans.sort_by_key(|span| span.from);
+    let mut merged: Vec<Span> = Vec::new();
+    for span in spans {
+        match merged.last_mut().filter(|last| last.until.is_none_or(|until| until >= span.from)) {
+            Some(last) => last.until = last.until.zip(span.until).map(|(one, other)| one.max(other)),
+            None => merged.push(span),
+        }
+    }
+    merged
 }

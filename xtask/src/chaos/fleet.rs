@@ -101,7 +101,10 @@ pub(super) async fn find_worker(campaign: Arc<Campaign>, job: String, before: Op
             Ok(worker) => {
                 let age = worker.process.age().unwrap_or_default();
                 campaign.note(&job, &format!("its worker was seen, of pod {}", worker.pod), |job, now| {
-                    job.started = Some(now.saturating_sub(age));
+                    let started = now.saturating_sub(age);
+                    job.started = Some(started);
+                    // It was not there yet to be evicted.
+                    job.evicted = job.evicted.filter(|evicted| *evicted > started);
                 });
                 campaign.workers().insert(job, worker);
                 return;

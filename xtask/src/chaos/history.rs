@@ -155,8 +155,12 @@ pub(super) struct Told {
 pub(super) struct History {
     pub(super) nodes: BTreeMap<String, NodeHistory>,
     pub(super) jobs: Vec<JobHistory>,
-    /// Faults of the control plane and of jobwarden.
+    /// When the control plane or the reapers were harmed.
     pub(super) upheavals: Vec<Span>,
+    /// When there were no agents.
+    pub(super) agentless: Vec<Span>,
+    /// When all nodes but one were partitioned, and how many workers ran on them.
+    pub(super) storms: Vec<(Span, usize)>,
     /// When the reaper did not hear, or a guard held what it concluded.
     pub(super) pauses: Vec<Span>,
     /// When a leader began to listen.

@@ -13,6 +13,8 @@ const EVERY: Duration = Duration::from_secs(1);
 /// For how long after a fault of the control plane or of jobwarden the reaper may not hear: a lease runs out, watches and
 /// connections are made anew.
 const RECOVERY: Duration = Duration::from_secs(45);
+/// The breaker holds when more Jobs than this are lost or about to be.
+const MOST: usize = 20;
 /// As many Jobs have to be silent for the breaker to hold rightly, less some that its count and ours see at different times.
 const MANY: usize = 18;
 
@@ -44,7 +46,7 @@ impl Watchman {
         now: At,
     ) -> Option<String> {
         let hears = answer.is_some_and(|guards| guards.ears == "open");
-        let holds = answer.is_some_and(|guards| guards.breaker.holds);
+        let holds = answer.is_some_and(|guards| guards.breaker.holds || guards.breaker.lost > MOST);
         let mut news = None;
         if let Some(term) = answer.and_then(|guards| self.term(guards, now)) {
             history.terms.push(term);
