@@ -76,12 +76,17 @@ impl JobFacts {
 }
 
 fn progress(status: &PodStatus) -> Progress {
+    let failed = |reason: &str, message: &str| {
+        Progress::Finished(Finish::Failed { reason: reason.to_owned(), message: message.to_owned() })
+    };
     match (status.phase.as_deref(), verdict(status)) {
         (Some("Succeeded"), _) => Progress::Finished(Finish::Complete),
-        (Some("Failed"), _) => Progress::Finished(Finish::Failed {
-            reason: status.reason.clone().unwrap_or_else(|| POD_FAILED.to_owned()),
-            message: status.message.clone().unwrap_or_else(|| "The pod has failed.".to_owned()),
-        }),
+        // What was done for our verdict has ended it.
+        (Some("Failed"), Some((reason, message))) => failed(reason, message),
+        (Some("Failed"), None) => failed(
+            status.reason.as_deref().unwrap_or(POD_FAILED),
+            status.message.as_deref().unwrap_or("The pod has failed."),
+        ),
         (_, Some((reason, message))) => Progress::Failing { reason: reason.to_owned(), message: message.to_owned() },
         (_, None) => Progress::Open,
     }
@@ -169,9 +174,11 @@ mod tests {
         assert_eq!(facts.deletion.is_none(), ours);
     }
 
-    #[test]
-    fn what_has_ended_is_not_being_failed() {
-        let ended = json!({ "status": { "phase": "Succeeded", "conditions": conditions("NodeUnreachable") } });
-        assert_eq!(read(&ended).expect("it is bare").progress, Progress::Finished(Finish::Complete));
+    #[rstest]
+    #[case::in_the_same_moment("Succeeded", Finish::Complete)]
+    #[case::by_the_deletion("Failed", Finish::Failed { reason: "HeartbeatLost".to_owned(), message: "because".to_owned() })]
+    fn what_has_ended_is_not_being_failed(#[case] phase: &str, #[case] finish: Finish) {
+        let ended = json!({ "status": { "phase": phase, "conditions": conditions("HeartbeatLost") } });
+        assert_eq!(read(&ended).expect("it is bare").progress, Progress::Finished(finish));
     }
 }
