@@ -27,7 +27,7 @@ fn fastest(object: &Value, admit: impl Fn(&Value)) -> Duration {
     (0..RUNS).map(timed).min().expect("there are runs")
 }
 
-/// `CLOCK_THREAD_CPUTIME_ID` of clock_gettime(2).
+/// `CLOCK_THREAD_CPUTIME_ID` of `clock_gettime(2)`.
 fn thread_time() -> Duration {
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).expect("every Linux has this clock").into()
 }
