@@ -46,6 +46,16 @@ pub mod annotation {
     pub const ON_LOST: &str = "jobwarden.io/on-lost";
     /// What to do with a pod that nobody sees while its node is well: `report` (the default) or `lost`.
     pub const UNSEEN: &str = "jobwarden.io/unseen";
+    /// How long a pod may wait for a node before it is lost; `never` is the default.
+    pub const UNSCHEDULED_TIMEOUT: &str = "jobwarden.io/unscheduled-timeout";
+    /// How long a Job may run before it is failed; `never` is the default.
+    pub const ACTIVE_TIMEOUT: &str = "jobwarden.io/active-timeout";
+    /// How long a worker may live without using CPU time before it is lost; `never` is the default.
+    pub const STALL_AFTER: &str = "jobwarden.io/stall-after";
+    /// What to do with an open Job that gets no pod: `report` (the default) or `fail`.
+    pub const NOT_STARTING: &str = "jobwarden.io/not-starting";
+    /// Whether a late beat is told to the orchestrator: `true` or `false` (the default).
+    pub const NOTIFY_LATE: &str = "jobwarden.io/notify-late";
     /// How long a finished Job is kept before it is deleted.
     pub const RETENTION: &str = "jobwarden.io/retention";
     /// CPU request and limit of the sidecar, a Kubernetes quantity.
@@ -134,6 +144,14 @@ pub mod route {
     pub const OBSERVATIONS: &str = "/v1/observations";
 }
 
+/// Paths of the reaper's API.
+pub mod api_route {
+    /// All Jobs; a namespace and a name after it are one.
+    pub const JOBS: &str = "/v1/jobs";
+    /// The guards.
+    pub const GUARDS: &str = "/v1/guards";
+}
+
 /// Paths of the webhook's HTTPS server, as the `MutatingWebhookConfiguration` calls them.
 pub mod admission_route {
     /// Admission of Jobs.
@@ -148,6 +166,8 @@ pub mod port {
     pub const WEBHOOK: u16 = 8443;
     /// HTTPS of the reaper: beats and observations.
     pub const REAPER: u16 = 8444;
+    /// Plain HTTP of the reaper: the API.
+    pub const API: u16 = 8082;
     /// Plain HTTP of every process: `/livez`, `/readyz`, `/metrics`. The agent has its own because it uses the host's
     /// network.
     pub const ADMIN: u16 = 9440;
@@ -173,6 +193,12 @@ pub mod reason {
     pub const CREATE_FAILED: &str = "CreateFailed";
     /// A main container did not start in time, for a reason the kubelet does not name.
     pub const START_TIMEOUT: &str = "StartTimeout";
+    /// No node was found for a pod in time.
+    pub const UNSCHEDULABLE: &str = "Unschedulable";
+    /// The worker lives but has used no CPU time for too long.
+    pub const STALLED: &str = "Stalled";
+    /// The Job ran longer than it may; Kubernetes' own word, for that is what it means to everybody who reads conditions.
+    pub const DEADLINE_EXCEEDED: &str = "DeadlineExceeded";
     /// No pod was made for an open Job.
     pub const NOT_STARTING: &str = "NotStarting";
     /// The sidecar is at fault, not the job.
@@ -181,19 +207,23 @@ pub mod reason {
     pub const UNGUARDED: &str = "Unguarded";
     /// The Job was deleted before it had finished.
     pub const JOB_DELETED: &str = "JobDeleted";
+    /// The bare pod was deleted before it had finished.
+    pub const POD_DELETED: &str = "PodDeleted";
     /// A pod terminates for longer than it was given.
     pub const STUCK: &str = "Stuck";
     /// The beat is late.
     pub const HEARTBEAT_LATE: &str = "HeartbeatLate";
+    /// Of an Event: the beat of a pod is late, and nothing is decided.
+    pub const SUSPECT: &str = "Suspect";
     /// No beat, no agent, but a node that is well.
     pub const UNSEEN: &str = "Unseen";
-    /// A worker that was called lost is heard again.
+    /// A worker that was suspected or called lost is heard again.
     pub const RESURRECTED: &str = "Resurrected";
     /// A pod is lost, but a guard of the reaper holds what would be done about it.
     pub const HELD: &str = "Held";
 
-    /// Those that end a pod or Job by our verdict: what marks a condition as ours.
-    pub const LOST: [&str; 8] = [
+    /// Those that end a pod by our verdict: what marks a condition as ours.
+    pub const LOST: [&str; 10] = [
         NODE_GONE,
         NODE_UNREACHABLE,
         PROCESS_GONE,
@@ -202,5 +232,7 @@ pub mod reason {
         IMAGE_PULL_FAILED,
         CREATE_FAILED,
         START_TIMEOUT,
+        UNSCHEDULABLE,
+        STALLED,
     ];
 }

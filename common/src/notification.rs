@@ -6,7 +6,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::cause::{Cause, CauseKind};
 use crate::identity::{JobId, JobUid, NodeName, PodUid, RunId};
+
+mod cause;
 
 /// A notification may not be larger than this many bytes, so that brokers with small limits carry it.
 pub const MAX_BYTES: usize = 64 * 1024;
@@ -18,7 +21,7 @@ pub struct CloudEvent {
     pub specversion: String,
     /// The same for every delivery of the same outcome: what a receiver deduplicates by.
     pub id: String,
-    /// `/apis/batch/v1/namespaces/<namespace>/jobs/<name>`.
+    /// `/apis/batch/v1/namespaces/<namespace>/jobs/<name>`; of a bare pod `/api/v1/namespaces/<namespace>/pods/<name>`.
     pub source: String,
     /// See [`OutcomeKind::event_type`].
     #[serde(rename = "type")]
@@ -43,7 +46,7 @@ pub enum OutcomeKind {
     Failed,
     /// The Job is lost: jobwarden failed it, or it was deleted with nobody left to replace it.
     Lost,
-    /// The Job was deleted before it had finished, and a controller that owns it knows.
+    /// The Job was deleted before it had finished, and a controller that owns it knows; or a bare pod was.
     Deleted,
     /// Nothing is decided, but somebody should look.
     Suspect,
@@ -89,9 +92,9 @@ pub struct OutcomeData {
     pub kind: OutcomeKind,
     /// The Job's namespace.
     pub namespace: String,
-    /// The Job's name.
+    /// The Job's name; a bare pod has its own here.
     pub job_name: String,
-    /// The Job's UID.
+    /// The Job's UID; a bare pod has its own here.
     pub job_uid: JobUid,
     /// The orchestrator's run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -123,6 +126,13 @@ pub struct OutcomeData {
     pub usage: Option<Usage>,
 }
 
+impl OutcomeData {
+    /// Whether this is of a pod without a Job: it stands in the place of one, and is its own attempt.
+    pub fn is_of_bare_pod(&self) -> bool {
+        self.attempt.as_ref().is_some_and(|attempt| attempt.pod_uid.as_str() == self.job_uid.as_str())
+    }
+}
+
 /// One pod of a Job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -134,31 +144,6 @@ pub struct Attempt {
     /// Where it ran.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<NodeName>,
-}
-
-/// Why a job ended as it did, as far as the cluster can tell.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Cause {
-    /// The container at fault.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub container: Option<String>,
-    /// Its exit code.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub exit_code: Option<i32>,
-    /// The runtime's or kubelet's word for it: `OOMKilled`, `Evicted`, `ErrImagePull`, …
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-    /// The same in a sentence.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub message: Option<String>,
-}
-
-impl Cause {
-    /// Whether nothing is known.
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
 }
 
 /// The row of the decision table that matched.

@@ -6,8 +6,8 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use jobwarden_common::notification::Cause;
 use jobwarden_reaper::{
     evidence::{
-        AgentWord, Beats, ContainerState, Evidence, JobEvidence, JobIdentity, JobStage, MainContainer, NodeEvidence,
-        NodeState, PodEvidence, PodPhase, Retries, Sidecar,
+        AgentWord, Beats, ContainerState, Evidence, JobEvidence, JobIdentity, JobKind, JobStage, MainContainer,
+        NodeEvidence, NodeState, PodEvidence, PodPhase, Retries, Sidecar,
     },
     judge::judge,
     moment::Moment,
@@ -27,8 +27,10 @@ fn evidence(number: u64) -> Evidence {
         uid: format!("pod-{number}").into(),
         name: format!("job-{number}-x"),
         phase: PodPhase::Running,
-        node: Some(NodeEvidence { name: "node".into(), state: NodeState::Ready, lease_changed: last }),
+        node: Some(NodeEvidence { name: "node".into(), zone: None, state: NodeState::Ready, lease_changed: last }),
         bound_since: Some(ago(3600)),
+        ran_since: Some(ago(3590)),
+        unscheduled_since: None,
         terminating: None,
         mains: vec![MainContainer { name: "main".to_owned(), state: ContainerState::Running }],
         starting_since: None,
@@ -36,9 +38,12 @@ fn evidence(number: u64) -> Evidence {
         sidecar: Sidecar::Started(ago(3590)),
         beat: Beats::Running { last },
         agent: AgentWord::Alive { last },
+        cpu_progress: None,
+        seen_alive: None,
         cause: Cause::default(),
     };
     let identity = JobIdentity {
+        kind: JobKind::Job,
         uid: format!("job-{number}").into(),
         namespace: "bench".to_owned(),
         name: format!("job-{number}"),
@@ -57,7 +62,9 @@ fn evidence(number: u64) -> Evidence {
         owned: false,
         has_ttl: false,
         safe_to_duplicate: false,
+        replaces_only_failed: false,
         started: true,
+        active: None,
     };
     Evidence { job, pods: vec![pod], listening_since: ago(7000) }
 }

@@ -8,7 +8,8 @@ use jobwarden_serve::{admin::AdminArgs, lease::LeaseArgs, logs::LogArgs, shutdow
 
 use crate::{
     enforce::FailWith,
-    policy::{OnLost, Policy, Unseen},
+    explain::ExplainArgs,
+    policy::{NotStarting, OnLost, Policy, Unseen},
     release::ReleaseArgs,
 };
 
@@ -32,6 +33,9 @@ pub struct Cli {
 pub enum Command {
     /// Watch over Jobs. Several may run: one leads, the others stand by
     Serve(Box<ServeArgs>),
+    /// Tell everything about one Job: the evidence, the row that decided and why, what time will change, the policy and where
+    /// each value of it comes from
+    Explain(ExplainArgs),
     /// Print the definition of the custom resource `JobOutcome` as YAML
     Crd,
     /// Let go of every Job before jobwarden is removed; may be run again and again
@@ -51,9 +55,16 @@ pub struct ServeArgs {
     #[arg(long, env = "JOBWARDEN_LISTEN", default_value_t = SocketAddr::from(([0, 0, 0, 0], port::REAPER)), value_name = "IP:PORT")]
     pub listen: SocketAddr,
 
-    /// File that says who is told of outcomes; nobody without
+    /// Where people and their tools ask what the reaper knows and concludes, over plain HTTP; whoever reaches it may read.
+    /// `jobwarden-reaper explain` needs it to listen on the pod's address
+    #[arg(long, env = "JOBWARDEN_API_ADDR", default_value_t = SocketAddr::from(([127, 0, 0, 1], port::API)), value_name = "IP:PORT")]
+    pub api_addr: SocketAddr,
+
+    /// File that says who is told of outcomes, and how which Jobs are judged; nobody and all alike without
     ///
-    /// YAML: `sinks: [{name, url, secretFile, caFile, format: cloudevents, timeout: 10s, giveUpAfter: 24h}]`
+    /// YAML: `sinks: [{name, url, secretFile, caFile, format: cloudevents, timeout: 10s, giveUpAfter: 24h}]` and
+    /// `policy: {preset: ort-server, set: {lostAfter: 90s}, rules: [{match: {label: value}, set: {activeTimeout: 2h}}]}`. A changed
+    /// policy applies at once, other sinks at the next start
     #[arg(long, env = "JOBWARDEN_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
 
@@ -110,9 +121,11 @@ pub struct ServeArgs {
     pub logs: LogArgs,
 }
 
-/// Flags that say how Jobs are judged; annotations of the same names override them for one Job.
+/// Flags that say how Jobs are judged; the configuration file and annotations of the same names override them.
 #[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Policy (a Job's annotations jobwarden.io/… override it)")]
+#[command(
+    next_help_heading = "Policy (overridden by --config, and by annotations jobwarden.io/… of namespaces and Jobs)"
+)]
 pub struct PolicyArgs {
     /// How old a pod's last beat may be before the pod counts as lost, if nothing else tells of life
     #[arg(long, env = "JOBWARDEN_LOST_AFTER", default_value = "120s", value_parser = humantime::parse_duration, value_name = "DURATION")]
@@ -126,6 +139,18 @@ pub struct PolicyArgs {
     #[arg(long, env = "JOBWARDEN_START_TIMEOUT", default_value = "10m", value_parser = humantime::parse_duration, value_name = "DURATION")]
     pub start_timeout: Duration,
 
+    /// How long a pod may wait for a node before it is lost; for ever without
+    #[arg(long, env = "JOBWARDEN_UNSCHEDULED_TIMEOUT", value_parser = humantime::parse_duration, value_name = "DURATION")]
+    pub unscheduled_timeout: Option<Duration>,
+
+    /// How long a Job may run, from its start time, before it is failed with reason `DeadlineExceeded`; for ever without
+    #[arg(long, env = "JOBWARDEN_ACTIVE_TIMEOUT", value_parser = humantime::parse_duration, value_name = "DURATION")]
+    pub active_timeout: Option<Duration>,
+
+    /// How long a worker may live without using CPU time, by its node's agent, before it is lost; for ever without
+    #[arg(long, env = "JOBWARDEN_STALL_AFTER", value_parser = humantime::parse_duration, value_name = "DURATION")]
+    pub stall_after: Option<Duration>,
+
     /// What is done about a lost pod: `retry` removes it and leaves the rest to the Job's own rules, `fail` fails the Job,
     /// `report` only tells
     #[arg(long, env = "JOBWARDEN_ON_LOST", default_value = "retry", value_name = "WHAT")]
@@ -134,6 +159,10 @@ pub struct PolicyArgs {
     /// What a pod is that nobody sees although its node is well: `report` only tells, `lost` treats it as lost
     #[arg(long, env = "JOBWARDEN_UNSEEN", default_value = "report", value_name = "WHAT")]
     pub unseen: Unseen,
+
+    /// What is done about an open Job that gets no pod for start-timeout: `report` only tells, `fail` fails it
+    #[arg(long, env = "JOBWARDEN_NOT_STARTING", default_value = "report", value_name = "WHAT")]
+    pub not_starting: NotStarting,
 
     /// How long a finished Job is kept before it is deleted; one with a controller or ttlSecondsAfterFinished is left alone
     #[arg(long, env = "JOBWARDEN_RETENTION", default_value = "1h", value_parser = humantime::parse_duration, value_name = "DURATION")]
@@ -147,7 +176,19 @@ pub struct PolicyArgs {
 impl PolicyArgs {
     /// The policy, and what is to be warned of.
     pub fn policy(&self) -> (Policy, Vec<String>) {
-        let Self { lost_after, suspect_after, start_timeout, on_lost, unseen, retention, notify_late } = self;
+        let Self {
+            lost_after,
+            suspect_after,
+            start_timeout,
+            unscheduled_timeout,
+            active_timeout,
+            stall_after,
+            on_lost,
+            unseen,
+            not_starting,
+            retention,
+            notify_late,
+        } = self;
         let mut warnings = Vec::new();
         if *lost_after < SHORTEST_SENSIBLE_LOST_AFTER {
             warnings.push("--lost-after is under 20s: two late Lease renewals look like a dead node".to_owned());
@@ -159,6 +200,10 @@ impl PolicyArgs {
             suspect_after: *suspect_after.min(lost_after),
             lost_after: *lost_after,
             start_timeout: *start_timeout,
+            unscheduled_timeout: *unscheduled_timeout,
+            active_timeout: *active_timeout,
+            stall_after: *stall_after,
+            not_starting: *not_starting,
             on_lost: *on_lost,
             unseen: *unseen,
             retention: *retention,

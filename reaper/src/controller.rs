@@ -9,21 +9,26 @@
 mod agenda;
 mod enforcer;
 mod role;
+mod tally;
+#[cfg(test)]
+mod tests;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use futures::{StreamExt as _, stream::FuturesUnordered};
 use jobwarden_serve::{lease::Leadership, shutdown::Shutdown};
 use kube::Api;
 use tokio::{
     sync::watch,
+    task::yield_now,
     time::{Instant, sleep, sleep_until},
 };
 
 use self::agenda::Agenda;
 pub use self::{
-    enforcer::{Enforcer, Mode},
+    enforcer::{Enforcer, Look, Mode},
     role::Role,
+    tally::Concluded,
 };
 use crate::{
     deliver::{Deliverer, retire},
@@ -35,6 +40,8 @@ use crate::{
 
 /// Jobs that are enforced at one time.
 const CONCURRENCY: usize = 16;
+/// Jobs that are judged before others may have the processor.
+const AT_ONE_GO: usize = 256;
 /// How often a new leader looks whether its watches have listed everything.
 const SYNC_EVERY: Duration = Duration::from_millis(200);
 
@@ -45,7 +52,7 @@ pub struct Controller {
     /// What it has recorded.
     pub outbox: Outbox,
     /// How it enforces.
-    pub enforcer: Enforcer,
+    pub enforcer: Arc<Enforcer>,
     /// How it delivers.
     pub deliverer: Deliverer,
     /// What makes up for what admission has missed; nothing where no Job may be written to.
@@ -118,13 +125,20 @@ impl Controller {
             for job in self.observer.take_changed().into_iter().chain(self.outbox.take_changed()) {
                 agenda.touch(job, now);
             }
-            for job in agenda.take_due(now, CONCURRENCY.saturating_sub(running.len())) {
+            // Before anything is written for any of them, it is known how all of them stand.
+            for (surveyed, job) in agenda.ripen(now).iter().enumerate() {
+                self.enforcer.survey(job);
+                if surveyed % AT_ONE_GO == AT_ONE_GO - 1 {
+                    yield_now().await;
+                }
+            }
+            for job in agenda.take(CONCURRENCY.saturating_sub(running.len())) {
                 running.push(async move {
                     let done = self.enforcer.enforce(&job).await;
                     (job, done)
                 });
             }
-            let wake = agenda.next_due().filter(|_| running.len() < CONCURRENCY);
+            let wake = agenda.next_due();
             tokio::select! {
                 () = self.observer.changed() => {}
                 // The outbox, which we hold, keeps the channel open.

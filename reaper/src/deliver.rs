@@ -11,7 +11,7 @@ mod signature;
 mod state;
 mod worker;
 
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 
 use futures::future::join_all;
 use kube::{Api, Client};
@@ -59,9 +59,4 @@ impl Deliverer {
         // Sinks that are configured no more have no worker to give up on them.
         tokio::join!(join_all(workers), post.give_up_orphans());
     }
-}
-
-/// Reads the configuration file; none is one without sinks.
-pub fn read_config(path: Option<&Path>) -> Result<Config, ConfigError> {
-    path.map_or_else(|| Ok(Config::default()), Config::read)
 }

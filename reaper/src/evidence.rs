@@ -1,7 +1,7 @@
 //! Evidence: everything known of one Job and its pods at one moment. Made by `observe`, read by [`crate::judge`] and, for
 //! what is to be written, by `enforce`.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use jobwarden_common::{
     identity::{JobId, JobUid, NodeName, PodUid, RunId},
@@ -45,13 +45,28 @@ pub struct JobEvidence {
     pub has_ttl: bool,
     /// The promise of [`jobwarden_common::names::annotation::SAFE_TO_DUPLICATE`].
     pub safe_to_duplicate: bool,
+    /// `spec.podReplacementPolicy` is `Failed`: a pod that is being deleted is neither counted nor replaced before it has ended.
+    pub replaces_only_failed: bool,
     /// `status.startTime` is set: the Job controller has taken it up.
     pub started: bool,
+    /// For how long it has been active, if it is.
+    pub active: Option<Active>,
+}
+
+/// For how long a Job has been active: since `status.startTime`, which suspension clears.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Active {
+    /// When the start time was first seen.
+    pub since: Moment,
+    /// How long ago it was then, by the wall clock: what makes this measure survive a restart of ours.
+    pub before: Duration,
 }
 
 /// Who a Job is, to Kubernetes and to the orchestrator.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct JobIdentity {
+    /// What it is to Kubernetes.
+    pub kind: JobKind,
     /// `metadata.uid`.
     pub uid: JobUid,
     /// `metadata.namespace`.
@@ -64,6 +79,23 @@ pub struct JobIdentity {
     pub job_id: Option<JobId>,
     /// The orchestrator's trace, from the annotation.
     pub trace_id: Option<String>,
+}
+
+/// What is judged as a Job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum JobKind {
+    /// A Job.
+    Job,
+    /// A pod without a Job that opted in: it is judged as a Job would be that has this one pod, no retries, and itself for an
+    /// owner.
+    BarePod,
+}
+
+impl JobIdentity {
+    /// Whether it is a bare pod.
+    pub fn is_bare(&self) -> bool {
+        self.kind == JobKind::BarePod
+    }
 }
 
 /// How far a Job has come, by its conditions and metadata. An earlier variant wins where several hold.
@@ -134,6 +166,10 @@ pub struct PodEvidence {
     pub node: Option<NodeEvidence>,
     /// When it was first seen bound.
     pub bound_since: Option<Moment>,
+    /// When a main container was first seen started.
+    pub ran_since: Option<Moment>,
+    /// When it was first seen to wait for a node, if it still does.
+    pub unscheduled_since: Option<Moment>,
     /// When it was first seen with a deletion timestamp, and its grace period.
     pub terminating: Option<Terminating>,
     /// The containers that do the work.
@@ -149,6 +185,10 @@ pub struct PodEvidence {
     pub beat: Beats,
     /// What the node's agent says.
     pub agent: AgentWord,
+    /// When the agent last saw processes of a main container, whatever it has said since.
+    pub seen_alive: Option<Moment>,
+    /// When its CPU time was last seen to grow, or first seen; none if no agent has told of it.
+    pub cpu_progress: Option<Moment>,
     /// Why it failed, if it has, by the kubelet.
     pub cause: Cause,
 }
@@ -267,6 +307,8 @@ pub enum AgentWord {
 pub struct NodeEvidence {
     /// `metadata.name`.
     pub name: NodeName,
+    /// Its zone, where its labels tell.
+    pub zone: Option<Arc<str>>,
     /// Its state by the API server.
     pub state: NodeState,
     /// When a change of its Lease was last received; the start of listening if none was.

@@ -1,15 +1,117 @@
-//! The evidence in words: what had been seen when a verdict was given, for notifications, conditions and Events.
+//! The evidence in words: what had been seen when a verdict was given, for notifications, conditions, Events and the API; and
+//! the command that prints it.
 
 use std::time::Duration;
 
-use jobwarden_common::notification::Fact;
+use jobwarden_common::{
+    identity::PodUid,
+    notification::{Cause, CauseKind, Fact},
+};
 
+pub use self::ask::{ExplainArgs, ExplainError, JobPath, Output};
 use crate::{
-    evidence::{AgentWord, Beats, ContainerState, NodeEvidence, NodeState, PodEvidence, PodPhase, Sidecar},
+    evidence::{
+        AgentWord, Beats, ContainerState, Finish, JobEvidence, JobStage, NodeEvidence, NodeState, PodEvidence,
+        PodPhase, Retries, Sidecar,
+    },
     judge,
     moment::Moment,
     policy::Policy,
+    verdict::{JobVerdict, Judgement, LostReason, PodVerdict, Row},
 };
+
+mod ask;
+mod report;
+
+/// The verdict on a Job in one word: its own, or, of an open Job, that of the pod that needs most attention.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// The word: `finished`, `deleted`, `alive`, `lost`, …
+    pub verdict: &'static str,
+    /// The reason of a loss.
+    pub reason: Option<&'static str>,
+    /// The row that gave it; none of an open Job without pods.
+    pub row: Option<Row>,
+    /// The pod that it is about, if it is about one.
+    pub pod: Option<PodUid>,
+}
+
+/// See [`Summary`].
+pub fn summary(judgement: &Judgement) -> Summary {
+    let job = |verdict| Summary { verdict, reason: None, row: judgement.job.row(), pod: None };
+    match judgement.job {
+        JobVerdict::Finished => job("finished"),
+        JobVerdict::Deleted => job("deleted"),
+        JobVerdict::Ignored => job("ignored"),
+        JobVerdict::Ending => job("ending"),
+        JobVerdict::Paused => job("paused"),
+        JobVerdict::Overdue => job("overdue"),
+        JobVerdict::NotStarting => job("not-starting"),
+        JobVerdict::Open => {
+            let most = judgement.pods.iter().max_by_key(|(_, verdict)| urgency(*verdict));
+            most.map_or_else(
+                || job("waiting"),
+                |(uid, verdict)| Summary {
+                    verdict: word(*verdict),
+                    reason: verdict.lost().map(LostReason::as_str),
+                    row: Some(verdict.row()),
+                    pod: Some(uid.clone()),
+                },
+            )
+        }
+    }
+}
+
+/// The verdict on a pod in a word.
+pub fn word(verdict: PodVerdict) -> &'static str {
+    match verdict {
+        PodVerdict::Finishing => "finishing",
+        PodVerdict::AttemptFailed => "attempt-failed",
+        PodVerdict::Lost(_) => "lost",
+        PodVerdict::SidecarBlocks | PodVerdict::Alive { without_beat: true } => "sidecar-fault",
+        PodVerdict::Stuck => "stuck",
+        PodVerdict::Alive { without_beat: false } => "alive",
+        PodVerdict::Unseen => "unseen",
+        PodVerdict::Suspect => "suspect",
+        PodVerdict::Waiting => "waiting",
+    }
+}
+
+/// Of several pods, the one with the most is told of.
+fn urgency(verdict: PodVerdict) -> u8 {
+    match verdict {
+        PodVerdict::AttemptFailed => 0,
+        PodVerdict::Finishing => 1,
+        PodVerdict::Waiting => 2,
+        PodVerdict::Alive { without_beat: false } => 3,
+        PodVerdict::Alive { without_beat: true } => 4,
+        PodVerdict::Suspect => 5,
+        PodVerdict::Stuck => 6,
+        PodVerdict::SidecarBlocks => 7,
+        PodVerdict::Unseen => 8,
+        PodVerdict::Lost(_) => 9,
+    }
+}
+
+/// How far a Job has come, in words.
+pub fn job(job: &JobEvidence) -> String {
+    let stage = match &job.stage {
+        JobStage::Finished { finish: Finish::Complete, .. } => "complete",
+        JobStage::Finished { finish: Finish::Failed { reason, .. }, .. } => return format!("failed: {reason}"),
+        JobStage::Vanished => "gone",
+        JobStage::Deleting { orphaning: false } => "being deleted",
+        JobStage::Deleting { orphaning: true } => "being deleted, its pods left alone",
+        JobStage::Failing { reason, .. } => return format!("failing: {reason}"),
+        JobStage::Succeeding => "succeeding",
+        JobStage::Open if job.suspended => "suspended",
+        JobStage::Open => match job.retries {
+            Retries::Left => "open, one more attempt left at least",
+            Retries::Exhausted => "open, no attempt left",
+            Retries::LeftToKubernetes => "open, attempts decided by its own policies",
+        },
+    };
+    stage.to_owned()
+}
 
 /// What is known of a pod at `now`, in short statements.
 pub fn facts(pod: &PodEvidence, policy: &Policy, now: Moment) -> Vec<Fact> {
@@ -23,6 +125,36 @@ pub fn facts(pod: &PodEvidence, policy: &Policy, now: Moment) -> Vec<Fact> {
         facts.push(fact("start", format!("{}: {}: {}", problem.container, problem.reason, problem.message)));
     }
     facts
+}
+
+/// A cause in a sentence, where it says more than that there was one.
+pub fn cause(cause: &Cause) -> Option<String> {
+    let who = cause.container.as_deref().map_or_else(|| "The pod".to_owned(), |name| format!("Container {name}"));
+    if cause.kind == Some(CauseKind::Deleted) {
+        let by = cause.by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
+        let ended = cause.container.as_ref().zip(cause.exit_code);
+        let ended = ended.map(|(name, code)| format!("; container {name} then ended with exit code {code}"));
+        return Some(format!("The pod was deleted{by}{}.", ended.unwrap_or_default()));
+    }
+    let did = match cause.kind {
+        Some(CauseKind::Unschedulable) => "has no node:",
+        Some(CauseKind::ImagePullFailed | CauseKind::CreateFailed) => "could not start:",
+        Some(CauseKind::NotAdmitted) => "was refused by its node:",
+        _ => "ended with",
+    };
+    let how = match (&cause.reason, cause.exit_code) {
+        (Some(reason), Some(code)) => format!("{reason}, exit code {code}"),
+        (Some(reason), None) => reason.clone(),
+        (None, Some(code)) => format!("exit code {code}"),
+        (None, None) => return None,
+    };
+    let signal = cause.signal.as_ref().map(|signal| format!(" ({signal})")).unwrap_or_default();
+    let by = cause.by.as_ref().map(|by| format!(", by {by}")).unwrap_or_default();
+    let short_of = match (&cause.resource, cause.kind) {
+        (Some(resource), Some(CauseKind::Evicted)) => format!(", for its node was short of {resource}"),
+        _ => String::new(),
+    };
+    Some(format!("{who} {did} {how}{signal}{by}{short_of}."))
 }
 
 fn fact(of: &str, is: impl Into<String>) -> Fact {
@@ -112,7 +244,7 @@ fn rounded(age: Duration) -> humantime::FormattedDuration {
 
 #[cfg(test)]
 mod tests {
-    use jobwarden_common::identity::{NodeName, PodUid};
+    use jobwarden_common::identity::NodeName;
     use rstest::rstest;
 
     use super::*;
@@ -126,8 +258,15 @@ mod tests {
             uid: PodUid::from("p"),
             name: "worker-1".to_owned(),
             phase: PodPhase::Running,
-            node: Some(NodeEvidence { name: NodeName::from("n1"), state: NodeState::NotReady, lease_changed: at(977) }),
+            node: Some(NodeEvidence {
+                name: NodeName::from("n1"),
+                zone: None,
+                state: NodeState::NotReady,
+                lease_changed: at(977),
+            }),
             bound_since: Some(at(0)),
+            ran_since: Some(at(0)),
+            unscheduled_since: None,
             terminating: None,
             mains: Vec::new(),
             starting_since: None,
@@ -135,7 +274,9 @@ mod tests {
             sidecar: Sidecar::Started(at(1)),
             beat: Beats::Running { last: at(979) },
             agent: AgentWord::Alive { last: at(975) },
-            cause: jobwarden_common::notification::Cause::default(),
+            cpu_progress: None,
+            seen_alive: None,
+            cause: Cause::default(),
         }
     }
 

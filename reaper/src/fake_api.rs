@@ -12,7 +12,7 @@ use kube::{Client, client::Body};
 use serde_json::{Value, json};
 
 /// What can be listed.
-const COLLECTIONS: [&str; 2] = ["/jobs", "/pods"];
+const COLLECTIONS: [&str; 3] = ["/jobs", "/pods", "/events"];
 
 /// An API server in memory. Clones are the same one.
 #[derive(Clone, Default)]

@@ -1,10 +1,19 @@
 //! Guards: what holds back the writes of a lost verdict although a row of the table has matched.
 //!
-//! A third guard, the second look, is a live read of Job and pod by `enforce` before any write.
+//! One more guard, the second look, is a live read of Job and pod by `enforce` before any write.
 
 use std::fmt;
 
-use crate::{evidence::Evidence, moment::Moment, policy::Policy};
+use crate::{
+    evidence::Evidence,
+    moment::Moment,
+    policy::{NotStarting, Policy},
+    verdict::{JobVerdict, Judgement, LostReason},
+};
+
+pub use self::breaker::{Breaker, Place, Standing};
+
+mod breaker;
 
 /// Whether the reaper hears what there is to hear.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +38,24 @@ pub enum Hold {
     Deaf,
     /// A watch is down: what the reaper knows of Jobs, pods and nodes may be old.
     WatchDown,
+    /// Too many Jobs are lost at one time: see [`Breaker`].
+    Breaker {
+        /// Where.
+        scope: Scope,
+        /// How many are lost there, or about to be.
+        lost: usize,
+        /// Of how many.
+        of: usize,
+    },
+}
+
+/// Where a [`Breaker`] has tripped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// In the whole cluster.
+    Cluster,
+    /// In the zone of a lost pod.
+    Zone,
 }
 
 impl Hold {
@@ -38,17 +65,38 @@ impl Hold {
             Self::WarmUp { .. } => "warm-up",
             Self::Deaf => "deaf",
             Self::WatchDown => "watch-down",
+            Self::Breaker { .. } => "breaker",
+        }
+    }
+
+    /// Whether it holds a loss for this reason. That a node is deleted or out of service is the word of somebody who knows,
+    /// however many Jobs it is about; but it has to be heard.
+    pub fn holds(self, reason: LostReason) -> bool {
+        match self {
+            Self::WarmUp { .. } | Self::Deaf | Self::WatchDown => true,
+            Self::Breaker { .. } => reason != LostReason::NodeGone,
         }
     }
 }
 
 impl fmt::Display for Hold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        f.write_str(self.as_str())?;
+        match self {
+            Self::Breaker { scope, lost, of } => {
+                let place = match scope {
+                    Scope::Cluster => "in the cluster",
+                    Scope::Zone => "in its zone",
+                };
+                write!(f, " ({lost} of {of} Jobs {place} are silent or lost at one time)")
+            }
+            Self::WarmUp { .. } | Self::Deaf | Self::WatchDown => Ok(()),
+        }
     }
 }
 
-/// What holds back the writes of lost verdicts for this Job now, if anything does.
+/// What holds back the writes of lost verdicts for this Job now, by what the reaper hears. What holds them by how many
+/// there are, a [`Breaker`] says.
 pub fn hold(evidence: &Evidence, policy: &Policy, ears: Ears, now: Moment) -> Option<Hold> {
     match ears {
         Ears::Deaf => return Some(Hold::Deaf),
@@ -58,3 +106,21 @@ pub fn hold(evidence: &Evidence, policy: &Policy, ears: Ears, now: Moment) -> Op
     let until = evidence.listening_since + policy.lost_after;
     (now < until).then_some(Hold::WarmUp { until })
 }
+
+/// Whether there is a verdict that this guard holds: something that would be written otherwise.
+pub fn is_held(evidence: &Evidence, judgement: &Judgement, policy: &Policy, hold: Hold) -> bool {
+    let mut lost =
+        evidence.pods.iter().zip(&judgement.pods).filter_map(|(pod, (_, verdict))| Some((pod, verdict.lost()?)));
+    match judgement.job {
+        JobVerdict::NotStarting if policy.not_starting == NotStarting::Fail => true,
+        JobVerdict::Open | JobVerdict::NotStarting | JobVerdict::Ending => lost.any(|(_, reason)| hold.holds(reason)),
+        // Of these, only what terminates for ever is written to.
+        JobVerdict::Finished | JobVerdict::Deleted | JobVerdict::Paused => {
+            lost.any(|(pod, reason)| pod.terminating.is_some() && hold.holds(reason))
+        }
+        JobVerdict::Ignored | JobVerdict::Overdue => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;

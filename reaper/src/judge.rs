@@ -36,12 +36,39 @@ pub const LEASE_STALE_AFTER_LEAST: Duration = Duration::from_secs(20);
 
 /// What is concluded at `now`, and when time alone may change it.
 pub fn judge(evidence: &Evidence, policy: &Policy, now: Moment) -> Judgement {
+    by_table(evidence, policy, Patience::FULL, now)
+}
+
+/// What will be concluded before long if nothing more is heard: the same table with less patience. It calls lost whatever
+/// [`judge`] does, and earlier; what any witness still sees it does not. For [`crate::guard::Breaker`] alone: nothing is done
+/// about such a loss.
+pub fn in_sight(evidence: &Evidence, policy: &Policy, now: Moment) -> Judgement {
+    by_table(evidence, &policy.impatient(), Patience::LITTLE, now)
+}
+
+/// For how long a row waits whose wait no policy sets.
+#[derive(Clone, Copy, Debug)]
+struct Patience {
+    /// See [`PROCESS_GONE_AFTER`].
+    process_gone_after: Duration,
+    /// See [`LEASE_STALE_AFTER_LEAST`].
+    lease_stale_after_least: Duration,
+}
+
+impl Patience {
+    const FULL: Self =
+        Self { process_gone_after: PROCESS_GONE_AFTER, lease_stale_after_least: LEASE_STALE_AFTER_LEAST };
+    /// A kubelet that is well has told of the end of a container by then.
+    const LITTLE: Self = Self { process_gone_after: Duration::from_secs(20), lease_stale_after_least: Duration::ZERO };
+}
+
+fn by_table(evidence: &Evidence, policy: &Policy, patience: Patience, now: Moment) -> Judgement {
     let mut clock = Clock { now, next: None };
     let job = judge_job(&evidence.job, policy, &mut clock);
     let pods = evidence
         .pods
         .iter()
-        .map(|pod| (pod.uid.clone(), judge_pod(pod, evidence.listening_since, policy, &mut clock)))
+        .map(|pod| (pod.uid.clone(), judge_pod(pod, evidence.listening_since, policy, patience, &mut clock)))
         .collect();
     Judgement { job, pods, next_look: clock.next }
 }
@@ -72,6 +99,7 @@ fn judge_job(job: &JobEvidence, policy: &Policy, clock: &mut Clock) -> JobVerdic
         _ if job.managed_elsewhere => JobVerdict::Ignored,
         JobStage::Failing { .. } | JobStage::Succeeding => JobVerdict::Ending,
         JobStage::Open if job.suspended => JobVerdict::Paused,
+        JobStage::Open if overdue(job, policy, clock) => JobVerdict::Overdue,
         JobStage::Open => match job.podless_since {
             Some(since) if clock.passed(since, policy.start_timeout) => JobVerdict::NotStarting,
             _ => JobVerdict::Open,
@@ -79,17 +107,28 @@ fn judge_job(job: &JobEvidence, policy: &Policy, clock: &mut Clock) -> JobVerdic
     }
 }
 
-fn judge_pod(pod: &PodEvidence, listening_since: Moment, policy: &Policy, clock: &mut Clock) -> PodVerdict {
+/// J7.
+fn overdue(job: &JobEvidence, policy: &Policy, clock: &mut Clock) -> bool {
+    let (Some(active), Some(timeout)) = (job.active, policy.active_timeout) else { return false };
+    clock.passed(active.since, timeout.saturating_sub(active.before))
+}
+
+fn judge_pod(
+    pod: &PodEvidence,
+    listening_since: Moment,
+    policy: &Policy,
+    patience: Patience,
+    clock: &mut Clock,
+) -> PodVerdict {
     match pod.phase {
         PodPhase::Succeeded => return PodVerdict::Finishing,
         PodPhase::Failed => return PodVerdict::AttemptFailed,
         PodPhase::Pending | PodPhase::Running => {}
     }
-    // An unscheduled pod waits for ever: the scheduler may find it a place at any time.
     let (Some(node), Some(bound_since)) = (&pod.node, pod.bound_since) else {
-        return PodVerdict::Waiting;
+        return judge_unscheduled(pod, policy, clock);
     };
-    let mut view = PodView { pod, node, bound_since, listening_since, policy, clock };
+    let mut view = PodView { pod, node, bound_since, listening_since, policy, patience, clock };
     if view.on_gone_node() {
         PodVerdict::Lost(LostReason::NodeGone)
     } else if let Some(verdict) = view.not_starting() {
@@ -100,20 +139,34 @@ fn judge_pod(pod: &PodEvidence, listening_since: Moment, policy: &Policy, clock:
         PodVerdict::Lost(LostReason::OutcomeUnknown)
     } else if view.stuck() {
         PodVerdict::Stuck
+    } else if view.stalled() {
+        PodVerdict::Lost(LostReason::Stalled)
     } else if view.beat_fresh() {
         PodVerdict::Alive { without_beat: false }
     } else if view.agent_alive() {
         PodVerdict::Alive { without_beat: view.beat_missing() }
     } else if view.unheard() && view.lease_stale() {
         PodVerdict::Lost(LostReason::NodeUnreachable)
-    } else if view.unheard() && view.has_run() {
+    } else if view.unheard() && view.unseen() && view.has_run() {
         match policy.unseen {
             Unseen::Lost => PodVerdict::Lost(LostReason::HeartbeatLost),
             Unseen::Report => PodVerdict::Unseen,
         }
     } else if view.beat_late() {
         PodVerdict::Suspect
+    } else if view.overstays() {
+        PodVerdict::Stuck
     } else {
         PodVerdict::Waiting
+    }
+}
+
+/// P13. Unless the policy says otherwise an unscheduled pod waits for ever: the scheduler may find it a place at any time.
+fn judge_unscheduled(pod: &PodEvidence, policy: &Policy, clock: &mut Clock) -> PodVerdict {
+    match (pod.unscheduled_since, policy.unscheduled_timeout) {
+        (Some(since), Some(timeout)) if pod.terminating.is_none() && clock.passed(since, timeout) => {
+            PodVerdict::Lost(LostReason::Unschedulable)
+        }
+        _ => PodVerdict::Waiting,
     }
 }

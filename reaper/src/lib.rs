@@ -12,7 +12,9 @@
 //!
 //! [`judge`] decides and does nothing else; the other rooms do and decide nothing.
 
+pub mod api;
 pub mod args;
+pub mod configuration;
 pub mod controller;
 pub mod deliver;
 pub mod enforce;

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  watch (Jobs, pods, nodes, Leases) ──facts──┐
+//!  watch (namespaces), file ──policies────────┤
 //!  intake (beats, observations) ──────────────┼─► Observer ─► State ──► Case: evidence, policy, usage, timeline
 //!  self_beat ──► the Service ──► intake ──────┘      │
 //!                                                 Hearing: ears, and the clock that stands still while deaf
@@ -11,32 +12,30 @@
 //! [`Observer`] holds them under one lock and tells them the time.
 
 use std::{
-    collections::HashSet,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, RwLock},
+    time::Duration,
 };
 
 use jiff::Timestamp;
 use jobwarden_common::{
-    identity::{JobUid, NodeName, PodUid},
-    notification::{TimelineEntry, Usage},
-};
-use k8s_openapi::api::{
-    batch::v1::Job,
-    coordination::v1::Lease,
-    core::v1::{Node, Pod},
+    identity::{JobUid, PodUid},
+    notification::{Attempt, Cause, TimelineEntry, Usage},
 };
 use tokio::sync::Notify;
 
 use self::{
     hearing::{Failure, Hearing, Watch},
-    job_facts::JobFacts,
-    node_facts::{LeaseFacts, NodeFacts},
-    pod_facts::PodFacts,
     state::State,
 };
-use crate::{evidence::Evidence, guard::Ears, moment::Moment, policy::Policy};
+use crate::{
+    evidence::{Evidence, JobIdentity},
+    guard::Ears,
+    moment::Moment,
+    policy::{FilePolicy, Origins, Policies, Policy},
+};
 
 mod agent_word;
+pub mod causes;
 pub mod clock;
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -45,6 +44,7 @@ pub mod intake;
 pub mod job_facts;
 mod metrics;
 pub mod node_facts;
+mod objects;
 pub mod pod_facts;
 mod records;
 pub mod self_beat;
@@ -60,7 +60,8 @@ pub struct Observer(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    defaults: Policy,
+    /// Locked before `heard`, and while a Job is taken in: none may be judged by what no longer holds.
+    policies: RwLock<Policies>,
     heard: Mutex<Heard>,
     changed: Notify,
 }
@@ -80,19 +81,33 @@ pub struct Case {
     pub evidence: Evidence,
     /// How it is judged.
     pub policy: Policy,
+    /// Which layer each value of the policy comes from.
+    pub origins: Origins,
     /// What its attempts used, if anything was observed.
     pub usage: Option<Usage>,
+    /// The last of its pods that is gone.
+    pub past: Option<Past>,
     /// What happened, oldest first.
     pub timeline: Vec<TimelineEntry>,
 }
 
+/// A pod whose object is gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Past {
+    /// Which.
+    pub attempt: Attempt,
+    /// Why it ended, by its last status.
+    pub cause: Cause,
+}
+
 impl Observer {
     /// Knows nothing, is blindfolded until the watches have listed, and does not listen until told to. Jobs are judged by
-    /// `defaults` where their annotations do not say otherwise.
+    /// `defaults` where no other layer says otherwise.
     pub fn new(defaults: Policy) -> Self {
         let hearing = Hearing::new(instant());
         let heard = Heard { state: State::default(), hearing, ears: Ears::Blindfolded };
-        Self(Arc::new(Inner { defaults, heard: Mutex::new(heard), changed: Notify::new() }))
+        let policies = RwLock::new(Policies::new(defaults));
+        Self(Arc::new(Inner { policies, heard: Mutex::new(heard), changed: Notify::new() }))
     }
 
     /// What the listening clock shows: it stands still while the reaper is deaf.
@@ -129,7 +144,14 @@ impl Observer {
             event: event.what.into(),
         };
         let timeline = known.timeline.into_iter().map(entry).collect();
-        Some(Case { evidence: known.evidence, policy: known.policy, usage: known.usage, timeline })
+        Some(Case {
+            evidence: known.evidence,
+            policy: known.policy,
+            origins: known.origins,
+            usage: known.usage,
+            past: known.past,
+            timeline,
+        })
     }
 
     /// Whether a Job was seen and its object is no longer in the API, be it finished or not.
@@ -140,6 +162,34 @@ impl Observer {
     /// From now on, beats of this pod are answered with `stop`, also after its object is gone.
     pub fn give_up(&self, pod: &PodUid) {
         self.with(|state, _| state.give_up(pod));
+    }
+
+    /// The configuration file says this of policies now.
+    pub fn set_policy(&self, file: FilePolicy) {
+        self.reconsider(|policies| {
+            policies.set_file(file);
+            true
+        });
+    }
+
+    /// Judges every Job anew where `change` changes the layers of policies.
+    fn reconsider(&self, change: impl FnOnce(&mut Policies) -> bool) -> bool {
+        let mut policies = self.0.policies.write().unwrap_or_else(PoisonError::into_inner);
+        let changed = change(&mut policies);
+        if changed {
+            self.with(|state, _| state.reconsider(&policies));
+        }
+        changed
+    }
+
+    /// How many nodes a zone has.
+    pub fn nodes_in(&self, zone: &str) -> usize {
+        self.lock().state.nodes_in(zone)
+    }
+
+    /// What is known of a Job for the judge alone, and how it is judged: less than a [`Case`], and sooner had.
+    pub fn evidence(&self, job: &JobUid) -> Option<(Evidence, Policy)> {
+        self.lock().state.evidence(job)
     }
 
     /// All is done about a Job that is gone.
@@ -179,6 +229,21 @@ impl Observer {
     /// Whether every watch has listed: before, there is less evidence than there should be.
     pub fn synced(&self) -> bool {
         self.lock().hearing.synced()
+    }
+
+    /// The Job of this name; of several, one that is not gone.
+    pub fn find(&self, namespace: &str, name: &str) -> Option<JobUid> {
+        self.lock().state.find(namespace, name)
+    }
+
+    /// Who a Job is, if it is known.
+    pub fn identity(&self, job: &JobUid) -> Option<JobIdentity> {
+        self.lock().state.identity(job)
+    }
+
+    /// For how long this reaper has listened as the leader, by the listening clock.
+    pub fn listening_for(&self) -> Duration {
+        self.with(|state, now| if state.is_listening() { now.since(state.listening_since()) } else { Duration::ZERO })
     }
 
     /// How many Jobs are known.
@@ -244,86 +309,4 @@ impl Observer {
 /// The monotonic clock, as tokio has it: tests can pause it.
 fn instant() -> std::time::Instant {
     tokio::time::Instant::now().into_std()
-}
-
-/// Hears of objects, by the watches.
-impl Observer {
-    fn job(&self, job: &Job) {
-        let Some((facts, bad)) = JobFacts::read(job, &self.0.defaults) else { return };
-        let is_new = self.with(|state, now| {
-            let is_new = !state.knows(&facts.identity.uid);
-            state.apply_job(facts.clone(), now);
-            is_new
-        });
-        // Once a Job is enough: it changes often.
-        for bad in bad.iter().filter(|_| is_new) {
-            let (namespace, job) = (&facts.identity.namespace, &facts.identity.name);
-            tracing::warn!(namespace, job, %bad, "the default applies instead of an annotation");
-        }
-    }
-
-    /// The last state of an object may say how it ended, but is no reason to begin to know it: it may be forgotten.
-    fn job_deleted(&self, job: &Job) {
-        let Some((facts, _)) = JobFacts::read(job, &self.0.defaults) else { return };
-        let uid = facts.identity.uid.clone();
-        self.with(|state, now| {
-            if state.knows(&uid) {
-                state.apply_job(facts, now);
-                state.delete_job(&uid, now);
-            }
-        });
-    }
-
-    fn jobs_listed(&self, listed: &HashSet<JobUid>) {
-        self.with(|state, now| state.jobs_listed(listed, now));
-    }
-
-    fn pod(&self, pod: &Pod) {
-        if let Some(facts) = PodFacts::read(pod) {
-            self.with(|state, now| state.apply_pod(facts, now));
-        }
-    }
-
-    fn pod_deleted(&self, pod: &Pod) {
-        let Some(facts) = PodFacts::read(pod) else { return };
-        let uid = facts.uid.clone();
-        self.with(|state, now| {
-            if state.knows_pod(&uid) {
-                state.apply_pod(facts, now);
-                state.delete_pod(&uid, now);
-            }
-        });
-    }
-
-    fn pods_listed(&self, listed: &HashSet<PodUid>) {
-        self.with(|state, now| state.pods_listed(listed, now));
-    }
-
-    fn node(&self, node: &Node) {
-        if let Some(facts) = NodeFacts::read(node) {
-            self.with(|state, now| state.apply_node(&facts, now));
-        }
-    }
-
-    fn node_deleted(&self, node: &Node) {
-        if let Some(facts) = NodeFacts::read(node) {
-            self.with(|state, now| state.delete_node(&facts.name, now));
-        }
-    }
-
-    fn nodes_listed(&self, listed: &HashSet<NodeName>) {
-        self.with(|state, now| state.nodes_listed(listed, now));
-    }
-
-    fn lease(&self, lease: &Lease) {
-        if let Some(facts) = LeaseFacts::read(lease) {
-            self.with(|state, now| state.apply_lease(&facts, now));
-        }
-    }
-
-    fn lease_deleted(&self, lease: &Lease) {
-        if let Some(facts) = LeaseFacts::read(lease) {
-            self.with(|state, _| state.delete_lease(&facts.node));
-        }
-    }
 }

@@ -1,9 +1,21 @@
-//! The policy: after how long what is concluded, and what is then done. Defaults come from the command line, a Job's
-//! annotations override them for that Job.
+//! The policy: after how long what is concluded, and what is then done.
+//!
+//! It is put together from layers, each of which overrides single values of those before: the command line, the configuration
+//! file, its rules, the annotations of the namespace and those of the Job. See `docs/policy.md`.
 
-use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
+use std::time::Duration;
 
-use jobwarden_common::names::annotation;
+pub use self::{
+    choices::{NotStarting, OnLost, UnknownWord, Unseen},
+    file::{FilePolicy, Preset, Rule},
+    layers::{Effective, Labels, Policies},
+    setting::{BadSetting, Changes, Knob, Origin, Origins, Setting},
+};
+
+mod choices;
+mod file;
+mod layers;
+mod setting;
 
 /// How one Job is judged and what is done about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,10 +26,18 @@ pub struct Policy {
     pub lost_after: Duration,
     /// How long a bound pod may take to start its main containers, and an open Job to have a live pod.
     pub start_timeout: Duration,
+    /// How long a pod may wait for a node; for ever, if nothing is said.
+    pub unscheduled_timeout: Option<Duration>,
+    /// How long a Job may run, by its start time; for ever, if nothing is said.
+    pub active_timeout: Option<Duration>,
+    /// How long a worker may live without using CPU time; for ever, if nothing is said.
+    pub stall_after: Option<Duration>,
     /// What is done about a lost pod.
     pub on_lost: OnLost,
     /// What is done about a pod that nobody sees while its node is well.
     pub unseen: Unseen,
+    /// What is done about an open Job that gets no pod.
+    pub not_starting: NotStarting,
     /// How long a finished Job is kept before it is deleted.
     pub retention: Duration,
     /// Whether a late beat is told to the orchestrator.
@@ -30,138 +50,75 @@ impl Default for Policy {
             suspect_after: Duration::from_secs(30),
             lost_after: Duration::from_mins(2),
             start_timeout: Duration::from_mins(10),
+            unscheduled_timeout: None,
+            active_timeout: None,
+            stall_after: None,
             on_lost: OnLost::Retry,
             unseen: Unseen::Report,
+            not_starting: NotStarting::Report,
             retention: Duration::from_hours(1),
             notify_late: false,
         }
     }
 }
 
-/// What is done about a lost pod.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnLost {
-    /// Remove it; the Job's own `backoffLimit` and policies decide whether it is tried again.
-    Retry,
-    /// Fail its Job.
-    Fail,
-    /// Tell the orchestrator, touch nothing.
-    Report,
-}
-
-/// What is done about a pod that nobody sees while its node is well.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unseen {
-    /// Tell the orchestrator.
-    Report,
-    /// Treat it as lost.
-    Lost,
-}
-
-/// The wrong word for a choice.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{given:?} is none of {allowed}")]
-pub struct UnknownWord {
-    given: String,
-    allowed: &'static str,
-}
-
-impl FromStr for OnLost {
-    type Err = UnknownWord;
-
-    fn from_str(word: &str) -> Result<Self, Self::Err> {
-        match word {
-            "retry" => Ok(Self::Retry),
-            "fail" => Ok(Self::Fail),
-            "report" => Ok(Self::Report),
-            _ => Err(UnknownWord { given: word.to_owned(), allowed: "retry, fail, report" }),
-        }
-    }
-}
-
-impl FromStr for Unseen {
-    type Err = UnknownWord;
-
-    fn from_str(word: &str) -> Result<Self, Self::Err> {
-        match word {
-            "report" => Ok(Self::Report),
-            "lost" => Ok(Self::Lost),
-            _ => Err(UnknownWord { given: word.to_owned(), allowed: "report, lost" }),
-        }
-    }
-}
-
-/// An annotation that could not be read; the default applies instead.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BadAnnotation {
-    /// Its key.
-    pub key: &'static str,
-    /// What is wrong with it.
-    pub problem: String,
-}
-
-impl fmt::Display for BadAnnotation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "annotation {}: {}", self.key, self.problem)
-    }
-}
-
 impl Policy {
-    /// This policy with what a Job's annotations change of it, and the annotations that could not be read.
-    #[must_use]
-    pub fn overridden_by(&self, annotations: &BTreeMap<String, String>) -> (Self, Vec<BadAnnotation>) {
-        let mut policy = self.clone();
-        let mut bad = Vec::new();
-        let mut read = Reader { annotations, bad: &mut bad };
-        read.apply(annotation::SUSPECT_AFTER, &mut policy.suspect_after, humantime::parse_duration);
-        read.apply(annotation::LOST_AFTER, &mut policy.lost_after, humantime::parse_duration);
-        read.apply(annotation::START_TIMEOUT, &mut policy.start_timeout, humantime::parse_duration);
-        read.apply(annotation::RETENTION, &mut policy.retention, humantime::parse_duration);
-        read.apply(annotation::ON_LOST, &mut policy.on_lost, OnLost::from_str);
-        read.apply(annotation::UNSEEN, &mut policy.unseen, Unseen::from_str);
-        (policy, bad)
+    /// For how long nothing may be heard before a loss is in sight: what the breaker goes by.
+    ///
+    /// At most half of lost-after, so that Jobs which fell silent together, whose deadlines lie apart by a beat and a renewal
+    /// of the Lease, are all in sight before the first of them is lost.
+    pub fn quiet(&self) -> Duration {
+        self.suspect_after.min(self.lost_after / 2)
     }
-}
 
-struct Reader<'a> {
-    annotations: &'a BTreeMap<String, String>,
-    bad: &'a mut Vec<BadAnnotation>,
-}
-
-impl Reader<'_> {
-    fn apply<T, E: fmt::Display>(&mut self, key: &'static str, into: &mut T, parse: impl Fn(&str) -> Result<T, E>) {
-        match self.annotations.get(key).map(|text| parse(text)) {
-            None => {}
-            Some(Ok(value)) => *into = value,
-            Some(Err(error)) => self.bad.push(BadAnnotation { key, problem: error.to_string() }),
+    /// The same policy with less patience: what it calls lost will be lost before long if nothing more is heard.
+    #[must_use]
+    pub fn impatient(&self) -> Self {
+        let quiet = self.quiet();
+        let ahead = self.lost_after.saturating_sub(quiet);
+        // By half at most: what is waited for shortly would else be in sight the moment that the wait begins.
+        let sooner = |after: Duration| after.saturating_sub(ahead).max(after / 2);
+        Self {
+            suspect_after: quiet,
+            lost_after: quiet,
+            start_timeout: sooner(self.start_timeout),
+            unscheduled_timeout: self.unscheduled_timeout.map(sooner),
+            stall_after: self.stall_after.map(sooner),
+            ..self.clone()
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use rstest::rstest;
+
     use super::*;
 
-    fn annotations<const N: usize>(pairs: [(&str, &str); N]) -> BTreeMap<String, String> {
-        pairs.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+    #[rstest]
+    #[case::default(120, 30, 30)]
+    #[case::short(30, 30, 15)]
+    #[case::suspicious(120, 5, 5)]
+    fn quiet_is_suspect_after_and_at_most_half_of_lost_after(
+        #[case] lost_after: u64,
+        #[case] suspect_after: u64,
+        #[case] quiet: u64,
+    ) {
+        let seconds = Duration::from_secs;
+        let policy =
+            Policy { lost_after: seconds(lost_after), suspect_after: seconds(suspect_after), ..Policy::default() };
+        assert_eq!(policy.quiet(), seconds(quiet));
+        let impatient = policy.impatient();
+        assert_eq!((impatient.lost_after, impatient.suspect_after), (seconds(quiet), seconds(quiet)));
+        assert_eq!(impatient.start_timeout, seconds(600 - (lost_after - quiet)));
     }
 
     #[test]
-    fn an_annotation_overrides_the_default() {
-        let given = annotations([(annotation::LOST_AFTER, "45s"), (annotation::ON_LOST, "fail")]);
-        let (policy, bad) = Policy::default().overridden_by(&given);
-        assert_eq!(policy.lost_after, Duration::from_secs(45));
-        assert_eq!(policy.on_lost, OnLost::Fail);
-        assert_eq!(policy.start_timeout, Policy::default().start_timeout);
-        assert!(bad.is_empty());
-    }
-
-    #[test]
-    fn a_bad_annotation_is_named_and_the_default_applies() {
-        let given = annotations([(annotation::LOST_AFTER, "soon"), (annotation::ON_LOST, "explode")]);
-        let (policy, bad) = Policy::default().overridden_by(&given);
-        assert_eq!(policy, Policy::default());
-        assert_eq!(bad.iter().map(|b| b.key).collect::<Vec<_>>(), [annotation::LOST_AFTER, annotation::ON_LOST]);
-        assert_eq!(bad[1].problem, "\"explode\" is none of retry, fail, report");
+    fn what_has_just_begun_to_wait_is_not_in_sight() {
+        let minute = Some(Duration::from_mins(1));
+        let policy = Policy { stall_after: minute, unscheduled_timeout: minute, ..Policy::default() };
+        let impatient = policy.impatient();
+        assert_eq!(impatient.stall_after, Some(Duration::from_secs(30)));
+        assert_eq!(impatient.unscheduled_timeout, Some(Duration::from_secs(30)));
     }
 }

@@ -10,7 +10,7 @@ use jobwarden_common::{
 use jobwarden_serve::{
     accept::{self, Limits, serve_https},
     admin::{self, AdminError, Gate, Readiness},
-    lease::Election,
+    lease::{Election, Leadership},
     logs::LogError,
     secret::follow_tls_secret,
     shutdown::{Shutdown, SignalError},
@@ -18,20 +18,23 @@ use jobwarden_serve::{
 };
 use kube::{Api, Client, CustomResourceExt as _};
 use prometheus_client::registry::Registry;
-use tokio::{net::TcpListener, task::JoinSet, time::sleep};
+use tokio::{net::TcpListener, sync::watch, task::JoinSet, time::sleep};
 
 use crate::{
+    api,
     args::{Cli, Command, ServeArgs},
+    configuration,
     controller::{Controller, Enforcer, Mode, Role},
-    deliver::{Config, ConfigError, Deliverer, read_config},
+    deliver::{Config, ConfigError, Deliverer},
     enforce::Executor,
+    explain::ExplainError,
     metrics::Metrics,
     missed::{self, Missed, rules},
     observe::{
         Observer,
         intake::{self, Intake, IntakeSettings, keys::KeyRing, review::Reviewer, token::Verifier},
         self_beat::SelfBeat,
-        watch,
+        watch as cluster,
     },
     outcome::{JobOutcome, Outbox},
     release::ReleaseError,
@@ -63,6 +66,9 @@ pub enum RunError {
     /// The port for beats.
     #[error("cannot listen on {0} for beats; --listen chooses another address")]
     Listen(SocketAddr, #[source] std::io::Error),
+    /// The port for people.
+    #[error("cannot listen on {0} for the API; --api-addr chooses another address")]
+    ListenApi(SocketAddr, #[source] std::io::Error),
     /// No API server.
     #[error("cannot find the API server: run in a pod with a service account, or set KUBECONFIG")]
     Client(#[source] kube::Error),
@@ -72,6 +78,9 @@ pub enum RunError {
     /// The definition cannot be printed.
     #[error("cannot print the definition")]
     Print(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Explaining.
+    #[error(transparent)]
+    Explain(#[from] Box<ExplainError>),
     /// Letting go.
     #[error(transparent)]
     Release(#[from] ReleaseError),
@@ -85,6 +94,7 @@ impl Cli {
     pub async fn run(self) -> Result<(), RunError> {
         match self.command {
             Command::Serve(args) => Box::pin(serve(*args)).await,
+            Command::Explain(what) => Ok(what.run(say).await.map_err(Box::new)?),
             Command::Crd => print_definition(),
             Command::Release { namespace, what } => {
                 let client = Client::try_default().await.map_err(RunError::Client)?;
@@ -109,6 +119,7 @@ fn print_definition() -> Result<(), RunError> {
 async fn serve(args: ServeArgs) -> Result<(), RunError> {
     let ServeArgs {
         listen,
+        api_addr,
         config,
         identity_config,
         namespace,
@@ -131,19 +142,17 @@ async fn serve(args: ServeArgs) -> Result<(), RunError> {
     for warning in warnings {
         tracing::warn!("{warning}");
     }
-    let config = read_config(config.as_deref())?;
+    let configuration = configuration::load(config)?;
+    let config = configuration.config().clone();
     let rules = rules::load(identity_config)?;
     let shutdown = Shutdown::on_signals()?;
     let client = Client::try_default().await.map_err(RunError::Client)?;
 
     let mut registry = Registry::default();
-    let metrics = Metrics::register(&mut registry);
-    let (intake_metrics, accept_metrics) = (intake::metrics::Metrics::default(), accept::Metrics::default());
-    intake_metrics.register(&mut registry);
-    accept_metrics.register(&mut registry);
-    let missed_metrics = missed::Metrics::default();
-    missed_metrics.register(&mut registry);
+    let Figures { metrics, intake_metrics, accept_metrics, missed_metrics, config_metrics } =
+        Figures::register(&mut registry);
     let observer = Observer::new(policy);
+    observer.set_policy(config.policy.clone());
     observer.register(&mut registry);
     let readiness = Readiness::new();
     let (certificate, watches) = (readiness.condition("certificate"), readiness.condition("watches"));
@@ -155,6 +164,8 @@ async fn serve(args: ServeArgs) -> Result<(), RunError> {
     parts.follow_certificate(&client, &namespace, &identity, &ca, certificate);
     parts.follow_cluster(&client, &namespace, &observer, &outbox, watches);
     parts.beat(&namespace, &token_file, &ca, &observer);
+    let reconsidering = observer.clone();
+    parts.spawn(configuration.follow(config_metrics, move |config| reconsidering.set_policy(config.policy)));
     let keys = KeyRing::new();
     parts.spawn(keys.clone().follow(client.clone()));
 
@@ -173,14 +184,15 @@ async fn serve(args: ServeArgs) -> Result<(), RunError> {
     let tokens = Verifier::new(keys, Some(Reviewer::new(client.clone())));
     let intake = Intake::new(settings, observer.clone(), tokens, ca, intake_metrics);
     let listener = TcpListener::bind(listen).await.map_err(|source| RunError::Listen(listen, source))?;
-    tracing::info!(%listen, namespace, pod = pod_name, observe_only, sinks = config.sinks.len(), "standing by");
+    let api_listener = TcpListener::bind(api_addr).await.map_err(|source| RunError::ListenApi(api_addr, source))?;
+    tracing::info!(%listen, %api_addr, namespace, pod = pod_name, observe_only, sinks = config.sinks.len(), "standing by");
 
     let sinks = sink_names(&config);
     let executor =
         Executor::new(client.clone(), &namespace, pod_name.clone(), outbox.clone(), sinks, fail_with, metrics.clone());
     let mode = if observe_only { Mode::ObserveOnly } else { Mode::Enforce };
     let controller = Controller {
-        enforcer: Enforcer::new(observer.clone(), outbox.clone(), executor, mode, metrics.clone()),
+        enforcer: Arc::new(Enforcer::new(observer.clone(), outbox.clone(), executor, mode, metrics.clone())),
         deliverer: Deliverer::new(&config, client.clone(), &namespace, outbox.clone(), metrics.clone())?,
         missed,
         role: Role::new(client.clone(), &namespace, &pod_name),
@@ -190,11 +202,12 @@ async fn serve(args: ServeArgs) -> Result<(), RunError> {
         outcome_retention,
         metrics,
     };
+    // The Lease is let go of when the leader's work has ended, not before.
+    let resign = Shutdown::manual();
+    let me = format!("{pod_name}_{:08x}", fastrand::u32(..));
+    let election = Election::start(client, &namespace, object::REAPER_LEASE, me, lease, resign.clone());
+    parts.spawn(api::serve(api_listener, api_over(&controller, election.clone())));
     let leading = async {
-        // The Lease is let go of when the leader's work has ended, not before.
-        let resign = Shutdown::manual();
-        let me = format!("{pod_name}_{:08x}", fastrand::u32(..));
-        let election = Election::start(client, &namespace, object::REAPER_LEASE, me, lease, resign.clone());
         let mut resigned = election.clone();
         controller.run(election, shutdown.clone()).await;
         resign.trigger();
@@ -206,6 +219,34 @@ async fn serve(args: ServeArgs) -> Result<(), RunError> {
     tokio::select! {
         ((), ()) = async { tokio::join!(serving, leading) } => Ok(()),
         died = parts.died() => Err(died),
+    }
+}
+
+/// What the API shows of a controller that may lead.
+fn api_over(controller: &Controller, leadership: watch::Receiver<Leadership>) -> api::Api {
+    let Controller { observer, outbox, enforcer, .. } = controller;
+    api::Api { observer: observer.clone(), outbox: outbox.clone(), enforcer: Arc::clone(enforcer), leadership }
+}
+
+/// What Prometheus hears of each room.
+struct Figures {
+    metrics: Metrics,
+    intake_metrics: intake::metrics::Metrics,
+    accept_metrics: accept::Metrics,
+    missed_metrics: missed::Metrics,
+    config_metrics: configuration::Metrics,
+}
+
+impl Figures {
+    fn register(registry: &mut Registry) -> Self {
+        let metrics = Metrics::register(registry);
+        let (intake_metrics, accept_metrics) = (intake::metrics::Metrics::default(), accept::Metrics::default());
+        intake_metrics.register(registry);
+        accept_metrics.register(registry);
+        let (missed_metrics, config_metrics) = (missed::Metrics::default(), configuration::Metrics::default());
+        missed_metrics.register(registry);
+        config_metrics.register(registry);
+        Self { metrics, intake_metrics, accept_metrics, missed_metrics, config_metrics }
     }
 }
 
@@ -244,7 +285,7 @@ impl Parts {
     }
 
     fn follow_cluster(&mut self, client: &Client, namespace: &str, observer: &Observer, outbox: &Outbox, gate: Gate) {
-        self.spawn(watch::follow(client.clone(), observer.clone()));
+        self.spawn(cluster::follow(client.clone(), observer.clone()));
         let (following, client, namespace) = (outbox.clone(), client.clone(), namespace.to_owned());
         self.spawn(async move { following.follow(client, &namespace, Shutdown::manual()).await });
         let (observer, outbox) = (observer.clone(), outbox.clone());

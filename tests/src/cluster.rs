@@ -36,6 +36,7 @@ mod signals;
 mod teardown;
 mod temp_namespace;
 mod tools;
+mod walls;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -48,8 +49,10 @@ pub use images::archive_image;
 pub use layout::{CONTROL_PLANE, MAX_NODES};
 pub use lifecycle::build;
 pub use prerequisites::ensure_packages;
+pub use process::Process;
 pub use signals::tear_down_on_signals;
 pub use temp_namespace::TempNamespace;
+pub use walls::Wall;
 
 use layout::{API_PORT, Layout, Machine};
 use lifecycle::Owned;

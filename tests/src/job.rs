@@ -21,6 +21,8 @@ pub struct Worker {
     node_is_a_must: bool,
     backoff_limit: u32,
     suspended: bool,
+    image: String,
+    most_mebibytes: Option<u32>,
 }
 
 impl Worker {
@@ -37,6 +39,8 @@ impl Worker {
             node_is_a_must: true,
             backoff_limit: 0,
             suspended: false,
+            image: WORKER_IMAGE.to_owned(),
+            most_mebibytes: None,
         }
     }
 
@@ -95,6 +99,18 @@ impl Worker {
         self
     }
 
+    /// Sets another image.
+    #[must_use]
+    pub fn image(self, image: &str) -> Self {
+        Self { image: image.to_owned(), ..self }
+    }
+
+    /// Limits the worker's memory.
+    #[must_use]
+    pub fn at_most(self, mebibytes: u32) -> Self {
+        Self { most_mebibytes: Some(mebibytes), ..self }
+    }
+
     /// The Job's name.
     pub fn name(&self) -> &str {
         &self.name
@@ -114,6 +130,7 @@ impl Worker {
             let terms: Vec<Value> = at.map(|at| json!({"weight": 100, "preference": at})).collect();
             Some(json!({"preferredDuringSchedulingIgnoredDuringExecution": terms}))
         };
+        let limits = self.most_mebibytes.map(|most| json!({"limits": {"memory": format!("{most}Mi")}}));
         let job = json!({
             "apiVersion": "batch/v1",
             "kind": "Job",
@@ -134,10 +151,11 @@ impl Worker {
                         },
                         "containers": [{
                             "name": "worker",
-                            "image": WORKER_IMAGE,
+                            "image": self.image,
                             "imagePullPolicy": "IfNotPresent",
                             "args": self.arguments,
                             "env": env,
+                            "resources": limits,
                             "securityContext": {
                                 "allowPrivilegeEscalation": false,
                                 "capabilities": {"drop": ["ALL"]}

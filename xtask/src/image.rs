@@ -111,6 +111,12 @@ pub(crate) fn examples(package: &str, names: &[&str]) -> anyhow::Result<PathBuf>
     Ok(programs("release").join("examples"))
 }
 
+/// Compiles a program that is in no image as those of the images are compiled, and returns its path.
+pub(crate) fn program(package: &str) -> anyhow::Result<PathBuf> {
+    compile("release", &[package])?;
+    Ok(programs("release").join(package))
+}
+
 fn cargo_build(profile: &str) -> Command {
     let mut command = cargo("build");
     command.args(["--profile", profile]);

@@ -4,6 +4,7 @@
 #![allow(clippy::print_stderr, clippy::print_stdout, clippy::large_futures)]
 
 mod bench;
+mod chaos;
 mod cluster;
 mod command;
 mod demo;
@@ -11,6 +12,7 @@ mod fuzz;
 mod generate;
 mod image;
 mod lint;
+mod simulate;
 mod test;
 
 use std::{
@@ -38,7 +40,10 @@ enum Verb {
     Image(image::Args),
     Cluster(cluster::Args),
     Bench(bench::Args),
+    Chaos(chaos::Args),
     Fuzz(fuzz::Args),
+    Simulate(simulate::Args),
+    Mutate(simulate::MutateArgs),
 }
 
 #[tokio::main]
@@ -52,7 +57,10 @@ async fn main() -> ExitCode {
         Verb::Image(args) => blocking(move || image::run_all(&args)).await,
         Verb::Cluster(args) => cluster::run(args).await,
         Verb::Bench(args) => bench::run_one(args).await,
+        Verb::Chaos(args) => chaos::run(args).await,
         Verb::Fuzz(args) => blocking(move || fuzz::run_one(&args)).await,
+        Verb::Simulate(args) => blocking(move || simulate::run_all(&args)).await,
+        Verb::Mutate(args) => blocking(move || simulate::mutate(&args)).await,
     };
     let Err(error) = outcome else { return ExitCode::SUCCESS };
     // A sentence, and no backtrace whatever RUST_BACKTRACE says: what is reported is about the machine, not this program.

@@ -27,5 +27,6 @@ pub(crate) fn run_all(args: &Args) -> anyhow::Result<()> {
     image::build()?;
     run(cargo().args(["test", "--workspace", "--locked", "--test", "cluster"]))?;
     run(cargo().args(["test", "--workspace", "--locked", "--test", "e2e"]))?;
+    run(cargo().args(["test", "--workspace", "--locked", "--test", "chaos"]))?;
     run(cargo().args(["test", "--workspace", "--locked", "--test", "webhook"]))
 }

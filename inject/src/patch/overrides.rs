@@ -16,18 +16,25 @@ const SHOWN: usize = 60;
 /// What an annotation may say.
 enum Form {
     Duration,
+    /// A duration, or `never`.
+    Limit,
     OneOf(&'static [&'static str]),
     Cpu,
     Memory,
 }
 
-const FORMS: [(&str, Form); 9] = [
+const FORMS: [(&str, Form); 14] = [
     (annotation::LOST_AFTER, Form::Duration),
     (annotation::SUSPECT_AFTER, Form::Duration),
     (annotation::START_TIMEOUT, Form::Duration),
+    (annotation::UNSCHEDULED_TIMEOUT, Form::Limit),
+    (annotation::ACTIVE_TIMEOUT, Form::Limit),
+    (annotation::STALL_AFTER, Form::Limit),
     (annotation::RETENTION, Form::Duration),
     (annotation::ON_LOST, Form::OneOf(&["retry", "fail", "report"])),
     (annotation::UNSEEN, Form::OneOf(&["report", "lost"])),
+    (annotation::NOT_STARTING, Form::OneOf(&["report", "fail"])),
+    (annotation::NOTIFY_LATE, Form::OneOf(&["true", "false"])),
     (annotation::SAFE_TO_DUPLICATE, Form::OneOf(&["true", "false"])),
     (annotation::SIDECAR_CPU, Form::Cpu),
     (annotation::SIDECAR_MEMORY, Form::Memory),
@@ -39,6 +46,10 @@ impl Form {
         match self {
             Self::Duration => {
                 humantime::parse_duration(value).is_err().then(|| "is no duration such as 90s or 5m".to_owned())
+            }
+            Self::Limit => {
+                let good = value == "never" || humantime::parse_duration(value).is_ok();
+                (!good).then(|| "is neither a duration such as 90s or 5m nor never".to_owned())
             }
             Self::OneOf(words) => (!words.contains(&value)).then(|| format!("is none of {}", words.join(", "))),
             Self::Cpu => value.parse::<Quantity>().is_err().then(|| "is no quantity such as 10m".to_owned()),
@@ -64,7 +75,7 @@ pub(super) fn warnings<'a>(
             let default = match form {
                 Form::Cpu => Cow::Owned(format!("the default of {} applies", defaults.cpu)),
                 Form::Memory => Cow::Owned(format!("the default of {} applies", defaults.memory)),
-                Form::Duration | Form::OneOf(_) => Cow::Borrowed("the default applies"),
+                Form::Duration | Form::Limit | Form::OneOf(_) => Cow::Borrowed("the default applies"),
             };
             let shown: String = value.escape_debug().take(SHOWN).collect();
             let warning = format!("{key}: \"{shown}\" {fault}; {default}");

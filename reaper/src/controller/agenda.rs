@@ -1,7 +1,7 @@
 //! Which Job is to be looked at when; at most once at a time, and with patience after failures.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, VecDeque},
     time::Duration,
 };
 
@@ -32,11 +32,14 @@ pub(crate) enum Done {
 pub(super) struct Agenda {
     items: HashMap<JobUid, Item>,
     due: BTreeSet<(Instant, JobUid)>,
+    /// Due, and waiting for their turn.
+    ripe: VecDeque<JobUid>,
 }
 
 #[derive(Debug, Default)]
 struct Item {
     due: Option<Instant>,
+    ripe: bool,
     running: bool,
     touched_while_running: bool,
     failures: u32,
@@ -50,6 +53,9 @@ impl Agenda {
             item.touched_while_running = true;
             return;
         }
+        if item.ripe {
+            return;
+        }
         // What failed may succeed after a change, but a stream of changes is no reason to try in a stream.
         let at = if item.failures == 0 { now } else { now + BACKOFF };
         if item.due.is_none_or(|due| at < due) {
@@ -57,24 +63,34 @@ impl Agenda {
         }
     }
 
-    /// The Jobs to be looked at now, `room` at most; [`Self::done`] is awaited for each.
-    pub(super) fn take_due(&mut self, now: Instant, room: usize) -> Vec<JobUid> {
+    /// The Jobs whose time has come since this was last asked; they wait for [`Self::take`].
+    pub(super) fn ripen(&mut self, now: Instant) -> Vec<JobUid> {
         let mut jobs = Vec::new();
-        while jobs.len() < room
-            && let Some((at, _)) = self.due.first()
+        while let Some((at, _)) = self.due.first()
             && *at <= now
             && let Some((_, job)) = self.due.pop_first()
         {
             if let Some(item) = self.items.get_mut(&job) {
-                item.due = None;
-                item.running = true;
+                (item.due, item.ripe) = (None, true);
             }
+            self.ripe.push_back(job.clone());
             jobs.push(job);
         }
         jobs
     }
 
-    /// When the next Job is to be looked at.
+    /// The Jobs to be looked at now, `room` at most; [`Self::done`] is awaited for each.
+    pub(super) fn take(&mut self, room: usize) -> Vec<JobUid> {
+        let jobs: Vec<_> = self.ripe.drain(..room.min(self.ripe.len())).collect();
+        for job in &jobs {
+            if let Some(item) = self.items.get_mut(job) {
+                (item.ripe, item.running) = (false, true);
+            }
+        }
+        jobs
+    }
+
+    /// When the next Job is to be looked at of those whose time has not come.
     pub(super) fn next_due(&self) -> Option<Instant> {
         self.due.first().map(|(at, _)| *at)
     }
@@ -122,6 +138,26 @@ mod tests {
 
     fn job() -> JobUid {
         JobUid::from("j")
+    }
+
+    impl Agenda {
+        fn take_due(&mut self, now: Instant, room: usize) -> Vec<JobUid> {
+            self.ripen(now);
+            self.take(room)
+        }
+    }
+
+    #[test]
+    fn what_waits_for_its_turn_is_told_of_once_and_looked_at_once() {
+        let now = Instant::now();
+        let mut agenda = Agenda::default();
+        agenda.touch(job(), now);
+        assert_eq!(agenda.ripen(now), [job()]);
+        agenda.touch(job(), now);
+        assert!(agenda.ripen(now).is_empty() && agenda.next_due().is_none());
+        assert_eq!(agenda.take(9), [job()]);
+        agenda.done(&job(), Done::Well(None), now, 0.5);
+        assert!(agenda.take_due(now, 9).is_empty());
     }
 
     /// An agenda whose one Job is being looked at.

@@ -9,17 +9,21 @@ use std::{
 use jobwarden_common::identity::{JobUid, PodUid};
 use tokio::time::timeout;
 
-use super::agenda::Done;
+use super::{agenda::Done, tally::Tally};
 use crate::{
     enforce::{Executor, NoticeKey, Recorded, Report, Step, look_again, plan},
-    guard::{self, Hold},
+    guard::{self, Breaker, Hold},
     judge::judge,
     metrics::{GuardLabels, Metrics},
+    moment::Moment,
     observe::{Case, Observer},
     outcome::Outbox,
-    policy::OnLost,
+    policy::{NotStarting, OnLost},
     verdict::{JobVerdict, Judgement},
 };
+
+mod shown;
+mod survey;
 
 /// How soon a Job is looked at again whose lost verdict is held by a guard that does not say for how long.
 const HELD_AGAIN_AFTER: Duration = Duration::from_secs(2);
@@ -43,6 +47,29 @@ pub struct Enforcer {
     mode: Mode,
     metrics: Metrics,
     memory: Mutex<HashMap<JobUid, Memory>>,
+    tally: Mutex<Tally>,
+    breaker: Mutex<Breaker>,
+}
+
+/// What is known and concluded of one Job at one moment.
+#[derive(Clone, Debug)]
+pub struct Look {
+    /// What is known.
+    pub case: Case,
+    /// What is concluded.
+    pub judgement: Judgement,
+    /// What would hold a lost verdict, be there one or not.
+    pub hold: Option<Hold>,
+    /// When.
+    pub now: Moment,
+}
+
+impl Look {
+    /// What holds a lost verdict, if there is one and something does.
+    pub fn held(&self) -> Option<Hold> {
+        let Case { evidence, policy, .. } = &self.case;
+        self.hold.filter(|hold| guard::is_held(evidence, &self.judgement, policy, *hold))
+    }
 }
 
 /// What was done about a Job that no object shows.
@@ -56,22 +83,36 @@ struct Memory {
 impl Enforcer {
     /// Judges what `observer` knows and enforces it through `executor`.
     pub fn new(observer: Observer, outbox: Outbox, executor: Executor, mode: Mode, metrics: Metrics) -> Self {
-        Self { observer, outbox, executor, mode, metrics, memory: Mutex::default() }
+        let tally = Mutex::new(Tally::new(metrics.clone()));
+        Self { observer, outbox, executor, mode, metrics, memory: Mutex::default(), tally, breaker: Mutex::default() }
     }
 
-    pub(super) async fn enforce(&self, job: &JobUid) -> Done {
-        let Some(mut case) = self.observer.case(job) else {
-            self.forget(job);
-            return Done::Over;
-        };
+    /// Looks at a Job and does nothing about it; nothing if it is not known.
+    pub fn look(&self, job: &JobUid) -> Option<Look> {
+        let mut case = self.observer.case(job)?;
         if self.mode == Mode::ObserveOnly {
-            case.policy.on_lost = OnLost::Report;
+            (case.policy.on_lost, case.policy.not_starting) = (OnLost::Report, NotStarting::Report);
         }
         let now = self.observer.now();
         let judgement = judge(&case.evidence, &case.policy, now);
         let hold = guard::hold(&case.evidence, &case.policy, self.observer.ears(), now);
-        let held = hold.filter(|_| is_held(&judgement));
+        let hold = hold.or_else(|| self.broken(job, now));
+        Some(Look { case, judgement, hold, now })
+    }
+
+    pub(crate) async fn enforce(&self, job: &JobUid) -> Done {
+        let in_sight_at = self.survey(job);
+        let Some(look) = self.look(job) else {
+            self.forget(job);
+            return Done::Over;
+        };
+        let held = look.held();
+        if look.hold.is_none() {
+            self.let_through(&look);
+        }
+        let Look { case, judgement, hold, now } = look;
         self.show_held(&case, held);
+        self.tally().see(job, &judgement, now);
 
         let mut steps = plan(&case, &judgement, hold, &self.recorded(job), now);
         if judgement.job == JobVerdict::Finished && self.observer.is_gone(job) {
@@ -87,13 +128,13 @@ impl Enforcer {
         };
         self.take_in(job, report, || {
             let moment = look_again(&case, &judgement, hold, now).map(|at| at.since(now));
-            let held = held.map(|_| HELD_AGAIN_AFTER);
-            moment.into_iter().chain(held).min()
+            let in_sight = in_sight_at.map(|at| at.since(now));
+            moment.into_iter().chain(in_sight).chain(held.map(held_again_after)).min()
         })
     }
 
     fn take_in(&self, job: &JobUid, report: Report, again: impl FnOnce() -> Option<Duration>) -> Done {
-        let Report { told, abandoned, forget, failure } = report;
+        let Report { told, calmed, abandoned, forget, failure } = report;
         for pod in &abandoned {
             self.observer.give_up(pod);
         }
@@ -102,9 +143,10 @@ impl Enforcer {
             self.forget(job);
             return Done::Over;
         }
-        if !told.is_empty() || !abandoned.is_empty() {
+        if !told.is_empty() || !calmed.is_empty() || !abandoned.is_empty() {
             let mut memory = self.memory();
             let memory = memory.entry(job.clone()).or_default();
+            memory.told.retain(|key| !calmed.contains(key));
             memory.told.extend(told);
             memory.abandoned.extend(abandoned);
         }
@@ -147,6 +189,7 @@ impl Enforcer {
     }
 
     fn forget(&self, job: &JobUid) {
+        self.tally().forget(job);
         if let Some(memory) = self.memory().remove(job) {
             self.count_held(memory.held, None);
         }
@@ -154,9 +197,16 @@ impl Enforcer {
 
     /// Another leads: what was told and abandoned is its to know.
     pub(super) fn forget_everything(&self) {
+        self.tally().clear();
+        self.clear_breaker();
         for (_, memory) in self.memory().drain() {
             self.count_held(memory.held, None);
         }
+    }
+
+    fn tally(&self) -> MutexGuard<'_, Tally> {
+        // Figures for people: of a panic elsewhere, they are at worst off by one.
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn memory(&self) -> MutexGuard<'_, HashMap<JobUid, Memory>> {
@@ -165,8 +215,12 @@ impl Enforcer {
     }
 }
 
-/// Whether there is a verdict that a guard can hold.
-fn is_held(judgement: &Judgement) -> bool {
-    let writes = matches!(judgement.job, JobVerdict::Open | JobVerdict::NotStarting | JobVerdict::Ending);
-    writes && judgement.pods.iter().any(|(_, verdict)| verdict.lost().is_some())
+/// Other guards tell when they let go; the breaker does when enough of very many Jobs have been looked at again.
+fn held_again_after(hold: Hold) -> Duration {
+    match hold {
+        Hold::Breaker { lost, .. } => {
+            HELD_AGAIN_AFTER.max(Duration::from_millis(2).saturating_mul(lost.try_into().unwrap_or(u32::MAX)))
+        }
+        Hold::WarmUp { .. } | Hold::Deaf | Hold::WatchDown => HELD_AGAIN_AFTER,
+    }
 }

@@ -1,4 +1,4 @@
-//! The configuration file: who is told.
+//! The configuration file: who is told, and how is judged.
 
 use std::{
     collections::BTreeSet,
@@ -8,6 +8,8 @@ use std::{
 
 use serde::{Deserialize, Deserializer};
 
+use crate::policy::FilePolicy;
+
 /// The configuration file of the reaper.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -15,6 +17,9 @@ pub struct Config {
     /// Who is told of outcomes.
     #[serde(default)]
     pub sinks: Vec<SinkConfig>,
+    /// How which Jobs are judged.
+    #[serde(default)]
+    pub policy: FilePolicy,
 }
 
 /// One who is told of outcomes.
@@ -98,15 +103,13 @@ pub enum ConfigError {
 }
 
 impl Config {
-    /// Reads and checks the file at `path`.
-    pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text =
-            std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    /// Checks what the file at `path` says.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
         // An empty file is no document at all.
         if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
             return Ok(Self::default());
         }
-        let config: Self = serde_saphyr::from_str(&text)
+        let config: Self = serde_saphyr::from_str(text)
             .map_err(|source| ConfigError::Parse { path: path.to_owned(), source: Box::new(source) })?;
         config.check()?;
         Ok(config)
@@ -179,6 +182,8 @@ mod tests {
 
     #[rstest]
     #[case("sinks: []", true)]
+    #[case("policy: {preset: ort-server, set: {lostAfter: 90s}, rules: [{match: {a: b}, set: {onLost: fail}}]}", true)]
+    #[case("policy: {set: {lostAfter: soon}}", false)]
     #[case("{}", true)]
     #[case("sinks: [{name: a, url: 'http://a', colour: red}]", false)]
     #[case("sinks: [{name: a, url: 'http://a', timeout: soon}]", false)]

@@ -2,17 +2,23 @@
 
 use jobwarden_common::{
     names::reason,
-    notification::{Attempt, Cause, DecidedBy, Fact, OutcomeData, OutcomeKind},
+    notification::{Attempt, Cause, CauseKind, DecidedBy, Fact, OutcomeData, OutcomeKind},
 };
 
 use crate::{
-    evidence::{JobStage, PodEvidence, PodPhase, Retries},
+    evidence::{Beats, JobKind, PodEvidence, PodPhase, Sidecar},
     explain,
     guard::Hold,
     moment::Moment,
-    observe::Case,
+    observe::{
+        Case, Past,
+        causes::{self, DeletionFacts},
+    },
     verdict::{JobVerdict, LostReason, PodVerdict, Row},
 };
+
+/// The Job controller's word for a Job that took too long (`JobReasonDeadlineExceeded` in `batch/v1`).
+const DEADLINE_EXCEEDED: &str = "DeadlineExceeded";
 
 /// What is said of one Job at one moment.
 #[derive(Clone, Copy)]
@@ -38,7 +44,10 @@ impl Drafter<'_> {
 
     /// Of a lost pod, whose Job is failed for it.
     pub(super) fn lost(&self, pod: &PodEvidence, reason: LostReason) -> OutcomeData {
-        let message = format!("{} The Job was failed.", self.lost_sentence(pod, reason));
+        let message = match self.kind() {
+            JobKind::Job => format!("{} The Job was failed.", self.lost_sentence(pod, reason)),
+            JobKind::BarePod => format!("{} It is being deleted.", self.lost_sentence(pod, reason)),
+        };
         self.of_pod(OutcomeKind::Lost, pod, PodVerdict::Lost(reason), reason.as_str(), message)
     }
 
@@ -61,41 +70,111 @@ impl Drafter<'_> {
 
     /// Of a pod that nobody sees.
     pub(super) fn unseen(&self, pod: &PodEvidence) -> OutcomeData {
-        let message = format!("Nobody sees pod {} although its node is well ({}).", pod.name, self.witnesses(pod));
+        let message = self.unseen_sentence(pod);
         self.of_pod(OutcomeKind::Suspect, pod, PodVerdict::Unseen, reason::UNSEEN, message)
+    }
+
+    /// That nobody sees a pod, and what may keep it from being seen.
+    fn unseen_sentence(&self, pod: &PodEvidence) -> String {
+        let seen = format!("Nobody sees pod {} although its node is well ({}).", pod.name, self.witnesses(pod));
+        let advice = match (pod.beat, pod.sidecar) {
+            (_, Sidecar::Absent) => {
+                "It has no sidecar, for admission missed it, and the agent on its node does not tell of it: see whether the \
+                 agent runs there."
+            }
+            (Beats::None, _) => {
+                "It has never been heard: a NetworkPolicy of its namespace may block egress to the Service jobwarden-reaper, \
+                 port 8444; the sidecar's log says why it cannot beat."
+            }
+            _ => {
+                "It was heard before: see whether a NetworkPolicy that blocks egress to the Service jobwarden-reaper, port \
+                 8444, is new, or the network of its node is broken."
+            }
+        };
+        format!("{seen} {advice}")
+    }
+
+    /// That the beat of a pod is late.
+    pub(super) fn late_sentence(&self, pod: &PodEvidence) -> String {
+        format!("The beat of pod {} is late ({}).", pod.name, self.witnesses(pod))
+    }
+
+    /// That a pod is heard again, `over` if its loss has been recorded.
+    pub(super) fn heard_again_sentence(&self, pod: &PodEvidence, over: bool) -> String {
+        let heard = format!("Pod {} is heard again ({}).", pod.name, self.witnesses(pod));
+        if over {
+            format!("{heard} Its loss has been told and stands; its sidecar is told to go silent.")
+        } else {
+            heard
+        }
     }
 
     /// Of a pod whose beat is late.
     pub(super) fn late(&self, pod: &PodEvidence) -> OutcomeData {
-        let message = format!("The beat of pod {} is late ({}).", pod.name, self.witnesses(pod));
+        let message = self.late_sentence(pod);
         self.of_pod(OutcomeKind::Suspect, pod, PodVerdict::Suspect, reason::HEARTBEAT_LATE, message)
     }
 
     /// Of a Job that got no pod.
     pub(super) fn not_starting(&self) -> OutcomeData {
-        let timeout = humantime::format_duration(self.case.policy.start_timeout);
-        let message =
-            format!("The Job has had no pod for {timeout}; its Events tell whether quota or admission refuse it.");
+        let message = self.not_starting_sentence();
         self.of_job(OutcomeKind::Suspect, JobVerdict::NotStarting, reason::NOT_STARTING, message)
+    }
+
+    /// Why a Job counts as not starting.
+    pub(super) fn not_starting_sentence(&self) -> String {
+        let timeout = humantime::format_duration(self.case.policy.start_timeout);
+        format!("The Job has had no pod for {timeout}; its Events tell whether quota or admission refuse it.")
+    }
+
+    /// Why a Job is overdue.
+    pub(super) fn overdue_sentence(&self) -> String {
+        let timeout = self.case.policy.active_timeout.map(humantime::format_duration);
+        let timeout = timeout.map(|timeout| format!(" of {timeout}")).unwrap_or_default();
+        let who = match self.kind() {
+            JobKind::Job => "The Job",
+            JobKind::BarePod => "The pod",
+        };
+        format!("{who} has run longer than its active-timeout{timeout}.")
     }
 
     /// Of a Job that was deleted before it had finished.
     pub(super) fn deleted(&self) -> OutcomeData {
+        if self.kind() == JobKind::BarePod {
+            return self.bare_pod_deleted();
+        }
         let (kind, message) = if self.case.evidence.job.owned {
             (OutcomeKind::Deleted, "The Job was deleted before it had finished; the controller that owns it knows.")
         } else {
             (OutcomeKind::Lost, "The Job was deleted before it had finished, and nobody is left to replace it.")
         };
         let mut data = self.of_job(kind, JobVerdict::Deleted, reason::JOB_DELETED, message.to_owned());
-        self.blame(&mut data, self.decisive_pod(None));
+        self.blame(&mut data, self.last_pod());
+        let job = self.case.evidence.job.identity.name.clone();
+        data.cause = causes::of_deletion(&DeletionFacts { job, ..DeletionFacts::default() });
+        data
+    }
+
+    /// Of a bare pod that was deleted before it had finished. By whom may be in its status or its Events.
+    fn bare_pod_deleted(&self) -> OutcomeData {
+        let message = "The pod was deleted before it had finished.".to_owned();
+        let mut data = self.of_job(OutcomeKind::Deleted, JobVerdict::Deleted, reason::POD_DELETED, message);
+        self.blame(&mut data, self.last_pod());
+        if data.cause.is_empty() {
+            let job = self.case.evidence.job.identity.name.clone();
+            data.cause = causes::of_deletion(&DeletionFacts { job, ..DeletionFacts::default() });
+        }
         data
     }
 
     /// Of a Job that is complete.
     pub(super) fn succeeded(&self) -> OutcomeData {
-        let message = "The Job is complete.".to_owned();
-        let mut data = self.of_job(OutcomeKind::Succeeded, JobVerdict::Finished, "Complete", message);
-        self.blame(&mut data, self.pods().find(|pod| pod.phase == PodPhase::Succeeded));
+        let (reason, message) = match self.kind() {
+            JobKind::Job => ("Complete", "The Job is complete."),
+            JobKind::BarePod => ("PodCompleted", "The pod has succeeded."),
+        };
+        let mut data = self.of_job(OutcomeKind::Succeeded, JobVerdict::Finished, reason, message.to_owned());
+        self.blame(&mut data, self.pods().find(|pod| pod.phase == PodPhase::Succeeded).map(Blamed::Pod));
         data
     }
 
@@ -105,47 +184,94 @@ impl Drafter<'_> {
         let lost = lost_reason(reason);
         let kind = if lost.is_some() { OutcomeKind::Lost } else { OutcomeKind::Failed };
         let mut data = self.of_job(kind, verdict, reason, message.to_owned());
-        let pod = self.decisive_pod(lost);
-        self.blame(&mut data, pod);
-        if lost.is_none()
-            && let Some(why) = in_words(&data.cause)
-        {
-            let sentence = data.message.trim_end_matches('.');
-            data.message = format!("{sentence}. {why}");
-        }
         if let Some(lost) = lost {
+            self.blame(&mut data, self.lost_pod(lost));
             data.decided_by = decided_by(PodVerdict::Lost(lost).row());
             if let Some(pod) = self.pods().find(|pod| pod.phase == PodPhase::Succeeded) {
                 data.message.push_str(&late_success(&pod.name));
             }
+            return data;
+        }
+        self.blame(&mut data, self.decisive(reason, message));
+        // Of a bare pod, no Job controller has another word.
+        if self.kind() == JobKind::Job || verdict == JobVerdict::Ending {
+            data.cause = causes::of_failed_job(reason, message, data.cause);
+        }
+        if let Some(why) = explain::cause(&data.cause) {
+            let sentence = data.message.trim_end_matches('.');
+            data.message = format!("{sentence}. {why}");
         }
         data
+    }
+
+    fn kind(&self) -> JobKind {
+        self.case.evidence.job.identity.kind
     }
 
     fn pods(&self) -> impl DoubleEndedIterator<Item = &PodEvidence> {
         self.case.evidence.pods.iter()
     }
 
-    /// The pod that says most about how the Job ended: the last one that failed and says why, else the last that failed,
-    /// else the last that had not ended.
-    fn decisive_pod(&self, lost: Option<LostReason>) -> Option<&PodEvidence> {
+    /// The pod for which a Job was failed by our verdict: the last one that was given up, else the last that had not
+    /// ended, else the last that failed.
+    fn lost_pod(&self, lost: LostReason) -> Option<Blamed<'_>> {
         let failed = |pod: &&PodEvidence| pod.phase == PodPhase::Failed;
-        let unended = |pod: &&PodEvidence| matches!(pod.phase, PodPhase::Pending | PodPhase::Running);
-        let given_up = |pod: &&PodEvidence| {
-            failed(pod) && lost.is_some_and(|lost| pod.cause.reason.as_deref() == Some(lost.as_str()))
-        };
+        let given_up = |pod: &&PodEvidence| failed(pod) && pod.cause.reason.as_deref() == Some(lost.as_str());
         let last = |is: &dyn Fn(&&PodEvidence) -> bool| self.pods().rev().find(is);
-        if lost.is_some() {
-            return last(&given_up).or_else(|| last(&unended)).or_else(|| last(&failed));
-        }
-        last(&|pod| failed(pod) && !pod.cause.is_empty()).or_else(|| last(&failed)).or_else(|| last(&unended))
+        let pod = last(&given_up).or_else(|| last(&|pod| unended(pod))).or_else(|| last(&failed));
+        pod.map(Blamed::Pod).or_else(|| self.past())
     }
 
-    fn blame(&self, data: &mut OutcomeData, pod: Option<&PodEvidence>) {
-        if let Some(pod) = pod {
-            data.attempt = Some(attempt(pod));
-            data.cause = pod.cause.clone();
-            data.evidence.extend(explain::facts(pod, &self.case.policy, self.now));
+    /// The pod that says most about why Kubernetes failed the Job: the one that its message names; else the last to end of
+    /// those whose cause is their own, and was not the end of the Job itself; else the last that had not ended.
+    fn decisive(&self, reason: &str, message: &str) -> Option<Blamed<'_>> {
+        let named = causes::named_pod(message, &self.case.evidence.job.identity.namespace);
+        let named = named.and_then(|name| self.ended_pods().find(|pod| pod.name() == name));
+        let own = |blamed: &Blamed<'_>| !matches!(blamed.cause().kind, None | Some(CauseKind::Deleted));
+        // A deadline ends what runs then, whatever came of the attempts before.
+        let by_deadline = reason == DEADLINE_EXCEEDED;
+        let last = || {
+            self.ended_pods().enumerate().max_by(|(at, one), (other_at, other)| {
+                let key = |blamed: &Blamed<'_>, at: usize| {
+                    let cause = blamed.cause();
+                    (!cause.is_empty(), own(blamed) && !by_deadline, cause.finished_at.clone(), at)
+                };
+                key(one, *at).cmp(&key(other, *other_at))
+            })
+        };
+        named
+            .or_else(|| last().map(|(_, blamed)| blamed))
+            .or_else(|| self.pods().rev().find(|pod| unended(pod)).map(Blamed::Pod))
+    }
+
+    /// The last pod of a Job that did not come to its end.
+    fn last_pod(&self) -> Option<Blamed<'_>> {
+        let live = self.pods().rev().find(|pod| unended(pod)).map(Blamed::Pod);
+        live.or_else(|| self.pods().next_back().map(Blamed::Pod)).or_else(|| self.past())
+    }
+
+    /// The pods that have failed; first the one that is gone.
+    fn ended_pods(&self) -> impl Iterator<Item = Blamed<'_>> {
+        let failed = self.pods().filter(|pod| pod.phase == PodPhase::Failed).map(Blamed::Pod);
+        self.past().into_iter().chain(failed)
+    }
+
+    fn past(&self) -> Option<Blamed<'_>> {
+        self.case.past.as_ref().map(Blamed::Past)
+    }
+
+    fn blame(&self, data: &mut OutcomeData, blamed: Option<Blamed<'_>>) {
+        let Some(blamed) = blamed else { return };
+        data.cause = blamed.cause().clone();
+        match blamed {
+            Blamed::Pod(pod) => {
+                data.attempt = Some(attempt(pod));
+                data.evidence.extend(explain::facts(pod, &self.case.policy, self.now));
+            }
+            Blamed::Past(past) => {
+                data.attempt = Some(past.attempt.clone());
+                data.evidence.push(Fact { of: "pod".to_owned(), is: "the object is gone".to_owned() });
+            }
         }
     }
 
@@ -158,14 +284,11 @@ impl Drafter<'_> {
         message: String,
     ) -> OutcomeData {
         let mut data = self.base(kind, verdict.row(), reason, message);
-        self.blame(&mut data, Some(pod));
-        if let (Some(problem), true) = (&pod.start_problem, data.cause.is_empty()) {
-            data.cause = Cause {
-                container: Some(problem.container.clone()),
-                exit_code: None,
-                reason: Some(problem.reason.clone()),
-                message: Some(problem.message.clone()),
-            };
+        self.blame(&mut data, Some(Blamed::Pod(pod)));
+        if let PodVerdict::Lost(reason) = verdict {
+            data.cause = causes::of_loss(reason, pod);
+        } else if let (Some(problem), true) = (&pod.start_problem, data.cause.is_empty()) {
+            data.cause = causes::of_start_problem(problem);
         }
         data
     }
@@ -191,42 +314,40 @@ impl Drafter<'_> {
             message,
             cause: Cause::default(),
             decided_by: decided_by(row),
-            evidence: vec![Fact { of: "job".to_owned(), is: self.job_in_words() }],
+            evidence: vec![Fact { of: "job".to_owned(), is: explain::job(&self.case.evidence.job) }],
             timeline: self.case.timeline.clone(),
             usage: self.case.usage.clone(),
         }
     }
+}
 
-    fn job_in_words(&self) -> String {
-        let job = &self.case.evidence.job;
-        let stage = match &job.stage {
-            JobStage::Finished { .. } => "finished",
-            JobStage::Vanished => "gone",
-            JobStage::Deleting { orphaning: false } => "being deleted",
-            JobStage::Deleting { orphaning: true } => "being deleted, its pods left alone",
-            JobStage::Failing { .. } => "failing",
-            JobStage::Succeeding => "succeeding",
-            JobStage::Open if job.suspended => "suspended",
-            JobStage::Open => match job.retries {
-                Retries::Left => "open, one more attempt left at least",
-                Retries::Exhausted => "open, no attempt left",
-                Retries::LeftToKubernetes => "open, attempts decided by its own policies",
-            },
-        };
-        stage.to_owned()
+/// A pod that says how its Job ended.
+#[derive(Clone, Copy)]
+enum Blamed<'a> {
+    /// It is there.
+    Pod(&'a PodEvidence),
+    /// Its object is gone.
+    Past(&'a Past),
+}
+
+impl<'a> Blamed<'a> {
+    fn cause(self) -> &'a Cause {
+        match self {
+            Self::Pod(pod) => &pod.cause,
+            Self::Past(past) => &past.cause,
+        }
+    }
+
+    fn name(self) -> &'a str {
+        match self {
+            Self::Pod(pod) => &pod.name,
+            Self::Past(past) => &past.attempt.pod_name,
+        }
     }
 }
 
-/// The cause in a sentence, where it says more than that there was one.
-fn in_words(cause: &Cause) -> Option<String> {
-    let who = cause.container.as_deref().map_or_else(|| "The pod".to_owned(), |name| format!("Container {name}"));
-    let how = match (&cause.reason, cause.exit_code) {
-        (Some(reason), Some(code)) => format!("{reason}, exit code {code}"),
-        (Some(reason), None) => reason.clone(),
-        (None, Some(code)) => format!("exit code {code}"),
-        (None, None) => return None,
-    };
-    Some(format!("{who} ended with {how}."))
+fn unended(pod: &PodEvidence) -> bool {
+    matches!(pod.phase, PodPhase::Pending | PodPhase::Running)
 }
 
 fn decided_by(row: Row) -> DecidedBy {
@@ -257,19 +378,11 @@ pub(super) fn lost_reason(word: &str) -> Option<LostReason> {
         LostReason::ImagePullFailed,
         LostReason::CreateFailed,
         LostReason::StartTimeout,
+        LostReason::Stalled,
+        LostReason::Unschedulable,
     ];
     ALL.into_iter().find(|reason| reason.as_str() == word)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_reason_of_ours_is_known_by_its_word() {
-        for word in reason::LOST {
-            assert_eq!(lost_reason(word).map(LostReason::as_str), Some(word));
-        }
-        assert_eq!(lost_reason("BackoffLimitExceeded"), None);
-    }
-}
+mod tests;

@@ -1,6 +1,8 @@
 //! Taking the steps of a plan.
 
+mod bare;
 mod error;
+mod inquire;
 mod job;
 mod pod;
 mod record;
@@ -24,7 +26,7 @@ use kube::{
 pub use self::error::EnforceError;
 use super::step::{NoticeKey, Step};
 use crate::{
-    evidence::JobIdentity,
+    evidence::{JobIdentity, JobKind},
     metrics::{Metrics, StepLabels},
     outcome::{JobOutcome, Outbox},
 };
@@ -55,6 +57,8 @@ pub struct Executor {
 pub struct Report {
     /// Told by an Event.
     pub told: Vec<NoticeKey>,
+    /// Told by an Event earlier, and not so any more.
+    pub calmed: Vec<NoticeKey>,
     /// To be told to go silent.
     pub abandoned: Vec<PodUid>,
     /// The Job is to be forgotten.
@@ -96,6 +100,7 @@ impl Executor {
             pods: Api::namespaced(self.client.clone(), &job.namespace),
             happened: Vec::new(),
             late_success: None,
+            deleted: None,
             report: Report::default(),
         };
         let mut blocked = Blocked::default();
@@ -155,6 +160,8 @@ struct Walk<'a> {
     happened: Vec<TimelineEntry>,
     /// The lost pod that turned out to have succeeded while its Job was being failed.
     late_success: Option<String>,
+    /// The Job, once it was seen to be deleted: it may be gone when its outcome is recorded.
+    deleted: Option<Job>,
     report: Report,
 }
 
@@ -162,6 +169,7 @@ impl Walk<'_> {
     async fn take(&mut self, step: Step) -> Result<(), EnforceError> {
         match step {
             Step::FailJob { pod, reason, message } => self.fail_job(&pod, reason, &message).await,
+            Step::EndJob { reason, message } => self.end_job(reason, &message).await,
             Step::ConfirmDeleted => self.confirm_deleted().await,
             Step::DeletePod { pod, why } => self.delete_pod(&pod, why).await,
             Step::GiveUpPod { pod, reason, message } => self.give_up_pod(&pod, reason, &message).await,
@@ -171,6 +179,10 @@ impl Walk<'_> {
             Step::DeleteJob => self.delete_job().await,
             Step::Tell(notice) => {
                 self.tell(notice).await;
+                Ok(())
+            }
+            Step::Calm(key) => {
+                self.report.calmed.push(key);
                 Ok(())
             }
             Step::Abandon(pod) => {
@@ -190,7 +202,11 @@ impl Walk<'_> {
 
     fn what(&self, pod: Option<&str>) -> String {
         let namespace = &self.job.namespace;
-        pod.map_or_else(|| format!("Job {namespace}/{}", self.job.name), |pod| format!("pod {namespace}/{pod}"))
+        match (pod, self.job.kind) {
+            (Some(pod), _) => format!("pod {namespace}/{pod}"),
+            (None, JobKind::BarePod) => format!("pod {namespace}/{}", self.job.name),
+            (None, JobKind::Job) => format!("Job {namespace}/{}", self.job.name),
+        }
     }
 }
 

@@ -6,13 +6,13 @@ use jobwarden_common::{identity::PodUid, notification::Cause};
 
 use crate::{
     evidence::{
-        AgentWord, Beats, ContainerState, Evidence, JobEvidence, JobIdentity, JobStage, MainContainer, NodeEvidence,
-        NodeState, PodEvidence, PodPhase, Retries, Sidecar, Terminating,
+        AgentWord, Beats, ContainerState, Evidence, JobEvidence, JobIdentity, JobKind, JobStage, MainContainer,
+        NodeEvidence, NodeState, PodEvidence, PodPhase, Retries, Sidecar, Terminating,
     },
     judge::judge,
     moment::Moment,
     observe::Case,
-    policy::Policy,
+    policy::{Origins, Policy},
     verdict::Judgement,
 };
 
@@ -25,6 +25,7 @@ pub(crate) fn at(seconds: u64) -> Moment {
 
 pub(crate) fn identity() -> JobIdentity {
     JobIdentity {
+        kind: JobKind::Job,
         uid: "job-uid".into(),
         namespace: "ort".to_owned(),
         name: "analyzer-7".to_owned(),
@@ -47,8 +48,16 @@ pub(crate) fn mk_job(stage: JobStage) -> JobEvidence {
         owned: false,
         has_ttl: false,
         safe_to_duplicate: false,
+        replaces_only_failed: false,
         started: true,
+        active: None,
     }
+}
+
+/// The bare pod `w`, as a Job.
+pub(crate) fn mk_bare(stage: JobStage) -> JobEvidence {
+    let identity = JobIdentity { kind: JobKind::BarePod, uid: "w-uid".into(), name: "w".to_owned(), ..identity() };
+    JobEvidence { identity, has_finalizer: false, owned: true, replaces_only_failed: true, ..mk_job(stage) }
 }
 
 /// A worker pod that is alive and well.
@@ -57,8 +66,10 @@ pub(crate) fn mk_pod(name: &str) -> PodEvidence {
         uid: PodUid::from(format!("{name}-uid")),
         name: name.to_owned(),
         phase: PodPhase::Running,
-        node: Some(NodeEvidence { name: "n1".into(), state: NodeState::Ready, lease_changed: at(NOW - 1) }),
+        node: Some(NodeEvidence { name: "n1".into(), zone: None, state: NodeState::Ready, lease_changed: at(NOW - 1) }),
         bound_since: Some(at(10)),
+        ran_since: Some(at(10)),
+        unscheduled_since: None,
         terminating: None,
         mains: vec![MainContainer { name: "main".to_owned(), state: ContainerState::Running }],
         starting_since: None,
@@ -66,13 +77,15 @@ pub(crate) fn mk_pod(name: &str) -> PodEvidence {
         sidecar: Sidecar::Started(at(11)),
         beat: Beats::Running { last: at(NOW - 1) },
         agent: AgentWord::Alive { last: at(NOW - 1) },
+        cpu_progress: None,
+        seen_alive: None,
         cause: Cause::default(),
     }
 }
 
 /// P8: its node and all on it fell silent at `since`.
 pub(crate) fn unreachable(name: &str, since: u64) -> PodEvidence {
-    let node = NodeEvidence { name: "n1".into(), state: NodeState::NotReady, lease_changed: at(since) };
+    let node = NodeEvidence { name: "n1".into(), zone: None, state: NodeState::NotReady, lease_changed: at(since) };
     PodEvidence {
         node: Some(node),
         beat: Beats::Running { last: at(since) },
@@ -98,7 +111,9 @@ pub(crate) fn mk_case(job: JobEvidence, pods: Vec<PodEvidence>) -> Case {
     Case {
         evidence: Evidence { job, pods, listening_since: at(0) },
         policy: Policy::default(),
+        origins: Origins::default(),
         usage: None,
+        past: None,
         timeline: Vec::new(),
     }
 }

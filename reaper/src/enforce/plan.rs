@@ -1,12 +1,12 @@
 //! What follows from a judgement: pure, so that it can be tried in tables.
 
-use std::time::Duration;
+use std::collections::BTreeSet;
 
 use jobwarden_common::{identity::PodUid, names::reason, notification::OutcomeData};
 
 use super::{
     draft::{Drafter, lost_reason},
-    step::{Draft, Notice, PodRef, Recorded, Removal, Step},
+    step::{Draft, Notice, NoticeKey, PodRef, Recorded, Removal, Step},
 };
 use crate::{
     evidence::{AgentWord, Beats, Finish, JobStage, PodEvidence, PodPhase, Retries, Sidecar, Terminating},
@@ -15,8 +15,8 @@ use crate::{
     moment::Moment,
     observe::Case,
     outcome::OutcomeName,
-    policy::OnLost,
-    verdict::{JobVerdict, Judgement, LostReason, PodVerdict},
+    policy::{NotStarting, OnLost},
+    verdict::{EndReason, JobVerdict, Judgement, LostReason, PodVerdict},
 };
 
 /// The steps that follow at `now` from the judgement of a case, in the order in which they are to be taken.
@@ -24,20 +24,27 @@ use crate::{
 /// What has been recorded already is not recorded again, but writes to Job and pods are planned for as long as the
 /// evidence does not show them: the steps themselves find out what is left to do.
 pub fn plan(case: &Case, judgement: &Judgement, hold: Option<Hold>, recorded: &Recorded, now: Moment) -> Vec<Step> {
-    let mut planner =
-        Planner { case, judgement, hold, recorded, now, drafter: Drafter { case, now }, steps: Vec::new() };
+    let mut planner = Planner {
+        case,
+        judgement,
+        hold,
+        recorded,
+        now,
+        drafter: Drafter { case, now },
+        steps: Vec::new(),
+        so: BTreeSet::new(),
+    };
     match judgement.job {
         JobVerdict::Finished => planner.finished(),
         JobVerdict::Deleted => planner.deleted(),
         JobVerdict::Ignored => {}
         JobVerdict::Ending => planner.ending(),
         JobVerdict::Paused => planner.unstick(),
-        JobVerdict::NotStarting => {
-            planner.not_starting();
-            planner.pods();
-        }
+        JobVerdict::Overdue => planner.overdue(),
+        JobVerdict::NotStarting => planner.not_starting(),
         JobVerdict::Open => planner.pods(),
     }
+    planner.calm();
     planner.steps
 }
 
@@ -52,17 +59,9 @@ pub fn look_again(case: &Case, judgement: &Judgement, hold: Option<Hold>, now: M
         Some(Hold::WarmUp { until }) => Some(until),
         _ => None,
     };
-    let terminating = evidence.pods.iter().filter_map(|pod| pod.terminating);
-    let patience = terminating.flat_map(|terminating| {
-        [terminating.since + patience(terminating, case.policy.lost_after), leftover_at(terminating)]
-    });
-    let moments = judgement.next_look.into_iter().chain(retention).chain(warm).chain(patience);
+    let leftovers = evidence.pods.iter().filter_map(|pod| pod.terminating).map(leftover_at);
+    let moments = judgement.next_look.into_iter().chain(retention).chain(warm).chain(leftovers);
     moments.filter(|at| *at > now).min()
-}
-
-/// How long a terminating pod that is lost is left to the Job's own rules.
-fn patience(terminating: Terminating, lost_after: Duration) -> Duration {
-    terminating.grace.saturating_add(lost_after)
 }
 
 /// When a pod that has ended but still exists counts as left over.
@@ -78,6 +77,8 @@ struct Planner<'a> {
     now: Moment,
     drafter: Drafter<'a>,
     steps: Vec<Step>,
+    /// What Events are to tell as long as it is so.
+    so: BTreeSet<NoticeKey>,
 }
 
 impl<'a> Planner<'a> {
@@ -110,8 +111,7 @@ impl<'a> Planner<'a> {
         }
         self.record(outcome, Drafter::deleted);
         if job.stage != (JobStage::Deleting { orphaning: true }) {
-            let left = self.case.evidence.pods.iter().filter(|pod| !ended(pod) && pod.terminating.is_none());
-            self.steps.extend(left.map(|pod| Step::DeletePod { pod: pod.into(), why: Removal::JobDeleted }));
+            self.delete_pods(Removal::JobDeleted);
         }
         self.unstick();
         if job.stage == JobStage::Vanished {
@@ -121,23 +121,56 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// J4. Where the verdict is ours, it may be that what wrote it did not live to record it.
+    /// J4. Where the verdict is ours, it may be that what wrote it did not live to record it. What the Job controller does for
+    /// a Job is done here for a bare pod, whose failing is by us alone.
     fn ending(&mut self) {
         let job = &self.case.evidence.job;
+        let is_bare = job.identity.is_bare();
         if let JobStage::Failing { reason, message } = &job.stage
-            && lost_reason(reason).is_some()
+            && (is_bare || lost_reason(reason).is_some())
         {
             let outcome = OutcomeName::job_final(&job.identity.uid);
             self.record(outcome, |drafter| drafter.failed(JobVerdict::Ending, reason, message));
         }
+        if is_bare {
+            self.delete_pods(Removal::Failing);
+        }
         self.unstick();
+    }
+
+    /// Deletes what has not ended and is not being deleted.
+    fn delete_pods(&mut self, why: Removal) {
+        let left = self.case.evidence.pods.iter().filter(|pod| !ended(pod) && pod.terminating.is_none());
+        self.steps.extend(left.map(|pod| Step::DeletePod { pod: pod.into(), why }));
+    }
+
+    /// J7. No guard for losses holds it, for nothing that was not heard counts; but what is known of the Job has to be fresh.
+    fn overdue(&mut self) {
+        if self.hold != Some(Hold::WatchDown) {
+            let message = self.drafter.overdue_sentence();
+            self.end(EndReason::DeadlineExceeded, message);
+        }
     }
 
     /// J6.
     fn not_starting(&mut self) {
+        if self.case.policy.not_starting == NotStarting::Fail && self.hold.is_none() {
+            let message = self.drafter.not_starting_sentence();
+            return self.end(EndReason::NotStarting, message);
+        }
         let outcome = OutcomeName::job_suspect(&self.case.evidence.job.identity.uid);
         let data = self.record(outcome, Drafter::not_starting);
         self.tell(None, reason::NOT_STARTING, data.message);
+        self.pods();
+    }
+
+    /// Fails a Job for itself. Its outcome is recorded once Kubernetes has ended it, like that of any Job that failed.
+    fn end(&mut self, reason: EndReason, message: String) {
+        if !self.case.evidence.job.started {
+            return; // See `lost`.
+        }
+        self.steps.push(Step::EndJob { reason, message: message.clone() });
+        self.tell(None, reason.as_str(), message);
     }
 
     /// What the pods of a Job call for that is not ending.
@@ -171,14 +204,17 @@ impl<'a> Planner<'a> {
                     let data = self.record(OutcomeName::pod_suspect(&pod.uid), |drafter| drafter.unseen(pod));
                     self.tell(Some(pod), reason::UNSEEN, data.message);
                 }
-                PodVerdict::Suspect if self.case.policy.notify_late => {
-                    self.record(OutcomeName::pod_late(&pod.uid), |drafter| drafter.late(pod));
+                PodVerdict::Suspect => {
+                    if self.case.policy.notify_late {
+                        self.record(OutcomeName::pod_late(&pod.uid), |drafter| drafter.late(pod));
+                    }
+                    self.tell(Some(pod), reason::SUSPECT, self.drafter.late_sentence(pod));
                 }
                 PodVerdict::Finishing | PodVerdict::AttemptFailed => self.remove_leftover(pod),
-                PodVerdict::Alive { without_beat: false }
-                | PodVerdict::Unseen
-                | PodVerdict::Suspect
-                | PodVerdict::Waiting => {}
+                PodVerdict::Alive { without_beat: false } | PodVerdict::Unseen | PodVerdict::Waiting => {}
+            }
+            if matches!(verdict, PodVerdict::Alive { .. }) {
+                self.heard_again(pod, over);
             }
         }
     }
@@ -189,9 +225,11 @@ impl<'a> Planner<'a> {
     fn node_outlived_the_beat(&self, pod: &PodEvidence) -> bool {
         let silent_since = match (pod.beat, pod.sidecar) {
             (Beats::Running { last } | Beats::Ending { last }, _) => Some(last),
-            (Beats::None, Sidecar::Started(at)) => Some(at.max(self.case.evidence.listening_since)),
-            (Beats::None, _) => pod.bound_since.map(|at| at.max(self.case.evidence.listening_since)),
+            (Beats::None, Sidecar::Started(at)) => Some(at),
+            (Beats::None, Sidecar::Absent) => pod.ran_since.or(pod.bound_since),
+            (Beats::None, Sidecar::NotStarted) => pod.bound_since,
         };
+        let silent_since = silent_since.map(|at| at.max(self.case.evidence.listening_since));
         let expired = silent_since.map(|since| since + self.case.policy.lost_after);
         pod.node.as_ref().zip(expired).is_some_and(|(node, expired)| node.lease_changed >= expired)
     }
@@ -199,8 +237,9 @@ impl<'a> Planner<'a> {
     /// A lost pod of an open Job. Whether the Job is failed for it, so that its other pods need no steps.
     fn lost(&mut self, pod: &'a PodEvidence, reason: LostReason) -> bool {
         let job = &self.case.evidence.job;
-        if self.hold.is_some() || self.case.policy.on_lost == OnLost::Report {
-            self.keep(pod, reason);
+        let hold = self.hold.filter(|_| self.holds(reason));
+        if hold.is_some() || self.case.policy.on_lost == OnLost::Report {
+            self.keep(pod, reason, hold);
             return false;
         }
         if !self.fails_job(pod) {
@@ -228,18 +267,14 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// Whether the Job's own count of failures includes this pod already, for it is being deleted, so that "no retries
-    /// left" does not mean it. Should the Job do nothing about the pod, it is failed for it after all.
+    /// Whether the Job's own count of failures includes this pod already, for it is being deleted (`isPodFailed` in
+    /// `pkg/controller/job`), so that "no retries left" does not mean it: the Job has failed by that, or has made another.
     fn left_to_the_job(&self, pod: &PodEvidence) -> bool {
-        let Some(terminating) = pod.terminating else { return false };
-        let replaced = self.case.evidence.pods.iter().any(|other| other.terminating.is_none() && !ended(other));
-        let waited = self.now.since(terminating.since) >= patience(terminating, self.case.policy.lost_after);
-        replaced || !waited
+        pod.terminating.is_some() && !self.case.evidence.job.replaces_only_failed
     }
 
     /// Nothing is done about a lost pod, by policy or because a guard holds.
-    fn keep(&mut self, pod: &'a PodEvidence, reason: LostReason) {
-        let hold = self.hold;
+    fn keep(&mut self, pod: &'a PodEvidence, reason: LostReason, hold: Option<Hold>) {
         // A pod whose loss has been told as a failed attempt is no suspect any more.
         if self.recorded.has(&OutcomeName::attempt_failed(&pod.uid)) {
             return;
@@ -262,13 +297,10 @@ impl<'a> Planner<'a> {
 
     /// Lost pods that terminate would do so for as long as their nodes are away.
     fn unstick(&mut self) {
-        if self.hold.is_some() {
-            return;
-        }
         let ending = matches!(self.judgement.job, JobVerdict::Ending | JobVerdict::Finished);
         for (pod, verdict) in self.judged() {
             match verdict {
-                PodVerdict::Lost(reason) if pod.terminating.is_some() => {
+                PodVerdict::Lost(reason) if pod.terminating.is_some() && !self.holds(reason) => {
                     self.give_up(pod, reason, ending);
                     self.abandon(&pod.uid);
                 }
@@ -283,7 +315,9 @@ impl<'a> Planner<'a> {
     fn give_up(&mut self, pod: &PodEvidence, reason: LostReason, ending: bool) {
         let gone = reason.fenced() || agent_says_gone(pod);
         let unreachable = matches!(reason, LostReason::NodeUnreachable | LostReason::OutcomeUnknown);
-        if gone || (ending && unreachable) || self.case.evidence.job.safe_to_duplicate {
+        // Its kubelet, which is well, ends a stalled pod.
+        let safe = self.case.evidence.job.safe_to_duplicate && reason != LostReason::Stalled;
+        if gone || (ending && unreachable) || safe {
             let message = format!("Given up by jobwarden. {}", self.drafter.lost_sentence(pod, reason));
             self.steps.push(Step::GiveUpPod { pod: pod.into(), reason, message });
         }
@@ -297,9 +331,13 @@ impl<'a> Planner<'a> {
         let Some(terminating) = pod.terminating.filter(|_| pod.phase == PodPhase::Failed) else { return };
         let Some(reason) = pod.cause.reason.as_deref().and_then(lost_reason) else { return };
         let gone = reason.fenced() || agent_says_gone(pod);
-        if gone && self.hold.is_none() && self.now >= leftover_at(terminating) {
+        if gone && !self.holds(reason) && self.now >= leftover_at(terminating) {
             self.steps.push(Step::ForceDeletePod { pod: pod.into() });
         }
+    }
+
+    fn holds(&self, reason: LostReason) -> bool {
+        self.hold.is_some_and(|hold| hold.holds(reason))
     }
 
     fn judged(&self) -> Vec<(&'a PodEvidence, PodVerdict)> {
@@ -319,9 +357,33 @@ impl<'a> Planner<'a> {
 
     fn tell(&mut self, pod: Option<&PodEvidence>, reason: &'static str, message: String) {
         let notice = Notice { pod: pod.map(PodRef::from), reason, message };
-        if !self.recorded.told.contains(&notice.key()) {
+        let key = notice.key();
+        if !self.recorded.told.contains(&key) {
             self.steps.push(Step::Tell(notice));
         }
+        self.so.insert(key);
+    }
+
+    /// A pod that lives is news where the contrary was told; `over` if its loss has been recorded, which stands.
+    fn heard_again(&mut self, pod: &PodEvidence, over: bool) {
+        let told =
+            |of: &str| self.recorded.told.iter().any(|(uid, word)| uid.as_ref() == Some(&pod.uid) && *word == of);
+        let doubted =
+            [reason::SUSPECT, reason::UNSEEN, reason::HELD].iter().chain(&reason::LOST).any(|word| told(word));
+        // What is ended for being stalled lives until its grace is over.
+        let stalled = (Some(pod.uid.clone()), reason::STALLED);
+        if self.recorded.told.contains(&stalled) {
+            self.so.insert(stalled);
+        } else if doubted || over {
+            let message = self.drafter.heard_again_sentence(pod, over);
+            self.tell(Some(pod), reason::RESURRECTED, message);
+        }
+    }
+
+    /// What was told and is not so any more may be told again when it comes again.
+    fn calm(&mut self) {
+        let over = self.recorded.told.difference(&self.so).cloned();
+        self.steps.extend(over.map(Step::Calm));
     }
 
     fn abandon(&mut self, pod: &PodUid) {

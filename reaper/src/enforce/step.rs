@@ -4,17 +4,29 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jobwarden_common::{identity::PodUid, notification::OutcomeData};
 
-use crate::{evidence::PodEvidence, outcome::OutcomeName, verdict::LostReason};
+use crate::{
+    evidence::PodEvidence,
+    outcome::OutcomeName,
+    verdict::{EndReason, LostReason},
+};
 
 /// One step. Each can be repeated, and looks at the live objects before it writes.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
-    /// Write the verdict: have the Job controller fail the Job.
+    /// Write the verdict: have the Job controller fail the Job. On a bare pod it is a condition, and what follows from it is
+    /// for us to do.
     FailJob {
         /// The pod that is lost.
         pod: PodRef,
         /// Why.
         reason: LostReason,
+        /// Why, for people.
+        message: String,
+    },
+    /// Write the verdict on a Job that has no lost pod, in the same way.
+    EndJob {
+        /// Why.
+        reason: EndReason,
         /// Why, for people.
         message: String,
     },
@@ -49,6 +61,8 @@ pub enum Step {
     DeleteJob,
     /// Tell people by an Event on the Job.
     Tell(Notice),
+    /// What an Event has told does not hold any more: should it come again, it is told again.
+    Calm(NoticeKey),
     /// Have the pod's sidecar told to go silent, should it be heard again.
     Abandon(PodUid),
     /// Forget the Job: it is gone and its outcome recorded.
@@ -60,13 +74,17 @@ impl Step {
     pub fn pod(&self) -> Option<&PodUid> {
         match self {
             // About the Job, and what became of it.
-            Self::FailJob { .. } | Self::ConfirmDeleted | Self::ReleaseFinalizer | Self::DeleteJob | Self::Forget => {
-                None
-            }
+            Self::FailJob { .. }
+            | Self::EndJob { .. }
+            | Self::ConfirmDeleted
+            | Self::ReleaseFinalizer
+            | Self::DeleteJob
+            | Self::Forget => None,
             Self::DeletePod { pod, .. } | Self::GiveUpPod { pod, .. } | Self::ForceDeletePod { pod } => Some(&pod.uid),
             Self::Record(draft) if draft.data.kind.is_final() => None,
             Self::Record(draft) => draft.data.attempt.as_ref().map(|attempt| &attempt.pod_uid),
             Self::Tell(notice) => notice.pod.as_ref().map(|pod| &pod.uid),
+            Self::Calm((pod, _)) => pod.as_ref(),
             Self::Abandon(pod) => Some(pod),
         }
     }
@@ -75,13 +93,14 @@ impl Step {
     pub fn writes_workload(&self) -> bool {
         match self {
             Self::FailJob { .. }
+            | Self::EndJob { .. }
             | Self::DeletePod { .. }
             | Self::GiveUpPod { .. }
             | Self::ForceDeletePod { .. }
             | Self::ReleaseFinalizer
             | Self::DeleteJob
             | Self::Abandon(_) => true,
-            Self::ConfirmDeleted | Self::Record(_) | Self::Tell(_) | Self::Forget => false,
+            Self::ConfirmDeleted | Self::Record(_) | Self::Tell(_) | Self::Calm(_) | Self::Forget => false,
         }
     }
 
@@ -89,6 +108,7 @@ impl Step {
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::FailJob { .. } => "fail-job",
+            Self::EndJob { .. } => "end-job",
             Self::ConfirmDeleted => "confirm-deleted",
             Self::DeletePod { .. } => "delete-pod",
             Self::GiveUpPod { .. } => "give-up-pod",
@@ -97,6 +117,7 @@ impl Step {
             Self::ReleaseFinalizer => "release-finalizer",
             Self::DeleteJob => "delete-job",
             Self::Tell(_) => "tell",
+            Self::Calm(_) => "calm",
             Self::Abandon(_) => "abandon",
             Self::Forget => "forget",
         }
@@ -125,6 +146,8 @@ pub enum Removal {
     Lost,
     /// Its Job is deleted.
     JobDeleted,
+    /// It is bare, and our verdict is on it.
+    Failing,
 }
 
 /// An outcome that is to be recorded.
@@ -162,7 +185,7 @@ pub type NoticeKey = (Option<PodUid>, &'static str);
 pub struct Recorded {
     /// Its outcomes, and whether each is settled with every sink.
     pub outcomes: BTreeMap<OutcomeName, bool>,
-    /// Told by an Event since this process leads.
+    /// Told by an Event since this process leads, and still so when it was last looked at.
     pub told: BTreeSet<NoticeKey>,
     /// Abandoned since this process leads.
     pub abandoned: BTreeSet<PodUid>,

@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use super::{
-    AGENT_SILENT_AFTER, Clock, GONE_REPORTS, LEASE_STALE_AFTER, LEASE_STALE_AFTER_LEAST, NODE_GONE_AFTER,
-    PROCESS_GONE_AFTER, STUCK_AFTER,
-};
+use super::{AGENT_SILENT_AFTER, Clock, GONE_REPORTS, LEASE_STALE_AFTER, NODE_GONE_AFTER, Patience, STUCK_AFTER};
 use crate::{
     evidence::{
         AgentWord, Beats, ContainerState, NodeEvidence, NodeState, PodEvidence, PodPhase, Sidecar, StartProblem,
@@ -22,6 +19,7 @@ pub(super) struct PodView<'a> {
     pub(super) bound_since: Moment,
     pub(super) listening_since: Moment,
     pub(super) policy: &'a Policy,
+    pub(super) patience: Patience,
     pub(super) clock: &'a mut Clock,
 }
 
@@ -51,7 +49,7 @@ impl PodView<'_> {
         let kubelet_says_running = self.pod.phase == PodPhase::Running
             && self.pod.mains.iter().any(|main| main.state == ContainerState::Running)
             && self.pod.mains.iter().all(|main| main.state != ContainerState::WaitingToRestart);
-        kubelet_says_running && !self.lease_stale() && self.clock.passed(since, PROCESS_GONE_AFTER)
+        kubelet_says_running && !self.lease_stale() && self.clock.passed(since, self.patience.process_gone_after)
     }
 
     /// P5: it had ended, but its node cannot tell how.
@@ -63,8 +61,20 @@ impl PodView<'_> {
 
     /// P6.
     pub(super) fn stuck(&mut self) -> bool {
+        self.overstays() && self.agent_alive()
+    }
+
+    /// P6, of a pod of which no witness says anything: one that was never started, and whose kubelet does not let it go.
+    pub(super) fn overstays(&mut self) -> bool {
         let Some(terminating) = self.pod.terminating else { return false };
-        self.clock.passed(terminating.since, terminating.grace + STUCK_AFTER) && self.agent_alive()
+        self.clock.passed(terminating.since, terminating.grace + STUCK_AFTER)
+    }
+
+    /// P12, by choice: it lives, and nothing comes of it.
+    pub(super) fn stalled(&mut self) -> bool {
+        let (Some(progress), Some(after)) = (self.pod.cpu_progress, self.policy.stall_after) else { return false };
+        let works = self.pod.phase == PodPhase::Running && self.pod.terminating.is_none();
+        works && self.clock.passed(progress, after) && self.agent_alive()
     }
 
     /// Its last beat came within suspect-after and did not say that the pod ends.
@@ -88,6 +98,12 @@ impl PodView<'_> {
         self.silent_for(self.policy.lost_after)
     }
 
+    /// The agent has not seen it alive for lost-after either. Its word turns the moment that a worker ends or an agent begins
+    /// anew, long before a kubelet that is well has told of it.
+    pub(super) fn unseen(&mut self) -> bool {
+        self.pod.seen_alive.is_none_or(|last| self.clock.passed(last, self.policy.lost_after))
+    }
+
     /// Nothing was heard for suspect-after although a beat was due.
     pub(super) fn beat_missing(&mut self) -> bool {
         self.silent_for(self.policy.suspect_after)
@@ -99,7 +115,9 @@ impl PodView<'_> {
             // There never was a beat: since there could have been one.
             Beats::None => match self.pod.sidecar {
                 Sidecar::Started(at) => at.max(self.listening_since),
-                Sidecar::Absent | Sidecar::NotStarted => self.bound_since.max(self.listening_since),
+                // Without a sidecar, nothing but the agent can tell of it, and that only once a main container runs.
+                Sidecar::Absent => self.pod.ran_since.unwrap_or(self.bound_since).max(self.listening_since),
+                Sidecar::NotStarted => self.bound_since.max(self.listening_since),
             },
         };
         self.clock.passed(since, long)
@@ -139,7 +157,7 @@ impl PodView<'_> {
     }
 
     fn lease_stale_after(&self) -> Duration {
-        LEASE_STALE_AFTER.min(self.policy.lost_after).max(LEASE_STALE_AFTER_LEAST)
+        LEASE_STALE_AFTER.min(self.policy.lost_after).max(self.patience.lease_stale_after_least)
     }
 }
 

@@ -6,18 +6,19 @@ use jobwarden_common::{
 };
 
 use super::{
-    job_facts::{JobFacts, Progress},
+    job_facts::{JobFacts, Progress, Start},
     node_facts::{Health, LeaseFacts, NodeFacts},
     pod_facts::{MainFacts, PodFacts, SidecarFacts},
 };
 use crate::{
-    evidence::{ContainerState, JobIdentity, PodPhase, Retries},
-    policy::Policy,
+    evidence::{ContainerState, JobIdentity, JobKind, PodPhase, Retries},
+    policy::{Changes, Labels, Origins, Policy},
 };
 
 pub(crate) fn mk_job(uid: &str) -> JobFacts {
     JobFacts {
         identity: JobIdentity {
+            kind: JobKind::Job,
             uid: uid.into(),
             namespace: "ort".to_owned(),
             name: format!("{uid}-name"),
@@ -26,6 +27,9 @@ pub(crate) fn mk_job(uid: &str) -> JobFacts {
             trace_id: None,
         },
         policy: Policy::default(),
+        origins: Origins::default(),
+        own: Changes::default(),
+        labels: Labels::default(),
         progress: Progress::Open,
         deletion: None,
         suspended: false,
@@ -36,7 +40,8 @@ pub(crate) fn mk_job(uid: &str) -> JobFacts {
         owned: false,
         has_ttl: false,
         safe_to_duplicate: false,
-        started: true,
+        replaces_only_failed: false,
+        started: Some(Start { at: jiff::Timestamp::UNIX_EPOCH, ago: std::time::Duration::ZERO }),
     }
 }
 
@@ -65,7 +70,7 @@ pub(crate) fn mk_main(name: &str, state: ContainerState, id: Option<&str>) -> Ma
 }
 
 pub(crate) fn mk_node(name: &str, health: Health) -> NodeFacts {
-    NodeFacts { name: name.into(), health }
+    NodeFacts { name: name.into(), zone: None, health }
 }
 
 pub(crate) fn mk_lease(node: &str, renewed: i64) -> LeaseFacts {
@@ -92,4 +97,42 @@ pub(crate) fn mk_report(pods: &[(&str, u32)]) -> Report {
         containers: vec![mk_container(&format!("{pod}-main"), processes)],
     };
     Report { seq: 0, blind: None, pods: pods.iter().map(entry).collect() }
+}
+
+impl super::Observer {
+    /// Leads, hears, and knows Job `job` with its pod `pod`, which has just beaten and been seen, on a node that is well.
+    pub(crate) fn of_one_job() -> Self {
+        let observer = Self::new(Policy::default());
+        for watch in super::Watch::ALL {
+            observer.watch_listed(watch);
+        }
+        observer.start_listening();
+        observer.own_beat_arrived();
+        observer.with(|state, now| {
+            state.apply_node(&mk_node("node-1", Health::Ready), now);
+            state.apply_lease(&mk_lease("node-1", 1), now);
+            state.apply_job(mk_job("job"), now);
+            state.apply_pod(mk_pod("pod", "job"), now);
+            let beat = state.beat(&"pod".into(), None, jobwarden_common::beat::Phase::Running, now);
+            beat.expect("the pod is known");
+            state.report(&"node-1".into(), &mk_report(&[("pod", 1)]), now).expect("it is bound there");
+        });
+        observer
+    }
+
+    /// Something is heard.
+    pub(crate) fn tell<T>(&self, f: impl FnOnce(&mut super::State, crate::moment::Moment) -> T) -> T {
+        self.with(f)
+    }
+
+    /// Lets time pass, in which nothing is heard but the reaper's own beat.
+    pub(crate) async fn silence(&self, seconds: u64) {
+        for _ in 0..seconds {
+            tokio::time::advance(std::time::Duration::from_secs(1)).await;
+            self.own_beat_arrived();
+            for watch in super::Watch::ALL {
+                self.watch_heard(watch);
+            }
+        }
+    }
 }

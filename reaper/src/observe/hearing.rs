@@ -21,11 +21,13 @@ pub enum Watch {
     Nodes,
     /// The Leases that kubelets renew.
     Leases,
+    /// Namespaces, for what their annotations say of policies.
+    Namespaces,
 }
 
 impl Watch {
     /// All there are.
-    pub const ALL: [Self; 4] = [Self::Jobs, Self::Pods, Self::Nodes, Self::Leases];
+    pub const ALL: [Self; 5] = [Self::Jobs, Self::Pods, Self::Nodes, Self::Leases, Self::Namespaces];
 
     /// The word on metrics and in logs.
     pub fn as_str(self) -> &'static str {
@@ -34,6 +36,7 @@ impl Watch {
             Self::Pods => "pods",
             Self::Nodes => "nodes",
             Self::Leases => "leases",
+            Self::Namespaces => "namespaces",
         }
     }
 }
@@ -76,8 +79,11 @@ impl Hearing {
     /// At `start` every watch is down until it has listed.
     pub fn new(start: Instant) -> Self {
         let state = WatchState { heard: start, down_since: Some(start), synced: false };
-        let mut hearing =
-            Self { clock: ListeningClock::new(start), watches: [state; 4], own_beat: OwnBeat::NotExpected };
+        let mut hearing = Self {
+            clock: ListeningClock::new(start),
+            watches: [state; Watch::ALL.len()],
+            own_beat: OwnBeat::NotExpected,
+        };
         hearing.refresh(start);
         hearing
     }
@@ -215,7 +221,7 @@ mod tests {
     fn it_is_blindfolded_and_no_time_passes_until_every_watch_has_listed() {
         let start = Instant::now();
         let mut hearing = Hearing::new(start);
-        for watch in [Watch::Jobs, Watch::Pods, Watch::Nodes] {
+        for watch in [Watch::Jobs, Watch::Pods, Watch::Nodes, Watch::Namespaces] {
             hearing.watch_listed(watch);
             hearing.watch_heard(watch, start + seconds(1));
         }

@@ -13,7 +13,7 @@ use super::{Observer, hearing::Watch};
 use crate::guard::Ears;
 
 impl Observer {
-    /// Adds `jobwarden_jobs`, `jobwarden_pods`, `jobwarden_nodes`, `jobwarden_deaf` and `jobwarden_watch_up{watch}` to a
+    /// Adds `jobwarden_watched_jobs`, `jobwarden_pods`, `jobwarden_nodes`, `jobwarden_deaf` and `jobwarden_watch_up{watch}` to a
     /// registry.
     pub fn register(&self, registry: &mut Registry) {
         registry.register_collector(Box::new(self.clone()));
@@ -26,7 +26,7 @@ impl Collector for Observer {
         let (counts, up) = {
             let heard = self.lock();
             let counts = [
-                ("jobwarden_jobs", "Jobs that are watched", heard.state.jobs()),
+                ("jobwarden_watched_jobs", "Jobs that are watched", heard.state.jobs()),
                 ("jobwarden_pods", "Worker pods that are watched", heard.state.pods()),
                 ("jobwarden_nodes", "Nodes that are known", heard.state.nodes()),
                 ("jobwarden_deaf", "1 while the leader's own beat does not arrive", usize::from(deaf)),

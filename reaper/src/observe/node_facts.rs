@@ -1,5 +1,7 @@
 //! What the reaper keeps of a node and of its Lease: pure reading of the objects.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use jobwarden_common::identity::NodeName;
 use k8s_openapi::api::{coordination::v1::Lease, core::v1::Node};
@@ -7,11 +9,16 @@ use k8s_openapi::api::{coordination::v1::Lease, core::v1::Node};
 /// The taint by which an admin vouches that a node is off (`corev1.TaintNodeOutOfService`).
 const OUT_OF_SERVICE_TAINT: &str = "node.kubernetes.io/out-of-service";
 
+/// The label by which a cloud tells the zone of a node (`corev1.LabelTopologyZone`).
+const ZONE: &str = "topology.kubernetes.io/zone";
+
 /// What is kept of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeFacts {
     /// `metadata.name`.
     pub name: NodeName,
+    /// Its zone, where its labels tell.
+    pub zone: Option<Arc<str>>,
     /// Its health.
     pub health: Health,
 }
@@ -39,7 +46,8 @@ impl NodeFacts {
         } else {
             Health::NotReady
         };
-        Some(Self { name: node.metadata.name.clone()?.into(), health })
+        let zone = node.metadata.labels.as_ref().and_then(|labels| labels.get(ZONE)).map(|zone| zone.as_str().into());
+        Some(Self { name: node.metadata.name.clone()?.into(), zone, health })
     }
 }
 
@@ -69,7 +77,7 @@ mod tests {
 
     fn mk_node(ready: &str, taints: &Value) -> Node {
         let node = json!({
-            "metadata": {"name": "node-1", "uid": "n1"},
+            "metadata": {"name": "node-1", "uid": "n1", "labels": {"topology.kubernetes.io/zone": "a"}},
             "spec": {"podCIDR": "10.244.1.0/24", "taints": taints},
             "status": {"conditions": [
                 {"type": "MemoryPressure", "status": "False"},
@@ -88,13 +96,14 @@ mod tests {
     #[case::off_though_ready("True", json!([{"key": "node.kubernetes.io/out-of-service", "effect": "NoSchedule"}]), Health::OutOfService)]
     fn health_is_taint_then_condition(#[case] ready: &str, #[case] taints: Value, #[case] expected: Health) {
         let facts = NodeFacts::read(&mk_node(ready, &taints)).expect("it has a name");
-        assert_eq!(facts, NodeFacts { name: "node-1".into(), health: expected });
+        assert_eq!(facts, NodeFacts { name: "node-1".into(), zone: Some("a".into()), health: expected });
     }
 
     #[test]
     fn a_node_that_has_not_reported_is_not_ready() {
         let node: Node = serde_json::from_value(json!({"metadata": {"name": "new"}})).expect("a node");
         assert_eq!(NodeFacts::read(&node).map(|facts| facts.health), Some(Health::NotReady));
+        assert_eq!(NodeFacts::read(&node).and_then(|facts| facts.zone), None);
     }
 
     #[test]

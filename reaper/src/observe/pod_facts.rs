@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jobwarden_common::{
     identity::{JobUid, NodeName, PodUid},
-    names::SIDECAR_CONTAINER,
+    names::{SIDECAR_CONTAINER, label, label_value},
     notification::Cause,
 };
 use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, PodSpec, PodStatus};
@@ -31,7 +31,7 @@ pub struct PodFacts {
     pub uid: PodUid,
     /// `metadata.name`.
     pub name: String,
-    /// The Job that controls it; none for a bare pod.
+    /// The Job that controls it; itself for a bare pod.
     pub job: Option<JobUid>,
     /// `status.phase`.
     pub phase: PodPhase,
@@ -112,7 +112,7 @@ impl PodFacts {
         Some(Self {
             uid: metadata.uid.clone()?.into(),
             name: metadata.name.clone()?,
-            job: controlling_job(pod),
+            job: controlling_job(pod).or_else(|| is_bare(pod).then(|| metadata.uid.clone().map(Into::into))?),
             phase,
             node: node.map(Into::into),
             grace,
@@ -125,7 +125,7 @@ impl PodFacts {
             starting,
             start_problem: init_statuses.iter().chain(statuses).find_map(start_problem),
             sidecar: sidecar(init, init_statuses),
-            cause: cause::cause(status, phase, statuses),
+            cause: cause::cause(pod, spec, status, phase),
             oom_killed: cause::oom_killed(statuses),
             ran_for: cause::ran_for(&mains, statuses),
             mains,
@@ -150,6 +150,12 @@ fn controlling_job(pod: &Pod) -> Option<JobUid> {
     let owner = pod.metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))?;
     let is_job = owner.kind == "Job" && owner.api_version.starts_with("batch/");
     is_job.then(|| owner.uid.clone().into())
+}
+
+/// Whether a pod is its own Job: no Job controls it, and it opted in.
+pub(super) fn is_bare(pod: &Pod) -> bool {
+    let inject = pod.metadata.labels.as_ref().and_then(|labels| labels.get(label::INJECT));
+    inject.is_some_and(|inject| inject == label_value::TRUE) && controlling_job(pod).is_none()
 }
 
 /// Whether an init container runs beside the main ones (KEP-753).

@@ -1,13 +1,16 @@
 //! What is remembered of one Job, pod and node: the latest facts, and when they were first heard of.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use jobwarden_common::{identity::PodUid, notification::Usage};
+use jobwarden_common::{
+    identity::PodUid,
+    notification::{Attempt, Cause, Usage},
+};
 
-use super::{job_facts::JobFacts, pod_facts::PodFacts, timeline::Timeline};
+use super::{Past, causes::of_attempt, job_facts::JobFacts, pod_facts::PodFacts, timeline::Timeline};
 use crate::{
-    evidence::{AgentWord, Beats, NodeState, PodPhase},
+    evidence::{Active, AgentWord, Beats, NodeState, PodPhase, StartProblem},
     moment::Moment,
     usage::{self, PodUsage},
 };
@@ -21,13 +24,21 @@ pub(super) struct JobRecord {
     pub(super) gone: bool,
     pub(super) finished_since: Option<Moment>,
     pub(super) podless_since: Option<Moment>,
+    pub(super) active: Option<Active>,
     pub(super) pods: Vec<PodUid>,
     /// The largest figures of pods that are gone.
     pub(super) past_usage: Option<Usage>,
+    /// The last of its pods that is gone.
+    pub(super) past: Option<Box<Past>>,
     pub(super) timeline: Timeline,
 }
 
 impl JobRecord {
+    /// Whether it is a bare pod's.
+    pub(super) fn is_bare(&self) -> bool {
+        self.facts.as_ref().is_some_and(|facts| facts.identity.is_bare())
+    }
+
     pub(super) fn add_past_usage(&mut self, usage: Usage) {
         self.past_usage = Some(match self.past_usage.take() {
             Some(past) => usage::max(&past, &usage),
@@ -41,8 +52,11 @@ impl JobRecord {
 pub(super) struct PodRecord {
     pub(super) facts: PodFacts,
     pub(super) bound_since: Option<Moment>,
+    pub(super) unscheduled_since: Option<Moment>,
     pub(super) terminating_since: Option<Moment>,
     pub(super) starting_since: Option<Moment>,
+    /// What last kept a container from starting: the kubelet does not repeat it once the pod is ended for that.
+    pub(super) start_problem: Option<Box<StartProblem>>,
     pub(super) sidecar_since: Option<Moment>,
     /// When a main container was first seen started.
     pub(super) ran_since: Option<Moment>,
@@ -50,7 +64,10 @@ pub(super) struct PodRecord {
     pub(super) ended_since: Option<Moment>,
     pub(super) beat: Beats,
     pub(super) agent: AgentWord,
+    /// When the agent last saw the worker alive.
+    pub(super) seen_alive: Option<Moment>,
     pub(super) usage: PodUsage,
+    pub(super) cpu: Option<CpuProgress>,
     /// The agent has reported since the pod ended: nothing more will come.
     pub(super) acknowledged: bool,
 }
@@ -60,14 +77,18 @@ impl PodRecord {
         Self {
             facts,
             bound_since: None,
+            unscheduled_since: None,
             terminating_since: None,
             starting_since: None,
+            start_problem: None,
             sidecar_since: None,
             ran_since: None,
             ended_since: None,
             beat: Beats::None,
             agent: AgentWord::None,
+            seen_alive: None,
             usage: PodUsage::default(),
+            cpu: None,
             acknowledged: false,
         }
     }
@@ -77,6 +98,20 @@ impl PodRecord {
         matches!(self.facts.phase, PodPhase::Pending | PodPhase::Running)
     }
 
+    /// Why it ended, as far as its status tells.
+    pub(super) fn cause(&self) -> Cause {
+        of_attempt(&self.facts.cause, self.start_problem.as_deref())
+    }
+
+    /// What is kept of it when it is gone.
+    pub(super) fn past(&self) -> Past {
+        let PodFacts { uid, name, node, .. } = &self.facts;
+        Past {
+            attempt: Attempt { pod_uid: uid.clone(), pod_name: name.clone(), node: node.clone() },
+            cause: self.cause(),
+        }
+    }
+
     /// What it used, by the kubelet's clock where that tells how long it ran and else until it ended or `until`.
     pub(super) fn usage(&self, until: Moment) -> Option<Usage> {
         let heard = || -> Option<Duration> { Some(self.ended_since.unwrap_or(until).since(self.ran_since?)) };
@@ -84,11 +119,19 @@ impl PodRecord {
     }
 }
 
+/// How far the CPU time of a pod has come, and when it last did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct CpuProgress {
+    pub(super) cpu_ms: u64,
+    pub(super) at: Moment,
+}
+
 /// A node that was heard of: by itself, by its Lease, or by a pod bound to it.
 #[derive(Clone, Debug)]
 pub(super) struct NodeRecord {
     /// None before the nodes were listed.
     pub(super) state: Option<NodeState>,
+    pub(super) zone: Option<Arc<str>>,
     /// When a change of its Lease was last heard of; at first, when it was first heard of itself.
     pub(super) lease_changed: Moment,
     /// What the Lease then said.
@@ -99,7 +142,7 @@ pub(super) struct NodeRecord {
 
 impl NodeRecord {
     pub(super) fn new(state: Option<NodeState>, now: Moment) -> Self {
-        Self { state, lease_changed: now, renewed: None, pods: BTreeSet::new() }
+        Self { state, zone: None, lease_changed: now, renewed: None, pods: BTreeSet::new() }
     }
 
     /// Whether nothing is lost by forgetting it.

@@ -16,12 +16,13 @@ use super::{
     records::{JobRecord, NodeRecord, PodRecord},
 };
 use crate::{
-    evidence::{AgentWord, Beats, Finish},
+    evidence::{Active, AgentWord, Beats, Finish},
     moment::Moment,
-    policy::Policy,
+    policy::{Effective, Policies},
 };
 
 mod case;
+mod find;
 mod given_up;
 mod hear;
 mod nodes;
@@ -63,7 +64,7 @@ impl State {
         self.drop_departed(now);
         self.departed.clear();
         for pod in self.pods.values_mut() {
-            (pod.beat, pod.agent) = (Beats::None, AgentWord::None);
+            (pod.beat, pod.agent, pod.seen_alive, pod.cpu) = (Beats::None, AgentWord::None, None, None);
         }
         (self.listening, self.listening_since) = (true, now);
         self.all_changed();
@@ -134,7 +135,13 @@ impl State {
         if job.facts.as_ref() == Some(&facts) && !job.gone {
             return;
         }
-        note_job(job, &facts, now);
+        // A bare pod is told of as the pod that it is.
+        if !facts.identity.is_bare() {
+            note_job(job, &facts, now);
+        }
+        if job.facts.as_ref().and_then(|before| before.started) != facts.started {
+            job.active = facts.started.map(|start| Active { since: now, before: start.ago });
+        }
         if matches!(facts.progress, Progress::Finished(_)) {
             job.finished_since.get_or_insert(now);
         }
@@ -144,11 +151,26 @@ impl State {
         self.mark(&uid);
     }
 
+    /// The layers of policies have changed: every Job is judged by what they say now.
+    pub fn reconsider(&mut self, policies: &Policies) {
+        for (uid, job) in &mut self.jobs {
+            let Some(facts) = &mut job.facts else { continue };
+            let Effective { policy, origins } =
+                policies.effective(&facts.identity.namespace, &facts.labels, &facts.own);
+            if facts.policy != policy || facts.origins != origins {
+                (facts.policy, facts.origins) = (policy, origins);
+                self.changed.insert(uid.clone());
+            }
+        }
+    }
+
     /// A Job is gone. It stays known until [`forget_job`](Self::forget_job) says that all is done about it.
     pub fn delete_job(&mut self, uid: &JobUid, now: Moment) {
         let Some(job) = self.jobs.get_mut(uid).filter(|job| job.facts.is_some() && !job.gone) else { return };
         job.gone = true;
-        job.timeline.add(now, "the Job object is gone");
+        if !job.is_bare() {
+            job.timeline.add(now, "the Job object is gone");
+        }
         self.mark(uid);
         if !self.listening {
             self.departed.push_back((now, uid.clone()));
@@ -158,7 +180,8 @@ impl State {
 
     /// These are all the Jobs there are; others are gone.
     pub fn jobs_listed(&mut self, listed: &HashSet<JobUid>, now: Moment) {
-        let gone: Vec<_> = self.jobs.keys().filter(|uid| !listed.contains(*uid)).cloned().collect();
+        let gone = self.jobs.iter().filter(|(uid, job)| !job.is_bare() && !listed.contains(*uid));
+        let gone: Vec<_> = gone.map(|(uid, _)| uid.clone()).collect();
         for uid in gone {
             self.delete_job(&uid, now);
         }
@@ -218,7 +241,7 @@ impl State {
     /// How long a silence has to be for its end to be of interest.
     fn quiet(&self, job: Option<&JobUid>) -> Duration {
         let policy = job.and_then(|uid| self.jobs.get(uid)?.facts.as_ref()).map(|facts| &facts.policy);
-        policy.map_or(QUIET, |Policy { suspect_after, lost_after, .. }| QUIET.min(*suspect_after).min(*lost_after))
+        policy.map_or(QUIET, |policy| QUIET.min(policy.quiet()))
     }
 }
 

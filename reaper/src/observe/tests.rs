@@ -9,7 +9,7 @@ use super::{
     fixture::{mk_job, mk_pod},
     *,
 };
-use crate::observe::hearing::DEAF_AFTER;
+use crate::{evidence::JobStage, observe::hearing::DEAF_AFTER};
 
 /// Leads, hears, and knows Job `job` with its pod `pod`.
 fn mk_observer() -> Observer {
@@ -90,6 +90,63 @@ async fn a_case_tells_wall_times() {
     assert!((4.9..5.1).contains(&passed.as_secs_f64()), "{passed}");
 }
 
+fn namespace(name: &str, annotations: &[(&str, &str)]) -> k8s_openapi::api::core::v1::Namespace {
+    let annotations: std::collections::BTreeMap<_, _> = annotations.iter().copied().collect();
+    serde_json::from_value(serde_json::json!({"metadata": {"name": name, "annotations": annotations}}))
+        .expect("a namespace")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_namespaces_annotations_are_a_layer_of_the_policies_of_its_jobs() {
+    let observer = mk_observer();
+    let lost_after = || observer.case(&"job".into()).expect("known").policy.lost_after.as_secs();
+    observer.namespace(&namespace("ort", &[("jobwarden.io/lost-after", "90s"), ("jobwarden.io/on-lost", "explode")]));
+    assert_eq!((lost_after(), observer.take_changed()), (90, vec!["job".into()]));
+    observer.namespace(&namespace("ort", &[("jobwarden.io/lost-after", "90s"), ("other", "change")]));
+    observer.namespace(&namespace("elsewhere", &[("jobwarden.io/lost-after", "20s")]));
+    assert!(observer.take_changed().is_empty(), "nothing about this Job");
+    observer.set_policy(serde_saphyr::from_str("set: {lostAfter: 70s, retention: 5m}").expect("valid"));
+    assert_eq!(lost_after(), 90, "the namespace overrides the file");
+    observer.namespaces_listed(&["elsewhere".to_owned()].into());
+    assert_eq!(lost_after(), 70);
+    observer.namespace(&namespace("ort", &[("jobwarden.io/lost-after", "80s")]));
+    assert_eq!(lost_after(), 80);
+    observer.namespace_deleted(&namespace("ort", &[]));
+    assert_eq!(lost_after(), 70);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bare_pod_is_known_as_a_job_of_its_own_until_its_end_has_been_told() {
+    let observer = mk_observer();
+    let pod = |phase: &str| -> k8s_openapi::api::core::v1::Pod {
+        serde_json::from_value(serde_json::json!({
+            "metadata": {
+                "namespace": "ort", "name": "once", "uid": "once-uid", "labels": {"jobwarden.io/inject": "true"},
+                "annotations": {"jobwarden.io/lost-after": "90s"}
+            },
+            "spec": {"containers": [{"name": "main"}]},
+            "status": {"phase": phase}
+        }))
+        .expect("a pod")
+    };
+    let uid = JobUid::from("once-uid");
+    observer.pod(&pod("Running"));
+    assert_eq!(observer.take_changed(), [uid.clone()]);
+    let case = observer.case(&uid).expect("known");
+    assert_eq!((case.evidence.job.stage, case.evidence.pods.len()), (JobStage::Open, 1));
+    assert_eq!(case.policy.lost_after.as_secs(), 90, "by its own annotation");
+    observer.namespace(&namespace("ort", &[("jobwarden.io/start-timeout", "5m")]));
+    assert_eq!(observer.case(&uid).expect("known").policy.start_timeout.as_secs(), 300, "and its namespace's");
+
+    observer.pod_deleted(&pod("Succeeded"));
+    let case = observer.case(&uid).expect("it is not forgotten");
+    assert!(matches!(case.evidence.job.stage, JobStage::Finished { .. }), "{:?}", case.evidence.job.stage);
+    assert!(observer.is_gone(&uid));
+    observer.forget(&uid);
+    observer.pod_deleted(&pod("Succeeded"));
+    assert_eq!(observer.case(&uid), None);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_standby_does_not_listen() {
     let observer = mk_observer();
@@ -109,7 +166,7 @@ async fn what_is_known_is_counted() {
     observer.watch_failed(Watch::Nodes, Failure::Broken);
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry).expect("a String takes all");
-    for line in ["jobwarden_jobs 1", "jobwarden_pods 1", "jobwarden_deaf 0"] {
+    for line in ["jobwarden_watched_jobs 1", "jobwarden_pods 1", "jobwarden_deaf 0"] {
         assert!(text.lines().any(|shown| shown == line), "{text}");
     }
     assert!(text.contains(r#"jobwarden_watch_up{watch="nodes"} 0"#), "{text}");

@@ -1,4 +1,4 @@
-//! Watches: lists and follows Jobs, pods, nodes and their Leases through whatever happens to the API server.
+//! Watches: lists and follows Jobs, pods, nodes, their Leases and namespaces through whatever happens to the API server.
 //!
 //! Not kube's own `watcher`, because that keeps quiet about what matters here: whether it is connected. After an error it
 //! says nothing until an object changes, which for Jobs may be hours; and a connection that has died silently is noticed
@@ -11,7 +11,7 @@ use jobwarden_common::names::{label, label_value};
 use k8s_openapi::api::{
     batch::v1::Job,
     coordination::v1::Lease,
-    core::v1::{Node, Pod},
+    core::v1::{Namespace, Node, Pod},
 };
 use kube::{
     Api, Client,
@@ -90,16 +90,17 @@ impl WatchError {
     }
 }
 
-/// Tells the observer of all Jobs, pods, nodes and Leases, now and whenever they change; never returns.
+/// Tells the observer of all Jobs, pods, nodes, Leases and namespaces, now and whenever they change; never returns.
 ///
-/// It needs leave to list and watch Jobs, pods and nodes everywhere, and Leases in `kube-node-lease`.
+/// It needs leave to list and watch Jobs, pods, nodes and namespaces everywhere, and Leases in `kube-node-lease`.
 pub async fn follow(client: Client, observer: Observer) {
     let enrolled = Some(format!("{}={}", label::ENROLLED, label_value::TRUE));
     let jobs = Follower::<Job>::new(Api::all(client.clone()), enrolled.clone(), &observer);
     let pods = Follower::<Pod>::new(Api::all(client.clone()), enrolled, &observer);
     let nodes = Follower::<Node>::new(Api::all(client.clone()), None, &observer);
-    let leases = Follower::<Lease>::new(Api::namespaced(client, NODE_LEASES), None, &observer);
-    tokio::join!(jobs.run(), pods.run(), nodes.run(), leases.run());
+    let leases = Follower::<Lease>::new(Api::namespaced(client.clone(), NODE_LEASES), None, &observer);
+    let namespaces = Follower::<Namespace>::new(Api::all(client), None, &observer);
+    tokio::join!(jobs.run(), pods.run(), nodes.run(), leases.run(), namespaces.run());
 }
 
 /// Follows the objects of one kind.

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use jobwarden_common::{
     identity::{JobId, RunId},
-    notification::{CloudEvent, Fact, MAX_BYTES, OutcomeData, TimelineEntry},
+    notification::{Cause, CloudEvent, Fact, MAX_BYTES, OutcomeData, TimelineEntry},
 };
 
 use super::{JobOutcome, OutcomeName};
@@ -24,7 +24,11 @@ pub fn cloud_event(outcome: &JobOutcome) -> CloudEvent {
     CloudEvent {
         specversion: "1.0".to_owned(),
         id: outcome.outcome_name().to_string(),
-        source: format!("/apis/batch/v1/namespaces/{namespace}/jobs/{job}"),
+        source: if spec.data.is_of_bare_pod() {
+            format!("/api/v1/namespaces/{namespace}/pods/{job}")
+        } else {
+            format!("/apis/batch/v1/namespaces/{namespace}/jobs/{job}")
+        },
         event_type: spec.kind.event_type(),
         subject: format!("{namespace}/{job}"),
         time: spec.created_at.to_string(),
@@ -92,8 +96,9 @@ fn encoded_bytes(data: &OutcomeData) -> usize {
 fn shorten_all(data: &mut OutcomeData, max: usize) {
     shorten(&mut data.reason, max);
     shorten(&mut data.message, max);
-    let cause = &mut data.cause;
-    for text in [&mut cause.container, &mut cause.reason, &mut cause.message].into_iter().flatten() {
+    let Cause { kind: _, container, exit_code: _, signal, reason, message, resource, by, finished_at } =
+        &mut data.cause;
+    for text in [container, signal, reason, message, resource, by, finished_at].into_iter().flatten() {
         shorten(text, max);
     }
     for entry in &mut data.timeline {

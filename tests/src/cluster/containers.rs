@@ -16,6 +16,12 @@ impl Cluster {
         Ok(found.into_iter().map(|process| process.pid).collect())
     }
 
+    /// The first process of a running container.
+    pub async fn process_of(&self, namespace: &str, pod: &str, container: &str) -> Result<Process> {
+        let found = self.container_processes(namespace, pod, container).await?;
+        Ok(*found.first().expect("a container without processes is an error"))
+    }
+
     /// Sends a signal to the first process of a container.
     pub async fn kill_process_in(&self, namespace: &str, pod: &str, container: &str, signal: Signal) -> Result<()> {
         let found = self.container_processes(namespace, pod, container).await?;

@@ -70,6 +70,19 @@ impl Cluster {
         .await
     }
 
+    /// Stops a node's container runtime without ending it: the kubelet hears no more of any container, and renews its
+    /// Lease as ever.
+    pub async fn freeze_runtime(&self, node: &str) -> Result<()> {
+        let node = self.shared.layout.node(node)?;
+        self.changing(move |shared| node::freeze_runtime(&shared.layout, node)).await
+    }
+
+    /// Lets a frozen runtime go on.
+    pub async fn thaw_runtime(&self, node: &str) -> Result<()> {
+        let node = self.shared.layout.node(node)?;
+        self.changing(move |shared| node::thaw_runtime(&shared.layout, node)).await
+    }
+
     /// Kills the API server.
     pub async fn stop_api_server(&self) -> Result<()> {
         self.changing(|shared| control_plane::stop(&shared.layout, Component::ApiServer)).await
@@ -85,6 +98,11 @@ impl Cluster {
     pub async fn restart_api_server(&self) -> Result<()> {
         self.stop_api_server().await?;
         self.start_api_server().await
+    }
+
+    /// Kills the controllers: nothing makes pods for a Job, taints a node or collects garbage any more.
+    pub async fn stop_controllers(&self) -> Result<()> {
+        self.changing(|shared| control_plane::stop(&shared.layout, Component::ControllerManager)).await
     }
 
     /// Kills etcd, starts it and waits until the API server is ready again.

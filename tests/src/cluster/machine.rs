@@ -9,6 +9,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
+
 use super::error::{ClusterError, Doing, Result, log_tail};
 use super::layout::{Layout, Machine};
 use super::process::{self, Process};
@@ -84,7 +86,17 @@ pub(super) fn running_init_of(layout: &Layout, machine: Machine) -> Result<Proce
 
 /// Ends everything that runs on the machine at once.
 pub(super) fn kill(layout: &Layout, machine: Machine) -> Result<()> {
-    init_of(layout, machine).map_or(Ok(()), Process::kill)
+    let Some(init) = init_of(layout, machine) else { return Ok(()) };
+    // PID 1 ends once everybody else has been waited for, which nobody does who is stopped.
+    go_on(layout, machine, &["containerd"])?;
+    init.kill()
+}
+
+/// Lets a component go on that was stopped by a signal, and whoever started it: `nsenter` stops itself along with it.
+pub(super) fn go_on(layout: &Layout, machine: Machine, component: &[&str]) -> Result<()> {
+    let stopped = find(layout, machine, component);
+    let parents = stopped.iter().filter_map(|process| process.parent());
+    parents.chain(stopped.iter().copied()).try_for_each(|process| process.signal(Signal::SIGCONT))
 }
 
 /// Starts a component of the cluster on the machine. Its stdout and stderr go to its log.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
 use serde_json::json;
 
 use super::cgroup;
@@ -93,6 +94,16 @@ pub(super) fn start_kubelet(layout: &Layout, node: Machine) -> Result<()> {
 /// Kills the kubelet; containers run on.
 pub(super) fn stop_kubelet(layout: &Layout, node: Machine) -> Result<()> {
     machine::stop(layout, node, &["kubernetes", "kubelet"])
+}
+
+/// Stops the container runtime; the shims, which are the parents of containers, go on.
+pub(super) fn freeze_runtime(layout: &Layout, node: Machine) -> Result<()> {
+    machine::find(layout, node, &["containerd"]).into_iter().try_for_each(|process| process.signal(Signal::SIGSTOP))
+}
+
+/// Lets a frozen runtime go on.
+pub(super) fn thaw_runtime(layout: &Layout, node: Machine) -> Result<()> {
+    machine::go_on(layout, node, &["containerd"])
 }
 
 /// Gives the node's runtime every image of the cluster that it has not had yet.

@@ -14,6 +14,9 @@ use serde::{Deserialize, Serialize};
 
 use super::error::{ClusterError, Result};
 
+/// Clock ticks a second as `/proc` counts them, on every architecture: `USER_HZ`, time(7).
+const TICKS: u64 = 100;
+
 /// How often to look whether a process has ended.
 const POLL: Duration = Duration::from_millis(5);
 
@@ -22,7 +25,7 @@ const DEATH: Duration = Duration::from_secs(10);
 
 /// A process, and not another one that got the same ID later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Process {
+pub struct Process {
     /// The ID on the host.
     pub(super) pid: i32,
     /// When it started, in clock ticks since boot: field 22 of `proc_pid_stat(5)`.
@@ -49,12 +52,19 @@ impl Process {
     }
 
     /// Whether it runs on; a zombie does not.
-    pub(super) fn is_alive(self) -> bool {
+    pub fn is_alive(self) -> bool {
         Self::current(self.pid) == Some(self)
     }
 
+    /// How long ago it started; nothing once it has ended.
+    pub fn age(self) -> Option<Duration> {
+        let uptime: f64 = fs::read_to_string("/proc/uptime").ok()?.split(' ').next()?.parse().ok()?;
+        let started = Duration::from_millis(1000 / TICKS * self.started);
+        self.is_alive().then(|| Duration::from_secs_f64(uptime).saturating_sub(started))
+    }
+
     /// Sends a signal; a process that has ended meanwhile is no error.
-    pub(super) fn signal(self, signal: Signal) -> Result<()> {
+    pub fn signal(self, signal: Signal) -> Result<()> {
         if !self.is_alive() {
             return Ok(());
         }
@@ -92,6 +102,11 @@ impl Process {
     /// The namespace of the kind `kind` (`net`, `pid`) that the process is in.
     pub(super) fn namespace(self, kind: &str) -> Option<NamespaceId> {
         NamespaceId::of(Path::new(&format!("/proc/{}/ns/{kind}", self.pid)))
+    }
+
+    /// The process that started it, or that took it over.
+    pub(super) fn parent(self) -> Option<Self> {
+        Self::current(Stat::read(self.pid)?.parent)
     }
 
     /// The processes that it started and that still run.

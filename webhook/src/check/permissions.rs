@@ -91,7 +91,7 @@ const NEEDS: &[Need] = {
         need(Reaper, Path, ("", KEYS), &[], &["get"]),
         need(Reaper, Path, ("", DISCOVERY), &[], &["get"]),
         need(Reaper, Cluster, ("authentication.k8s.io", "tokenreviews"), &[], &["create"]),
-        need(Reaper, Cluster, EVENTS, &[], &["create", "patch"]),
+        need(Reaper, Cluster, EVENTS, &[], &["create", "patch", "list"]),
         enforcing(("batch", "jobs"), &["patch", "delete"]),
         enforcing(("batch", "jobs/status"), &["patch"]),
         enforcing(("", "pods"), &["delete", "patch"]),

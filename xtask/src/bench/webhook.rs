@@ -9,12 +9,12 @@ use std::{
     fs,
     io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     thread::sleep,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use jobwarden_common::names::{label, label_value, object};
 use jobwarden_tests::{
     cluster::{Cluster, ClusterConfig},
@@ -27,6 +27,7 @@ use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::{Api, ResourceExt as _, api::PostParams};
 use serde_json::Value;
 
+use super::process::{Measured, median};
 use crate::{command::output, image};
 
 const WEBHOOK: &str = "127.0.0.1:18443";
@@ -47,20 +48,12 @@ const CREATIONS: usize = 300;
 /// How long the webhook may take to be ready.
 const READY_WITHIN: Duration = Duration::from_mins(1);
 
-/// A process that is measured; it is killed when this is dropped.
+/// A server that is measured.
 struct Server {
-    child: Child,
+    process: Measured,
     address: &'static str,
     ca: PathBuf,
     reviews: u64,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 pub(super) async fn measure() -> anyhow::Result<BTreeMap<&'static str, f64>> {
@@ -101,11 +94,11 @@ fn webhook(cluster: &Cluster, ca: PathBuf) -> anyhow::Result<Server> {
     let mut command = cluster.program(release().join("jobwarden-webhook"));
     command.args(["serve", "--listen", WEBHOOK, "--namespace", NAMESPACE, "--finalizer", "--log-level=warn"]);
     command.args(["--admin-addr", "127.0.0.1:18440"]);
-    let child = command.stdin(Stdio::null()).spawn().context("starting the webhook")?;
-    let mut server = Server { child, address: WEBHOOK, ca, reviews: 0 };
+    let process = Measured::start(command.stdin(Stdio::null()), "the webhook")?;
+    let mut server = Server { process, address: WEBHOOK, ca, reviews: 0 };
     let give_up = Instant::now() + READY_WITHIN;
     while let Err(error) = load(cluster, &mut server, &["minimal", "1", "closed", "1"]) {
-        ensure!(server.child.try_wait()?.is_none(), "the webhook has ended");
+        ensure!(server.process.0.try_wait()?.is_none(), "the webhook has ended");
         ensure!(Instant::now() < give_up, "the webhook is not ready after {READY_WITHIN:?}: {error:#}");
         sleep(Duration::from_millis(200));
     }
@@ -114,8 +107,8 @@ fn webhook(cluster: &Cluster, ca: PathBuf) -> anyhow::Result<Server> {
 
 fn floor(cluster: &Cluster, ca: &Path) -> anyhow::Result<Server> {
     let mut command = cluster.program(release().join("examples/floor"));
-    let mut child = command.arg(FLOOR).stdout(Stdio::piped()).spawn().context("starting the floor")?;
-    let lines = BufReader::new(child.stdout.take().context("its output was asked for")?).lines();
+    let mut process = Measured::start(command.arg(FLOOR).stdout(Stdio::piped()), "the floor")?;
+    let lines = BufReader::new(process.0.stdout.take().context("its output was asked for")?).lines();
     let mut pem = String::new();
     for line in lines {
         let line = line.context("reading the floor's certificate")?;
@@ -125,7 +118,7 @@ fn floor(cluster: &Cluster, ca: &Path) -> anyhow::Result<Server> {
         }
     }
     fs::write(ca, pem).context("writing the floor's certificate")?;
-    Ok(Server { child, address: FLOOR, ca: ca.to_owned(), reviews: 0 })
+    Ok(Server { process, address: FLOOR, ca: ca.to_owned(), reviews: 0 })
 }
 
 /// The load, with these arguments.
@@ -169,9 +162,9 @@ fn over_tls(
         let mut costs = [Vec::new(), Vec::new()];
         for _ in 0..TURNS {
             for (server, costs) in [&mut *webhook, &mut *floor].into_iter().zip(&mut costs) {
-                let before = cpu_us(&server.child)?;
+                let before = server.process.cpu_us()?;
                 let said = load(cluster, server, &[pod, connections, "closed", amount])?;
-                costs.push((cpu_us(&server.child)? - before) / said["requests"].as_f64().context("a count")?);
+                costs.push((server.process.cpu_us()? - before) / said["requests"].as_f64().context("a count")?);
             }
         }
         let [webhooks, floors] = costs.map(median);
@@ -199,7 +192,7 @@ fn over_tls(
     for (until, figure) in [(20_000, "rss_kib_after_20k"), (200_000, "rss_kib_after_200k")] {
         let so_far = if until == 20_000 { 0 } else { 20_000 };
         load(cluster, webhook, &["typical", "8", "closed", &(until - so_far).to_string()])?;
-        figures.insert(figure, rss_kib(&webhook.child)?);
+        figures.insert(figure, webhook.process.rss_kib()?);
     }
     ensure!(webhook.reviews >= 200_000, "only {} reviews were answered", webhook.reviews);
     Ok(figures)
@@ -219,29 +212,6 @@ fn p99_under_siege_us(cluster: &Cluster, webhook: &mut Server) -> anyhow::Result
     let p99 = honest?["p99_us"].as_f64().context("a p99")?;
     step.detail(format!("{} slow connections, {} floods: p99 {p99:.0} µs", besieged["slow"], besieged["requests"]));
     Ok(p99)
-}
-
-/// CPU time of all threads of a process so far, in microseconds (`/proc/<pid>/task/<tid>/schedstat`, nanoseconds on a CPU).
-fn cpu_us(child: &Child) -> anyhow::Result<f64> {
-    let tasks = PathBuf::from(format!("/proc/{}/task", child.id()));
-    let mut nanoseconds = 0;
-    for task in fs::read_dir(&tasks).with_context(|| format!("reading {}", tasks.display()))? {
-        let text = fs::read_to_string(task?.path().join("schedstat")).context("reading a thread's CPU time")?;
-        nanoseconds += text.split_whitespace().next().context("an empty schedstat")?.parse::<u64>()?;
-    }
-    Ok(nanoseconds as f64 / 1000.0)
-}
-
-/// Resident memory of a process (`VmRSS` of proc(5)).
-fn rss_kib(child: &Child) -> anyhow::Result<f64> {
-    let text = fs::read_to_string(format!("/proc/{}/status", child.id())).context("reading the webhook's memory")?;
-    let Some(line) = text.lines().find(|line| line.starts_with("VmRSS:")) else { bail!("a process without VmRSS") };
-    line.split_whitespace().nth(1).context("VmRSS without a figure")?.parse().context("VmRSS is no number")
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 /// What admission adds to the creation of a pod: the same pods with and without, in turns, for dry.

@@ -119,7 +119,7 @@ fn post(sinks: Vec<SinkConfig>) -> Post {
     api.put(OUTCOME, serde_json::to_value(&outcome).expect("serializes"));
     let stored = serde_json::from_value(api.get(OUTCOME).expect("just put")).expect("an outcome");
     outbox.note(stored);
-    let config = Config { sinks };
+    let config = Config { sinks, ..Config::default() };
     let deliverer = Deliverer::new(&config, api.client(), "jobwarden", outbox.clone(), metrics.clone());
     Post { deliverer: deliverer.expect("valid sinks"), api, outbox, metrics }
 }

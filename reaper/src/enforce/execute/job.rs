@@ -6,7 +6,10 @@ use kube::api::{DeleteParams, Patch, Preconditions};
 use serde_json::json;
 
 use super::{EnforceError, FailWith, Walk, error::is_not_found, ours, present};
-use crate::{enforce::step::PodRef, verdict::LostReason};
+use crate::{
+    enforce::step::PodRef,
+    verdict::{EndReason, LostReason},
+};
 
 /// What [`Job`]s managed by Kubernetes itself may say in `spec.managedBy`.
 const KUBERNETES_JOB_CONTROLLER: &str = "kubernetes.io/job-controller";
@@ -46,21 +49,18 @@ impl Walk<'_> {
         reason: LostReason,
         message: &str,
     ) -> Result<(), EnforceError> {
+        if self.job.is_bare() {
+            return self.fail_bare_pod(reason.as_str(), message).await;
+        }
         let job = self.second_look().await?;
-        if let Some(by) = condition(&job, "FailureTarget") {
-            if by == reason.as_str() {
-                return Ok(()); // Taken before, by us.
-            }
-            return Err(EnforceError::SecondLook { what: self.what(None), found: "it is failing already" });
+        if self.is_failing(&job, reason.as_str())? {
+            return Ok(());
         }
         let Some(live) = self.live_pod(pod).await? else {
             return Err(EnforceError::SecondLook { what: self.what(Some(&pod.name)), found: "it is gone" });
         };
         self.still_in_question(&live)?;
-        match self.executor.fail_with {
-            FailWith::FailureTarget => self.set_failure_target(&job, reason, message).await?,
-            FailWith::ActiveDeadline => self.end_by_deadline(&job).await?,
-        }
+        self.write_verdict(&job, reason.as_str(), message).await?;
         self.happened(format!("the Job was failed with reason {reason}"));
         // The API server does not refuse FailureTarget beside a pod that has succeeded since.
         if self.live_pod(pod).await?.is_some_and(|pod| super::pod::phase(&pod) == Some("Succeeded")) {
@@ -69,7 +69,40 @@ impl Walk<'_> {
         Ok(())
     }
 
-    async fn set_failure_target(&self, job: &Job, reason: LostReason, message: &str) -> Result<(), EnforceError> {
+    pub(super) async fn end_job(&mut self, reason: EndReason, message: &str) -> Result<(), EnforceError> {
+        if self.job.is_bare() {
+            return self.fail_bare_pod(reason.as_str(), message).await;
+        }
+        let job = self.second_look().await?;
+        if self.is_failing(&job, reason.as_str())? {
+            return Ok(());
+        }
+        let active = job.status.as_ref().and_then(|status| status.active).unwrap_or(0);
+        if reason == EndReason::NotStarting && active > 0 {
+            return Err(EnforceError::SecondLook { what: self.what(None), found: "it has a pod" });
+        }
+        self.write_verdict(&job, reason.as_str(), message).await?;
+        self.happened(format!("the Job was failed with reason {reason}"));
+        Ok(())
+    }
+
+    /// Whether the verdict was written before, by us. One of somebody else's stands.
+    fn is_failing(&self, job: &Job, reason: &str) -> Result<bool, EnforceError> {
+        match condition(job, "FailureTarget") {
+            None => Ok(false),
+            Some(by) if by == reason => Ok(true),
+            Some(_) => Err(EnforceError::SecondLook { what: self.what(None), found: "it is failing already" }),
+        }
+    }
+
+    async fn write_verdict(&self, job: &Job, reason: &str, message: &str) -> Result<(), EnforceError> {
+        match self.executor.fail_with {
+            FailWith::FailureTarget => self.set_failure_target(job, reason, message).await,
+            FailWith::ActiveDeadline => self.end_by_deadline(job).await,
+        }
+    }
+
+    async fn set_failure_target(&self, job: &Job, reason: &str, message: &str) -> Result<(), EnforceError> {
         // By strategic merge the condition is added to the others; only the Job controller may add Failed itself.
         let now = format!("{:.0}", present());
         let patch = json!({
@@ -77,7 +110,7 @@ impl Walk<'_> {
             "status": { "conditions": [{
                 "type": "FailureTarget",
                 "status": "True",
-                "reason": reason.as_str(),
+                "reason": reason,
                 "message": message,
                 "lastProbeTime": now,
                 "lastTransitionTime": now,
@@ -98,7 +131,10 @@ impl Walk<'_> {
         Ok(())
     }
 
-    pub(super) async fn confirm_deleted(&self) -> Result<(), EnforceError> {
+    pub(super) async fn confirm_deleted(&mut self) -> Result<(), EnforceError> {
+        if self.job.is_bare() {
+            return self.confirm_bare_pod_deleted().await;
+        }
         let Some(job) = self.live_job().await? else { return Ok(()) };
         let found = |found| Err(EnforceError::SecondLook { what: self.what(None), found });
         if job.metadata.deletion_timestamp.is_none() {
@@ -107,6 +143,7 @@ impl Walk<'_> {
         if condition(&job, "Complete").is_some() || condition(&job, "Failed").is_some() {
             return found("it has finished");
         }
+        self.deleted = Some(job);
         Ok(())
     }
 

@@ -18,14 +18,15 @@ impl Walk<'_> {
         Ok(found.filter(|live| live.metadata.uid.as_deref() == Some(pod.uid.as_str())))
     }
 
-    /// The second look at a pod: it has not ended, and it is this Job's.
+    /// The second look at a pod: it has not ended, and it is this Job's, or the bare pod itself.
     pub(super) fn still_in_question(&self, pod: &Pod) -> Result<(), EnforceError> {
         let found = |found| Err(EnforceError::SecondLook { what: self.what(pod.metadata.name.as_deref()), found });
         if ended(pod) {
             return found("it has ended by its kubelet's account");
         }
         let mut owners = pod.metadata.owner_references.iter().flatten();
-        if !owners.any(|owner| owner.controller == Some(true) && owner.uid == self.job.uid.as_str()) {
+        let owned = owners.any(|owner| owner.controller == Some(true) && owner.uid == self.job.uid.as_str());
+        if !owned && !self.job.is_bare() {
             return found("it is not the Job's any more");
         }
         Ok(())
@@ -39,11 +40,12 @@ impl Walk<'_> {
         if live.metadata.deletion_timestamp.is_some() {
             return Ok(());
         }
-        match self.still_in_question(&live) {
-            Ok(()) => {}
-            Err(error) if why == Removal::Lost => return Err(error),
-            // Of a deleted Job, such pods are the garbage collector's, or somebody else's by now.
-            Err(_) => return Ok(()),
+        match (self.still_in_question(&live), why) {
+            (Ok(()), Removal::Lost | Removal::JobDeleted) => {}
+            (Ok(()), Removal::Failing) => self.bears_our_verdict(&live)?,
+            (Err(error), Removal::Lost) => return Err(error),
+            // Of a deleted Job, such pods are the garbage collector's, or somebody else's by now; a bare one has ended.
+            (Err(_), Removal::JobDeleted | Removal::Failing) => return Ok(()),
         }
         self.delete(pod, DeleteParams::default()).await?;
         self.happened(format!("pod {} was deleted", pod.name));

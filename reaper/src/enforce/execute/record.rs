@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jobwarden_common::{
     identity::label_value,
-    names::label,
+    names::{label, reason},
     notification::{OutcomeKind, TimelineEntry},
 };
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -20,8 +20,9 @@ use crate::{
         draft::late_success,
         step::{Draft, Notice},
     },
+    evidence::JobKind,
     metrics::OutcomeLabels,
-    outcome::{self, JobOutcome, JobOutcomeStatus, SinkStatus},
+    outcome::{self, JobOutcome, JobOutcomeStatus, OutcomeName, SinkStatus},
 };
 
 /// The most that the note of an Event may hold, in bytes (`events.k8s.io/v1`).
@@ -30,6 +31,7 @@ const MAX_NOTE_BYTES: usize = 1024;
 impl Walk<'_> {
     pub(super) async fn record(&mut self, draft: Draft) -> Result<(), EnforceError> {
         let Draft { name, mut data } = draft;
+        self.inquire(&mut data).await;
         let at = present();
         if let (Some(pod), OutcomeKind::Lost) = (&self.late_success, data.kind) {
             data.message.push_str(&late_success(pod));
@@ -58,16 +60,25 @@ impl Walk<'_> {
             }
             Err(source) => return Err(EnforceError::api("record", what(), source)),
         };
-        let recorded = if recorded.status.is_some() {
-            recorded
-        } else {
-            let sinks = self.executor.sinks.iter().map(|sink| SinkStatus::untried(sink)).collect();
-            let patch = Patch::Merge(json!({ "status": JobOutcomeStatus::of(sinks) }));
-            let patched = self.executor.outcomes.patch_status(name.as_str(), &ours(), &patch).await;
-            patched.map_err(|source| EnforceError::api("address", what(), source))?
-        };
+        let recorded = if recorded.status.is_some() { recorded } else { self.address(&name, recorded).await? };
         self.executor.outbox.note(recorded);
         Ok(())
+    }
+
+    /// Says whom an outcome is for. The deliverer, which watches, does not wait for that: where it was faster, what it has
+    /// written of its deliveries stays.
+    async fn address(&self, name: &OutcomeName, outcome: JobOutcome) -> Result<JobOutcome, EnforceError> {
+        let what = || format!("the outcome {name}");
+        let sinks = self.executor.sinks.iter().map(|sink| SinkStatus::untried(sink)).collect();
+        let version = outcome.metadata.resource_version;
+        let patch = json!({ "metadata": { "resourceVersion": version }, "status": JobOutcomeStatus::of(sinks) });
+        let outcomes = &self.executor.outcomes;
+        match outcomes.patch_status(name.as_str(), &ours(), &Patch::Merge(patch)).await {
+            Err(kube::Error::Api(status)) if status.code == 409 => {
+                outcomes.get(name.as_str()).await.map_err(|source| EnforceError::api("read", what(), source))
+            }
+            patched => patched.map_err(|source| EnforceError::api("address", what(), source)),
+        }
     }
 
     /// An Event that cannot be published is only a pity: nothing waits for it.
@@ -75,14 +86,22 @@ impl Walk<'_> {
         let key = notice.key();
         let mut note = notice.message;
         outcome::shorten(&mut note, MAX_NOTE_BYTES);
+        let good = notice.reason == reason::RESURRECTED;
         let event = Event {
-            type_: EventType::Warning,
+            type_: if good { EventType::Normal } else { EventType::Warning },
             reason: notice.reason.to_owned(),
             note: Some(note),
             action: "Judge".to_owned(),
-            secondary: notice.pod.map(|pod| self.reference("v1", "Pod", &pod.name, pod.uid.as_str())),
+            secondary: notice
+                .pod
+                .filter(|_| !self.job.is_bare())
+                .map(|pod| self.reference("v1", "Pod", &pod.name, pod.uid.as_str())),
         };
-        let job = self.reference("batch/v1", "Job", &self.job.name, self.job.uid.as_str());
+        let (api_version, kind) = match self.job.kind {
+            JobKind::Job => ("batch/v1", "Job"),
+            JobKind::BarePod => ("v1", "Pod"),
+        };
+        let job = self.reference(api_version, kind, &self.job.name, self.job.uid.as_str());
         match self.executor.events.publish(&event, &job).await {
             Ok(()) => self.report.told.push(key),
             Err(error) => {

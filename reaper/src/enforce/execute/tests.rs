@@ -15,8 +15,10 @@ use crate::{
     evidence::{JobEvidence, JobStage, PodEvidence, Retries},
     fake_api::{Failure, FakeApi},
     outcome::{OutcomeName, tests::mk_data},
-    verdict::LostReason,
+    verdict::{EndReason, LostReason},
 };
+
+mod bare;
 
 const JOB: &str = "/apis/batch/v1/namespaces/ort/jobs/analyzer-7";
 const POD: &str = "/api/v1/namespaces/ort/pods/w";
@@ -60,8 +62,16 @@ fn executor(api: &FakeApi, fail_with: FailWith) -> Executor {
     Executor::new(api.client(), "jobwarden", "reaper-0".to_owned(), Outbox::new(), sinks, fail_with, Metrics::default())
 }
 
+pub(super) fn executor_of(api: &FakeApi) -> Executor {
+    executor(api, FailWith::FailureTarget)
+}
+
 async fn run(api: &FakeApi, steps: &[Step]) -> Report {
-    executor(api, FailWith::FailureTarget).run(&identity(), steps.to_vec()).await
+    run_for(&identity(), api, steps).await
+}
+
+async fn run_for(job: &JobIdentity, api: &FakeApi, steps: &[Step]) -> Report {
+    executor(api, FailWith::FailureTarget).run(job, steps.to_vec()).await
 }
 
 fn pod() -> PodRef {
@@ -70,6 +80,10 @@ fn pod() -> PodRef {
 
 fn fail_job() -> Step {
     Step::FailJob { pod: pod(), reason: LostReason::NodeUnreachable, message: "it is lost".to_owned() }
+}
+
+fn end_job(reason: EndReason) -> Step {
+    Step::EndJob { reason, message: "it is over".to_owned() }
 }
 
 fn delete_pod() -> Step {
@@ -117,6 +131,7 @@ fn without_times(mut objects: std::collections::BTreeMap<String, Value>) -> std:
 /// Each step from where it can be taken.
 #[rstest]
 #[case::fail_job(json!({}), json!({}), vec![fail_job()])]
+#[case::end_job(json!({}), json!({}), vec![end_job(EndReason::DeadlineExceeded)])]
 #[case::delete_pod(json!({}), json!({}), vec![delete_pod()])]
 #[case::give_up_pod(json!({}), json!({"metadata": {"deletionTimestamp": "2026-01-02T03:04:05Z"}}), vec![give_up_pod()])]
 #[case::force_delete_pod(
@@ -141,15 +156,19 @@ async fn a_step_may_be_repeated_and_may_fail_anywhere(
         change(&api, POD, &worker);
         api
     };
+    may_be_repeated_and_may_fail_anywhere(&identity(), world, &steps).await;
+}
+
+async fn may_be_repeated_and_may_fail_anywhere(job: &JobIdentity, world: impl Fn() -> FakeApi, steps: &[Step]) {
     let once = world();
     let untouched = once.snapshot();
-    let report = run(&once, &steps).await;
+    let report = run_for(job, &once, steps).await;
     assert!(report.failure.is_none(), "{:?}", report.failure);
     let writes = once.writes().len();
     let expected = without_times(once.snapshot());
     assert_ne!(expected, without_times(untouched), "the step does something");
 
-    let report = run(&once, &steps).await;
+    let report = run_for(job, &once, steps).await;
     assert!(report.failure.is_none(), "the second time: {:?}", report.failure);
     assert_eq!(without_times(once.snapshot()), expected, "the second time changes nothing");
 
@@ -157,14 +176,34 @@ async fn a_step_may_be_repeated_and_may_fail_anywhere(
         for failure in [Failure::Before, Failure::After] {
             let api = world();
             api.fail(failing, failure);
-            let report = run(&api, &steps).await;
+            let report = run_for(job, &api, steps).await;
             assert!(report.failure.is_some(), "write {failing} fails {failure:?} it is done");
             api.fail(usize::MAX, Failure::Before);
-            let report = run(&api, &steps).await;
+            let report = run_for(job, &api, steps).await;
             assert!(report.failure.is_none(), "after write {failing} failed {failure:?}: {:?}", report.failure);
             assert_eq!(without_times(api.snapshot()), expected, "after write {failing} failed {failure:?} it was done");
         }
     }
+}
+
+#[rstest]
+#[case::overdue(json!({"status": {"active": 1}}), EndReason::DeadlineExceeded, true)]
+#[case::without_a_pod(json!({"status": {"active": 0}}), EndReason::NotStarting, true)]
+#[case::a_pod_came(json!({"status": {"active": 1}}), EndReason::NotStarting, false)]
+#[case::suspended(json!({"spec": {"suspend": true}}), EndReason::DeadlineExceeded, false)]
+#[case::finished(finished(), EndReason::DeadlineExceeded, false)]
+#[tokio::test]
+async fn a_job_is_ended_only_if_the_second_look_bears_it_out(
+    #[case] job: Value,
+    #[case] reason: EndReason,
+    #[case] ends: bool,
+) {
+    let api = world();
+    change(&api, JOB, &job);
+    let report = run(&api, &[end_job(reason)]).await;
+    assert_eq!(report.failure.is_none(), ends, "{:?}", report.failure);
+    let failing = condition(&api.get(JOB).expect("it is there"), "FailureTarget");
+    assert_eq!(failing.map(|condition| condition["reason"].clone()), ends.then(|| json!(reason.as_str())));
 }
 
 #[tokio::test]

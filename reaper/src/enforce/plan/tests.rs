@@ -28,6 +28,10 @@ fn retrying(retries: Retries) -> crate::evidence::JobEvidence {
     crate::evidence::JobEvidence { retries, ..open() }
 }
 
+mod bare;
+mod choices;
+mod telling;
+
 fn steps(case: &Case, recorded: &Recorded) -> Vec<Step> {
     plan(case, &judged(case), None, recorded, at(NOW))
 }
@@ -36,11 +40,13 @@ fn steps(case: &Case, recorded: &Recorded) -> Vec<Step> {
 fn brief(steps: &[Step]) -> Vec<String> {
     let words = steps.iter().map(|step| match step {
         Step::FailJob { reason, .. } => format!("fail {reason}"),
+        Step::EndJob { reason, .. } => format!("end {reason}"),
         Step::DeletePod { pod, .. } => format!("delete {}", pod.name),
         Step::GiveUpPod { pod, .. } => format!("give-up {}", pod.name),
         Step::ForceDeletePod { pod } => format!("force-delete {}", pod.name),
         Step::Record(draft) => format!("record {} {} {}", draft.name, draft.data.kind, draft.data.reason),
         Step::Tell(notice) => format!("tell {}", notice.reason),
+        Step::Calm((_, reason)) => format!("calm {reason}"),
         Step::Abandon(pod) => format!("abandon {pod}"),
         other => other.as_str().to_owned(),
     });
@@ -281,12 +287,25 @@ fn an_attempt_that_was_counted_does_not_fail_the_job_when_the_count_is_full() {
 }
 
 #[test]
-fn a_job_that_does_nothing_about_its_terminating_pod_is_failed_in_the_end() {
-    let case = mk_case(retrying(Retries::Exhausted), vec![terminating(unreachable("w", 100), NOW - 149)]);
-    let judgement = judged(&case);
-    assert_eq!(look_again(&case, &judgement, None, at(NOW)), Some(at(NOW + 1)), "grace and lost-after have a deadline");
-    let steps = plan(&case, &judgement, None, &Recorded::default(), at(NOW + 1));
-    assert_eq!(brief(&steps)[0], "fail NodeUnreachable");
+fn a_job_whose_next_attempt_has_succeeded_is_not_failed_for_the_one_before() {
+    let succeeded = PodEvidence { phase: PodPhase::Succeeded, ..mk_pod("v") };
+    let pods = vec![terminating(unreachable("w", 100), NOW - 900), succeeded];
+    assert!(!planned(&mk_case(retrying(Retries::Exhausted), pods)).iter().any(|step| step.starts_with("fail")));
+}
+
+#[rstest]
+#[case::its_next_attempt_is_being_deleted_too(vec![terminating(mk_pod("v"), NOW - 5)])]
+#[case::none_was_made_yet(vec![])]
+fn a_counted_attempt_never_fails_the_job_however_long_it_terminates(#[case] others: Vec<PodEvidence>) {
+    let pods = [vec![terminating(unreachable("w", 100), NOW - 900)], others].concat();
+    assert!(!planned(&mk_case(retrying(Retries::Exhausted), pods)).iter().any(|step| step.starts_with("fail")));
+}
+
+#[test]
+fn a_pod_that_its_job_does_not_count_before_it_has_ended_fails_it() {
+    let job = crate::evidence::JobEvidence { replaces_only_failed: true, ..retrying(Retries::Exhausted) };
+    let case = mk_case(job, vec![terminating(unreachable("w", 100), NOW - 5)]);
+    assert_eq!(planned(&case)[0], "fail NodeUnreachable");
 }
 
 #[test]
@@ -419,18 +438,18 @@ fn what_a_partition_gives_back_of_a_given_up_attempt_is_told_to_stop_and_not_rep
     let recorded = having(&[OutcomeName::attempt_failed(&"w-uid".into())], true);
     let alive = terminating(mk_pod("w"), NOW - 300);
     let silent = PodEvidence { beat: Beats::Running { last: at(1) }, agent: AgentWord::None, ..alive.clone() };
-    for pod in [PodEvidence { agent: AgentWord::None, ..alive }, silent] {
-        assert_eq!(brief(&steps(&mk_case(retrying(Retries::Left), vec![pod]), &recorded)), ["abandon w-uid"]);
-    }
+    let told = |pod| brief(&steps(&mk_case(retrying(Retries::Left), vec![pod]), &recorded));
+    assert_eq!(told(PodEvidence { agent: AgentWord::None, ..alive }), ["abandon w-uid", "tell Resurrected"]);
+    assert_eq!(told(silent), ["abandon w-uid"]);
 }
 
 #[test]
-fn p10_a_late_beat_is_told_by_choice_only() {
+fn p10_a_late_beat_is_an_event_and_told_to_the_orchestrator_by_choice_only() {
     let late = PodEvidence { beat: Beats::Running { last: at(NOW - 40) }, agent: AgentWord::None, ..mk_pod("w") };
     let mut case = mk_case(open(), vec![late]);
-    assert!(planned(&case).is_empty());
+    assert_eq!(planned(&case), ["tell Suspect"]);
     case.policy.notify_late = true;
-    assert_eq!(planned(&case), ["record w-uid.late suspect HeartbeatLate"]);
+    assert_eq!(planned(&case), ["record w-uid.late suspect HeartbeatLate", "tell Suspect"]);
 }
 
 #[test]

@@ -5,6 +5,8 @@ use serde_json::{Value, json};
 
 use super::*;
 
+mod causes;
+
 /// A running worker pod with our sidecar, changed by a merge of `change`.
 #[allow(clippy::needless_pass_by_value, reason = "reads well with json!")]
 fn mk_pod(change: Value) -> Pod {
@@ -213,79 +215,4 @@ fn a_pod_that_admission_missed_has_no_sidecar() {
 fn a_deleted_pod_has_its_grace(#[case] mut metadata: Value, #[case] seconds: u64) {
     metadata["deletionTimestamp"] = json!("2026-01-02T04:00:00Z");
     assert_eq!(read(json!({"metadata": metadata})).grace, Some(Duration::from_secs(seconds)));
-}
-
-#[test]
-fn an_exit_code_is_the_cause() {
-    let facts = read(with_mains("Failed", &[mk_status("main", "c-main", ended(3, "Error"))]));
-    let expected = Cause {
-        container: Some("main".to_owned()),
-        exit_code: Some(3),
-        reason: Some("Error".to_owned()),
-        message: None,
-    };
-    assert_eq!(facts.cause, expected);
-    assert_eq!(facts.ran_for, Some(Duration::from_secs(90)));
-    assert!(!facts.oom_killed);
-}
-
-#[test]
-fn want_of_memory_explains_the_other_failures() {
-    let mains = [mk_status("first", "c1", ended(1, "Error")), mk_status("second", "c2", ended(137, "OOMKilled"))];
-    let facts = read(with_mains("Failed", &mains));
-    assert_eq!(facts.cause.container.as_deref(), Some("second"));
-    assert_eq!(facts.cause.reason.as_deref(), Some("OOMKilled"));
-    assert!(facts.oom_killed);
-}
-
-#[test]
-fn an_eviction_is_the_pods_own_reason() {
-    let mut evicted = with_mains("Failed", &[mk_status("main", "c-main", ended(137, "Error"))]);
-    json_patch::merge(&mut evicted, &json!({"status": {"reason": "Evicted", "message": "low on memory"}}));
-    let cause = read(evicted).cause;
-    assert_eq!(cause.reason.as_deref(), Some("Evicted"));
-    assert_eq!(cause.message.as_deref(), Some("low on memory"));
-    assert_eq!(cause.exit_code, Some(137));
-}
-
-#[test]
-fn a_disruption_tells_more_than_an_exit_code() {
-    let mut preempted = with_mains("Failed", &[mk_status("main", "c-main", ended(143, "Error"))]);
-    let conditions = json!([{"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler"}]);
-    json_patch::merge(&mut preempted, &json!({"status": {"conditions": conditions}}));
-    assert_eq!(read(preempted).cause.reason.as_deref(), Some("PreemptionByScheduler"));
-}
-
-#[test]
-fn the_sidecars_own_exit_is_no_cause() {
-    let mut done = with_mains("Succeeded", &[mk_status("main", "c-main", ended(0, "Completed"))]);
-    done["status"]["initContainerStatuses"] = json!([mk_status("jobwarden-heartbeat", "c", ended(137, "OOMKilled"))]);
-    let facts = read(done);
-    assert_eq!(facts.cause, Cause::default());
-    assert!(!facts.oom_killed);
-}
-
-#[test]
-fn a_crash_that_is_retried_in_place_is_no_cause_yet() {
-    let mut status = mk_status("main", "c-main", json!({"waiting": {"reason": "CrashLoopBackOff"}}));
-    status["lastState"] = ended(137, "OOMKilled");
-    let facts = read(with_mains("Running", &[status.clone()]));
-    assert_eq!(facts.cause, Cause::default());
-    assert!(facts.oom_killed);
-    assert_eq!(read(with_mains("Failed", &[status])).cause.exit_code, Some(137));
-}
-
-#[test]
-fn a_signal_is_told_where_nothing_else_is() {
-    let mut status = mk_status("main", "c-main", ended(137, "Error"));
-    status["state"]["terminated"]["signal"] = json!(9);
-    assert_eq!(read(with_mains("Failed", &[status])).cause.message.as_deref(), Some("killed by signal 9"));
-}
-
-#[test]
-fn a_long_termination_message_is_cut_at_a_character() {
-    let mut status = mk_status("main", "c-main", ended(1, "Error"));
-    status["state"]["terminated"]["message"] = json!("ü".repeat(2000));
-    let message = read(with_mains("Failed", &[status])).cause.message.expect("there is one");
-    assert_eq!(message.len(), 512);
 }

@@ -13,12 +13,13 @@ use crate::{
     },
     moment::Moment,
     observe::{
+        Past,
         job_facts::{JobFacts, Progress},
         pod_facts::{MainFacts, SidecarFacts},
         records::{JobRecord, PodRecord},
         timeline::Event,
     },
-    policy::Policy,
+    policy::{Origins, Policy},
     usage,
 };
 
@@ -32,8 +33,12 @@ pub struct Known {
     pub evidence: Evidence,
     /// How it is judged.
     pub policy: Policy,
+    /// Which layer each value of the policy comes from.
+    pub origins: Origins,
     /// What its attempts used, if anything was observed.
     pub usage: Option<Usage>,
+    /// The last of its pods that is gone.
+    pub past: Option<Past>,
     /// What happened, oldest first.
     pub timeline: Vec<Event>,
 }
@@ -51,15 +56,29 @@ impl State {
             .chain(job.past_usage.clone())
             .reduce(|a, b| usage::max(&a, &b));
         Some(Known {
-            evidence: Evidence {
-                job: job_evidence(job, facts),
-                pods: records.iter().map(|pod| self.pod_evidence(pod)).collect(),
-                listening_since: self.listening_since,
-            },
+            evidence: self.evidence_of(job, facts),
             policy: facts.policy.clone(),
+            origins: facts.origins.clone(),
             usage,
+            past: job.past.as_deref().cloned(),
             timeline: job.timeline.with(records.iter().take(MAX_PODS_TOLD).flat_map(|pod| self.last_signs(pod))),
         })
+    }
+
+    /// What is known of a Job for the judge, and how it is judged.
+    pub fn evidence(&self, uid: &JobUid) -> Option<(Evidence, Policy)> {
+        let job = self.jobs.get(uid)?;
+        let facts = job.facts.as_ref()?;
+        Some((self.evidence_of(job, facts), facts.policy.clone()))
+    }
+
+    fn evidence_of(&self, job: &JobRecord, facts: &JobFacts) -> Evidence {
+        let pods = job.pods.iter().filter_map(|uid| self.pods.get(uid));
+        Evidence {
+            job: job_evidence(job, facts),
+            pods: pods.map(|pod| self.pod_evidence(pod)).collect(),
+            listening_since: self.listening_since,
+        }
     }
 
     fn pod_evidence(&self, pod: &PodRecord) -> PodEvidence {
@@ -70,6 +89,8 @@ impl State {
             phase: facts.phase,
             node: facts.node.as_ref().map(|name| self.node_evidence(name)),
             bound_since: pod.bound_since,
+            ran_since: pod.ran_since,
+            unscheduled_since: pod.unscheduled_since,
             terminating: facts.grace.zip(pod.terminating_since).map(|(grace, since)| Terminating { since, grace }),
             mains: facts.mains.iter().map(main_container).collect(),
             starting_since: pod.starting_since,
@@ -81,7 +102,9 @@ impl State {
             },
             beat: pod.beat,
             agent: pod.agent,
-            cause: facts.cause.clone(),
+            seen_alive: pod.seen_alive,
+            cpu_progress: pod.cpu.map(|cpu| cpu.at),
+            cause: pod.cause(),
         }
     }
 
@@ -90,6 +113,7 @@ impl State {
         let lease_changed = known.map_or(self.listening_since, |node| node.lease_changed);
         NodeEvidence {
             name: name.clone(),
+            zone: known.and_then(|node| node.zone.clone()),
             state: known.and_then(|node| node.state).unwrap_or(NodeState::NotReady),
             lease_changed: lease_changed.max(self.listening_since),
         }
@@ -139,6 +163,8 @@ fn job_evidence(job: &JobRecord, facts: &JobFacts) -> JobEvidence {
         owned: facts.owned,
         has_ttl: facts.has_ttl,
         safe_to_duplicate: facts.safe_to_duplicate,
-        started: facts.started,
+        replaces_only_failed: facts.replaces_only_failed,
+        started: facts.started.is_some(),
+        active: job.active,
     }
 }

@@ -8,11 +8,14 @@ use jobwarden_common::{
     observation::{PodObservation, Report},
 };
 
-use super::State;
+use super::{QUIET, State};
 use crate::{
     evidence::{AgentWord, Beats},
     moment::Moment,
-    observe::agent_word::{self, differs},
+    observe::{
+        agent_word::{self, differs},
+        records::{CpuProgress, PodRecord},
+    },
 };
 
 /// Why a beat is not taken, though its token is good.
@@ -116,8 +119,12 @@ impl State {
             pod.acknowledged |= sees;
             return !pod.acknowledged;
         }
+        let works_again = seen.is_some_and(|seen| pod.note_cpu(seen, now));
         let after = agent_word::word(pod.agent, &pod.facts, seen.filter(|_| sees), now);
         let before = mem::replace(&mut pod.agent, after);
+        if let AgentWord::Alive { last } = after {
+            pod.seen_alive = Some(last);
+        }
         let (job, name) = (pod.facts.job.clone(), pod.facts.name.clone());
         let silence = match before {
             AgentWord::Alive { last } | AgentWord::Blind { last } => now.since(last),
@@ -139,10 +146,25 @@ impl State {
             self.note(job.as_ref(), now, format!("pod {name}: {news}"));
         }
         if let Some(job) = &job
-            && (differs(before, after) || silence >= self.quiet(Some(job)))
+            && (differs(before, after) || works_again || silence >= self.quiet(Some(job)))
         {
             self.mark(job);
         }
         true
+    }
+}
+
+impl PodRecord {
+    /// Remembers when the CPU time of the main containers last grew. A run anew begins at less, which is progress, too.
+    /// Whether it grows after a pause that may have changed a verdict.
+    fn note_cpu(&mut self, seen: &PodObservation, now: Moment) -> bool {
+        let ids: Vec<_> = self.facts.mains.iter().filter_map(|main| main.id.as_deref()).collect();
+        let mains = seen.containers.iter().filter(|container| ids.contains(&container.container_id.as_str()));
+        let Some(cpu_ms) = mains.map(|container| container.cpu_ms).reduce(u64::saturating_add) else { return false };
+        if self.cpu.is_some_and(|known| known.cpu_ms == cpu_ms) {
+            return false;
+        }
+        let last = self.cpu.replace(CpuProgress { cpu_ms, at: now });
+        last.is_some_and(|last| now.since(last.at) >= QUIET)
     }
 }

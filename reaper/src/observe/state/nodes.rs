@@ -17,8 +17,10 @@ use crate::{
 impl State {
     /// A node was created or changed.
     pub fn apply_node(&mut self, facts: &NodeFacts, now: Moment) {
-        let NodeFacts { name, health } = facts;
+        let NodeFacts { name, zone, health } = facts;
         let node = self.nodes.entry(name.clone()).or_insert_with(|| NodeRecord::new(None, now));
+        let moved = node.zone != *zone;
+        node.zone.clone_from(zone);
         let state = match (health, node.state) {
             (Health::Ready, _) => NodeState::Ready,
             (Health::NotReady, _) => NodeState::NotReady,
@@ -26,6 +28,15 @@ impl State {
             (Health::OutOfService, _) => NodeState::OutOfService { since: now },
         };
         self.set_node(name, state, now);
+        if moved {
+            self.node_changed(name);
+        }
+    }
+
+    /// How many nodes a zone has.
+    pub fn nodes_in(&self, zone: &str) -> usize {
+        let there = |node: &&NodeRecord| node.state.is_some_and(|state| !matches!(state, NodeState::Deleted { .. }));
+        self.nodes.values().filter(there).filter(|node| node.zone.as_deref() == Some(zone)).count()
     }
 
     /// A node is gone.

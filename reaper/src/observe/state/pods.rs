@@ -10,7 +10,7 @@ use crate::{
     moment::Moment,
     observe::{
         pod_facts::{PodFacts, SidecarFacts},
-        records::{NodeRecord, PodRecord},
+        records::{JobRecord, NodeRecord, PodRecord},
     },
 };
 
@@ -23,9 +23,12 @@ impl State {
             return;
         }
         let news = news(known.map(|pod| &pod.facts), &facts);
-        if known.is_none()
-            && let Some(job) = &job
-        {
+        let before = known.and_then(|pod| pod.facts.job.clone());
+        if let Some(job) = job.as_ref().filter(|job| before.as_ref() != Some(*job)) {
+            // A pod that its Job let go may be its own.
+            if let Some(before) = before.and_then(|before| self.jobs.get_mut(&before)) {
+                before.pods.retain(|other| *other != uid);
+            }
             self.jobs.entry(job.clone()).or_default().pods.push(uid.clone());
         }
         if let Some(node) = &facts.node {
@@ -42,7 +45,7 @@ impl State {
         self.pod_changed(job.as_ref(), now);
     }
 
-    /// A pod is gone. Its Job keeps what it used.
+    /// A pod is gone. Its Job keeps what it used; one that is bare is gone with it.
     pub fn delete_pod(&mut self, uid: &PodUid, now: Moment) {
         let Some(pod) = self.pods.remove(uid) else { return };
         if let Some(name) = &pod.facts.node
@@ -56,12 +59,16 @@ impl State {
         let Some(job_uid) = &pod.facts.job else { return };
         if let Some(job) = self.jobs.get_mut(job_uid) {
             job.pods.retain(|other| other != uid);
+            job.past = Some(Box::new(pod.past()));
             if let Some(usage) = pod.usage(job.finished_since.unwrap_or(now)) {
                 job.add_past_usage(usage);
             }
         }
         self.note(Some(job_uid), now, format!("pod {}: the object is gone", pod.facts.name));
         self.pod_changed(Some(job_uid), now);
+        if self.jobs.get(job_uid).is_some_and(JobRecord::is_bare) {
+            self.delete_job(job_uid, now);
+        }
         self.drop_job_if_idle(job_uid);
     }
 
@@ -85,13 +92,19 @@ impl PodRecord {
     fn take(&mut self, facts: PodFacts, now: Moment) {
         let since = |holds: bool, before: Option<Moment>| holds.then(|| before.unwrap_or(now));
         let has_run = facts.mains.iter().any(|main| main.state != ContainerState::NotStarted);
-        let ended = matches!(facts.phase, PodPhase::Succeeded | PodPhase::Failed);
         self.bound_since = since(facts.node.is_some(), self.bound_since);
+        let live = matches!(facts.phase, PodPhase::Pending | PodPhase::Running);
+        self.unscheduled_since = since(live && facts.node.is_none(), self.unscheduled_since);
         self.terminating_since = since(facts.grace.is_some(), self.terminating_since);
         self.starting_since = since(facts.starting, self.starting_since);
+        match &facts.start_problem {
+            Some(problem) => self.start_problem = Some(Box::new(problem.clone())),
+            None if facts.mains.iter().any(|main| main.state == ContainerState::Running) => self.start_problem = None,
+            None => {}
+        }
         self.sidecar_since = since(facts.sidecar == SidecarFacts::Started, self.sidecar_since);
         self.ran_since = since(has_run, self.ran_since);
-        self.ended_since = since(ended, self.ended_since);
+        self.ended_since = since(!live, self.ended_since);
         // "Gone" is of the runs that the agent was asked about: a new run, or the wait for one, makes it void.
         if let AgentWord::Gone { since, .. } = self.agent
             && facts.mains.iter().any(|main| !self.has_main_run(&main.name, main.id.as_deref(), main.state))

@@ -19,6 +19,8 @@ use crate::{
     },
 };
 
+mod bare;
+mod choices;
 mod hear;
 
 fn moment(seconds: u64) -> Moment {
@@ -77,7 +79,8 @@ fn a_running_pod_is_whole_evidence() {
     report(&mut state, &mk_report(&[("pod", 2)]), 4);
     let pod = pod(&state);
     assert_eq!(pod.phase, PodPhase::Running);
-    let expected = NodeEvidence { name: "node-1".into(), state: NodeState::Ready, lease_changed: moment(0) };
+    let expected =
+        NodeEvidence { name: "node-1".into(), zone: None, state: NodeState::Ready, lease_changed: moment(0) };
     assert_eq!(pod.node, Some(expected));
     assert_eq!(pod.bound_since, Some(moment(0)));
     assert_eq!(pod.sidecar, Sidecar::Started(moment(0)));

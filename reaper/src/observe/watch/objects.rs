@@ -1,4 +1,4 @@
-//! The four kinds that are watched, and whom the observer is told of.
+//! The kinds that are watched, and whom the observer is told of.
 
 use std::{collections::HashSet, fmt::Debug, hash::Hash};
 
@@ -6,7 +6,7 @@ use jobwarden_common::identity::{JobUid, NodeName, PodUid};
 use k8s_openapi::api::{
     batch::v1::Job,
     coordination::v1::Lease,
-    core::v1::{Node, Pod},
+    core::v1::{Namespace, Node, Pod},
 };
 use kube::Resource;
 use serde::de::DeserializeOwned;
@@ -112,4 +112,25 @@ impl Watched for Lease {
 
     /// A Lease that is gone does not change any more, which is all that is asked of it.
     fn listed(_: &HashSet<NodeName>, _: &Observer) {}
+}
+
+impl Watched for Namespace {
+    const WATCH: Watch = Watch::Namespaces;
+    type Key = String;
+
+    fn key(&self) -> Option<String> {
+        self.metadata.name.clone()
+    }
+
+    fn applied(&self, observer: &Observer) {
+        observer.namespace(self);
+    }
+
+    fn deleted(&self, observer: &Observer) {
+        observer.namespace_deleted(self);
+    }
+
+    fn listed(keys: &HashSet<String>, observer: &Observer) {
+        observer.namespaces_listed(keys);
+    }
 }

@@ -14,7 +14,7 @@ type ApiServer = Handle<Request<Body>, Response<Body>>;
 fn mk_follower() -> (Follower<Job>, ApiServer, Observer) {
     let (service, handle) = mock::pair::<Request<Body>, Response<Body>>();
     let observer = Observer::new(Policy::default());
-    for watch in [Watch::Pods, Watch::Nodes, Watch::Leases] {
+    for watch in [Watch::Pods, Watch::Nodes, Watch::Leases, Watch::Namespaces] {
         observer.watch_listed(watch);
     }
     let api = Api::all(Client::new(service, "default"));

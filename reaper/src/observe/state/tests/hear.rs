@@ -1,6 +1,7 @@
 //! Sidecars beat, agents report, and usage adds up.
 
 use super::*;
+use crate::policy::Policy;
 
 // Beats.
 

@@ -1,0 +1,168 @@
+//! Why a job ended as it did.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Why a job ended as it did, as far as the cluster can tell. What is not known is absent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Cause {
+    /// Of what kind it is, for programs. A kind that is not known to the reader is read as none.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "known_kind")]
+    pub kind: Option<CauseKind>,
+    /// The container at fault.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<String>,
+    /// Its exit code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    /// The signal that ended it, such as `SIGKILL`: what a shell makes of an exit code above 128.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<String>,
+    /// The word of whoever ended it: the runtime's or kubelet's (`OOMKilled`, `Evicted`, `ErrImagePull`), that of a
+    /// disruption (`PreemptionByScheduler`), or the Job controller's (`DeadlineExceeded`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The same in a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// What its node ran short of, of an eviction or a kill for want of memory: `memory`, `ephemeral-storage`, …
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource: Option<String>,
+    /// Who ended it, where the cluster tells: `kubelet`, `kube-scheduler`, `job-controller`, `namespace-controller`, …
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// When the container ended, RFC 3339, by the clock of its node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<String>,
+}
+
+impl Cause {
+    /// Whether nothing is known.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// The kinds of causes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum CauseKind {
+    /// A container was killed for want of memory: its own limit's, or its node's.
+    #[serde(rename = "OOMKilled")]
+    OomKilled,
+    /// The kubelet evicted the pod, for its node ran short of a resource.
+    Evicted,
+    /// The pod made room for one of higher priority.
+    Preempted,
+    /// The pod was evicted through the API, as `kubectl drain` does.
+    Drained,
+    /// The pod was evicted because of a taint of its node.
+    Tainted,
+    /// The node was shut down.
+    NodeShutdown,
+    /// The node is gone, or cannot be reached.
+    NodeLost,
+    /// No node was found for the pod.
+    Unschedulable,
+    /// The node refused the pod.
+    NotAdmitted,
+    /// An image could not be had.
+    ImagePullFailed,
+    /// A container could not be created or started.
+    CreateFailed,
+    /// A container ended with this exit code by itself.
+    ExitCode,
+    /// A container was ended by a signal.
+    Signal,
+    /// It ran for longer than it was allowed to.
+    DeadlineExceeded,
+    /// A rule of the Job's `podFailurePolicy` matched.
+    PodFailurePolicy,
+    /// The pod or Job was deleted.
+    Deleted,
+}
+
+impl CauseKind {
+    /// The word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::OomKilled => "OOMKilled",
+            Self::Evicted => "Evicted",
+            Self::Preempted => "Preempted",
+            Self::Drained => "Drained",
+            Self::Tainted => "Tainted",
+            Self::NodeShutdown => "NodeShutdown",
+            Self::NodeLost => "NodeLost",
+            Self::Unschedulable => "Unschedulable",
+            Self::NotAdmitted => "NotAdmitted",
+            Self::ImagePullFailed => "ImagePullFailed",
+            Self::CreateFailed => "CreateFailed",
+            Self::ExitCode => "ExitCode",
+            Self::Signal => "Signal",
+            Self::DeadlineExceeded => "DeadlineExceeded",
+            Self::PodFailurePolicy => "PodFailurePolicy",
+            Self::Deleted => "Deleted",
+        }
+    }
+}
+
+impl fmt::Display for CauseKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A newer writer may know kinds that this reader does not; the rest of its message is good all the same.
+fn known_kind<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<CauseKind>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Word {
+        Known(CauseKind),
+        #[allow(dead_code, reason = "only its being there matters")]
+        Other(Option<String>),
+    }
+    Ok(match Word::deserialize(deserializer)? {
+        Word::Known(kind) => Some(kind),
+        Word::Other(_) => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::json;
+
+    use super::*;
+
+    #[rstest]
+    #[case(json!({ "kind": "OOMKilled" }), Some(CauseKind::OomKilled))]
+    #[case(json!({ "kind": "StruckByLightning" }), None)]
+    #[case(json!({ "kind": null }), None)]
+    #[case(json!({}), None)]
+    fn a_kind_that_is_not_known_is_none(#[case] cause: serde_json::Value, #[case] kind: Option<CauseKind>) {
+        let cause: Cause = serde_json::from_value(cause).expect("it is read all the same");
+        assert_eq!(cause.kind, kind);
+    }
+
+    #[test]
+    fn the_page_shows_what_is_written() {
+        let page = include_str!("../../../docs/causes.md");
+        let example = page.split("```").find_map(|block| block.strip_prefix("json")).expect("an example");
+        let shown: serde_json::Value = serde_json::from_str(example).expect("JSON");
+        let cause: Cause = serde_json::from_value(shown.clone()).expect("a cause");
+        assert_eq!(serde_json::to_value(&cause).expect("plain data"), shown);
+    }
+
+    #[test]
+    fn nothing_known_is_nothing_written() {
+        assert_eq!(serde_json::to_value(Cause::default()).expect("plain data"), json!({}));
+    }
+
+    #[test]
+    fn the_word_of_a_kind_is_that_on_the_wire() {
+        for kind in [CauseKind::OomKilled, CauseKind::NodeShutdown, CauseKind::Deleted] {
+            assert_eq!(serde_json::to_value(kind).expect("plain data"), json!(kind.as_str()));
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! The routes.
+
+use axum::{
+    Json, Router,
+    extract::{Path, Query, State, rejection::QueryRejection},
+    routing::get,
+};
+use jobwarden_common::names::api_route;
+use jobwarden_serve::lease::Leadership;
+use serde::Deserialize;
+use tokio::task::spawn_blocking;
+
+use super::{
+    Api, Problem,
+    model::{Explanation, Guards, JobLine, JobList},
+    view,
+};
+
+/// Jobs a page, unless asked otherwise.
+const LIMIT: usize = 500;
+/// The most that may be asked for.
+const MAX_LIMIT: usize = 5000;
+
+pub(super) fn router(api: Api) -> Router {
+    Router::new()
+        .route(api_route::JOBS, get(jobs))
+        .route(&format!("{}/{{namespace}}/{{name}}", api_route::JOBS), get(job))
+        .route(api_route::GUARDS, get(guards))
+        .fallback(|| async { Problem::no_route() })
+        .with_state(api)
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Choice {
+    namespace: Option<String>,
+    verdict: Option<String>,
+    limit: Option<usize>,
+    after: Option<String>,
+}
+
+async fn jobs(State(api): State<Api>, choice: Result<Query<Choice>, QueryRejection>) -> Result<Json<JobList>, Problem> {
+    api.leads()?;
+    let Query(Choice { namespace, verdict, limit, after }) =
+        choice.map_err(|error| Problem::bad_query(&error.body_text()))?;
+    let limit = limit.unwrap_or(LIMIT).clamp(1, MAX_LIMIT);
+    // Of very many Jobs this takes a while, in which beats are to be answered.
+    let listing = spawn_blocking(move || {
+        let mut lines: Vec<(String, JobLine)> = view::lines(&api, namespace.as_deref(), verdict.as_deref());
+        lines.sort_by(|(one, _), (other, _)| one.cmp(other));
+        lines
+    });
+    let lines = listing.await.map_err(|_| Problem::broken())?;
+    let total = lines.len();
+    let from = after.map_or(0, |after| lines.partition_point(|(key, _)| *key <= after));
+    let more = lines.len() > from + limit;
+    let page: Vec<_> = lines.into_iter().skip(from).take(limit).collect();
+    let next = page.last().map(|(key, _)| key.clone()).filter(|_| more);
+    Ok(Json(JobList { jobs: page.into_iter().map(|(_, line)| line).collect(), total, next }))
+}
+
+async fn job(
+    State(api): State<Api>,
+    Path((namespace, name)): Path<(String, String)>,
+) -> Result<Json<Explanation>, Problem> {
+    api.leads()?;
+    let found = api.observer.find(&namespace, &name).and_then(|uid| view::explanation(&api, &uid));
+    found.map(Json).ok_or_else(|| Problem::no_job(&namespace, &name))
+}
+
+async fn guards(State(api): State<Api>) -> Result<Json<Guards>, Problem> {
+    api.leads()?;
+    Ok(Json(view::guards(&api)))
+}
+
+impl Api {
+    /// Whether this process may speak: it leads, and has begun to listen.
+    fn leads(&self) -> Result<(), Problem> {
+        match &*self.leadership.borrow() {
+            Leadership::Leader { .. } if self.observer.is_listening() => Ok(()),
+            Leadership::Leader { .. } => Err(Problem::not_leading(None)),
+            Leadership::Standby { holder } => Err(Problem::not_leading(holder.clone())),
+        }
+    }
+}

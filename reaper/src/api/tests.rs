@@ -1,0 +1,163 @@
+//! The API over a reaper that leads, and has one Job.
+
+use axum::{Router, body::Body, http::Request};
+use http_body_util::BodyExt as _;
+use jiff::Timestamp;
+use jobwarden_common::identity::JobUid;
+use rstest::rstest;
+use serde_json::{Value, json};
+use tower::ServiceExt as _;
+
+use super::*;
+use crate::{
+    controller::Mode,
+    enforce::{Executor, FailWith},
+    fake_api::FakeApi,
+    metrics::Metrics,
+};
+
+struct World {
+    observer: Observer,
+    enforcer: Arc<Enforcer>,
+    leadership: watch::Sender<Leadership>,
+    router: Router,
+}
+
+fn world() -> World {
+    let (api, outbox) = (FakeApi::default(), Outbox::new());
+    let executor = Executor::new(
+        api.client(),
+        "jobwarden",
+        "reaper-0".to_owned(),
+        outbox.clone(),
+        vec!["ort".to_owned()],
+        FailWith::FailureTarget,
+        Metrics::default(),
+    );
+    let observer = Observer::of_one_job();
+    let enforcer = Enforcer::new(observer.clone(), outbox.clone(), executor, Mode::Enforce, Metrics::default());
+    let enforcer = Arc::new(enforcer);
+    let (leadership, following) = watch::channel(Leadership::Leader { term: 1 });
+    let parts = Api { observer: observer.clone(), outbox, enforcer: Arc::clone(&enforcer), leadership: following };
+    World { observer, enforcer, leadership, router: routes::router(parts) }
+}
+
+impl World {
+    async fn get(&self, path: &str) -> (u16, Value) {
+        let request = Request::get(path).body(Body::empty()).expect("a valid request");
+        let response = self.router.clone().oneshot(request).await.expect("it cannot fail");
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.expect("a body in memory").to_bytes();
+        (status, serde_json::from_slice(&body).expect("always JSON"))
+    }
+
+    async fn look(&self) {
+        self.enforcer.enforce(&JobUid::from("job")).await;
+    }
+}
+
+/// Without the times, which are of the day.
+fn timeless(mut value: Value) -> Value {
+    match &mut value {
+        Value::String(text) if text.parse::<Timestamp>().is_ok() => json!("<time>"),
+        Value::Array(list) => list.drain(..).map(timeless).collect(),
+        Value::Object(map) => std::mem::take(map).into_iter().map(|(key, value)| (key, timeless(value))).collect(),
+        _ => value,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn everything_about_a_job_is_told() {
+    let world = world();
+    world.observer.silence(41).await;
+    world.look().await;
+    let (status, told) = world.get("/v1/jobs/ort/job-name").await;
+    assert_eq!(status, 200);
+    insta::assert_json_snapshot!("job", timeless(told));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_jobs_are_listed_with_their_verdicts() {
+    let world = world();
+    world.look().await;
+    let (status, told) = world.get("/v1/jobs?namespace=ort&verdict=alive&limit=1").await;
+    assert_eq!(status, 200);
+    insta::assert_json_snapshot!("jobs", timeless(told));
+    for nothing in ["/v1/jobs?namespace=other", "/v1/jobs?verdict=lost", "/v1/jobs?after=ort/zzz"] {
+        assert_eq!(world.get(nothing).await.1["jobs"], json!([]), "{nothing}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_guards_are_told_and_whom_they_hold() {
+    let world = world();
+    world.look().await;
+    insta::assert_json_snapshot!("guards", world.get("/v1/guards").await.1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_held_loss_is_visible_everywhere() {
+    let world = world();
+    world.observer.silence(121).await;
+    // Its own beat, by which it knows that it hears, is the last that it misses.
+    tokio::time::advance(std::time::Duration::from_secs(20)).await;
+    world.look().await;
+    assert_eq!(world.get("/v1/jobs/ort/job-name").await.1["held"]["guard"], "deaf");
+    assert_eq!(world.get("/v1/jobs").await.1["jobs"][0]["held"], "deaf");
+    let guards = world.get("/v1/guards").await.1;
+    assert_eq!(guards["held"], json!([{ "namespace": "ort", "name": "job-name", "guard": "deaf" }]));
+    assert_eq!(guards["ears"], "deaf");
+}
+
+#[rstest]
+#[case("/v1/jobs/ort/other", 404)]
+#[case("/v1/jobs/other/job-name", 404)]
+#[case("/v1/elsewhere", 404)]
+#[case("/v1/jobs?sort=up", 400)]
+#[case("/v1/jobs?limit=many", 400)]
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_answered_comes_with_advice(#[case] path: &str, #[case] expected: u16) {
+    let (status, told) = world().get(path).await;
+    assert_eq!(status, expected);
+    assert!(told["error"].is_string() && told["hint"].is_string(), "{told}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_standby_says_who_leads() {
+    let world = world();
+    world.leadership.send_replace(Leadership::Standby { holder: Some("reaper-1_ab".to_owned()) });
+    for path in ["/v1/jobs", "/v1/jobs/ort/job-name", "/v1/guards"] {
+        let (status, told) = world.get(path).await;
+        assert_eq!((status, &told["leader"]), (503, &json!("reaper-1_ab")), "{path}");
+    }
+    world.leadership.send_replace(Leadership::Leader { term: 2 });
+    world.observer.stop_listening();
+    assert_eq!(world.get("/v1/jobs").await.0, 503, "it leads, but has not begun to listen");
+}
+
+/// From the socket to what is printed.
+#[tokio::test]
+async fn it_is_served_and_explained() {
+    jobwarden_serve::tls::install_crypto_provider();
+    let World { router, .. } = world();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("it listens");
+    let serving = tokio::spawn(server::serve_router(listener, router));
+    let ask = async |job: &str| {
+        let explain = crate::explain::ExplainArgs {
+            job: job.parse().expect("a name"),
+            system_namespace: "jobwarden".to_owned(),
+            api_port: 0,
+            url: Some(format!("http://{address}/")),
+            output: crate::explain::Output::Text,
+        };
+        let said = std::sync::Mutex::new(String::new());
+        let result = explain.run(|line| said.lock().expect("nobody panics").push_str(line)).await;
+        result.map(|()| said.into_inner().expect("nobody panics")).map_err(|error| error.to_string())
+    };
+    let said = ask("ort/job-name").await.expect("an answer");
+    assert!(said.starts_with("Job ort/job-name: alive (P7:"), "{said}");
+    let refused = ask("ort/another").await.expect_err("there is none");
+    assert!(refused.contains("no Job ort/another is watched") && refused.contains("enrolled"), "{refused}");
+    serving.abort();
+}

@@ -1,0 +1,235 @@
+//! From what is known and concluded to what is shown.
+
+use jobwarden_common::identity::JobUid;
+
+use super::{
+    Api,
+    model::{
+        BreakerState, Explanation, Figures, Guards, Held, HeldJob, JobLine, JobName, Outcome, PastPod, Pod,
+        PolicyValue, Sink, Timer, Verdict,
+    },
+    timers::upcoming,
+};
+use crate::{
+    controller::Look,
+    evidence::{AgentWord, Beats, JobIdentity, JobKind, JobStage, NodeState, PodEvidence, PodPhase},
+    explain,
+    guard::{Ears, Hold},
+    moment::Moment,
+    observe::{Case, Past},
+    outcome::{Entry, OutcomeName, SinkStatus},
+    policy::{Knob, Setting},
+    verdict::{JobVerdict, Judgement, PodVerdict, Row},
+};
+
+/// The Jobs that were asked for, by what they are sorted by.
+pub(super) fn lines(api: &Api, namespace: Option<&str>, verdict: Option<&str>) -> Vec<(String, JobLine)> {
+    let concluded = api.enforcer.concluded();
+    let chosen = concluded.into_iter().filter(|(_, concluded)| verdict.is_none_or(|word| word == concluded.verdict));
+    let lines = chosen.filter_map(|(uid, concluded)| {
+        let identity = api.observer.identity(&uid)?;
+        if namespace.is_some_and(|namespace| namespace != identity.namespace) {
+            return None;
+        }
+        let key = format!("{}/{}/{uid}", identity.namespace, identity.name);
+        let line = JobLine {
+            job: job_name(&identity),
+            verdict: Verdict {
+                reason: concluded.reason.map(str::to_owned),
+                ..of_row(concluded.verdict, concluded.row)
+            },
+            since: Some(wall(api, concluded.since)),
+            held: api.enforcer.held(&uid).map(str::to_owned),
+        };
+        Some((key, line))
+    });
+    lines.collect()
+}
+
+/// Everything about one Job; nothing if it was forgotten a moment ago.
+pub(super) fn explanation(api: &Api, uid: &JobUid) -> Option<Explanation> {
+    let look = api.enforcer.look(uid)?;
+    let held = look.held();
+    let Look { case, judgement, now, .. } = look;
+    let since = api.enforcer.since(uid).map(|at| wall(api, at));
+    let Case { evidence, policy, origins, usage, past, timeline } = &case;
+    Some(Explanation {
+        at: wall(api, now),
+        job: job_name(&evidence.job.identity),
+        state: explain::job(&evidence.job),
+        verdict: of_job(&judgement),
+        since,
+        held: held.map(|hold| held_by(hold, now)),
+        pods: evidence.pods.iter().filter_map(|pod| shown(pod, &case, &judgement, now)).collect(),
+        past: past.as_ref().map(past_pod),
+        timers: upcoming(evidence, policy, &judgement, now).into_iter().chain(retention(&case, now)).collect(),
+        policy: Knob::ALL
+            .map(|knob| PolicyValue {
+                name: knob.to_string(),
+                value: Setting::of(policy, knob).to_string(),
+                origin: origins.of(knob).to_string(),
+            })
+            .into(),
+        outcomes: api
+            .outbox
+            .of_job(uid)
+            .into_keys()
+            .filter_map(|name| Some(outcome(api.outbox.get(&name)?, &name)))
+            .collect(),
+        usage: usage.clone(),
+        timeline: timeline.clone(),
+    })
+}
+
+/// When a finished Job is deleted.
+fn retention(case: &Case, now: Moment) -> Option<Timer> {
+    let job = &case.evidence.job;
+    let JobStage::Finished { since, .. } = job.stage else { return None };
+    let at = since + case.policy.retention;
+    (at > now && !job.owned && !job.has_ttl).then(|| Timer {
+        in_seconds: at.since(now).as_secs(),
+        pod: None,
+        verdict: Verdict {
+            verdict: "deleted".to_owned(),
+            reason: None,
+            row: Some(Row::J1.to_string()),
+            rule: Some("its retention is over, and its outcome has been delivered or given up".to_owned()),
+        },
+    })
+}
+
+/// What would hold lost verdicts, and what is held.
+pub(super) fn guards(api: &Api) -> Guards {
+    let ears = match api.observer.ears() {
+        Ears::Open => "open",
+        Ears::Deaf => Hold::Deaf.as_str(),
+        Ears::Blindfolded => Hold::WatchDown.as_str(),
+    };
+    let held = api.enforcer.held_jobs().into_iter().filter_map(|(uid, guard)| {
+        let JobIdentity { namespace, name, .. } = api.observer.identity(&uid)?;
+        Some(HeldJob { namespace, name, guard: guard.to_owned() })
+    });
+    let mut held: Vec<_> = held.collect();
+    held.sort();
+    let (lost, of) = api.enforcer.breaker_counts();
+    let holds = held.iter().any(|job| job.guard == BREAKER);
+    let listening_seconds = api.observer.listening_for().as_secs();
+    Guards { ears: ears.to_owned(), listening_seconds, breaker: BreakerState { lost, of, holds }, held }
+}
+
+/// The word of [`Hold::Breaker`].
+const BREAKER: &str = "breaker";
+
+/// The verdict on a Job.
+pub(super) fn of_job(judgement: &Judgement) -> Verdict {
+    let summary = explain::summary(judgement);
+    Verdict { reason: summary.reason.map(str::to_owned), ..of_row(summary.verdict, summary.row) }
+}
+
+/// The verdict on a pod.
+pub(super) fn of_pod(verdict: PodVerdict) -> Verdict {
+    let reason = verdict.lost().map(|reason| reason.as_str().to_owned());
+    Verdict { reason, ..of_row(explain::word(verdict), Some(verdict.row())) }
+}
+
+fn of_row(verdict: &str, row: Option<Row>) -> Verdict {
+    Verdict {
+        verdict: verdict.to_owned(),
+        reason: None,
+        row: row.map(|row| row.to_string()),
+        rule: row.map(|row| row.rule().to_owned()),
+    }
+}
+
+fn job_name(identity: &JobIdentity) -> JobName {
+    let JobIdentity { kind, uid, namespace, name, run_id, job_id, trace_id } = identity.clone();
+    let kind = match kind {
+        JobKind::Job => "Job",
+        JobKind::BarePod => "Pod",
+    };
+    JobName { kind: kind.to_owned(), namespace, name, uid, run_id, job_id, trace_id }
+}
+
+fn held_by(hold: Hold, now: Moment) -> Held {
+    let for_seconds = match hold {
+        Hold::WarmUp { until } => Some(until.since(now).as_secs()),
+        _ => None,
+    };
+    Held { guard: hold.as_str().to_owned(), why: hold.to_string(), for_seconds }
+}
+
+fn shown(pod: &PodEvidence, case: &Case, judgement: &Judgement, now: Moment) -> Option<Pod> {
+    let (_, verdict) = judgement.pods.iter().find(|(uid, _)| *uid == pod.uid)?;
+    let decides = !matches!(judgement.job, JobVerdict::Ignored);
+    decides.then(|| Pod {
+        name: pod.name.clone(),
+        uid: pod.uid.clone(),
+        node: pod.node.as_ref().map(|node| node.name.clone()),
+        verdict: of_pod(*verdict),
+        evidence: explain::facts(pod, &case.policy, now),
+        figures: figures(pod, now),
+        cause: pod.cause.clone(),
+    })
+}
+
+fn figures(pod: &PodEvidence, now: Moment) -> Figures {
+    let ago = |at: Moment| now.since(at).as_secs();
+    let (beat, beat_at) = match pod.beat {
+        Beats::None => ("none", None),
+        Beats::Running { last } => ("running", Some(last)),
+        Beats::Ending { last } => ("ending", Some(last)),
+    };
+    let (agent, agent_at) = match pod.agent {
+        AgentWord::None => ("none", None),
+        AgentWord::Blind { last } => ("blind", Some(last)),
+        AgentWord::Alive { last } => ("alive", Some(last)),
+        AgentWord::Gone { since, .. } => ("gone", Some(since)),
+    };
+    let phase = match pod.phase {
+        PodPhase::Pending => "Pending",
+        PodPhase::Running => "Running",
+        PodPhase::Succeeded => "Succeeded",
+        PodPhase::Failed => "Failed",
+    };
+    let node = pod.node.as_ref().map(|node| match node.state {
+        NodeState::Ready => "ready",
+        NodeState::NotReady => "not-ready",
+        NodeState::OutOfService { .. } => "out-of-service",
+        NodeState::Deleted { .. } => "deleted",
+    });
+    Figures {
+        phase: phase.to_owned(),
+        bound_seconds: pod.bound_since.map(ago),
+        terminating_seconds: pod.terminating.map(|terminating| ago(terminating.since)),
+        starting_seconds: pod.starting_since.map(ago),
+        beat: beat.to_owned(),
+        beat_seconds: beat_at.map(ago),
+        agent: agent.to_owned(),
+        agent_seconds: agent_at.map(ago),
+        node: node.map(str::to_owned),
+        lease_seconds: pod.node.as_ref().map(|node| ago(node.lease_changed)),
+    }
+}
+
+fn past_pod(past: &Past) -> PastPod {
+    let Past { attempt, cause } = past.clone();
+    PastPod { name: attempt.pod_name, uid: attempt.pod_uid, node: attempt.node, cause }
+}
+
+fn outcome(entry: Entry, name: &OutcomeName) -> Outcome {
+    let sink = |sink: SinkStatus| Sink {
+        name: sink.name,
+        state: sink.state.as_str().to_owned(),
+        attempts: sink.attempts,
+        last_error: sink.last_error,
+    };
+    Outcome {
+        name: name.to_string(),
+        recorded_at: entry.created_at.to_string(),
+        sinks: entry.sinks.into_iter().flatten().map(sink).collect(),
+    }
+}
+
+fn wall(api: &Api, at: Moment) -> String {
+    format!("{:.0}", api.observer.wall(at))
+}

@@ -1,0 +1,126 @@
+//! What may be done: the words that flags, files and annotations use for it.
+
+use std::{fmt, str::FromStr};
+
+/// What is done about a lost pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnLost {
+    /// Remove it; the Job's own `backoffLimit` and policies decide whether it is tried again.
+    Retry,
+    /// Fail its Job.
+    Fail,
+    /// Tell the orchestrator, touch nothing.
+    Report,
+}
+
+/// What is done about a pod that nobody sees while its node is well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unseen {
+    /// Tell the orchestrator.
+    Report,
+    /// Treat it as lost.
+    Lost,
+}
+
+/// What is done about an open Job that gets no pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotStarting {
+    /// Tell the orchestrator.
+    Report,
+    /// Fail it.
+    Fail,
+}
+
+/// The wrong word for a choice.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{given:?} is none of {allowed}")]
+pub struct UnknownWord {
+    given: String,
+    allowed: &'static str,
+}
+
+impl UnknownWord {
+    pub(super) fn new(given: &str, allowed: &'static str) -> Self {
+        Self { given: given.to_owned(), allowed }
+    }
+}
+
+impl OnLost {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Retry => "retry",
+            Self::Fail => "fail",
+            Self::Report => "report",
+        }
+    }
+}
+
+impl FromStr for OnLost {
+    type Err = UnknownWord;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        match word {
+            "retry" => Ok(Self::Retry),
+            "fail" => Ok(Self::Fail),
+            "report" => Ok(Self::Report),
+            _ => Err(UnknownWord::new(word, "retry, fail, report")),
+        }
+    }
+}
+
+impl Unseen {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Report => "report",
+            Self::Lost => "lost",
+        }
+    }
+}
+
+impl FromStr for Unseen {
+    type Err = UnknownWord;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        match word {
+            "report" => Ok(Self::Report),
+            "lost" => Ok(Self::Lost),
+            _ => Err(UnknownWord::new(word, "report, lost")),
+        }
+    }
+}
+
+impl NotStarting {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Report => "report",
+            Self::Fail => "fail",
+        }
+    }
+}
+
+impl FromStr for NotStarting {
+    type Err = UnknownWord;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        match word {
+            "report" => Ok(Self::Report),
+            "fail" => Ok(Self::Fail),
+            _ => Err(UnknownWord::new(word, "report, fail")),
+        }
+    }
+}
+
+macro_rules! display {
+    ($($choice:ty),+) => { $(
+        impl fmt::Display for $choice {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    )+ };
+}
+
+display!(OnLost, Unseen, NotStarting);

@@ -1,0 +1,72 @@
+//! The account of many histories: what happened in them, and whether enough did.
+
+use std::{collections::BTreeMap, fmt};
+
+/// How often each row has to have occurred in a large number of histories, for these to show anything.
+const LEAST: u64 = 20;
+/// From how many histories on that is asked for.
+const MANY: u64 = 2_000;
+/// Rows that have to occur.
+const ROWS: [&str; 20] = [
+    "J1", "J2", "J3", "J4", "J5", "J6", "J7", "P1", "P2", "P3", "P4", "P5", "P6", "P7", "P8", "P9", "P10", "P11",
+    "P12", "P13",
+];
+
+/// Figures of many histories.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Account {
+    pub(crate) histories: u64,
+    pub(crate) events: u64,
+    pub(crate) looks: u64,
+    /// Deaths that were reported in time.
+    pub(crate) deaths: u64,
+    pub(crate) faults: BTreeMap<String, u64>,
+    /// Looks by row, by lost reason, and by guard that held.
+    pub(crate) rows: BTreeMap<String, u64>,
+    pub(crate) lost: BTreeMap<&'static str, u64>,
+    pub(crate) holds: BTreeMap<&'static str, u64>,
+    pub(crate) outcomes: BTreeMap<&'static str, u64>,
+    pub(crate) notices: BTreeMap<&'static str, u64>,
+}
+
+impl Account {
+    pub(crate) fn add(&mut self, other: Self) {
+        let Self { histories, events, looks, deaths, faults, rows, lost, holds, outcomes, notices } = other;
+        self.histories += histories;
+        self.events += events;
+        self.looks += looks;
+        self.deaths += deaths;
+        add(&mut self.faults, faults);
+        add(&mut self.rows, rows);
+        add(&mut self.lost, lost);
+        add(&mut self.holds, holds);
+        add(&mut self.outcomes, outcomes);
+        add(&mut self.notices, notices);
+    }
+
+    /// The rows that occurred too seldom, if there were histories enough for all to occur.
+    pub(crate) fn too_seldom(&self) -> Vec<&'static str> {
+        let seldom = |row: &&str| self.rows.get(*row).copied().unwrap_or(0) < LEAST;
+        if self.histories < MANY { Vec::new() } else { ROWS.into_iter().filter(seldom).collect() }
+    }
+}
+
+fn add<K: Ord>(to: &mut BTreeMap<K, u64>, from: BTreeMap<K, u64>) {
+    for (key, count) in from {
+        *to.entry(key).or_default() += count;
+    }
+}
+
+impl fmt::Display for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fn words<K: fmt::Display>(of: &BTreeMap<K, u64>) -> String {
+            of.iter().map(|(key, count)| format!("{key} {count}")).collect::<Vec<_>>().join(", ")
+        }
+        let Self { histories, events, looks, deaths, faults, rows, lost, holds, outcomes, notices } = self;
+        writeln!(f, "{histories} histories, {events} events, {looks} looks, {deaths} deaths reported in time")?;
+        writeln!(f, "faults: {}", words(faults))?;
+        writeln!(f, "looks by row: {}", words(rows))?;
+        writeln!(f, "lost: {}; held: {}", words(lost), words(holds))?;
+        write!(f, "outcomes: {}; Events: {}", words(outcomes), words(notices))
+    }
+}

@@ -1,0 +1,187 @@
+//! Random histories.
+
+use std::time::Duration;
+
+use super::{History, JobPlan, PolicyPlan};
+use crate::{
+    dice::Dice,
+    fault::{Fault, OfCluster, OfJob, OfNode, What},
+};
+
+const MINUTE: Duration = Duration::from_mins(1);
+
+impl History {
+    /// Any cluster, any faults.
+    pub(crate) fn any(seed: u64) -> Self {
+        let mut dice = Dice::of(seed, [0, 0, 0]);
+        // Now and then a cluster with enough Jobs for the breaker to know what many are.
+        let large = dice.percent(3);
+        let (nodes, jobs) =
+            if large { (6 + dice.below(4), 24 + dice.below(17)) } else { (2 + dice.below(4), 1 + dice.below(4)) };
+        let mut history = Self {
+            seed,
+            nodes,
+            zones: 1 + dice.below(2),
+            reapers: 1 + usize::from(dice.percent(40)),
+            blind_nodes: if dice.percent(25) { dice.below(nodes + 1) } else { 0 },
+            jobs: (0..jobs).map(|_| job(&mut dice)).collect(),
+            faults: Vec::new(),
+            until: dice.seconds(12 * 60, 20 * 60),
+            safe_node: false,
+        };
+        let faults = if dice.percent(10) { 0 } else { 1 + dice.below(6) };
+        history.faults = (0..faults).map(|_| history.fault(&mut dice)).collect();
+        if large && dice.percent(60) {
+            history.faults.extend(history.disaster(&mut dice));
+        }
+        history.faults.sort_by_key(|fault| fault.at);
+        history
+    }
+
+    /// A cluster whose faults last, so that what becomes of each Job does not depend on how soon the reaper sees it.
+    pub(crate) fn lasting(seed: u64) -> Self {
+        let mut dice = Dice::of(seed, [1, 0, 0]);
+        let nodes = 2 + dice.below(3);
+        let mut jobs: Vec<_> = (0..=dice.below(3)).map(|_| job(&mut dice)).collect();
+        let on_lost = dice.pick(&["retry", "fail"]);
+        // Where the pods of a deleted node are collected before the reaper has warmed up, it is Kubernetes that ends them, and
+        // counts a failed pod where the policy would fail the Job.
+        let collects = on_lost == "retry";
+        let kinds = [OfNode::Crash, OfNode::Partition, OfNode::KubeletStopped, OfNode::Deleted];
+        let kinds = &kinds[..if collects { 4 } else { 3 }];
+        for job in &mut jobs {
+            job.at = dice.seconds(0, 20);
+            job.managed_elsewhere = false;
+            // What is measured by the time of the cluster may come before or after what is measured by the reaper's.
+            job.policy.active_timeout = None;
+            // Eviction must not race with the reaper.
+            job.toleration = Duration::from_hours(1);
+            job.policy.on_lost = on_lost;
+        }
+        let mut faults = Vec::new();
+        for node in 0..nodes - 1 {
+            if dice.percent(70) {
+                let what = dice.pick(kinds);
+                faults.push(Fault { at: dice.seconds(10, 240), lasts: None, what: What::Node(node, what) });
+            }
+        }
+        faults.sort_by_key(|fault| fault.at);
+        let until = Duration::from_mins(25);
+        Self { seed, nodes, zones: 1, reapers: 1, blind_nodes: 0, jobs, faults, until, safe_node: true }
+    }
+
+    fn fault(&self, dice: &mut Dice) -> Fault {
+        let at = dice.ms(1_000, 480_000);
+        let longest = if dice.percent(50) { 60_000 } else { 400_000 };
+        let lasts = Some(dice.ms(1_000, longest));
+        let forever = dice.percent(40);
+        let (what, heals) = match dice.below(100) {
+            0..40 => (What::Node(dice.below(self.nodes), dice.pick(&OF_NODES)), !forever),
+            40..75 => (What::Job(dice.below(self.jobs.len()), dice.pick(&OF_JOBS)), !forever),
+            _ => (What::Cluster(of_cluster(dice)), true),
+        };
+        Fault { at, lasts: lasts.filter(|_| heals), what }
+    }
+
+    /// What befalls many at once.
+    fn disaster(&self, dice: &mut Dice) -> Vec<Fault> {
+        let at = dice.seconds(150, 300);
+        let lasts = dice.percent(50).then(|| dice.seconds(60, 300));
+        if dice.percent(50) {
+            let what = What::Cluster(OfCluster::SidecarsSilenced);
+            let agents = What::Cluster(OfCluster::AgentsGone);
+            return [what, agents].map(|what| Fault { at, lasts, what }).into();
+        }
+        let zone = dice.below(self.zones);
+        let what = dice.pick(&[OfNode::Crash, OfNode::Partition, OfNode::Deleted]);
+        let nodes = (0..self.nodes).filter(|node| node % self.zones == zone);
+        nodes.map(|node| Fault { at, lasts, what: What::Node(node, what) }).collect()
+    }
+}
+
+const OF_NODES: [OfNode; 10] = [
+    OfNode::Crash,
+    OfNode::Partition,
+    OfNode::KubeletStopped,
+    OfNode::KubeletMute,
+    OfNode::PodNetworkBroken,
+    OfNode::AgentGone,
+    OfNode::AgentBlind,
+    OfNode::Deleted,
+    OfNode::OutOfService,
+    OfNode::NotReady,
+];
+
+const OF_JOBS: [OfJob; 16] = [
+    OfJob::ImageMissing,
+    OfJob::ConfigMissing,
+    OfJob::SidecarImageMissing,
+    OfJob::Unschedulable,
+    OfJob::QuotaExceeded,
+    OfJob::WorkerKilled,
+    OfJob::OomKilled,
+    OfJob::SidecarKilled,
+    OfJob::SidecarTerminated,
+    OfJob::SidecarBlocked,
+    OfJob::KubeletLosesPod,
+    OfJob::Suspended,
+    OfJob::Deleted,
+    OfJob::Orphaned,
+    OfJob::PodDeleted,
+    OfJob::Stalled,
+];
+
+fn of_cluster(dice: &mut Dice) -> OfCluster {
+    dice.pick(&[
+        OfCluster::ApiDown,
+        OfCluster::ReaperCutOff,
+        OfCluster::ServiceBroken,
+        OfCluster::OwnBeatLost,
+        OfCluster::WatchExpired(dice.clone().below(4)),
+        OfCluster::LeaderKilled,
+        OfCluster::LeaderRestarted,
+        OfCluster::ReapersDown,
+        OfCluster::SidecarsSilenced,
+        OfCluster::AgentsGone,
+    ])
+}
+
+fn job(dice: &mut Dice) -> JobPlan {
+    let exits = match dice.below(4) {
+        0 => vec![1, 0],
+        1 => vec![3],
+        _ => vec![0],
+    };
+    // Images that are missing have to be missing from the start to matter, so some Jobs come late.
+    let at = if dice.percent(70) { dice.seconds(0, 30) } else { dice.seconds(30, 300) };
+    JobPlan {
+        at,
+        pods: if dice.percent(75) { 1 } else { 2 + dice.below(2) },
+        mains: if dice.percent(75) { 1 } else { 2 },
+        init: dice.percent(25).then(|| dice.seconds(1, 240)),
+        backoff_limit: dice.below(3),
+        replaces_only_failed: dice.percent(15),
+        restarts: dice.percent(25),
+        work: if dice.percent(50) { dice.seconds(20, 400) } else { 2 * dice.seconds(200, 600) },
+        exits,
+        grace: dice.pick(&[Duration::ZERO, Duration::from_secs(5), Duration::from_secs(30), 2 * MINUTE]),
+        stubborn: dice.percent(20),
+        toleration: dice.pick(&[Duration::ZERO, 5 * MINUTE, 60 * MINUTE]),
+        sidecar: !dice.percent(5),
+        managed_elsewhere: dice.percent(3),
+        owned: dice.percent(20),
+        safe_to_duplicate: dice.percent(15),
+        policy: PolicyPlan {
+            suspect_after: dice.pick(&[Duration::from_secs(20), Duration::from_secs(30), Duration::from_secs(30)]),
+            lost_after: dice.pick(&[Duration::from_secs(30), MINUTE, 2 * MINUTE, 2 * MINUTE]),
+            start_timeout: dice.pick(&[MINUTE, 2 * MINUTE, 5 * MINUTE]),
+            retention: dice.pick(&[MINUTE, 60 * MINUTE]),
+            on_lost: dice.pick(&["retry", "retry", "fail", "report"]),
+            unseen: dice.pick(&["report", "report", "report", "lost"]),
+            not_starting: dice.pick(&["report", "report", "fail"]),
+            unscheduled_timeout: dice.percent(25).then(|| dice.seconds(30, 120)),
+            active_timeout: dice.percent(15).then(|| dice.seconds(60, 600)),
+            stall_after: dice.percent(25).then(|| dice.seconds(40, 120)),
+        },
+    }
+}

@@ -1,0 +1,252 @@
+//! Nodes: their Leases, the node lifecycle controller, eviction by taint, pod garbage collection, and the scheduler.
+
+use std::time::Duration;
+
+use crate::{
+    dice::Dice,
+    laws::signs::Signs,
+    reaper::watches::Kind,
+    world::{Event, World},
+};
+
+/// How often a kubelet renews its Lease: a quarter of `leaseDurationSeconds`.
+pub(crate) const RENEW_EVERY: Duration = Duration::from_secs(10);
+/// `--node-monitor-grace-period` since Kubernetes 1.32.
+const MONITOR_GRACE: Duration = Duration::from_secs(50);
+/// How long pods tolerate a node that says itself that it is not ready (`DefaultTolerationSeconds`).
+pub(crate) const NOT_READY_TOLERATION: Duration = Duration::from_mins(5);
+
+/// A node.
+#[derive(Debug)]
+pub(crate) struct Node {
+    /// Its zone.
+    pub(crate) zone: usize,
+    /// The Node object is there.
+    pub(crate) exists: bool,
+    /// Its condition `Ready`.
+    pub(crate) ready: bool,
+    /// When its Lease was last renewed.
+    pub(crate) renewed: Duration,
+    /// How many reasons there are for each of these.
+    pub(crate) down: u32,
+    pub(crate) cut_off: u32,
+    pub(crate) kubelet_stopped: u32,
+    pub(crate) kubelet_mute: u32,
+    pub(crate) pod_network_broken: u32,
+    pub(crate) agent_gone: u32,
+    pub(crate) agent_blind: u32,
+    pub(crate) out_of_service: u32,
+    pub(crate) not_ready: u32,
+    /// Counts the changes of its taints: an eviction that was due by an earlier one is void.
+    pub(crate) taints: u32,
+    /// When a change of its Lease last reached the reaper, and when it went, on the clock of
+    /// [`crate::laws::listening`].
+    pub(crate) lease_heard: i64,
+    pub(crate) gone_since: Option<i64>,
+    pub(crate) dice: Dice,
+}
+
+impl Node {
+    pub(crate) fn new(number: usize, zone: usize, blind: bool, seed: u64) -> Self {
+        Self {
+            zone,
+            exists: true,
+            ready: true,
+            renewed: Duration::ZERO,
+            down: 0,
+            cut_off: 0,
+            kubelet_stopped: 0,
+            kubelet_mute: 0,
+            pod_network_broken: 0,
+            agent_gone: 0,
+            agent_blind: u32::from(blind),
+            out_of_service: 0,
+            not_ready: 0,
+            taints: 0,
+            lease_heard: 0,
+            gone_since: None,
+            dice: Dice::of(seed, [2, number as u64, 0]),
+        }
+    }
+
+    /// The kubelet runs and does what a kubelet does.
+    pub(crate) fn kubelet_works(&self) -> bool {
+        self.down == 0 && self.kubelet_stopped == 0 && self.kubelet_mute == 0
+    }
+
+    /// The kubelet renews the Lease, as far as it depends on the node.
+    pub(crate) fn renews(&self) -> bool {
+        self.down == 0 && self.kubelet_stopped == 0 && self.cut_off == 0 && self.exists
+    }
+}
+
+impl World<'_> {
+    pub(crate) fn node_is_online(&self, node: usize) -> bool {
+        let node = &self.nodes[node];
+        node.down == 0 && node.cut_off == 0 && self.cluster.api_is_up()
+    }
+
+    /// Every pod of a node is looked at by its kubelet again.
+    pub(crate) fn kubelet_is_back(&mut self, node: usize) {
+        for pod in 0..self.pods.len() {
+            if self.pods[pod].node == Some(node) && (self.pods[pod].exists || self.pods[pod].truth.known) {
+                self.notice_soon(pod);
+            }
+        }
+    }
+
+    /// A kubelet renews its Lease, and the node's status where that has changed.
+    pub(crate) fn renew_lease(&mut self, node: usize) {
+        self.after(RENEW_EVERY, Event::Renew(node));
+        let it = &self.nodes[node];
+        if !it.renews() || !self.cluster.api_is_up() {
+            return;
+        }
+        let ready = it.not_ready == 0;
+        self.nodes[node].renewed = self.now;
+        self.publish(Kind::Lease(node), false);
+        if self.nodes[node].ready != ready {
+            self.set_ready(node, ready, NOT_READY_TOLERATION);
+        }
+    }
+
+    /// The node lifecycle controller looks whether a node has been silent for too long.
+    pub(crate) fn monitor_node(&mut self, node: usize) {
+        let due = self.nodes[node].renewed + MONITOR_GRACE;
+        if self.now < due {
+            return self.at(due, Event::Monitor(node));
+        }
+        self.after(Duration::from_secs(5), Event::Monitor(node));
+        if self.cluster.api_is_up() && self.nodes[node].ready && self.nodes[node].exists {
+            self.set_ready(node, false, Duration::MAX);
+        }
+    }
+
+    fn set_ready(&mut self, node: usize, ready: bool, at_most: Duration) {
+        self.note(|| format!("node-{node} is {}", if ready { "Ready" } else { "not Ready" }));
+        let it = &mut self.nodes[node];
+        it.ready = ready;
+        it.taints += 1;
+        let taints = it.taints;
+        self.publish(Kind::Node(node), false);
+        if ready {
+            return;
+        }
+        for pod in self.pods_on(node) {
+            let tolerated = self.history.jobs[self.pods[pod].job].toleration.min(at_most);
+            self.after(tolerated, Event::Evict { pod, node, taints });
+        }
+    }
+
+    fn pods_on(&self, node: usize) -> Vec<usize> {
+        (0..self.pods.len()).filter(|&pod| self.pods[pod].node == Some(node) && self.pods[pod].exists).collect()
+    }
+
+    /// The taint manager deletes a pod whose toleration is over.
+    pub(crate) fn evict(&mut self, pod: usize, node: usize, taints: u32) {
+        if self.nodes[node].taints != taints || !self.pods[pod].is_open() {
+            return;
+        }
+        if !self.cluster.api_is_up() {
+            return self.after(Duration::from_secs(5), Event::Evict { pod, node, taints });
+        }
+        let name = self.pods[pod].name.clone();
+        self.note(|| format!("pod {name} is evicted by taint"));
+        self.delete_pod(pod);
+    }
+
+    /// A Node object goes, and its Lease with it.
+    pub(crate) fn delete_node(&mut self, node: usize) {
+        if !std::mem::replace(&mut self.nodes[node].exists, false) {
+            return;
+        }
+        self.nodes[node].gone_since = Some(self.laws.listening.at(self.now));
+        self.publish(Kind::Node(node), true);
+        self.publish(Kind::Lease(node), true);
+        self.collect_pods(node);
+    }
+
+    /// A kubelet registers its node anew.
+    pub(crate) fn register_node(&mut self, node: usize) {
+        let it = &mut self.nodes[node];
+        (it.exists, it.ready, it.gone_since) = (true, true, None);
+        it.renewed = self.now;
+        it.taints += 1;
+        self.publish(Kind::Node(node), false);
+        self.publish(Kind::Lease(node), false);
+    }
+
+    /// The taint `out-of-service` comes or goes.
+    pub(crate) fn taint_out_of_service(&mut self, node: usize, on: bool) {
+        let it = &mut self.nodes[node];
+        it.taints += 1;
+        let taints = it.taints;
+        it.gone_since = on.then(|| self.laws.listening.at(self.now));
+        if !it.exists {
+            return;
+        }
+        self.publish(Kind::Node(node), false);
+        if on {
+            for pod in self.pods_on(node) {
+                self.after(Duration::from_secs(1), Event::Evict { pod, node, taints });
+            }
+            self.collect_pods(node);
+        }
+    }
+
+    fn collect_pods(&mut self, node: usize) {
+        for pod in self.pods_on(node) {
+            let after = self.nodes[node].dice.seconds(40, 60);
+            self.after(after, Event::CollectPod(pod));
+        }
+    }
+
+    /// Pod garbage collection (`pkg/controller/podgc`): pods of a node that is deleted, and terminating ones of a node
+    /// that is out of service.
+    pub(crate) fn collect_pod(&mut self, pod: usize) {
+        let Some(node) = self.pods[pod].node.filter(|_| self.pods[pod].exists) else { return };
+        let it = &self.nodes[node];
+        if it.exists && it.out_of_service == 0 {
+            return;
+        }
+        let off = it.out_of_service > 0 && !it.ready && self.pods[pod].deleting;
+        if !self.cluster.api_is_up() || (it.exists && !off) {
+            return self.after(Duration::from_secs(20), Event::CollectPod(pod));
+        }
+        if !self.pods[pod].status.phase.is_terminal() {
+            self.pods[pod].status.phase = super::pod::Phase::Failed;
+            self.publish(Kind::Pod(pod), false);
+        }
+        self.remove_pod(pod);
+    }
+
+    /// The scheduler places a pod.
+    pub(crate) fn schedule(&mut self, pod: usize) {
+        let it = &self.pods[pod];
+        if !it.exists || it.node.is_some() {
+            return;
+        }
+        let again = Duration::from_secs(5);
+        if !self.cluster.api_is_up() || self.jobs[it.job].unschedulable > 0 {
+            return self.after(again, Event::Schedule(pod));
+        }
+        let last = self.nodes.len() - 1;
+        let only_last = self.history.safe_node && it.attempt >= self.history.jobs[it.job].pods;
+        let fits = |node: &usize| {
+            let it = &self.nodes[*node];
+            it.exists && it.ready && it.out_of_service == 0 && (!only_last || *node == last)
+        };
+        let fitting: Vec<_> = (0..self.nodes.len()).filter(fits).collect();
+        if fitting.is_empty() {
+            return self.after(again, Event::Schedule(pod));
+        }
+        let node = fitting[self.pods[pod].dice.below(fitting.len())];
+        self.pods[pod].node = Some(node);
+        self.pods[pod].signs = Signs::none_since(self.laws.listening.at(self.now));
+        let name = self.pods[pod].name.clone();
+        self.note(|| format!("pod {name} is bound to node-{node}"));
+        self.publish(Kind::Pod(pod), false);
+        self.truth_changed(pod);
+        self.notice_soon(pod);
+    }
+}

@@ -1,0 +1,153 @@
+//! Sidecars and agents: what of the truth reaches the reaper.
+
+use std::time::Duration;
+
+use jobwarden_common::{
+    beat::{Command, Phase},
+    observation::{ContainerObservation, PodObservation, Report},
+};
+
+use crate::{
+    kubernetes::{objects::node_name, pod::Container},
+    world::{Event, World},
+};
+
+/// Milliseconds between two beats: 10 s, give or take a tenth.
+const BEAT_MS: (u64, u64) = (9_000, 11_000);
+/// Milliseconds until an unanswered beat is tried again.
+const RETRY_MS: (u64, u64) = (5_000, 15_000);
+/// Between two reports of an agent.
+const REPORT_EVERY: Duration = Duration::from_secs(10);
+
+impl World<'_> {
+    /// A sidecar beats, if it still runs.
+    pub(crate) fn sidecar_beats(&mut self, pod: usize, life: u32, run: u32) {
+        let truth = &self.pods[pod].truth;
+        let runs = truth.containers.sidecar.is_some_and(|it| it.is_alive() && it.run == run);
+        if truth.life != life || !runs || truth.silenced {
+            return;
+        }
+        let (low, high) = if self.deliver_beat(pod, Phase::Running) { BEAT_MS } else { RETRY_MS };
+        let next = self.pods[pod].beat_dice.ms(low, high);
+        self.after(next, Event::Beat { pod, life, run });
+    }
+
+    /// A sidecar says that it was asked to end.
+    pub(crate) fn last_beat(&mut self, pod: usize) {
+        if !self.pods[pod].truth.silenced {
+            self.deliver_beat(pod, Phase::Ending);
+        }
+    }
+
+    /// Whether the beat is answered.
+    fn deliver_beat(&mut self, pod: usize, phase: Phase) -> bool {
+        let it = &self.pods[pod];
+        let Some(node) = it.node else { return false };
+        let path = &self.nodes[node];
+        let blocked = path.down + path.cut_off + path.pod_network_broken + it.truth.blocked;
+        let Some(leader) = self.listener().filter(|_| blocked + self.cluster.sidecars_silenced == 0) else {
+            return false;
+        };
+        let uid = it.uid.clone();
+        let reply = self.hear(leader, |state, now| state.beat(&uid, Some(&node_name(node)), phase, now));
+        let listening = self.laws.listening.at(self.now);
+        match reply {
+            Ok(command) => {
+                self.pods[pod].signs.beat(phase, self.now, listening);
+                self.pods[pod].truth.silenced |= command == Command::Stop;
+                true
+            }
+            // Not known yet, or not any more: it is tried again.
+            Err(_) => false,
+        }
+    }
+
+    /// An agent reports.
+    pub(crate) fn agent_reports(&mut self, node: usize) {
+        self.after(REPORT_EVERY, Event::Observe(node));
+        let it = &self.nodes[node];
+        if it.down + it.agent_gone + self.cluster.agents_gone > 0 {
+            return;
+        }
+        let (blind, cut_off) = (it.agent_blind > 0, it.cut_off > 0);
+        let on_node = |pod: &usize| self.pods[*pod].node == Some(node) && self.pods[*pod].truth.known;
+        let pods: Vec<_> = (0..self.pods.len()).filter(on_node).collect();
+        let entries: Vec<_> =
+            if blind { Vec::new() } else { pods.iter().filter_map(|pod| self.observe(*pod)).collect() };
+        let Some(leader) = self.listener().filter(|_| !cut_off) else { return };
+        let report = Report { seq: 0, blind: blind.then(|| "hidepid".to_owned()), pods: entries };
+        let wanted = self.hear(leader, |state, now| state.report(&node_name(node), &report, now));
+        let Ok(wanted) = wanted else {
+            return self.break_law(crate::laws::Law::Simulator, format!("node-{node}: the report was refused"));
+        };
+        let (listening, now) = (self.laws.listening.at(self.now), self.now);
+        let up_to_date = self.reapers[leader].watches_are_up() && self.cluster.reapers_reach_api();
+        for pod in pods {
+            let it = &mut self.pods[pod];
+            it.truth.unwanted |= it.worker_has_ended() && !wanted.contains(&it.uid);
+            // What the kubelet has told only now may not have arrived yet.
+            let surely = up_to_date && now.saturating_sub(it.told_at) >= Duration::from_secs(1);
+            let (alive, gone) = (it.worker_is_seen(), it.worker_is_seen_gone());
+            it.signs.report(!blind && alive, !blind && gone, surely, now, listening);
+        }
+    }
+
+    /// What an agent sees of a pod.
+    fn observe(&mut self, pod: usize) -> Option<PodObservation> {
+        let now = self.now;
+        let it = &mut self.pods[pod];
+        if it.truth.unwanted {
+            return None;
+        }
+        let alive: Vec<_> = it.runs().filter(|(_, _, alive)| *alive).map(|(slot, run, _)| (slot, run)).collect();
+        for run in &alive {
+            if !it.truth.seen.contains(run) {
+                it.truth.seen.push(*run);
+            }
+        }
+        let containers: Vec<_> = it
+            .truth
+            .seen
+            .iter()
+            .map(|&(slot, run)| ContainerObservation {
+                container_id: it.container_id(slot, run),
+                processes: u32::from(alive.contains(&(slot, run))),
+                rss_bytes: 0,
+                rss_sum_peak_bytes: 0,
+                largest_hwm_bytes: 0,
+                cpu_ms: if slot >= 3 && alive.contains(&(slot, run)) { it.cpu_ms(now) } else { 0 },
+                cgroup_peak_bytes: None,
+            })
+            .collect();
+        (!containers.is_empty()).then(|| PodObservation { pod_uid: it.uid.clone(), containers })
+    }
+}
+
+impl crate::kubernetes::pod::Pod {
+    /// The agent has seen a run of a main container that is alive, and the kubelet has told of this run.
+    fn worker_is_seen(&self) -> bool {
+        let mains = self.truth.containers.mains.iter().zip(&self.status.containers.mains);
+        mains.enumerate().any(|(index, (main, told))| {
+            main.is_alive() && main.run == told.run && self.truth.seen.contains(&(3 + index, main.run))
+        })
+    }
+
+    /// The agent has seen every main container before, they are gone, and the kubelet has told of everything that is
+    /// still there.
+    fn worker_is_seen_gone(&self) -> bool {
+        let Self { truth, status, .. } = self;
+        let mains = truth.containers.mains.iter().zip(&status.containers.mains);
+        let told = |told: Option<Container>, it: Option<Container>| {
+            it.is_none_or(|it| !it.is_alive() || told.is_some_and(|told| told.run == it.run))
+        };
+        told(status.containers.sidecar, truth.containers.sidecar)
+            && told(status.containers.init, truth.containers.init)
+            && mains.enumerate().all(|(index, (main, told))| {
+                !main.is_alive()
+                    && main.run > 0
+                    && main.run == told.run
+                    && !told.waits()
+                    && truth.seen.contains(&(3 + index, main.run))
+            })
+    }
+}

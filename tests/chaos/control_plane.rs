@@ -1,0 +1,47 @@
+//! The API server or etcd is away.
+
+use std::time::Duration;
+
+use anyhow::ensure;
+use jobwarden_common::notification::OutcomeKind;
+use jobwarden_tests::ground::SOON;
+use jobwarden_tests::install::HOME;
+use jobwarden_tests::job::Worker;
+use nix::sys::signal::Signal;
+use tokio::time::sleep;
+
+use crate::Outcome;
+use crate::bed::{Bed, LOST_AFTER};
+use crate::scene::{BACKOFF_LIMIT_EXCEEDED, ENDLESS, LOST, Scene};
+
+pub(crate) async fn a_restart_of_etcd_touches_nothing(bed: &Bed) -> Outcome {
+    let node = bed.ground().await?.lease_node().await?;
+    let mut scene = Scene::beside(bed, "etcd", node.name()).await?;
+    let running = scene.start(&Worker::new("worked", 4, Duration::from_secs(10)).on_node(node.name())).await?;
+    scene.ground.cluster.restart_etcd().await?;
+    ensure!(running.process.is_alive(), "the worker has ended too early to show anything");
+    scene.succeeds("worked", SOON).await?;
+    scene.close().await
+}
+
+pub(crate) async fn an_api_server_that_is_down_for_a_minute_delays_and_touches_nothing(bed: &Bed) -> Outcome {
+    let node = bed.ground().await?.lease_node().await?;
+    let mut scene = Scene::open(bed, "api-down").await?;
+    let lost = scene.start(&Worker::new("lost", 4, ENDLESS).on_node(node.name())).await?;
+    let killed = scene.start(&Worker::new("killed", 4, ENDLESS).on_node(HOME)).await?;
+    let done = scene.start(&Worker::new("done", 4, Duration::from_secs(20)).on_node(HOME)).await?;
+    scene.ground.cluster.stop_api_server().await?;
+    killed.process.signal(Signal::SIGKILL)?;
+    scene.ground.cluster.crash(node.name()).await?;
+    // The outage itself.
+    sleep(2 * LOST_AFTER).await;
+    ensure!(!done.process.is_alive() && !lost.process.is_alive(), "workers outlived their end");
+    scene.ground.cluster.start_api_server().await?;
+    scene.told("killed", OutcomeKind::Failed, BACKOFF_LIMIT_EXCEEDED, SOON).await?;
+    scene.succeeds("done", SOON).await?;
+    // The clock stood still while the reaper heard nothing of the API server.
+    scene.told("lost", LOST.0, LOST.1, LOST_AFTER + SOON).await?;
+    scene.ground.cluster.start_node(node.name()).await?;
+    scene.is_well_again(&node).await?;
+    scene.close().await
+}

@@ -1,0 +1,54 @@
+//! What tests do to jobwarden itself.
+
+use anyhow::Context as _;
+use jobwarden_common::names::object;
+use k8s_openapi::api::apps::v1::DaemonSet;
+use kube::api::{Patch, PatchParams};
+use kube::{Api, ResourceExt as _};
+use nix::sys::signal::Signal;
+use serde_json::json;
+
+use crate::cluster::Cluster;
+use crate::install::NAMESPACE;
+use crate::metrics;
+
+/// Kills the leading reaper as the kernel would, and returns its pod's name.
+pub async fn kill_leader(cluster: &Cluster) -> anyhow::Result<String> {
+    let leader = metrics::leader(&cluster.client()?).await?.name_any();
+    cluster.kill_process_in(NAMESPACE, &leader, "reaper", Signal::SIGKILL).await?;
+    Ok(leader)
+}
+
+/// Lets so many reapers run, and waits until it is so.
+pub async fn scale_reapers(cluster: &Cluster, replicas: u8) -> anyhow::Result<()> {
+    let (namespace, deployment) = (format!("--namespace={NAMESPACE}"), object::REAPER_SERVICE);
+    let wanted = format!("--replicas={replicas}");
+    cluster.kubectl(["scale", &namespace, "deployment", deployment, &wanted]).await.context("scaling the reapers")?;
+    if replicas == 0 {
+        let selector = format!("--selector=app.kubernetes.io/name={deployment}");
+        let gone = ["wait", "--for=delete", "pod", &namespace, &selector, "--timeout=60s"];
+        cluster.kubectl(gone).await.context("waiting until no reaper is left")?;
+    } else {
+        let ready = ["rollout", "status", &namespace, &format!("deployment/{deployment}"), "--timeout=60s"];
+        cluster.kubectl(ready).await.context("waiting for the reapers")?;
+    }
+    Ok(())
+}
+
+/// Takes the agents off every node, or lets them back, and waits until it is so.
+pub async fn run_agents(cluster: &Cluster, run: bool) -> anyhow::Result<()> {
+    // No node has the label.
+    let nowhere = if run { json!(null) } else { json!({"jobwarden.io/nowhere": "true"}) };
+    let patch = json!({"spec": {"template": {"spec": {"nodeSelector": nowhere}}}});
+    let agents = Api::<DaemonSet>::namespaced(cluster.client()?, object::AGENT);
+    agents.patch(object::AGENT, &PatchParams::default(), &Patch::Merge(patch)).await.context("placing the agents")?;
+    let namespace = format!("--namespace={}", object::AGENT);
+    if run {
+        let ready = ["rollout", "status", &namespace, &format!("daemonset/{}", object::AGENT), "--timeout=60s"];
+        cluster.kubectl(ready).await.context("waiting for the agents")?;
+    } else {
+        let gone = ["wait", "--for=delete", "pod", "--all", &namespace, "--timeout=60s"];
+        cluster.kubectl(gone).await.context("waiting until no agent is left")?;
+    }
+    Ok(())
+}
