@@ -134,6 +134,38 @@ fn the_next_attempts_loss_counts_when_the_first_one_does_no_more() {
 }
 
 #[test]
+fn what_is_told_only_and_looked_at_again_is_no_other_loss() {
+    let mut breaker = mk_breaker(40, 1);
+    breaker.let_through(&uid(0), at(1), at(121));
+    breaker.note(&uid(0), standing(0, None, true), at(60));
+    breaker.let_through(&uid(0), at(60), at(180));
+    breaker.note(&uid(1), standing(1, None, false), at(121));
+    assert_eq!(breaker.counted(), (0, 40));
+}
+
+#[test]
+fn the_next_attempts_loss_counts_for_a_time_of_its_own() {
+    let mut breaker = mk_breaker(40, 1);
+    breaker.let_through(&uid(0), at(1), at(121));
+    breaker.note(&uid(0), standing(0, None, false), at(2));
+    breaker.note(&uid(0), standing(1, None, true), at(60));
+    breaker.let_through(&uid(0), at(60), at(180));
+    breaker.note(&uid(1), standing(1, None, false), at(121));
+    assert_eq!(breaker.counted(), (1, 40), "that the first one counts no more says nothing of the second");
+    breaker.note(&uid(1), standing(1, None, false), at(180));
+    assert_eq!(breaker.counted(), (0, 40));
+}
+
+#[test]
+fn who_leads_anew_counts_anew() {
+    let mut breaker = mk_breaker(40, 30);
+    assert!(holds(&mut breaker, 1));
+    breaker.clear();
+    assert_eq!(breaker.counted(), (0, 0));
+    assert!(!holds(&mut breaker, 1));
+}
+
+#[test]
 fn what_is_over_leaves_nothing_behind() {
     let mut breaker = Breaker::default();
     for job in 0..50 {
