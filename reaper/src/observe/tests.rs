@@ -131,7 +131,7 @@ async fn a_bare_pod_is_known_as_a_job_of_its_own_until_its_end_has_been_told() {
     };
     let uid = JobUid::from("once-uid");
     observer.pod(&pod("Running"));
-    assert_eq!(observer.take_changed(), [uid.clone()]);
+    assert_eq!(observer.take_changed(), std::slice::from_ref(&uid));
     let case = observer.case(&uid).expect("known");
     assert_eq!((case.evidence.job.stage, case.evidence.pods.len()), (JobStage::Open, 1));
     assert_eq!(case.policy.lost_after.as_secs(), 90, "by its own annotation");
