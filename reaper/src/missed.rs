@@ -100,9 +100,12 @@ impl Missed {
         let mut working = FuturesUnordered::new();
         loop {
             let found = tokio::select! {
-                Some(Ok(event)) = namespaces.next() => self.enroll(&mut enrolled, event).await,
-                Some(Ok(found)) = jobs.next() => vec![found],
-                Some(Ok(found)) = pods.next() => vec![found],
+                Some(event) = namespaces.next() => match event {
+                    Ok(event) => self.enroll(&mut enrolled, event).await,
+                    Err(error) => again("namespaces", &error),
+                },
+                Some(found) = jobs.next() => found.map_or_else(|error| again("jobs", &error), |found| vec![found]),
+                Some(found) = pods.next() => found.map_or_else(|error| again("pods", &error), |found| vec![found]),
                 Some(()) = working.next() => continue,
             };
             for found in found.into_iter().filter(|found| enrolled.contains(&found.namespace)) {
@@ -179,4 +182,28 @@ fn found<K: Resource<DynamicType = ()>>(kind: Kind, event: &Event<PartialObjectM
     let metadata = &object.metadata;
     let (namespace, name) = (metadata.namespace.clone()?, metadata.name.clone()?);
     metadata.deletion_timestamp.is_none().then_some(Found { kind, namespace, name })
+}
+
+/// A watch has failed, and starts again by itself.
+fn again(watch: &str, error: &watcher::Error) -> Vec<Found> {
+    let error: &dyn std::error::Error = error;
+    tracing::warn!(watch, error, "cannot follow what admission may have missed; trying again");
+    Vec::new()
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_api_server_that_is_away_is_tried_again() {
+        let away = tower::service_fn(async |_: http::Request<kube::client::Body>| {
+            Err::<http::Response<kube::client::Body>, _>(std::io::Error::other("connection refused"))
+        });
+        let (_keep, rules) = watch::channel(Arc::new(Rules::default()));
+        let missed = Missed::new(Client::new(away, "default"), [], rules, true, Metrics::default());
+        assert!(timeout(Duration::from_mins(10), missed.run()).await.is_err(), "it works for ever");
+    }
 }

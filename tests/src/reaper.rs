@@ -12,6 +12,9 @@ use serde_json::Value;
 use crate::install::NAMESPACE;
 use crate::metrics;
 
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// Whether the leader hears, and what it holds.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -95,6 +98,8 @@ async fn get<T: DeserializeOwned>(client: &Client, route: &str) -> anyhow::Resul
     let leader = metrics::leader(client).await?;
     let path = format!("/api/v1/namespaces/{NAMESPACE}/pods/{}:{}/proxy{route}", leader.name_any(), port::API);
     let request = http::Request::get(&path).body(Vec::new()).context("a pod's name fits into a path")?;
-    let text = client.request_text(request).await.with_context(|| format!("asking {path}"))?;
+    // A leader that is killed meanwhile may leave the question without an answer.
+    let answer = tokio::time::timeout(PATIENCE, client.request_text(request)).await;
+    let text = answer.with_context(|| format!("asking {path}"))?.with_context(|| format!("asking {path}"))?;
     serde_json::from_str(&text).with_context(|| format!("reading the answer of {path}: {text}"))
 }

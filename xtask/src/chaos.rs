@@ -82,7 +82,6 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         // Without unwinding: what is not dropped is not torn down.
         std::process::exit(i32::from(!sum.is_clean()));
     }
-    let campaign = Arc::into_inner(campaign).context("all that used the campaign has ended")?;
     campaign.end().await.context("ending the cluster")?;
     ensure!(sum.is_clean(), "some verdicts were wrong, missing or told twice; the account says which");
     Ok(())

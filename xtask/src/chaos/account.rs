@@ -136,7 +136,8 @@ impl Auditor<'_> {
                 let cut_off = self.is_cut_off(told.at) && !(self.lives(told.at) && self.is_in_storm(told.at));
                 image || cut_off || (dead.is_some() && self.reason_fits(told))
             }
-            OutcomeKind::Suspect => self.is_disturbed(told.at),
+            // Of what a guard holds, this is what is told.
+            OutcomeKind::Suspect => self.job.kind == Kind::NoImage || self.is_disturbed(told.at),
         };
         (!right).then(|| format!("{} although {}", words(told), self.truth(told.at)))
     }

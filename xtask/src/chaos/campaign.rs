@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::io::{Write as _, stdout};
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use jobwarden_tests::cluster::{Process, TempNamespace};
 use jobwarden_tests::ground::Ground;
 use jobwarden_tests::receiver::Received;
+use tokio::task::JoinSet;
 
 use super::account::clock;
 use super::history::{At, Condition, History, JobHistory, Told};
@@ -21,6 +23,8 @@ pub(super) struct Campaign {
     began: Instant,
     history: Mutex<History>,
     workers: Mutex<BTreeMap<String, Worker>>,
+    /// What goes on beside the campaign, and ends with it.
+    searches: Mutex<JoinSet<()>>,
 }
 
 /// A worker as it runs on this machine.
@@ -38,8 +42,8 @@ impl Campaign {
         for node in ground.cluster.node_names() {
             history.node(&node);
         }
-        let (history, workers) = (Mutex::new(history), Mutex::default());
-        Ok(Self { ground, lost_after, namespace, began: Instant::now(), history, workers })
+        let (history, workers, searches) = (Mutex::new(history), Mutex::default(), Mutex::default());
+        Ok(Self { ground, lost_after, namespace, began: Instant::now(), history, workers, searches })
     }
 
     pub(super) fn namespace(&self) -> &str {
@@ -113,8 +117,22 @@ impl Campaign {
             .count()
     }
 
-    /// The campaign's namespace and cluster are not needed any more.
-    pub(super) async fn end(self) -> anyhow::Result<()> {
+    /// Looks for a worker until it is found, or the campaign ends.
+    pub(super) fn search(&self, search: impl Future<Output = ()> + Send + 'static) {
+        let mut searches = self.searches.lock().unwrap_or_else(PoisonError::into_inner);
+        while searches.try_join_next().is_some() {}
+        searches.spawn(search);
+    }
+
+    /// Ends the campaign, whose namespace and cluster are not needed any more.
+    pub(super) async fn end(self: Arc<Self>) -> anyhow::Result<()> {
+        let mut searches = std::mem::take(&mut *self.searches.lock().unwrap_or_else(PoisonError::into_inner));
+        searches.shutdown().await;
+        let campaign = Arc::into_inner(self).context("nobody else uses the campaign")?;
+        campaign.tear_down().await
+    }
+
+    async fn tear_down(self) -> anyhow::Result<()> {
         self.namespace.delete().await?;
         Ok(self.ground.cluster.down().await?)
     }

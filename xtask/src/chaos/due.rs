@@ -34,8 +34,8 @@ pub(super) struct Due {
 
 /// By when the end of a Job has to be told, if it has one.
 pub(super) fn due(history: &History, job: &JobHistory, node: &NodeHistory, lost_after: Duration) -> Option<Due> {
-    let ends = [deleted(job), of_worker(job, node, lost_after)];
-    ends.into_iter().flatten().map(|due| Due { at: extended(history, due), ..due }).min_by_key(|due| due.at)
+    let deleted = deleted(job).map(|due| extended(history, due));
+    deleted.into_iter().chain(of_worker(history, job, node, lost_after)).min_by_key(|due| due.at)
 }
 
 fn deleted(job: &JobHistory) -> Option<Due> {
@@ -44,7 +44,7 @@ fn deleted(job: &JobHistory) -> Option<Due> {
 }
 
 /// The first way on which it can be found, of those that are open for long enough.
-fn of_worker(job: &JobHistory, node: &NodeHistory, lost_after: Duration) -> Option<Due> {
+fn of_worker(history: &History, job: &JobHistory, node: &NodeHistory, lost_after: Duration) -> Option<Due> {
     if job.is_suspended() {
         return None;
     }
@@ -77,6 +77,7 @@ fn of_worker(job: &JobHistory, node: &NodeHistory, lost_after: Duration) -> Opti
             }),
             Condition::Recovering => None,
         }?;
+        let way = extended(history, way);
         span.until.is_none_or(|until| way.at <= until).then_some(way)
     });
     ways.min_by_key(|due| due.at)
@@ -94,7 +95,7 @@ fn end(job: &JobHistory) -> (Option<At>, Duration) {
 
 /// Later by what the reaper could not help: time in which it did not hear or held does not count, and with a new leader it
 /// begins anew.
-fn extended(history: &History, due: Due) -> At {
+fn extended(history: &History, due: Due) -> Due {
     let bound = due.at.saturating_sub(due.since);
     let mut disturbances: Vec<_> = disturbed(history).into_iter().map(|span| (span.from, Some(span))).collect();
     disturbances.extend(history.terms.iter().map(|term| (*term, None)));
@@ -105,7 +106,7 @@ fn extended(history: &History, due: Due) -> At {
             break;
         }
         match pause {
-            Some(Span { until: None, .. }) => return At::MAX,
+            Some(Span { until: None, .. }) => return Due { at: At::MAX, ..due },
             Some(Span { from, until: Some(until) }) if until > due.since => {
                 at += until.saturating_sub(from.max(due.since)) + SAMPLING;
             }
@@ -113,7 +114,7 @@ fn extended(history: &History, due: Due) -> At {
             Some(_) | None => {}
         }
     }
-    at
+    Due { at, ..due }
 }
 
 /// When the reaper did not hear, or could not, or held: each time once.

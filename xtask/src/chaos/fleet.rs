@@ -68,7 +68,7 @@ pub(super) async fn keep(campaign: &Arc<Campaign>, mut rng: Rng) -> anyhow::Resu
         }
         campaign.note(&name, &format!("was submitted: {kind:?} on {node}"), |job, now| job.submitted = now);
         if kind.lasting().is_some() {
-            tokio::spawn(find_worker(Arc::clone(campaign), name, None));
+            campaign.search(find_worker(Arc::clone(campaign), name, None));
         }
     }
     Ok(())

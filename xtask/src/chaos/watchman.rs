@@ -19,8 +19,10 @@ const MOST: usize = 20;
 const MANY: usize = 18;
 
 /// What the leader said last.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Watchman {
+    /// Whether it hears.
+    ears: String,
     /// Since when it does not hear, if so.
     deaf: Option<At>,
     /// Since when its breaker holds, if so.
@@ -45,12 +47,17 @@ impl Watchman {
         silent: usize,
         now: At,
     ) -> Option<String> {
-        let hears = answer.is_some_and(|guards| guards.ears == "open");
+        let ears = answer.map_or("no leader answers", |guards| guards.ears.as_str());
+        let hears = ears == "open";
         let holds = answer.is_some_and(|guards| guards.breaker.holds || guards.breaker.lost > MOST);
         let mut news = None;
         if let Some(term) = answer.and_then(|guards| self.term(guards, now)) {
             history.terms.push(term);
             news = Some("a leader has begun to listen".to_owned());
+        }
+        if self.ears != ears {
+            news = Some(format!("the leader's ears: {ears}"));
+            ears.clone_into(&mut self.ears);
         }
         let excused = history.upheavals.iter().any(|span| span.meets(now.saturating_sub(RECOVERY), now));
         switch(&mut self.deaf, !hears && excused, &mut history.pauses, now);

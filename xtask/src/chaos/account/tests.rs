@@ -188,3 +188,20 @@ fn what_a_loss_took_counts_from_the_fault() {
     let detections = account(&history, &[lost(131)], LOST_AFTER, at(200)).detections;
     assert_eq!(detections.iter().map(|it| it.took).collect::<Vec<_>>(), [at(31)]);
 }
+
+#[test]
+fn a_live_worker_that_is_heard_again_before_the_breaker_lets_go_has_no_end() {
+    let mut history =
+        mk_history(mk_job(), &[(100, Condition::Cut), (146, Condition::Recovering), (150, Condition::Well)]);
+    history.pauses.push(Span { from: at(129), until: Some(at(190)) });
+    assert_eq!(faults(&history, &[], 900), []);
+}
+
+#[test]
+fn a_dead_worker_that_comes_back_with_its_node_is_left_to_kubernetes() {
+    let mut history =
+        mk_history(dead(110), &[(100, Condition::Cut), (146, Condition::Recovering), (150, Condition::Well)]);
+    history.pauses.push(Span { from: at(129), until: Some(at(190)) });
+    assert_eq!(faults(&history, &[], 900), [Fault::Missed]);
+    assert_eq!(faults(&history, &[mk_told(200, OutcomeKind::Failed, "BackoffLimitExceeded")], 900), []);
+}
