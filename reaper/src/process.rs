@@ -12,6 +12,7 @@ use jobwarden_serve::{
     admin::{self, AdminError, Gate, Readiness},
     lease::{Election, Leadership},
     logs::LogError,
+    open_files,
     secret::follow_tls_secret,
     shutdown::{Shutdown, SignalError},
     tls::ServerIdentity,
@@ -45,8 +46,12 @@ const SYNC_EVERY: Duration = Duration::from_millis(200);
 /// Agents are not asked for reports more often than this, however fast beats are wanted.
 const SHORTEST_REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Each enrolled worker pod and each node keeps one connection open. An idle one costs some 15 KiB.
-const MAX_CONNECTIONS: usize = 16_384;
+/// Each enrolled worker pod and each node keeps one connection open: enough for 20,000 workers on as many nodes as Kubernetes
+/// supports (5,000). What an idle one costs, `cargo xtask bench reaper` tells.
+const MAX_CONNECTIONS: usize = 25_000;
+
+/// Files that are open for anything else: watches, notifications, the admin port, the API.
+const OTHER_FILES: usize = 512;
 
 /// Why the process ends in failure.
 #[derive(Debug, thiserror::Error)]
@@ -213,13 +218,26 @@ async fn serve(args: ServeArgs) -> Result<(), RunError> {
         resign.trigger();
         while resigned.changed().await.is_ok() {}
     };
-    let limits = Limits { max_connections: MAX_CONNECTIONS, ..Limits::default() };
+    let limits = Limits { max_connections: max_connections(), ..Limits::default() };
     let serving =
         serve_https(listener, identity.server_config(), limits, intake, shutdown.clone(), drain, accept_metrics);
     tokio::select! {
         ((), ()) = async { tokio::join!(serving, leading) } => Ok(()),
         died = parts.died() => Err(died),
     }
+}
+
+/// As many as are wanted, if the process may have as many files open.
+fn max_connections() -> usize {
+    let open_files = open_files::raise().unwrap_or_else(|error| {
+        tracing::warn!(%error, "cannot raise the limit on open files");
+        usize::MAX
+    });
+    let possible = open_files.saturating_sub(OTHER_FILES);
+    if possible < MAX_CONNECTIONS {
+        tracing::warn!(open_files, possible, "so few open files are allowed that not every sidecar may connect");
+    }
+    possible.min(MAX_CONNECTIONS)
 }
 
 /// What the API shows of a controller that may lead.

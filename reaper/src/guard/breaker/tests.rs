@@ -7,10 +7,10 @@ use rstest::rstest;
 
 use super::*;
 use crate::{
-    enforce::fixtures::{at, mk_job, mk_pod},
-    evidence::{AgentWord, Beats, Evidence, JobStage, NodeState, PodEvidence},
+    enforce::fixtures::{NOW, at, mk_job, mk_pod},
+    evidence::{AgentWord, Beats, Evidence, JobEvidence, JobStage, NodeState, PodEvidence},
     judge::{in_sight, judge},
-    policy::Policy,
+    policy::{NotStarting, Policy},
 };
 
 fn uid(job: usize) -> JobUid {
@@ -204,6 +204,38 @@ fn it_lets_go_at_last_though_some_come_back_for_ever() {
     }
     // That it was one too many again, for a moment, is no end of the outage.
     assert!(!holds(&mut breaker, 215 + 120));
+}
+
+#[test]
+fn two_minutes_are_not_a_moment_more() {
+    let mut breaker = mk_breaker(40, 30);
+    for job in 0..10 {
+        breaker.note(&uid(job), standing(job, None, false), at(100));
+    }
+    // One comes and goes, though there are never too many of them again.
+    for (now, lost) in [(125, false), (126, true), (150, false), (151, true), (175, false), (176, true), (200, false)] {
+        breaker.note(&uid(10), standing(10, None, lost), at(now));
+    }
+    assert!(holds(&mut breaker, 219));
+    assert!(!holds(&mut breaker, 220));
+}
+
+#[rstest]
+#[case::nothing_is_done_about_it(Some(0), NotStarting::Report, None)]
+#[case::it_is_failed(Some(0), NotStarting::Fail, Some(vec![]))]
+#[case::it_has_just_begun_to_wait(Some(NOW - 1), NotStarting::Fail, None)]
+#[case::it_has_a_pod(None, NotStarting::Fail, None)]
+fn a_job_that_gets_no_pod_counts_where_it_is_failed_for_that(
+    #[case] podless_since: Option<u64>,
+    #[case] not_starting: NotStarting,
+    #[case] loss: Option<Vec<Place>>,
+) {
+    let job = JobEvidence { podless_since: podless_since.map(at), ..mk_job(JobStage::Open) };
+    let pods = if podless_since.is_none() { vec![mk_pod("w")] } else { Vec::new() };
+    let evidence = Evidence { job, pods, listening_since: at(0) };
+    let policy = Policy { not_starting, ..Policy::default() };
+    let standing = Standing::of(&evidence, &in_sight(&evidence, &policy, at(NOW)), &policy, |_| false);
+    assert_eq!(standing, Standing { open: true, zones: Vec::new(), loss });
 }
 
 proptest! {

@@ -69,8 +69,8 @@ impl Ground {
             "metadata": {"name": FLOW},
             "spec": {
                 "priorityLevelConfiguration": {"name": PRIORITY},
-                // Before any other that might match.
-                "matchingPrecedence": 1,
+                // Before any other that might match it; 1 is kept for those that are exempt.
+                "matchingPrecedence": 2,
                 "distinguisherMethod": {"type": "ByUser"},
                 "rules": [{
                     "subjects": [{
