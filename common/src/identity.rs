@@ -1,16 +1,17 @@
 //! Identities of runs, jobs and pods, and how they become label values.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+/// Clones share their text: a large cluster has hundreds of thousands of these, each in several places.
 macro_rules! identity {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(transparent)]
-        pub struct $name(Box<str>);
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// The ID as it was given.
@@ -19,7 +20,7 @@ macro_rules! identity {
             }
         }
 
-        impl<T: Into<Box<str>>> From<T> for $name {
+        impl<T: Into<Arc<str>>> From<T> for $name {
             fn from(value: T) -> Self {
                 Self(value.into())
             }

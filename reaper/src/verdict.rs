@@ -144,7 +144,7 @@ impl fmt::Display for EndReason {
 }
 
 /// A row of the decision table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs)] // `rule` says what each is.
 pub enum Row {
     J1,

@@ -1,12 +1,13 @@
 //! HTTPS for clients that may be slow, many or hostile: HTTP/1.1 only, with a limit on everything a client can hold.
 //!
 //! A connection passes through: accepted (or refused at once above the limit) → handshake in time → head of the first
-//! request in time → requests, with a limit on idleness between them → closed by the client, by idleness or by the drain.
+//! request in time → requests, with rests and a limit on idleness between them → closed by the client, by idleness or by the drain.
 //! What a request's body may hold and how long it may take is [`read_body`]'s, what all of them may hold is a [`Budget`]'s.
 
 mod body;
 mod connection;
 mod metrics;
+mod resting;
 
 use std::{sync::Arc, time::Duration};
 
@@ -46,6 +47,9 @@ pub struct Limits {
     /// How long a connection may be idle between requests. The head of a later request has to arrive within it too:
     /// a client that dawdles over it holds no more than one that is idle.
     pub idle_timeout: Duration,
+    /// After how long without a request what serves a connection is given up until the next one; at last after twice that. Should be
+    /// longer than the pauses of a busy client.
+    pub rest_after: Duration,
     /// How long the peer may leave what we sent unacknowledged (`TCP_USER_TIMEOUT`, tcp(7)): ends connections to clients
     /// that are gone or do not read.
     pub send_timeout: Duration,
@@ -62,6 +66,7 @@ impl Default for Limits {
             handshake_timeout: Duration::from_secs(5),
             header_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(90),
+            rest_after: Duration::from_secs(1),
             send_timeout: Duration::from_secs(30),
             // What the API server itself takes (apiserver's MaxRequestBodyBytes).
             max_body: 3 * 1024 * 1024,

@@ -1,6 +1,6 @@
 //! How many Jobs have which verdict, and how often each row has decided: for Prometheus, kept up at every look.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use jobwarden_common::identity::{JobUid, PodUid};
 
@@ -22,8 +22,8 @@ pub(super) struct Tally {
 struct Entry {
     shown: Concluded,
     job: Option<Row>,
-    /// By pod; most Jobs have one.
-    pods: BTreeMap<PodUid, Row>,
+    /// By pod, in the order of their UIDs.
+    pods: Box<[(PodUid, Row)]>,
 }
 
 /// What was last concluded of a Job, in short.
@@ -47,15 +47,16 @@ impl Tally {
     /// This was concluded of a Job at `now`.
     pub(super) fn see(&mut self, job: &JobUid, judgement: &Judgement, now: Moment) {
         let Summary { verdict, reason, row, pod: _ } = summary(judgement);
-        let pods: BTreeMap<_, _> = judgement.pods.iter().map(|(uid, verdict)| (uid.clone(), verdict.row())).collect();
+        let mut pods: Box<[_]> = judgement.pods.iter().map(|(uid, verdict)| (uid.clone(), verdict.row())).collect();
+        pods.sort_unstable();
         let mut entry = Entry { shown: Concluded { verdict, reason, row, since: now }, job: judgement.job.row(), pods };
         let before = self.jobs.get(job);
         if let Some(row) = entry.job.filter(|row| before.and_then(|before| before.job) != Some(*row)) {
             self.count(row);
         }
-        for (uid, row) in &entry.pods {
-            if before.and_then(|before| before.pods.get(uid)) != Some(row) {
-                self.count(*row);
+        for pod in &entry.pods {
+            if before.is_none_or(|before| before.pods.binary_search(pod).is_err()) {
+                self.count(pod.1);
             }
         }
         let was = before.map(|before| before.shown);

@@ -1,9 +1,6 @@
 //! Facts as tests of this room start from: a Job with one pod that runs on `node-1`.
 
-use jobwarden_common::{
-    notification::Cause,
-    observation::{ContainerObservation, PodObservation, Report},
-};
+use jobwarden_common::observation::{ContainerObservation, PodObservation, Report};
 
 use super::{
     job_facts::{JobFacts, Progress, Start},
@@ -59,7 +56,7 @@ pub(crate) fn mk_pod(uid: &str, job: &str) -> PodFacts {
         starting: false,
         start_problem: None,
         sidecar: SidecarFacts::Started,
-        cause: Cause::default(),
+        cause: None,
         oom_killed: false,
         ran_for: None,
     }

@@ -46,11 +46,11 @@ pub struct PodFacts {
     /// It is bound, and nothing is awaited but the start of a main container that has not started yet.
     pub starting: bool,
     /// Why a container does not start.
-    pub start_problem: Option<StartProblem>,
+    pub start_problem: Option<Box<StartProblem>>,
     /// Our sidecar.
     pub sidecar: SidecarFacts,
-    /// Why it failed, if it has.
-    pub cause: Cause,
+    /// Why it failed, if it has; boxed, for few have.
+    pub cause: Option<Box<Cause>>,
     /// A main container was killed for want of memory, now or in its last run.
     pub oom_killed: bool,
     /// From the first start of a main container to the last end, once all have ended, by the kubelet's own clock.
@@ -82,6 +82,11 @@ pub enum SidecarFacts {
 }
 
 impl PodFacts {
+    /// Why it failed; nothing is known of one that has not.
+    pub fn cause(&self) -> Cause {
+        self.cause.as_deref().cloned().unwrap_or_default()
+    }
+
     /// Reads a pod. `None` for an object without name or UID, which the API server never sends.
     pub fn read(pod: &Pod) -> Option<Self> {
         let Pod { metadata, spec, status } = pod;
@@ -123,9 +128,9 @@ impl PodFacts {
                 .filter_map(|status| status.container_id.as_deref().map(bare_id))
                 .collect(),
             starting,
-            start_problem: init_statuses.iter().chain(statuses).find_map(start_problem),
+            start_problem: init_statuses.iter().chain(statuses).find_map(start_problem).map(Box::new),
             sidecar: sidecar(init, init_statuses),
-            cause: cause::cause(pod, spec, status, phase),
+            cause: Some(cause::cause(pod, spec, status, phase)).filter(|cause| !cause.is_empty()).map(Box::new),
             oom_killed: cause::oom_killed(statuses),
             ran_for: cause::ran_for(&mains, statuses),
             mains,

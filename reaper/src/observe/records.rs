@@ -100,7 +100,7 @@ impl PodRecord {
 
     /// Why it ended, as far as its status tells.
     pub(super) fn cause(&self) -> Cause {
-        of_attempt(&self.facts.cause, self.start_problem.as_deref())
+        of_attempt(&self.facts.cause(), self.start_problem.as_deref())
     }
 
     /// What is kept of it when it is gone.

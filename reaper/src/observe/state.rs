@@ -5,6 +5,7 @@
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
+    hash::Hash,
     time::Duration,
 };
 
@@ -44,8 +45,9 @@ const QUIET: Duration = Duration::from_secs(20);
 /// Everything known of all Jobs, pods and nodes.
 #[derive(Debug, Default)]
 pub struct State {
-    jobs: HashMap<JobUid, JobRecord>,
-    pods: HashMap<PodUid, PodRecord>,
+    // Boxed, for a table that has just grown is half empty.
+    jobs: HashMap<JobUid, Box<JobRecord>>,
+    pods: HashMap<PodUid, Box<PodRecord>>,
     nodes: HashMap<NodeName, NodeRecord>,
     /// The nodes have been listed: one that is not known does not exist.
     nodes_listed: bool,
@@ -129,7 +131,8 @@ impl State {
     }
 
     /// A Job was created or changed.
-    pub fn apply_job(&mut self, facts: JobFacts, now: Moment) {
+    pub fn apply_job(&mut self, mut facts: JobFacts, now: Moment) {
+        share(&self.jobs, &mut facts.identity.uid);
         let uid = facts.identity.uid.clone();
         let job = self.jobs.entry(uid.clone()).or_default();
         if job.facts.as_ref() == Some(&facts) && !job.gone {
@@ -192,7 +195,7 @@ impl State {
         self.changed.remove(uid);
         let Some(job) = self.jobs.get_mut(uid) else { return };
         // Its pods may still terminate; they go when they are deleted.
-        *job = JobRecord { pods: std::mem::take(&mut job.pods), ..JobRecord::default() };
+        **job = JobRecord { pods: std::mem::take(&mut job.pods), ..JobRecord::default() };
         self.drop_job_if_idle(uid);
     }
 
@@ -227,7 +230,7 @@ impl State {
     fn update_podless(&mut self, uid: &JobUid, now: Moment) {
         let Some(job) = self.jobs.get_mut(uid) else { return };
         let lacks = job.facts.as_ref().is_some_and(JobFacts::should_have_pods)
-            && !job.pods.iter().any(|pod| self.pods.get(pod).is_some_and(PodRecord::is_live));
+            && !job.pods.iter().any(|pod| self.pods.get(pod).is_some_and(|pod| pod.is_live()));
         job.podless_since = lacks.then(|| job.podless_since.unwrap_or(now));
     }
 
@@ -242,6 +245,13 @@ impl State {
     fn quiet(&self, job: Option<&JobUid>) -> Duration {
         let policy = job.and_then(|uid| self.jobs.get(uid)?.facts.as_ref()).map(|facts| &facts.policy);
         policy.map_or(QUIET, |policy| QUIET.min(policy.quiet()))
+    }
+}
+
+/// The text of an identity that is known already is kept but once.
+fn share<K: Clone + Eq + Hash, V>(known: &HashMap<K, V>, key: &mut K) {
+    if let Some((kept, _)) = known.get_key_value(key) {
+        key.clone_from(kept);
     }
 }
 

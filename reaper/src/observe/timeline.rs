@@ -24,6 +24,10 @@ impl Timeline {
         if self.0.len() == MAX_ENTRIES {
             self.0.remove(1);
         }
+        // Most Jobs see half a dozen.
+        if self.0.len() == self.0.capacity() {
+            self.0.reserve_exact(4);
+        }
         self.0.push(Event { at, what: what.into() });
     }
 

@@ -9,6 +9,7 @@ use prometheus_client::{
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
     connections: Gauge,
+    resting: Gauge,
     refused: Family<[(&'static str, &'static str); 1], Counter>,
 }
 
@@ -41,10 +42,16 @@ impl Refusal {
 }
 
 impl Metrics {
-    /// Adds `jobwarden_connections` and `jobwarden_connections_refused_total{reason}` to a registry.
+    /// Adds `jobwarden_connections`, `jobwarden_connections_resting` and `jobwarden_connections_refused_total{reason}` to a
+    /// registry.
     pub fn register(&self, registry: &mut Registry) {
-        let Self { connections, refused } = self;
+        let Self { connections, resting, refused } = self;
         registry.register("jobwarden_connections", "Connections that are open", connections.clone());
+        registry.register(
+            "jobwarden_connections_resting",
+            "Connections that are open and have had no request for a while, so that they take little memory",
+            resting.clone(),
+        );
         registry.register(
             "jobwarden_connections_refused",
             "Connections that were ended before they brought a request",
@@ -57,6 +64,11 @@ impl Metrics {
         self.connections.get()
     }
 
+    /// Connections that rest now.
+    pub fn resting(&self) -> i64 {
+        self.resting.get()
+    }
+
     /// Connections that were refused so far for this reason.
     pub fn refusals(&self, reason: Refusal) -> u64 {
         self.refused.get_or_create(&[("reason", reason.as_str())]).get()
@@ -67,16 +79,27 @@ impl Metrics {
     }
 
     /// Counts a connection as open until the answer is dropped.
-    pub(super) fn open_connection(&self) -> Open {
-        self.connections.inc();
-        Open(self.connections.clone())
+    pub(super) fn open_connection(&self) -> Counted {
+        Counted::new(&self.connections)
+    }
+
+    /// Counts one as resting until the answer is dropped.
+    pub(super) fn rest(&self) -> Counted {
+        Counted::new(&self.resting)
     }
 }
 
-/// One connection that is open.
-pub(super) struct Open(Gauge);
+/// One connection that is counted.
+pub(super) struct Counted(Gauge);
 
-impl Drop for Open {
+impl Counted {
+    fn new(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Counted {
     fn drop(&mut self) {
         self.0.dec();
     }

@@ -215,3 +215,73 @@ async fn a_request_that_outlasts_the_drain_is_cut_off() {
     timeout(LONG, server.task).await.expect("the drain ends").expect("no panic");
     assert!(answer.await.expect("no panic").is_err());
 }
+
+/// Returns once so many connections rest.
+async fn resting(server: &Server, connections: i64) {
+    timeout(LONG, async {
+        while server.metrics.resting() != connections {
+            sleep(SHORT / 10).await;
+        }
+    })
+    .await
+    .expect("it comes to that");
+}
+
+#[tokio::test]
+async fn a_connection_rests_between_requests() {
+    let server = server(Limits { rest_after: SHORT, ..Limits::default() }, NO_DRAIN).await;
+    let mut client = server.client().await;
+    for body in ["one", "two", "three"] {
+        let response = client.send_request(post("/", body)).await.expect("an answer");
+        assert_eq!(text(response).await, body);
+        resting(&server, 1).await;
+    }
+    assert_eq!(server.metrics.connections(), 1);
+}
+
+#[tokio::test]
+async fn one_that_waits_for_its_answer_or_has_said_nothing_does_not_rest() {
+    let mut server = server(Limits { rest_after: SHORT, ..Limits::default() }, NO_DRAIN).await;
+    let _silent = server.connect().await.expect("the server accepts");
+    let mut client = server.client().await;
+    let answer = tokio::spawn(client.send_request(post("/wait", "done")));
+    let go_on = server.waiting.recv().await.expect("the request arrives");
+    sleep(4 * SHORT).await;
+    assert_eq!(server.metrics.resting(), 0);
+    go_on.send(()).expect("the request still waits");
+    assert_eq!(text(answer.await.expect("no panic").expect("an answer")).await, "done");
+    resting(&server, 1).await;
+}
+
+#[tokio::test]
+async fn a_head_in_two_parts_is_heard_whatever_rests_between_them() {
+    const FIRST: &str = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\none";
+    const SECOND: &str = "POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 3\r\n\r\ntwo";
+    let server = server(Limits { rest_after: SHORT, ..Limits::default() }, NO_DRAIN).await;
+    let (begin, end) = SECOND.split_at(20);
+    let mut stream = server.connect().await.expect("the server accepts");
+    // What is read together with the first request is kept while the connection rests.
+    stream.write_all(format!("{FIRST}{begin}").as_bytes()).await.expect("sent");
+    resting(&server, 1).await;
+    stream.write_all(end.as_bytes()).await.expect("sent");
+    let mut answers = String::new();
+    timeout(LONG, stream.read_to_string(&mut answers)).await.expect("it is closed").expect("in order");
+    assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 2, "{answers}");
+    assert!(answers.ends_with("two"), "{answers}");
+}
+
+#[tokio::test]
+async fn a_connection_that_rests_ends_with_the_idle_timeout_or_the_drain() {
+    let limits = Limits { rest_after: SHORT, idle_timeout: SHORT * 8, ..Limits::default() };
+    for drains in [false, true] {
+        let server = server(limits, NO_DRAIN).await;
+        let (mut client, ended) = server.client_and_end().await;
+        let _ = text(client.send_request(post("/", "")).await.expect("an answer")).await;
+        resting(&server, 1).await;
+        if drains {
+            server.shutdown.trigger();
+        }
+        timeout(LONG, ended).await.expect("the server closes the connection").expect("no panic");
+        resting(&server, 0).await;
+    }
+}

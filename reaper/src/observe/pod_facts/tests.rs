@@ -86,7 +86,7 @@ fn a_running_pod_is_read_whole() {
         starting: false,
         start_problem: None,
         sidecar: SidecarFacts::Started,
-        cause: Cause::default(),
+        cause: None,
         oom_killed: false,
         ran_for: None,
     };
@@ -184,7 +184,7 @@ fn the_kubelets_word_names_the_start_problem(#[case] reason: &str, #[case] probl
         message: "the kubelet's sentence".to_owned(),
         ours: false,
     };
-    assert_eq!(facts.start_problem, problem.then_some(expected));
+    assert_eq!(facts.start_problem, problem.then(|| Box::new(expected)));
 }
 
 #[test]

@@ -94,7 +94,7 @@ impl State {
             terminating: facts.grace.zip(pod.terminating_since).map(|(grace, since)| Terminating { since, grace }),
             mains: facts.mains.iter().map(main_container).collect(),
             starting_since: pod.starting_since,
-            start_problem: facts.start_problem.clone(),
+            start_problem: facts.start_problem.as_deref().cloned(),
             sidecar: match (facts.sidecar, pod.sidecar_since) {
                 (SidecarFacts::Absent, _) => Sidecar::Absent,
                 (SidecarFacts::Started, Some(since)) => Sidecar::Started(since),

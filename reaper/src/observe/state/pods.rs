@@ -4,19 +4,22 @@ use std::collections::HashSet;
 
 use jobwarden_common::identity::{JobUid, PodUid};
 
-use super::State;
+use super::{State, share};
 use crate::{
     evidence::{AgentWord, ContainerState, NodeState, PodPhase},
     moment::Moment,
     observe::{
         pod_facts::{PodFacts, SidecarFacts},
-        records::{JobRecord, NodeRecord, PodRecord},
+        records::{NodeRecord, PodRecord},
     },
 };
 
 impl State {
     /// A pod was created or changed.
-    pub fn apply_pod(&mut self, facts: PodFacts, now: Moment) {
+    pub fn apply_pod(&mut self, mut facts: PodFacts, now: Moment) {
+        share(&self.pods, &mut facts.uid);
+        facts.job.iter_mut().for_each(|job| share(&self.jobs, job));
+        facts.node.iter_mut().for_each(|node| share(&self.nodes, node));
         let (uid, job) = (facts.uid.clone(), facts.job.clone());
         let known = self.pods.get(&uid);
         if known.is_some_and(|pod| pod.facts == facts) {
@@ -37,7 +40,7 @@ impl State {
             let node = self.nodes.entry(node.clone()).or_insert_with(|| NodeRecord::new(unknown, now));
             node.pods.insert(uid.clone());
         }
-        let pod = self.pods.entry(uid).or_insert_with(|| PodRecord::new(facts.clone()));
+        let pod = self.pods.entry(uid).or_insert_with(|| Box::new(PodRecord::new(facts.clone())));
         pod.take(facts, now);
         for what in news {
             self.note(job.as_ref(), now, what);
@@ -66,7 +69,7 @@ impl State {
         }
         self.note(Some(job_uid), now, format!("pod {}: the object is gone", pod.facts.name));
         self.pod_changed(Some(job_uid), now);
-        if self.jobs.get(job_uid).is_some_and(JobRecord::is_bare) {
+        if self.jobs.get(job_uid).is_some_and(|job| job.is_bare()) {
             self.delete_job(job_uid, now);
         }
         self.drop_job_if_idle(job_uid);
@@ -98,7 +101,7 @@ impl PodRecord {
         self.terminating_since = since(facts.grace.is_some(), self.terminating_since);
         self.starting_since = since(facts.starting, self.starting_since);
         match &facts.start_problem {
-            Some(problem) => self.start_problem = Some(Box::new(problem.clone())),
+            Some(problem) => self.start_problem = Some(problem.clone()),
             None if facts.mains.iter().any(|main| main.state == ContainerState::Running) => self.start_problem = None,
             None => {}
         }
@@ -151,7 +154,12 @@ fn news(before: Option<&PodFacts>, after: &PodFacts) -> Vec<String> {
         match after.phase {
             PodPhase::Succeeded => news.push(format!("pod {name}: Succeeded")),
             PodPhase::Failed => {
-                let reason = after.cause.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+                let reason = after
+                    .cause
+                    .as_ref()
+                    .and_then(|cause| cause.reason.as_ref())
+                    .map(|reason| format!(" ({reason})"))
+                    .unwrap_or_default();
                 news.push(format!("pod {name}: Failed{reason}"));
             }
             PodPhase::Pending | PodPhase::Running => {}

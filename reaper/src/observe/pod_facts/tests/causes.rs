@@ -11,7 +11,7 @@ const FINISHED: &str = "2026-01-02T03:05:35Z";
 fn failed_with(status: &Value, change: Value) -> Cause {
     let mut failed = with_mains("Failed", std::slice::from_ref(status));
     json_patch::merge(&mut failed, &change);
-    read(failed).cause
+    read(failed).cause()
 }
 
 fn main_ended(exit_code: i32, reason: &str) -> Value {
@@ -44,7 +44,7 @@ fn an_exit_code_is_the_cause() {
         finished_at: Some(FINISHED.to_owned()),
         ..Cause::default()
     };
-    assert_eq!(facts.cause, expected);
+    assert_eq!(facts.cause(), expected);
     assert_eq!(facts.ran_for, Some(Duration::from_secs(90)));
     assert!(!facts.oom_killed);
 }
@@ -136,7 +136,7 @@ fn want_of_memory_outweighs_a_deletion() {
 
 #[test]
 fn a_pod_that_is_deleted_while_it_runs_is_told_so() {
-    let cause = read(deleted_at("2026-01-02T03:06:00Z", 0)).cause;
+    let cause = read(deleted_at("2026-01-02T03:06:00Z", 0)).cause();
     assert_eq!((cause.kind, cause.by), (Some(CauseKind::Deleted), None));
     assert_eq!(cause.message.as_deref(), Some("the pod was deleted without grace"));
 }
@@ -145,7 +145,7 @@ fn a_pod_that_is_deleted_while_it_runs_is_told_so() {
 fn a_pod_that_its_node_refused_never_ran() {
     let change = json!({"status": {"phase": "Failed", "containerStatuses": null, "initContainerStatuses": null,
         "reason": "OutOfmemory", "message": "Pod was rejected: Node didn't have enough resource: memory, requested: 1, used: 2, capacity: 2"}});
-    let cause = read(change).cause;
+    let cause = read(change).cause();
     assert_eq!((cause.kind, cause.container), (Some(CauseKind::NotAdmitted), None));
 }
 
@@ -159,7 +159,7 @@ fn a_pod_without_a_node_tells_what_it_waits_for(#[case] node: &str, #[case] kind
     let change =
         json!({"spec": {"nodeName": node}, "status": {"conditions": [condition], "initContainerStatuses": null}});
     json_patch::merge(&mut pending, &change);
-    let cause = read(pending).cause;
+    let cause = read(pending).cause();
     assert_eq!((cause.kind, cause.message.is_some()), (kind, kind.is_some()));
 }
 
@@ -171,7 +171,7 @@ fn the_first_container_to_fail_is_the_cause() {
         ended_at("fine", 0, "Completed", "2026-01-02T03:05:00Z"),
     ];
     let facts = read(with_mains("Failed", &mains));
-    assert_eq!(facts.cause.container.as_deref(), Some("early"));
+    assert_eq!(facts.cause().container.as_deref(), Some("early"));
     assert!(facts.oom_killed);
 }
 
@@ -179,8 +179,11 @@ fn the_first_container_to_fail_is_the_cause() {
 fn want_of_memory_explains_what_failed_in_the_same_second() {
     let mains = [mk_status("first", "c1", ended(1, "Error")), mk_status("second", "c2", ended(137, "OOMKilled"))];
     let facts = read(with_mains("Failed", &mains));
-    assert_eq!(facts.cause.container.as_deref(), Some("second"));
-    assert_eq!((facts.cause.reason.as_deref(), facts.cause.resource.as_deref()), (Some("OOMKilled"), Some("memory")));
+    assert_eq!(facts.cause().container.as_deref(), Some("second"));
+    assert_eq!(
+        (facts.cause().reason.as_deref(), facts.cause().resource.as_deref()),
+        (Some("OOMKilled"), Some("memory"))
+    );
     assert!(facts.oom_killed);
 }
 
@@ -196,7 +199,7 @@ fn an_init_container_of_the_workload_fails_the_pod() {
         ]},
     });
     json_patch::merge(&mut failed, &change);
-    let cause = read(failed).cause;
+    let cause = read(failed).cause();
     assert_eq!((cause.container.as_deref(), cause.exit_code), (Some("clone"), Some(128)));
 }
 
@@ -211,7 +214,7 @@ fn no_sidecars_exit_is_a_cause(#[case] name: &str) {
     let mut done = with_mains("Succeeded", &[main_ended(0, "Completed")]);
     json_patch::merge(&mut done, &change);
     let facts = read(done);
-    assert_eq!(facts.cause, Cause::default());
+    assert_eq!(facts.cause(), Cause::default());
     assert!(!facts.oom_killed);
     let cause = failed_with(&main_ended(3, "Error"), change);
     assert_eq!((cause.container.as_deref(), cause.exit_code), (Some("main"), Some(3)));
@@ -223,7 +226,7 @@ fn the_kubelets_stand_in_for_an_exit_code_is_none() {
     assert_eq!((cause.kind, cause.exit_code, cause.signal), (None, None, None));
     assert_eq!(cause.reason.as_deref(), Some("ContainerStatusUnknown"));
     let known = [main_ended(137, "ContainerStatusUnknown"), ended_at("second", 2, "Error", "2026-01-02T03:09:00Z")];
-    assert_eq!(read(with_mains("Failed", &known)).cause.container.as_deref(), Some("second"));
+    assert_eq!(read(with_mains("Failed", &known)).cause().container.as_deref(), Some("second"));
 }
 
 #[test]
@@ -231,9 +234,9 @@ fn a_crash_that_is_retried_in_place_is_no_cause_yet() {
     let mut status = mk_status("main", "c-main", json!({"waiting": {"reason": "CrashLoopBackOff"}}));
     status["lastState"] = ended(137, "OOMKilled");
     let facts = read(with_mains("Running", &[status.clone()]));
-    assert_eq!(facts.cause, Cause::default());
+    assert_eq!(facts.cause(), Cause::default());
     assert!(facts.oom_killed);
-    assert_eq!(read(with_mains("Failed", &[status])).cause.exit_code, Some(137));
+    assert_eq!(read(with_mains("Failed", &[status])).cause().exit_code, Some(137));
 }
 
 #[test]
@@ -248,6 +251,6 @@ fn a_signal_is_told_where_nothing_else_is() {
 fn a_long_termination_message_is_cut_at_a_character() {
     let mut status = mk_status("main", "c-main", ended(1, "Error"));
     status["state"]["terminated"]["message"] = json!("ü".repeat(2000));
-    let message = read(with_mains("Failed", &[status])).cause.message.expect("there is one");
+    let message = read(with_mains("Failed", &[status])).cause().message.expect("there is one");
     assert_eq!(message.len(), 512);
 }
