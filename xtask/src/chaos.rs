@@ -107,6 +107,7 @@ async fn wage(campaign: &Arc<Campaign>, lasting: Duration, seed: u64) -> anyhow:
         () = all_run => {}
         kept = fleet::keep(campaign, Rng::with_seed(seed)) => kept?,
         () = fleet::watch(campaign) => {}
+        () = fleet::hear_kubernetes(campaign) => {}
         () = keep_watch(campaign) => {}
         () = clerk.run(campaign) => {}
     }

@@ -15,7 +15,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
-    time::{Instant, sleep, timeout},
+    time::{Instant, error::Elapsed, sleep, timeout},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
@@ -58,8 +58,12 @@ where
     pub(super) async fn run(self, stream: TcpStream, acceptor: TlsAcceptor) {
         let _counted = self.metrics.open_connection();
         // On the heap, so that its room is given back when it is done.
-        match Box::pin(timeout(self.limits.handshake_timeout, acceptor.accept(stream))).await {
-            Ok(Ok(stream)) => self.take_turns(Box::new(stream)).await,
+        let handshake = Box::pin(async {
+            let handshake = timeout(self.limits.handshake_timeout, acceptor.accept(stream));
+            Ok::<_, Elapsed>(handshake.await?.map(Box::new))
+        });
+        match handshake.await {
+            Ok(Ok(stream)) => self.take_turns(stream).await,
             Ok(Err(error)) => {
                 tracing::debug!(%error, "TLS handshake failed");
                 self.metrics.refused(Refusal::Handshake);
@@ -163,7 +167,9 @@ where
                 if requests == before && requests > 0 && activity.is_at_rest() && !ends {
                     let http1::Parts { io, read_buf, service, .. } = connection.into_parts();
                     let Watched { stream, first: _, activity: _ } = io.into_inner();
-                    return Some(Resting { stream, first: read_buf, service: service.service });
+                    // What is empty would keep the whole buffer nevertheless.
+                    let first = Bytes::copy_from_slice(&read_buf);
+                    return Some(Resting { stream, first, service: service.service });
                 }
                 look.as_mut().reset(Instant::now() + limits.rest_after);
             }

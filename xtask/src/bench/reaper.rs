@@ -1,4 +1,4 @@
-//! The reaper at the size of a large cluster: 5,000 Jobs of two pods each at a real API server, and their sidecars.
+//! The reaper at the size of a large cluster: 5,000 Jobs with 10,000 pods at a real API server, and their sidecars.
 //!
 //! The program is the one that ships, a process of its own on loopback inside the test cluster's network, with the rights of its
 //! own service account. Jobs and pods are real objects, made through the real webhook; what does not exist is the nodes that they
@@ -14,20 +14,21 @@ use std::collections::BTreeMap;
 use anyhow::ensure;
 use jobwarden_tests::progress;
 
-use self::{
-    crowd::{Crowd, PODS_A_JOB},
-    ground::Ground,
-    server::Server,
-    sidecars::Sidecars,
-};
+use self::{crowd::Crowd, ground::Ground, server::Server, sidecars::Sidecars};
 use super::process::median;
 use crate::image;
 
-/// How many Jobs there are at first, and at last.
-const JOBS: (usize, usize) = (1_000, 5_000);
+/// How many Jobs there are when the reaper that is weighed starts, when it has been weighed, and at last.
+const JOBS: [usize; 3] = [100, 2_500, 5_000];
+
+/// How many pods each Job has of those that are weighed, which is as most are and as is beside each connection; and of the last.
+const PODS_A_JOB: [usize; 2] = [1, 3];
+
+/// How many pods there are at last.
+const PODS: usize = JOBS[1] * PODS_A_JOB[0] + (JOBS[2] - JOBS[1]) * PODS_A_JOB[1];
 
 /// How many sidecars are connected at first, and at last.
-const SIDECARS: (usize, usize) = (2_000, JOBS.1 * PODS_A_JOB);
+const SIDECARS: (usize, usize) = (2_000, PODS);
 
 /// How often, and how many times each, all sidecars beat as fast as they are answered.
 const TURNS: (usize, usize) = (3, 10);
@@ -44,15 +45,20 @@ pub(super) async fn measure() -> anyhow::Result<BTreeMap<&'static str, f64>> {
     let ground = Ground::lay().await?;
     let mut crowd = Crowd::gather(&ground).await?;
 
-    // Memory is compared between two starts, so that what a start costs whatever there is cancels out.
-    crowd.grow(JOBS.0).await?;
-    let few = Server::start(&ground).await?.settle(JOBS.0).await?.process.rss_kib()?;
-    crowd.grow(JOBS.1).await?;
+    // What a list leaves behind would hide what a few thousand Jobs take, so they come one by one.
+    let [few, some, all] = JOBS;
+    crowd.grow(few, PODS_A_JOB[0]).await?;
+    let server = Server::start(&ground).await?.settle(few).await?;
+    let before = server.process.rss_kib()?;
+    crowd.grow(some, PODS_A_JOB[0]).await?;
+    let server = server.settle(some).await?;
+    let bytes_per_job = (server.process.rss_kib()? - before) * KIB / (some - few) as f64;
+    drop(server);
+
+    crowd.grow(all, PODS_A_JOB[1]).await?;
     let server = Server::start(&ground).await?;
     let ready_s = server.ready_after.as_secs_f64();
-    let server = server.settle(JOBS.1).await?;
-    let idle = server.process.rss_kib()?;
-    let bytes_per_job = (idle - few) * KIB / (JOBS.1 - JOBS.0) as f64;
+    let server = server.settle(all).await?;
 
     let mut sidecars = Sidecars::start(&ground, &crowd, &program).await?;
     let connected = progress::step(format!("{} sidecars", SIDECARS.1));
@@ -67,7 +73,7 @@ pub(super) async fn measure() -> anyhow::Result<BTreeMap<&'static str, f64>> {
     connected.detail(format!("{bytes_per_connection:.0} bytes each"));
     drop(connected);
     let alive = server.jobs("alive").await?;
-    ensure!(alive >= JOBS.1 as f64, "only {alive} Jobs are judged alive, though all sidecars beat");
+    ensure!(alive >= all as f64, "only {alive} Jobs are judged alive, though all sidecars beat");
 
     let beating = progress::step(format!("beats over {} connections, as fast as they are answered", SIDECARS.1));
     let mut rates = Vec::new();

@@ -14,6 +14,12 @@ const NODE_UNREACHABLE: Duration = Duration::from_secs(2);
 const OUTCOME_UNKNOWN: Duration = Duration::from_secs(30);
 /// What Kubernetes itself reports: no promise of ours, but a Job that nobody hears of for longer is as good as missed.
 const BY_KUBERNETES: Duration = Duration::from_mins(1);
+/// How long Kubernetes may take itself, after which what it has not reported is as good as missed too. Its controllers try again
+/// up to a minute after an API server that was away is back: their pauses double up to 30 s, and are stretched up to twofold
+/// (client-go, `tools/cache/reflector.go`).
+const KUBERNETES_ITSELF: Duration = Duration::from_mins(3);
+/// How long it may take to tell what Kubernetes has reported late.
+const TOLD: Duration = Duration::from_secs(10);
 /// How long a pod may take from submission to the start of its worker.
 const START: Duration = Duration::from_mins(1);
 /// After how long a pod whose image is missing is lost here.
@@ -56,7 +62,11 @@ fn of_worker(history: &History, job: &JobHistory, node: &NodeHistory, lost_after
         let dead_since = end.map(|end| end.max(span.from));
         let way = match condition {
             Condition::Well => {
-                dead_since.map(|since| Due { at: since + patience, since, what: "the worker had ended" })
+                let by_kubernetes = |since: At| match job.finished {
+                    Some(finished) => (since + patience).max(finished + TOLD),
+                    None => since + patience.max(KUBERNETES_ITSELF),
+                };
+                dead_since.map(|since| Due { at: by_kubernetes(since), since, what: "the worker had ended" })
             }
             Condition::Cut => {
                 let since = from.max(span.from);

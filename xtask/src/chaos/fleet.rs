@@ -10,7 +10,12 @@ use jobwarden_common::names::annotation;
 use jobwarden_tests::cluster::Process;
 use jobwarden_tests::install::HOME;
 use jobwarden_tests::{job, wait};
-use kube::ResourceExt as _;
+use k8s_openapi::{
+    api::batch::v1::{Job, JobCondition},
+    jiff::Timestamp,
+};
+use kube::api::ListParams;
+use kube::{Api, ResourceExt as _};
 use tokio::time::sleep;
 
 use super::campaign::{Campaign, Worker};
@@ -24,6 +29,8 @@ pub(super) const OPEN: usize = 40;
 const MOST_AT_HOME: usize = 16;
 /// How often processes are looked at.
 const LOOK: Duration = Duration::from_millis(200);
+/// How often it is asked how far Jobs are.
+const LISTEN: Duration = Duration::from_secs(2);
 /// Between two submissions.
 const PACE: Duration = Duration::from_millis(600);
 /// How long to wait for a worker in one go.
@@ -52,6 +59,7 @@ pub(super) async fn keep(campaign: &Arc<Campaign>, mut rng: Rng) -> anyhow::Resu
             submitted: now,
             started: None,
             ended: None,
+            finished: None,
             deleted: None,
             evicted: None,
             muted: Vec::new(),
@@ -91,6 +99,30 @@ pub(super) async fn watch(campaign: &Campaign) {
         }
         sleep(LOOK).await;
     }
+}
+
+/// Takes down when Kubernetes finishes a Job, for ever.
+pub(super) async fn hear_kubernetes(campaign: &Campaign) {
+    let jobs = Api::<Job>::namespaced(campaign.ground.client.clone(), campaign.namespace());
+    loop {
+        sleep(LISTEN).await;
+        // The API server may be away.
+        let Ok(jobs) = jobs.list(&ListParams::default()).await else { continue };
+        let (now, wall) = (campaign.now(), Timestamp::now());
+        for job in &jobs {
+            let Some(finished) = finished_at(job) else { continue };
+            let ago = Duration::try_from(wall.duration_since(finished)).unwrap_or_default();
+            if let Some(known) = campaign.history().job(&job.name_any()) {
+                known.finished.get_or_insert(now.saturating_sub(ago));
+            }
+        }
+    }
+}
+
+fn finished_at(job: &Job) -> Option<Timestamp> {
+    let conditions = job.status.as_ref()?.conditions.as_ref()?;
+    let is_last = |it: &&JobCondition| matches!(it.type_.as_str(), "Complete" | "Failed") && it.status == "True";
+    Some(conditions.iter().find(is_last)?.last_transition_time.as_ref()?.0)
 }
 
 /// Finds the process of the Job's worker, other than that of the pod `before`.

@@ -31,9 +31,6 @@ use tokio::{
 
 use super::ground::Ground;
 
-/// Pods of each Job.
-pub(super) const PODS_A_JOB: usize = 2;
-
 /// How many nodes there are, in how many zones.
 const NODES: usize = 100;
 const ZONES: usize = 3;
@@ -73,15 +70,15 @@ impl Crowd {
         Ok(Self { client, namespace, jobs: 0, pods: Vec::new(), renewing })
     }
 
-    /// Makes Jobs until there are so many.
-    pub(super) async fn grow(&mut self, jobs: usize) -> anyhow::Result<()> {
-        let step = progress::step(format!("{jobs} Jobs with {} pods", jobs * PODS_A_JOB));
+    /// Makes Jobs of so many pods each until there are so many.
+    pub(super) async fn grow(&mut self, jobs: usize, pods_a_job: usize) -> anyhow::Result<()> {
         let new: Range<usize> = self.jobs..jobs;
-        let mut making = stream::iter(new.map(|number| self.make_job(number))).buffer_unordered(AT_ONCE);
+        let step = progress::step(format!("{jobs} Jobs with {} pods", self.pods.len() + new.len() * pods_a_job));
+        let mut making = stream::iter(new.map(|number| self.make_job(number, pods_a_job))).buffer_unordered(AT_ONCE);
         let mut pods = Vec::new();
         while let Some(made) = making.try_next().await? {
             pods.extend(made);
-            step.detail(format!("{}", self.jobs + pods.len() / PODS_A_JOB));
+            step.detail(format!("{}", self.jobs + pods.len() / pods_a_job));
         }
         drop(making);
         self.pods.extend(pods);
@@ -101,7 +98,7 @@ impl Crowd {
         self.pods.iter().map(line).collect::<Vec<_>>().join("\n")
     }
 
-    async fn make_job(&self, number: usize) -> anyhow::Result<Vec<Pod>> {
+    async fn make_job(&self, number: usize, pods_a_job: usize) -> anyhow::Result<Vec<Pod>> {
         let jobs = Api::<Job>::namespaced(self.client.clone(), self.namespace.name());
         let name = format!("ort-analyzer-{number}");
         let mut job = Worker::new(&name, 4, Duration::from_hours(1))
@@ -110,22 +107,23 @@ impl Crowd {
             .env("payload", &format!(r#"{{"analyzerJobId":{number}}}"#))
             .job();
         if let Some(spec) = &mut job.spec {
-            (spec.parallelism, spec.completions) = (Some(2), Some(2));
+            let pods = i32::try_from(pods_a_job)?;
+            (spec.parallelism, spec.completions) = (Some(pods), Some(pods));
         }
         let job = jobs.create(&PostParams::default(), &job).await.with_context(|| format!("creating {name}"))?;
-        let status = json!({"status": {"active": PODS_A_JOB, "ready": PODS_A_JOB, "startTime": now()}});
+        let status = json!({"status": {"active": pods_a_job, "ready": pods_a_job, "startTime": now()}});
         patch_status(&jobs, &name, &status).await?;
-        let mut pods = Vec::with_capacity(PODS_A_JOB);
-        for index in 0..PODS_A_JOB {
-            pods.push(self.make_pod(&job, number * PODS_A_JOB + index).await?);
+        let mut pods = Vec::with_capacity(pods_a_job);
+        for index in 0..pods_a_job {
+            pods.push(self.make_pod(&job, index, number + index).await?);
         }
         Ok(pods)
     }
 
-    /// Makes a pod as the Job controller would, and lets it run.
-    async fn make_pod(&self, job: &Job, number: usize) -> anyhow::Result<Pod> {
+    /// Makes a pod as the Job controller would, and lets it run on the node of that `number`.
+    async fn make_pod(&self, job: &Job, index: usize, number: usize) -> anyhow::Result<Pod> {
         let pods = Api::<Pod>::namespaced(self.client.clone(), self.namespace.name());
-        let name = format!("{}-{number:05}", job.name_any());
+        let name = format!("{}-{index:05}", job.name_any());
         let template = &job.spec.as_ref().context("a Job has a spec")?.template;
         let of_template = template.metadata.clone().unwrap_or_default();
         let mut pod: Pod = serde_json::from_value(json!({

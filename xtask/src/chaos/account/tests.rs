@@ -15,6 +15,7 @@ fn mk_job() -> JobHistory {
         submitted: at(0),
         started: Some(at(5)),
         ended: None,
+        finished: None,
         deleted: None,
         evicted: None,
         muted: Vec::new(),
@@ -119,7 +120,18 @@ fn a_fault_that_is_over_before_it_can_be_found_leaves_it_to_kubernetes() {
     let history =
         mk_history(dead(102), &[(100, Condition::NoKubelet), (120, Condition::Recovering), (125, Condition::Well)]);
     assert_eq!(faults(&history, &[mk_told(180, OutcomeKind::Failed, "BackoffLimitExceeded")], 300), []);
-    assert_eq!(faults(&history, &[], 186), [Fault::Missed]);
+    assert_eq!(faults(&history, &[], 305), []);
+    assert_eq!(faults(&history, &[], 306), [Fault::Missed]);
+}
+
+#[test]
+fn what_kubernetes_reports_late_has_to_be_told_shortly_afterwards() {
+    let failed = |seconds| [mk_told(seconds, OutcomeKind::Failed, "BackoffLimitExceeded")];
+    let finished = |seconds| mk_history(JobHistory { finished: Some(at(seconds)), ..dead(100) }, &[]);
+    assert_eq!(faults(&finished(200), &failed(210), 300), []);
+    assert_eq!(faults(&finished(200), &failed(211), 300), [Fault::Missed]);
+    assert_eq!(faults(&finished(102), &failed(160), 300), []);
+    assert_eq!(faults(&finished(102), &[], 161), [Fault::Missed]);
 }
 
 #[test]
