@@ -4,7 +4,7 @@ use clap::Parser as _;
 use jobwarden_reaper::args::Cli;
 use mimalloc::MiMalloc;
 
-/// Faster than musl's own, and gives back what a list of many objects took; see `cargo xtask bench reaper`.
+/// Faster than musl's own; what it takes is in `cargo xtask bench reaper`.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 

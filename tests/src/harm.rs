@@ -12,11 +12,11 @@ use crate::cluster::Cluster;
 use crate::install::NAMESPACE;
 use crate::metrics;
 
-/// Kills the leading reaper as the kernel would, and returns its pod's name.
-pub async fn kill_leader(cluster: &Cluster) -> anyhow::Result<String> {
+/// Kills the leading reaper as the kernel would.
+pub async fn kill_leader(cluster: &Cluster) -> anyhow::Result<()> {
     let leader = metrics::leader(&cluster.client()?).await?.name_any();
     cluster.kill_process_in(NAMESPACE, &leader, "reaper", Signal::SIGKILL).await?;
-    Ok(leader)
+    Ok(())
 }
 
 /// Lets so many reapers run, and waits until it is so.

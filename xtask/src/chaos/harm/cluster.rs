@@ -50,7 +50,7 @@ async fn to_its_parts(cluster: &Cluster, fault: ClusterFault, lasting: Duration)
             cluster.start_api_server().await?;
         }
         ClusterFault::RestartEtcd => cluster.restart_etcd().await?,
-        ClusterFault::KillLeader => drop(harm::kill_leader(cluster).await?),
+        ClusterFault::KillLeader => harm::kill_leader(cluster).await?,
         ClusterFault::StopReapers => {
             let stopped = harm::scale_reapers(cluster, 0).await;
             sleep(lasting).await;
