@@ -6,7 +6,7 @@ use anyhow::ensure;
 use futures::future::try_join_all;
 use jobwarden_common::names::reason;
 use jobwarden_common::notification::OutcomeKind;
-use jobwarden_tests::ground::{LeasedNode, SOON};
+use jobwarden_tests::ground::{ENDLESS, LeasedNode, SOON};
 use jobwarden_tests::install::HOME;
 use jobwarden_tests::job::Worker;
 use jobwarden_tests::{metrics, reaper, wait};
@@ -16,7 +16,7 @@ use tokio::time::sleep;
 
 use crate::Outcome;
 use crate::bed::{Bed, LOST_AFTER};
-use crate::scene::{ENDLESS, LOST, Running, Scene};
+use crate::scene::{LOST, Running, Scene};
 
 /// Jobs on each of the nodes that fall silent; the last node has one only, which is the one that dies.
 const SILENT: [usize; 3] = [15, 14, 1];

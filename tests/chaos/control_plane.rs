@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use jobwarden_common::notification::OutcomeKind;
-use jobwarden_tests::ground::SOON;
+use jobwarden_tests::ground::{ENDLESS, SOON};
 use jobwarden_tests::install::HOME;
 use jobwarden_tests::job::Worker;
 use nix::sys::signal::Signal;
@@ -12,7 +12,7 @@ use tokio::time::sleep;
 
 use crate::Outcome;
 use crate::bed::{Bed, LOST_AFTER};
-use crate::scene::{BACKOFF_LIMIT_EXCEEDED, ENDLESS, LOST, Scene};
+use crate::scene::{BACKOFF_LIMIT_EXCEEDED, LOST, Scene};
 
 pub(crate) async fn a_restart_of_etcd_touches_nothing(bed: &Bed) -> Outcome {
     let node = bed.ground().await?.lease_node().await?;

@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
-use jobwarden_common::names::reason;
+use jobwarden_common::names::{annotation, reason};
 use jobwarden_common::notification::{CauseKind, OutcomeKind};
-use jobwarden_tests::ground::SOON;
+use jobwarden_tests::ground::{ENDLESS, SOON};
 use jobwarden_tests::job::Worker;
 use k8s_openapi::api::core::v1::Node;
 use kube::Api;
@@ -15,17 +15,33 @@ use tokio::time::sleep;
 
 use crate::Outcome;
 use crate::bed::{Bed, LOST_AFTER};
-use crate::scene::{BACKOFF_LIMIT_EXCEEDED, ENDLESS, LOST, Scene};
+use crate::scene::{BACKOFF_LIMIT_EXCEEDED, LOST, Scene};
+
+/// What lost-after is where nobody says anything.
+const DEFAULT_LOST_AFTER: Duration = Duration::from_mins(2);
 
 pub(crate) async fn a_worker_on_a_crashed_node_is_told_within_lost_after_and_two_seconds(bed: &Bed) -> Outcome {
-    let mut scene = Scene::open(bed, "crash").await?;
+    is_told_after_a_crash(bed, "crash", doomed(), LOST_AFTER).await
+}
+
+pub(crate) async fn with_the_default_lost_after_a_crash_is_told_within_it_and_two_seconds(bed: &Bed) -> Outcome {
+    let doomed = doomed().annotation(annotation::LOST_AFTER, "2m");
+    is_told_after_a_crash(bed, "crash-by-default", doomed, DEFAULT_LOST_AFTER).await
+}
+
+fn doomed() -> Worker {
+    Worker::new("doomed", 4, ENDLESS)
+}
+
+async fn is_told_after_a_crash(bed: &Bed, name: &str, doomed: Worker, lost_after: Duration) -> Outcome {
+    let mut scene = Scene::open(bed, name).await?;
     let node = scene.ground.lease_node().await?;
-    scene.start(&Worker::new("doomed", 4, ENDLESS).on_node(node.name())).await?;
+    scene.start(&doomed.on_node(node.name())).await?;
     scene.ground.past_warm_up().await?;
     // No sign of life is later than this.
     let crashed = Instant::now();
     scene.ground.cluster.crash(node.name()).await?;
-    let within = LOST_AFTER + Duration::from_secs(2);
+    let within = lost_after + Duration::from_secs(2);
     let told = scene.told_in_time("doomed", LOST.0, LOST.1, (crashed, within)).await?;
     ensure!(told.event.data.decided_by.row == "P8", "{:#?}", told.event.data);
     scene.ground.cluster.start_node(node.name()).await?;

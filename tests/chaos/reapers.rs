@@ -3,7 +3,7 @@
 use anyhow::{Context as _, ensure};
 use jobwarden_common::names::{object, reason};
 use jobwarden_common::notification::OutcomeKind;
-use jobwarden_tests::ground::SOON;
+use jobwarden_tests::ground::{ENDLESS, SOON};
 use jobwarden_tests::harm;
 use jobwarden_tests::install::{HOME, NAMESPACE};
 use jobwarden_tests::job::Worker;
@@ -16,7 +16,7 @@ use tokio::time::sleep;
 
 use crate::Outcome;
 use crate::bed::{Bed, LOST_AFTER};
-use crate::scene::{BACKOFF_LIMIT_EXCEEDED, ENDLESS, LOST, Scene};
+use crate::scene::{BACKOFF_LIMIT_EXCEEDED, LOST, Scene};
 
 pub(crate) async fn a_loss_that_its_leader_does_not_live_to_see_is_told_once_by_the_next(bed: &Bed) -> Outcome {
     let mut scene = Scene::open(bed, "failover").await?;

@@ -6,7 +6,7 @@ use anyhow::{Context as _, ensure};
 use jobwarden_common::names::{FINALIZER, reason};
 use jobwarden_common::notification::{CloudEvent, OutcomeKind};
 use jobwarden_tests::cluster::{Process, TempNamespace};
-use jobwarden_tests::ground::{Ground, LeasedNode, SOON};
+use jobwarden_tests::ground::{ENDLESS, Ground, LeasedNode, RECOVERY, SOON};
 use jobwarden_tests::install::HOME;
 use jobwarden_tests::job::Worker;
 use jobwarden_tests::receiver::Received;
@@ -20,10 +20,6 @@ use kube::{Api, ResourceExt as _};
 use crate::Outcome;
 use crate::bed::Bed;
 
-/// Work that no claim waits for the end of.
-pub(crate) const ENDLESS: Duration = Duration::from_hours(1);
-/// How long a booted or healed node may take to be used again.
-const RECOVERY: Duration = Duration::from_mins(3);
 const BYSTANDER: &str = "bystander";
 
 /// Where a claim plays.

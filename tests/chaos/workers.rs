@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::ensure;
 use jobwarden_common::names::{annotation, reason};
 use jobwarden_common::notification::{Cause, CauseKind, OutcomeKind};
-use jobwarden_tests::ground::SOON;
+use jobwarden_tests::ground::{ENDLESS, SOON};
 use jobwarden_tests::install::HOME;
 use jobwarden_tests::job::Worker;
 use jobwarden_tests::wait;
@@ -16,7 +16,7 @@ use serde_json::json;
 
 use crate::Outcome;
 use crate::bed::Bed;
-use crate::scene::{BACKOFF_LIMIT_EXCEEDED, ENDLESS, Scene};
+use crate::scene::{BACKOFF_LIMIT_EXCEEDED, Scene};
 
 /// An image that no registry has; `.invalid` names no host (RFC 2606).
 const NO_IMAGE: &str = "registry.invalid/nothing:none";

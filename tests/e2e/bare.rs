@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use jobwarden_common::names::{SIDECAR_CONTAINER, label, label_value, reason};
 use jobwarden_common::notification::{CauseKind, CloudEvent, OutcomeKind};
+use jobwarden_tests::ground::{ENDLESS, RECOVERY};
 use jobwarden_tests::install::{HOME, Settings};
 use jobwarden_tests::job::Worker;
 use jobwarden_tests::receiver::Received;
@@ -15,11 +16,6 @@ use kube::{Api, ResourceExt as _};
 
 use crate::Outcome;
 use crate::bed::{Bed, Ground, SOON};
-
-/// Work that no test waits for the end of.
-const ENDLESS: Duration = Duration::from_hours(1);
-/// How long a booted node may take to be used again.
-const RECOVERY: Duration = Duration::from_mins(3);
 
 pub(crate) async fn a_bare_pod_on_a_crashed_node_is_told_as_lost_and_removed(bed: &Bed) -> Outcome {
     let ground = bed.ground().await?;

@@ -6,6 +6,7 @@ use anyhow::{Context as _, ensure};
 use jobwarden_common::names::{FINALIZER, annotation, reason};
 use jobwarden_common::notification::OutcomeKind;
 use jobwarden_tests::cluster::TempNamespace;
+use jobwarden_tests::ground::{ENDLESS, RECOVERY};
 use jobwarden_tests::install::Settings;
 use jobwarden_tests::job::Worker;
 use jobwarden_tests::{metrics, wait};
@@ -15,11 +16,6 @@ use kube::{Api, ResourceExt as _};
 
 use crate::Outcome;
 use crate::bed::{Bed, Ground, LeasedNode, SOON};
-
-/// Work that no test waits for the end of.
-const ENDLESS: Duration = Duration::from_hours(1);
-/// How long a booted or healed node may take to be used again.
-const RECOVERY: Duration = Duration::from_mins(3);
 
 /// What a loss may take from the last beat to the notification: the issue of speed, tried with room for a busy machine.
 fn told_within() -> Duration {

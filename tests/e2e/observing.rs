@@ -1,10 +1,9 @@
 //! A reaper that only observes.
 
-use std::time::Duration;
-
 use anyhow::{Context as _, ensure};
 use jobwarden_common::names::{FINALIZER, reason};
 use jobwarden_common::notification::{CloudEvent, OutcomeKind};
+use jobwarden_tests::ground::{ENDLESS, RECOVERY};
 use jobwarden_tests::install::{self, NAMESPACE, Settings};
 use jobwarden_tests::job::Worker;
 use jobwarden_tests::{reaper, wait};
@@ -15,15 +14,12 @@ use kube::{Api, ResourceExt as _};
 use crate::Outcome;
 use crate::bed::{Bed, Ground, SOON};
 
-/// How long a booted node may take to be used again.
-const RECOVERY: Duration = Duration::from_mins(3);
-
 pub(crate) async fn who_only_observes_tells_of_a_loss_and_writes_to_no_job_or_pod(bed: &Bed) -> Outcome {
     let ground = bed.ground().await?;
     only_observe(ground, true).await?;
     let node = ground.lease_node().await?;
     let namespace = ground.enrolled_namespace("observed").await?;
-    let worker = Worker::new("observed", 8, Duration::from_hours(1)).on_node(node.name());
+    let worker = Worker::new("observed", 8, ENDLESS).on_node(node.name());
     let job = ground.submit(namespace.name(), &worker).await?;
     ensure!(!job.finalizers().iter().any(|it| it == FINALIZER), "nobody would release it: {:?}", job.finalizers());
     let pod = wait::until_running(&ground.client, namespace.name(), "observed", &[], SOON).await?;

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use jobwarden_common::names::{annotation, reason};
+use jobwarden_tests::ground::{ENDLESS, RECOVERY};
 use jobwarden_tests::install::{self, HOME};
 use jobwarden_tests::job::Worker;
 use jobwarden_tests::{reaper, wait};
@@ -12,11 +13,6 @@ use kube::Api;
 
 use crate::Outcome;
 use crate::bed::{Bed, Ground, SOON};
-
-/// Work that no test waits for the end of.
-const ENDLESS: Duration = Duration::from_hours(1);
-/// How long a healed node may take to be used again.
-const RECOVERY: Duration = Duration::from_mins(3);
 
 pub(crate) async fn suspicion_loss_and_return_of_a_worker_are_events_on_its_job(bed: &Bed) -> Outcome {
     let ground = bed.ground().await?;

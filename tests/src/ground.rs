@@ -18,8 +18,11 @@ use crate::receiver::Receiver;
 /// How long anything that should happen at once may take on a busy machine.
 pub const SOON: Duration = Duration::from_mins(1);
 
-/// How long a node may take to be used again.
-const RECOVERY: Duration = Duration::from_mins(3);
+/// Work that no test waits for the end of.
+pub const ENDLESS: Duration = Duration::from_hours(1);
+
+/// How long a booted or healed node may take to be used again.
+pub const RECOVERY: Duration = Duration::from_mins(3);
 
 /// The cluster with jobwarden on it.
 pub struct Ground {
