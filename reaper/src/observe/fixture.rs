@@ -1,5 +1,7 @@
 //! Facts as tests of this room start from: a Job with one pod that runs on `node-1`.
 
+use std::sync::Arc;
+
 use jobwarden_common::observation::{ContainerObservation, PodObservation, Report};
 
 use super::{
@@ -9,7 +11,7 @@ use super::{
 };
 use crate::{
     evidence::{ContainerState, JobIdentity, JobKind, PodPhase, Retries},
-    policy::{Changes, Labels, Origins, Policy},
+    policy::{Changes, Labels, Policy},
 };
 
 pub(crate) fn mk_job(uid: &str) -> JobFacts {
@@ -23,8 +25,7 @@ pub(crate) fn mk_job(uid: &str) -> JobFacts {
             job_id: Some("7".into()),
             trace_id: None,
         },
-        policy: Policy::default(),
-        origins: Origins::default(),
+        effective: Arc::default(),
         own: Changes::default(),
         labels: Labels::default(),
         progress: Progress::Open,

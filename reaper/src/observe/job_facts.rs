@@ -1,6 +1,6 @@
 //! What the reaper keeps of a Job, or of a bare pod in its place: pure reading of the object.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
@@ -12,7 +12,7 @@ use k8s_openapi::{
 
 use crate::{
     evidence::{Finish, JobIdentity, JobKind, Retries},
-    policy::{BadSetting, Changes, Effective, Labels, Origins, Policies, Policy},
+    policy::{BadSetting, Changes, Effective, Labels, Policies},
 };
 
 pub(crate) use self::bare::{VERDICT, verdict};
@@ -34,10 +34,8 @@ const DEFAULT_BACKOFF_LIMIT: i32 = 6;
 pub struct JobFacts {
     /// Who it is.
     pub identity: JobIdentity,
-    /// How it is judged.
-    pub policy: Policy,
-    /// Which layer each value of that comes from.
-    pub origins: Origins,
+    /// How it is judged, and which layer each value of that comes from. Shared with the Jobs that are judged alike.
+    pub effective: Arc<Effective>,
     /// What its own annotations say of it.
     pub own: Changes,
     /// By which rules choose it.
@@ -121,13 +119,12 @@ impl JobFacts {
         let (own, bad) = Changes::by_annotations(&annotations);
         let labels = labels(job);
         let identity = identity(JobKind::Job, metadata, &annotations)?;
-        let Effective { policy, origins } = policies.effective(&identity.namespace, &labels, &own);
+        let effective = Arc::new(policies.effective(&identity.namespace, &labels, &own));
         let finalizers = metadata.finalizers.as_deref().unwrap_or_default();
         let has_finalizer = |name: &str| finalizers.iter().any(|finalizer| finalizer == name);
         let facts = Self {
             identity,
-            policy,
-            origins,
+            effective,
             own,
             labels,
             progress: progress(status.conditions.as_deref().unwrap_or_default()),

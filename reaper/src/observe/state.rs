@@ -6,12 +6,13 @@
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     hash::Hash,
+    sync::Arc,
     time::Duration,
 };
 
 use jobwarden_common::identity::{JobUid, NodeName, PodUid};
 
-use self::given_up::GivenUp;
+use self::{alike::Alike, given_up::GivenUp};
 use super::{
     job_facts::{JobFacts, Progress},
     records::{JobRecord, NodeRecord, PodRecord},
@@ -19,9 +20,10 @@ use super::{
 use crate::{
     evidence::{Active, AgentWord, Beats, Finish},
     moment::Moment,
-    policy::{Effective, Policies},
+    policy::Policies,
 };
 
+mod alike;
 mod case;
 mod find;
 mod given_up;
@@ -52,6 +54,7 @@ pub struct State {
     /// The nodes have been listed: one that is not known does not exist.
     nodes_listed: bool,
     given_up: GivenUp,
+    alike: Alike,
     changed: HashSet<JobUid>,
     /// Jobs that went while this reaper did not lead, the earliest first.
     departed: VecDeque<(Moment, JobUid)>,
@@ -133,6 +136,7 @@ impl State {
     /// A Job was created or changed.
     pub fn apply_job(&mut self, mut facts: JobFacts, now: Moment) {
         share(&self.jobs, &mut facts.identity.uid);
+        facts.effective = self.alike.share(facts.effective);
         let uid = facts.identity.uid.clone();
         let job = self.jobs.entry(uid.clone()).or_default();
         if job.facts.as_ref() == Some(&facts) && !job.gone {
@@ -158,10 +162,9 @@ impl State {
     pub fn reconsider(&mut self, policies: &Policies) {
         for (uid, job) in &mut self.jobs {
             let Some(facts) = &mut job.facts else { continue };
-            let Effective { policy, origins } =
-                policies.effective(&facts.identity.namespace, &facts.labels, &facts.own);
-            if facts.policy != policy || facts.origins != origins {
-                (facts.policy, facts.origins) = (policy, origins);
+            let effective = policies.effective(&facts.identity.namespace, &facts.labels, &facts.own);
+            if *facts.effective != effective {
+                facts.effective = self.alike.share(Arc::new(effective));
                 self.changed.insert(uid.clone());
             }
         }
@@ -243,7 +246,7 @@ impl State {
 
     /// How long a silence has to be for its end to be of interest.
     fn quiet(&self, job: Option<&JobUid>) -> Duration {
-        let policy = job.and_then(|uid| self.jobs.get(uid)?.facts.as_ref()).map(|facts| &facts.policy);
+        let policy = job.and_then(|uid| self.jobs.get(uid)?.facts.as_ref()).map(|facts| &facts.effective.policy);
         policy.map_or(QUIET, |policy| QUIET.min(policy.quiet()))
     }
 }

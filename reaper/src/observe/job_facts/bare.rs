@@ -7,6 +7,8 @@
 //! | `status.startTime` | its creation: the Job controller, too, waits for no node |
 //! | `backoffLimit` | nobody makes another |
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use jobwarden_common::names::{annotation, label_value, reason};
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
@@ -15,7 +17,7 @@ use super::{Deletion, JobFacts, Progress, Start, identity, since};
 use crate::{
     evidence::{Finish, JobKind, Retries},
     observe::pod_facts::is_bare,
-    policy::{BadSetting, Changes, Effective, Labels, Policies},
+    policy::{BadSetting, Changes, Labels, Policies},
 };
 
 /// The condition by which whoever deletes a pod says why, before it does (KEP-3329): our verdict on a bare pod.
@@ -45,14 +47,13 @@ impl JobFacts {
         let (own, bad) = Changes::by_annotations(&annotations);
         let labels = Labels::keep(metadata.labels.iter().flatten());
         let identity = identity(JobKind::BarePod, metadata, &annotations)?;
-        let Effective { policy, origins } = policies.effective(&identity.namespace, &labels, &own);
+        let effective = Arc::new(policies.effective(&identity.namespace, &labels, &own));
         let progress = status.as_ref().map_or(Progress::Open, progress);
         let being_failed = matches!(progress, Progress::Failing { .. });
         let created = metadata.creation_timestamp.as_ref();
         let facts = Self {
             identity,
-            policy,
-            origins,
+            effective,
             own,
             labels,
             // A deletion that follows from our verdict is part of it.
@@ -130,7 +131,7 @@ mod tests {
         let facts = read(&json!({})).expect("it is bare");
         assert_eq!((facts.identity.kind, facts.identity.uid), (JobKind::BarePod, JobUid::from("pod-uid")));
         assert_eq!((facts.identity.name.as_str(), facts.identity.job_id), ("once", Some("7".into())));
-        assert_eq!(facts.policy.lost_after.as_secs(), 90);
+        assert_eq!(facts.effective.policy.lost_after.as_secs(), 90);
         assert_eq!(facts.started.map(|start| start.ago.as_secs()), Some(30));
         assert_eq!((facts.progress, facts.deletion, facts.retries), (Progress::Open, None, Retries::Exhausted));
     }

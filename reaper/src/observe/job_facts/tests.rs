@@ -2,7 +2,7 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::policy::{Knob, Origin, Setting};
+use crate::policy::{Effective, Knob, Origin, Policy, Setting};
 
 /// A Job as the API server sends it, changed by a merge of `change`.
 #[allow(clippy::needless_pass_by_value, reason = "reads well with json!")]
@@ -61,8 +61,10 @@ fn a_running_job_is_read_whole() {
             job_id: Some("7".into()),
             trace_id: Some("0af7".to_owned()),
         },
-        policy: Policy { lost_after: Duration::from_secs(45), ..Policy::default() },
-        origins: facts.origins.clone(),
+        effective: Arc::new(Effective {
+            policy: Policy { lost_after: Duration::from_secs(45), ..Policy::default() },
+            origins: facts.effective.origins.clone(),
+        }),
         own: Changes::from_iter([Setting::LostAfter(Duration::from_secs(45))]),
         labels: Labels::keep(&BTreeMap::from([("ort-worker".to_owned(), "analyzer".to_owned())])),
         progress: Progress::Open,
@@ -79,7 +81,7 @@ fn a_running_job_is_read_whole() {
         started: facts.started,
     };
     assert_eq!(facts, expected);
-    assert_eq!(facts.origins.of(Knob::LostAfter), Origin::Job);
+    assert_eq!(facts.effective.origins.of(Knob::LostAfter), Origin::Job);
     assert_eq!(facts.started.map(|start| start.ago), Some(Duration::from_hours(1)));
     assert!(facts.should_have_pods());
 }
@@ -87,14 +89,14 @@ fn a_running_job_is_read_whole() {
 #[test]
 fn the_jobs_own_annotation_beats_that_of_its_template() {
     let facts = read(json!({"metadata": {"annotations": {"jobwarden.io/lost-after": "30s"}}}));
-    assert_eq!(facts.policy.lost_after, Duration::from_secs(30));
+    assert_eq!(facts.effective.policy.lost_after, Duration::from_secs(30));
 }
 
 #[test]
 fn a_bad_annotation_is_told() {
     let job = mk_job(json!({"metadata": {"annotations": {"jobwarden.io/lost-after": "soon"}}}));
     let (facts, bad) = JobFacts::read(&job, &Policies::default(), wall()).expect("it has name and UID");
-    assert_eq!(facts.policy, Policy::default());
+    assert_eq!(facts.effective.policy, Policy::default());
     assert_eq!(bad.len(), 1);
 }
 
@@ -106,7 +108,7 @@ fn a_rule_chooses_by_labels(#[case] change: Value, #[case] minutes: Option<u64>)
     let mut policies = Policies::default();
     policies.set_file(serde_saphyr::from_str("preset: ort-server").expect("valid"));
     let (facts, _) = JobFacts::read(&mk_job(change), &policies, wall()).expect("it has name and UID");
-    assert_eq!(facts.policy.active_timeout, minutes.map(Duration::from_mins));
+    assert_eq!(facts.effective.policy.active_timeout, minutes.map(Duration::from_mins));
 }
 
 #[test]

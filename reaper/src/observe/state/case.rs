@@ -57,8 +57,8 @@ impl State {
             .reduce(|a, b| usage::max(&a, &b));
         Some(Known {
             evidence: self.evidence_of(job, facts),
-            policy: facts.policy.clone(),
-            origins: facts.origins.clone(),
+            policy: facts.effective.policy.clone(),
+            origins: facts.effective.origins.clone(),
             usage,
             past: job.past.as_deref().cloned(),
             timeline: job.timeline.with(records.iter().take(MAX_PODS_TOLD).flat_map(|pod| self.last_signs(pod))),
@@ -69,7 +69,7 @@ impl State {
     pub fn evidence(&self, uid: &JobUid) -> Option<(Evidence, Policy)> {
         let job = self.jobs.get(uid)?;
         let facts = job.facts.as_ref()?;
-        Some((self.evidence_of(job, facts), facts.policy.clone()))
+        Some((self.evidence_of(job, facts), facts.effective.policy.clone()))
     }
 
     fn evidence_of(&self, job: &JobRecord, facts: &JobFacts) -> Evidence {

@@ -1,7 +1,7 @@
 //! Sidecars beat, agents report, and usage adds up.
 
 use super::*;
-use crate::policy::Policy;
+use crate::policy::{Effective, Policy};
 
 // Beats.
 
@@ -73,7 +73,8 @@ fn only_beats_that_may_change_a_verdict_wake_anybody(
 fn how_long_a_silence_has_to_be_is_the_policys() {
     let mut state = mk_state();
     let policy = Policy { suspect_after: Duration::from_secs(5), ..Policy::default() };
-    state.apply_job(JobFacts { policy, ..mk_job("job") }, moment(0));
+    let effective = Arc::new(Effective { policy, ..Effective::default() });
+    state.apply_job(JobFacts { effective, ..mk_job("job") }, moment(0));
     beat(&mut state, Phase::Running, 1).expect("known");
     state.take_changed();
     beat(&mut state, Phase::Running, 6).expect("known");
