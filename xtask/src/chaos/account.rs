@@ -134,7 +134,9 @@ impl Auditor<'_> {
             OutcomeKind::Lost | OutcomeKind::AttemptFailed => {
                 let image = self.job.kind == Kind::NoImage && told.reason == reason::IMAGE_PULL_FAILED;
                 let cut_off = self.is_cut_off(told.at) && !(self.lives(told.at) && self.is_in_storm(told.at));
-                image || cut_off || (dead.is_some() && self.reason_fits(told))
+                // Whoever deletes a node says that nothing runs there, also of what nobody has seen begin.
+                let gone = told.reason == reason::NODE_GONE && !self.lives(told.at);
+                image || cut_off || ((dead.is_some() || gone) && self.reason_fits(told))
             }
             // Of what a guard holds, this is what is told.
             OutcomeKind::Suspect => self.job.kind == Kind::NoImage || self.is_disturbed(told.at),

@@ -105,6 +105,16 @@ fn a_node_whose_object_is_deleted_has_thirty_seconds_and_no_more() {
 }
 
 #[test]
+fn what_has_not_begun_on_a_node_whose_object_is_deleted_is_gone_with_it() {
+    let unseen = JobHistory { started: None, submitted: at(95), ..mk_job() };
+    let mut history = mk_history(unseen, &[(100, Condition::Cut)]);
+    let gone = || mk_told(115, OutcomeKind::Lost, reason::NODE_GONE);
+    assert_eq!(faults(&history, &[gone()], 120), [Fault::Wrong], "its object is there");
+    history.node("node").deleted.push(Span::since(at(101)));
+    assert_eq!(faults(&history, &[gone()], 120), []);
+}
+
+#[test]
 fn what_ends_without_a_kubelet_counts_from_the_last_lease_or_from_its_end() {
     let unknown = |seconds| mk_told(seconds, OutcomeKind::Lost, reason::OUTCOME_UNKNOWN);
     let history = mk_history(dead(102), &[(100, Condition::NoKubelet)]);
