@@ -54,7 +54,8 @@ const SETTLED_AT_LAST: Duration = Duration::from_mins(2);
 /// settled.
 #[derive(Debug, Default)]
 pub struct Breaker {
-    jobs: HashMap<JobUid, Entry>,
+    // Boxed, for a table that has just grown is half empty.
+    jobs: HashMap<JobUid, Box<Entry>>,
     cluster: Count,
     zones: HashMap<Arc<str>, Count>,
     /// When what was let through counts no more.
@@ -164,7 +165,7 @@ impl Breaker {
             let (lost, of) = self.counted();
             return Some(Hold::Breaker { scope: Scope::Cluster, lost, of });
         }
-        let places = self.jobs.get(job).and_then(Entry::counted)?;
+        let places = self.jobs.get(job).and_then(|entry| entry.counted())?;
         let tripped = places.iter().filter_map(|place| place.zone.as_ref()).find_map(|zone| {
             let count = self.zones.get(zone)?;
             let holds = count.holds(now) && nodes_in(zone) >= ZONE_NODES;

@@ -73,7 +73,7 @@ mod tests {
 
     fn say(mains: &[(ContainerState, Option<&str>)], seen: &[(&str, u32)]) -> AgentWord {
         let mains = mains.iter().map(|(state, id)| mk_main("main", *state, *id)).collect();
-        let pod = PodFacts { mains, others_running: vec!["side".into()], ..mk_pod("pod", "job") };
+        let pod = PodFacts { mains, others_running: ["side".into()].into(), ..mk_pod("pod", "job") };
         let containers = seen.iter().map(|(id, processes)| mk_container(id, *processes)).collect();
         let seen = PodObservation { pod_uid: "pod".into(), containers };
         word(AgentWord::None, &pod, Some(&seen), NOW)

@@ -53,7 +53,7 @@ pub(crate) fn mk_pod(uid: &str, job: &str) -> PodFacts {
         node: Some("node-1".into()),
         grace: None,
         mains: vec![mk_main("main", ContainerState::Running, Some(&format!("{uid}-main")))],
-        others_running: Vec::new(),
+        others_running: Box::default(),
         starting: false,
         start_problem: None,
         sidecar: SidecarFacts::Started,

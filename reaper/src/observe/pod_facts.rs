@@ -42,7 +42,7 @@ pub struct PodFacts {
     /// The containers that do the work, in the order of the spec.
     pub mains: Vec<MainFacts>,
     /// IDs of the other containers that run: the sidecar, init and ephemeral ones. The sandbox has none in a status.
-    pub others_running: Vec<Box<str>>,
+    pub others_running: Box<[Box<str>]>,
     /// It is bound, and nothing is awaited but the start of a main container that has not started yet.
     pub starting: bool,
     /// Why a container does not start.

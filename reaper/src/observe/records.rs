@@ -26,8 +26,8 @@ pub(super) struct JobRecord {
     pub(super) podless_since: Option<Moment>,
     pub(super) active: Option<Active>,
     pub(super) pods: Vec<PodUid>,
-    /// The largest figures of pods that are gone.
-    pub(super) past_usage: Option<Usage>,
+    /// The largest figures of pods that are gone; boxed, for most Jobs have none.
+    pub(super) past_usage: Option<Box<Usage>>,
     /// The last of its pods that is gone.
     pub(super) past: Option<Box<Past>>,
     pub(super) timeline: Timeline,
@@ -40,10 +40,10 @@ impl JobRecord {
     }
 
     pub(super) fn add_past_usage(&mut self, usage: Usage) {
-        self.past_usage = Some(match self.past_usage.take() {
+        self.past_usage = Some(Box::new(match self.past_usage.take() {
             Some(past) => usage::max(&past, &usage),
             None => usage,
-        });
+        }));
     }
 }
 

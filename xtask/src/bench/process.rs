@@ -2,11 +2,12 @@
 
 use std::{
     fs,
+    io::{BufRead as _, BufReader, Write as _},
     path::PathBuf,
-    process::{Child, Command},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 
 /// A process that is measured; it is killed when this is dropped.
 pub(super) struct Measured(pub(super) Child);
@@ -43,6 +44,35 @@ impl Measured {
             bail!("a process without VmRSS: it has ended")
         };
         line.split_whitespace().nth(1).context("VmRSS without a figure")?.parse().context("VmRSS is no number")
+    }
+}
+
+/// A process that answers each line it is given by one; it is killed when this is dropped.
+pub(super) struct Obedient {
+    pub(super) process: Measured,
+    orders: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Obedient {
+    /// Starts `command`, which is `what`.
+    pub(super) fn start(command: &mut Command, what: &str) -> anyhow::Result<Self> {
+        let mut process = Measured::start(command.stdin(Stdio::piped()).stdout(Stdio::piped()), what)?;
+        let orders = process.0.stdin.take().context("its input was asked for")?;
+        let answers = BufReader::new(process.0.stdout.take().context("its output was asked for")?);
+        Ok(Self { process, orders, answers })
+    }
+
+    /// Gives an order and waits for the answer.
+    pub(super) fn order(&mut self, order: &str) -> anyhow::Result<String> {
+        // Whatever else is going on here goes on meanwhile.
+        tokio::task::block_in_place(|| {
+            writeln!(self.orders, "{order}").with_context(|| format!("giving the order {order:?}"))?;
+            let mut answer = String::new();
+            self.answers.read_line(&mut answer).with_context(|| format!("waiting for the answer to {order:?}"))?;
+            ensure!(!answer.is_empty(), "the process has ended");
+            Ok(answer)
+        })
     }
 }
 

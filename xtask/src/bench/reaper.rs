@@ -3,6 +3,9 @@
 //! The program is the one that ships, a process of its own on loopback inside the test cluster's network, with the rights of its
 //! own service account. Jobs and pods are real objects, made through the real webhook; what does not exist is the nodes that they
 //! are bound to: see [`crowd`]. The sidecars are played by one process, with tokens signed by the API server's key.
+//!
+//! What a Job takes is counted in allocated bytes, by the same program with a counting allocator: resident memory does not tell it,
+//! for new Jobs fill the gaps that others have left.
 
 mod crowd;
 mod ground;
@@ -12,7 +15,7 @@ mod sidecars;
 use std::collections::BTreeMap;
 
 use anyhow::ensure;
-use jobwarden_tests::progress;
+use jobwarden_tests::{install, progress};
 
 use self::{crowd::Crowd, ground::Ground, server::Server, sidecars::Sidecars};
 use super::process::median;
@@ -41,33 +44,34 @@ const KIB: f64 = 1024.0;
 
 pub(super) async fn measure() -> anyhow::Result<BTreeMap<&'static str, f64>> {
     image::build()?;
-    let program = image::program("jobwarden-sidecars")?;
+    let reaper = install::program("jobwarden-reaper")?;
+    let weighed = image::examples("jobwarden-reaper", &["weighed"])?.join("weighed");
+    let player = image::program("jobwarden-sidecars")?;
     let ground = Ground::lay().await?;
     let mut crowd = Crowd::gather(&ground).await?;
 
-    // What a list leaves behind would hide what a few thousand Jobs take, so they come one by one.
     let [few, some, all] = JOBS;
     crowd.grow(few, PODS_A_JOB[0]).await?;
-    let server = Server::start(&ground).await?.settle(few).await?;
-    let before = server.process.rss_kib()?;
+    let mut server = Server::start(&ground, &weighed).await?.settle(few).await?;
+    let before = server.allocated()?;
     crowd.grow(some, PODS_A_JOB[0]).await?;
-    let server = server.settle(some).await?;
-    let bytes_per_job = (server.process.rss_kib()? - before) * KIB / (some - few) as f64;
+    let mut server = server.settle(some).await?;
+    let bytes_per_job = (server.allocated()? - before) / (some - few) as f64;
     drop(server);
 
     crowd.grow(all, PODS_A_JOB[1]).await?;
-    let server = Server::start(&ground).await?;
+    let server = Server::start(&ground, &reaper).await?;
     let ready_s = server.ready_after.as_secs_f64();
     let server = server.settle(all).await?;
 
-    let mut sidecars = Sidecars::start(&ground, &crowd, &program).await?;
+    let mut sidecars = Sidecars::start(&ground, &crowd, &player).await?;
     let connected = progress::step(format!("{} sidecars", SIDECARS.1));
     let mut rss_kib = Vec::new();
     for lines in [SIDECARS.0, SIDECARS.1] {
         sidecars.order("open", lines)?;
         // Idle is what beats now and then.
         sidecars.order("pace", 1)?;
-        rss_kib.push(server.process.rss_kib()?);
+        rss_kib.push(server.program.process.rss_kib()?);
     }
     let bytes_per_connection = (rss_kib[1] - rss_kib[0]) * KIB / (SIDECARS.1 - SIDECARS.0) as f64;
     connected.detail(format!("{bytes_per_connection:.0} bytes each"));
@@ -78,9 +82,9 @@ pub(super) async fn measure() -> anyhow::Result<BTreeMap<&'static str, f64>> {
     let beating = progress::step(format!("beats over {} connections, as fast as they are answered", SIDECARS.1));
     let mut rates = Vec::new();
     for _ in 0..TURNS.0 {
-        let before = server.process.cpu_us()?;
+        let before = server.program.process.cpu_us()?;
         let beats = sidecars.order("beat", TURNS.1)?;
-        rates.push(beats / (server.process.cpu_us()? - before) * 1e6);
+        rates.push(beats / (server.program.process.cpu_us()? - before) * 1e6);
     }
     let beats_per_s_per_core = median(rates);
     beating.detail(format!("{beats_per_s_per_core:.0} a second of CPU time"));

@@ -257,7 +257,7 @@ proptest! {
             prop_assert_eq!(breaker.counted(), (counted, breaker.jobs.len()));
             for (zone, count) in &breaker.zones {
                 let here = |entry: &&Entry| entry.counted().unwrap_or_default().iter().any(|p| p.zone.as_ref() == Some(zone));
-                prop_assert_eq!(count.lost, breaker.jobs.values().filter(here).count());
+                prop_assert_eq!(count.lost, breaker.jobs.values().map(AsRef::as_ref).filter(here).count());
                 prop_assert!(count.jobs >= count.lost && count.jobs > 0);
                 prop_assert_eq!(count.nodes.is_empty(), count.lost == 0);
             }

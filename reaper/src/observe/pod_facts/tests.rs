@@ -82,7 +82,7 @@ fn a_running_pod_is_read_whole() {
             id: Some("c-main".into()),
             earlier_id: None,
         }],
-        others_running: vec!["c-side".into()],
+        others_running: ["c-side".into()].into(),
         starting: false,
         start_problem: None,
         sidecar: SidecarFacts::Started,

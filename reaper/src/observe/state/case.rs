@@ -53,7 +53,7 @@ impl State {
         let usage = records
             .iter()
             .filter_map(|pod| pod.usage(until))
-            .chain(job.past_usage.clone())
+            .chain(job.past_usage.as_deref().cloned())
             .reduce(|a, b| usage::max(&a, &b));
         Some(Known {
             evidence: self.evidence_of(job, facts),

@@ -2,17 +2,13 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
-    process::Stdio,
+    path::Path,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, ensure};
 use jobwarden_common::names::{TOKEN_AUDIENCE, object, port};
-use jobwarden_tests::{
-    cluster::Forwarder,
-    install::{self, NAMESPACE},
-    metrics, progress,
-};
+use jobwarden_tests::{cluster::Forwarder, install::NAMESPACE, metrics, progress};
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
 use tokio::{
@@ -22,7 +18,7 @@ use tokio::{
 };
 
 use super::ground::Ground;
-use crate::bench::process::Measured;
+use crate::bench::process::Obedient;
 
 /// Where the admin port is, in the cluster's network.
 const ADMIN: u16 = 18_441;
@@ -41,7 +37,7 @@ const CALM: Duration = Duration::from_secs(5);
 
 /// A reaper that is ready; it is killed when this is dropped.
 pub(super) struct Server {
-    pub(super) process: Measured,
+    pub(super) program: Obedient,
     /// How long that took.
     pub(super) ready_after: Duration,
     admin: Forwarder,
@@ -53,8 +49,8 @@ pub(super) fn name() -> String {
 }
 
 impl Server {
-    /// Starts it and waits until it is ready.
-    pub(super) async fn start(ground: &Ground) -> anyhow::Result<Self> {
+    /// Starts `program` and waits until it is ready.
+    pub(super) async fn start(ground: &Ground, program: &Path) -> anyhow::Result<Self> {
         let step = progress::step("starting the reaper");
         let kubeconfig = ground.file("reaper.kubeconfig", kubeconfig(ground).await?)?;
         let pod = ground.own_pod().await?;
@@ -65,23 +61,23 @@ impl Server {
         let hosts = ground.file("hosts", format!("{} {}\n", Ipv4Addr::LOCALHOST, name()))?;
         let mut command = ground.cluster.program("unshare");
         command.args(["--mount", "sh", "-c", r#"mount --bind "$0" /etc/hosts && exec "$@""#, &hosts]);
-        command.arg(install::program("jobwarden-reaper")?).arg("serve");
+        command.arg(program).arg("serve");
         command.args(["--namespace", NAMESPACE, "--pod-name", "bench", "--pod-uid", &pod.uid().unwrap_or_default()]);
         command.args(["--token-file", &token, "--listen", &BEATS.to_string(), "--log-level=warn"]);
         command.args(["--admin-addr", &SocketAddr::from((Ipv4Addr::LOCALHOST, ADMIN)).to_string()]);
-        command.env("KUBECONFIG", kubeconfig).stdin(Stdio::null());
+        command.env("KUBECONFIG", kubeconfig);
 
         let admin = ground.cluster.forward(SocketAddr::from((Ipv4Addr::LOCALHOST, ADMIN))).await?;
         let begin = Instant::now();
-        let mut process = Measured::start(&mut command, "the reaper")?;
+        let mut program = Obedient::start(&mut command, "the reaper")?;
         while !get(&admin, "/readyz").await.is_ok_and(|(ready, _)| ready) {
-            ensure!(process.0.try_wait()?.is_none(), "the reaper has ended");
+            ensure!(program.process.0.try_wait()?.is_none(), "the reaper has ended");
             ensure!(begin.elapsed() < PATIENCE, "the reaper is not ready after {PATIENCE:?}");
             sleep(LOOK_EVERY).await;
         }
         let ready_after = begin.elapsed();
         step.detail(format!("ready after {:.2} s", ready_after.as_secs_f64()));
-        Ok(Self { process, ready_after, admin })
+        Ok(Self { program, ready_after, admin })
     }
 
     /// Waits until it leads and has judged so many Jobs, and then a little longer.
@@ -98,6 +94,12 @@ impl Server {
         }
         sleep(CALM).await;
         Ok(self)
+    }
+
+    /// How many bytes are allocated; only the reaper's example `weighed` tells.
+    pub(super) fn allocated(&mut self) -> anyhow::Result<f64> {
+        let answer = self.program.order("weigh")?;
+        answer.trim().parse().with_context(|| format!("{answer:?} is no number of bytes"))
     }
 
     /// How many Jobs have a verdict, or this one.
