@@ -57,17 +57,20 @@ fn of_worker(history: &History, job: &JobHistory, node: &NodeHistory, lost_after
     let (end, patience) = end(job);
     // A worker that lives is lost where its node is cut off for long enough; one that has ended, on any way.
     let from = job.started.unwrap_or(job.submitted + START);
+    let by_kubernetes = |since: At| {
+        let at = match job.finished {
+            Some(finished) => (since + patience).max(finished + TOLD),
+            None => since + patience.max(KUBERNETES_ITSELF),
+        };
+        Due { at, since, what: "the worker had ended" }
+    };
+    let reported = end.filter(|_| job.reported.is_some()).map(|since| extended(history, by_kubernetes(since)));
     let stretches = node.stretches(Duration::ZERO);
-    let ways = stretches.iter().filter_map(|(span, condition)| {
+    let unreported = stretches.iter().filter(|(span, _)| job.reported.is_none_or(|reported| span.from < reported));
+    let ways = unreported.filter_map(|(span, condition)| {
         let dead_since = end.map(|end| end.max(span.from));
         let way = match condition {
-            Condition::Well => {
-                let by_kubernetes = |since: At| match job.finished {
-                    Some(finished) => (since + patience).max(finished + TOLD),
-                    None => since + patience.max(KUBERNETES_ITSELF),
-                };
-                dead_since.map(|since| Due { at: by_kubernetes(since), since, what: "the worker had ended" })
-            }
+            Condition::Well => dead_since.map(by_kubernetes),
             Condition::Cut => {
                 let since = from.max(span.from);
                 let gone = node.deleted.iter().map(|span| span.from).find(|at| *at >= span.from);
@@ -90,7 +93,7 @@ fn of_worker(history: &History, job: &JobHistory, node: &NodeHistory, lost_after
         let way = extended(history, way);
         span.until.is_none_or(|until| way.at <= until).then_some(way)
     });
-    ways.min_by_key(|due| due.at)
+    ways.chain(reported).min_by_key(|due| due.at)
 }
 
 /// When it ended, and how long Kubernetes may take to find out.

@@ -6,12 +6,16 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use fastrand::Rng;
+use futures::future::try_join;
 use jobwarden_common::names::annotation;
 use jobwarden_tests::cluster::Process;
 use jobwarden_tests::install::HOME;
 use jobwarden_tests::{job, wait};
 use k8s_openapi::{
-    api::batch::v1::{Job, JobCondition},
+    api::{
+        batch::v1::{Job, JobCondition},
+        core::v1::Pod,
+    },
     jiff::Timestamp,
 };
 use kube::api::ListParams;
@@ -37,6 +41,8 @@ const PACE: Duration = Duration::from_millis(600);
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How much earlier than told a process may seem to end: the kernel counts its start in hundredths of a second.
 const ROUGHLY: Duration = Duration::from_millis(500);
+/// The Job controller's label of its pods (`batchv1.JobNameLabel`).
+const JOB_NAME: &str = "batch.kubernetes.io/job-name";
 /// An image that no registry has; `.invalid` names no host (RFC 2606).
 const NO_IMAGE: &str = "registry.invalid/nothing:none";
 
@@ -59,6 +65,7 @@ pub(super) async fn keep(campaign: &Arc<Campaign>, mut rng: Rng) -> anyhow::Resu
             submitted: now,
             started: None,
             ended: None,
+            reported: None,
             finished: None,
             deleted: None,
             evicted: None,
@@ -103,11 +110,20 @@ pub(super) async fn watch(campaign: &Campaign) {
 
 /// Takes down when Kubernetes finishes a Job, for ever.
 pub(super) async fn hear_kubernetes(campaign: &Campaign) {
-    let jobs = Api::<Job>::namespaced(campaign.ground.client.clone(), campaign.namespace());
+    let client = &campaign.ground.client;
+    let jobs = Api::<Job>::namespaced(client.clone(), campaign.namespace());
+    let pods = Api::<Pod>::namespaced(client.clone(), campaign.namespace());
+    let all = ListParams::default();
     loop {
         sleep(LISTEN).await;
         // The API server may be away.
-        let Ok(jobs) = jobs.list(&ListParams::default()).await else { continue };
+        let Ok((jobs, pods)) = try_join(jobs.list(&all), pods.list(&all)).await else { continue };
+        for job in pods.iter().filter(|pod| has_ended(pod)).filter_map(|pod| pod.labels().get(JOB_NAME)) {
+            // What ends because its Job is suspended is no end.
+            if let Some(known) = campaign.history().job(job).filter(|job| job.ended.is_some()) {
+                known.reported.get_or_insert(campaign.now());
+            }
+        }
         let (now, wall) = (campaign.now(), Timestamp::now());
         for job in &jobs {
             let Some(finished) = finished_at(job) else { continue };
@@ -117,6 +133,12 @@ pub(super) async fn hear_kubernetes(campaign: &Campaign) {
             }
         }
     }
+}
+
+/// By the kubelet's report, and not because somebody is deleting it.
+fn has_ended(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed")) && pod.metadata.deletion_timestamp.is_none()
 }
 
 fn finished_at(job: &Job) -> Option<Timestamp> {

@@ -122,6 +122,8 @@ pub(super) struct JobHistory {
     pub(super) started: Option<At>,
     /// When that process was seen to have ended, other than because the Job was suspended.
     pub(super) ended: Option<End>,
+    /// When the kubelet's report of that was first seen: from then on it is up to Kubernetes' controllers, whatever befalls the node.
+    pub(super) reported: Option<At>,
     /// When Kubernetes called it complete or failed, by the Job's own condition.
     pub(super) finished: Option<At>,
     pub(super) deleted: Option<At>,

@@ -15,6 +15,7 @@ fn mk_job() -> JobHistory {
         submitted: at(0),
         started: Some(at(5)),
         ended: None,
+        reported: None,
         finished: None,
         deleted: None,
         evicted: None,
@@ -132,6 +133,19 @@ fn a_fault_that_is_over_before_it_can_be_found_leaves_it_to_kubernetes() {
     assert_eq!(faults(&history, &[mk_told(180, OutcomeKind::Failed, "BackoffLimitExceeded")], 300), []);
     assert_eq!(faults(&history, &[], 305), []);
     assert_eq!(faults(&history, &[], 306), [Fault::Missed]);
+}
+
+#[test]
+fn what_the_kubelet_has_reported_is_up_to_kubernetes_though_its_node_is_cut_off_later() {
+    let cut = [(130, Condition::Cut)];
+    let mut job = dead(100);
+    let failed = [mk_told(210, OutcomeKind::Failed, "BackoffLimitExceeded")];
+    assert_eq!(faults(&mk_history(job.clone(), &cut), &failed, 300), [Fault::Missed], "nobody knew of it");
+    (job.reported, job.finished) = (Some(at(120)), Some(at(200)));
+    assert_eq!(faults(&mk_history(job.clone(), &cut), &failed, 300), []);
+    assert_eq!(faults(&mk_history(job.clone(), &cut), &[], 300), [Fault::Missed]);
+    job.reported = Some(at(131));
+    assert_eq!(faults(&mk_history(job, &cut), &failed, 300), [Fault::Missed], "it was cut off before");
 }
 
 #[test]
