@@ -77,9 +77,14 @@ pub(super) fn start_agents(layout: &Layout, node: Machine) -> Result<()> {
     machine::start(layout, node, "kube-proxy", &arguments)
 }
 
-/// Starts the kubelet.
+/// Starts the kubelet, again and again if need be, as any init system does: it gives up where the runtime, which already answers,
+/// has yet to recover what ran before a crash. One that is killed stays dead.
 pub(super) fn start_kubelet(layout: &Layout, node: Machine) -> Result<()> {
     let arguments = [
+        "sh",
+        "-c",
+        r#"while "$@"; [ $? -eq 1 ]; do sleep 0.5; done"#,
+        "sh",
         &format!("{PROGRAMS}/kubernetes"),
         "kubelet",
         &format!("--config={KUBELET}/config.json"),
