@@ -5,7 +5,7 @@ use std::time::Duration;
 use jobwarden_common::names::reason;
 use jobwarden_common::notification::OutcomeKind;
 
-use super::due::{Due, due};
+use super::due::{Due, START_TIMEOUT, due};
 use super::history::{At, Condition, History, JobHistory, Kind, NodeHistory, Told};
 
 /// After how long a node that is back has been heard for certain: the longest pause of a sidecar or agent that could not
@@ -134,9 +134,7 @@ impl Auditor<'_> {
             OutcomeKind::Lost | OutcomeKind::AttemptFailed => {
                 let image = self.job.kind == Kind::NoImage && told.reason == reason::IMAGE_PULL_FAILED;
                 let cut_off = self.is_cut_off(told.at) && !(self.lives(told.at) && self.is_in_storm(told.at));
-                // Whoever deletes a node says that nothing runs there, also of what nobody has seen begin.
-                let gone = told.reason == reason::NODE_GONE && !self.lives(told.at);
-                image || cut_off || ((dead.is_some() || gone) && self.reason_fits(told))
+                image || cut_off || (dead.is_some() && self.reason_fits(told)) || self.never_began(told)
             }
             // Of what a guard holds, this is what is told.
             OutcomeKind::Suspect => self.job.kind == Kind::NoImage || self.is_disturbed(told.at),
@@ -192,6 +190,18 @@ impl Auditor<'_> {
             reason::NODE_GONE => self.node.deleted.iter().any(|span| span.from <= told.at),
             _ => false,
         }
+    }
+
+    /// Whether no worker of it was ever seen on a node that was not well, for as long as the reason asks for. Whoever deletes a
+    /// node says at once that nothing runs there.
+    fn never_began(&self, told: &Told) -> bool {
+        let after = match told.reason.as_str() {
+            reason::NODE_GONE if self.reason_fits(told) => Duration::ZERO,
+            reason::START_TIMEOUT if self.job.kind == Kind::NoImage => START_TIMEOUT,
+            reason::NODE_UNREACHABLE | reason::OUTCOME_UNKNOWN => self.lost_after.saturating_sub(LAST_SIGN),
+            _ => return false,
+        };
+        self.job.started.is_none() && self.was_unwell(told.at) && told.at + GRACE >= self.job.submitted + after
     }
 
     /// Whether something kept the worker from being heard, so that a notice of that is no fault.

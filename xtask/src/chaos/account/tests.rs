@@ -106,13 +106,20 @@ fn a_node_whose_object_is_deleted_has_thirty_seconds_and_no_more() {
 }
 
 #[test]
-fn what_has_not_begun_on_a_node_whose_object_is_deleted_is_gone_with_it() {
+fn what_has_not_begun_on_a_node_that_is_not_well_is_lost_with_it_after_as_long_as_the_reason_asks_for() {
     let unseen = JobHistory { started: None, submitted: at(95), ..mk_job() };
-    let mut history = mk_history(unseen, &[(100, Condition::Cut)]);
-    let gone = || mk_told(115, OutcomeKind::Lost, reason::NODE_GONE);
-    assert_eq!(faults(&history, &[gone()], 120), [Fault::Wrong], "its object is there");
+    let told = |seconds, reason| [mk_told(seconds, OutcomeKind::Lost, reason)];
+    let mut history = mk_history(unseen, &[(100, Condition::NoKubelet)]);
+    assert_eq!(faults(&history, &told(130, reason::OUTCOME_UNKNOWN), 130), []);
+    assert_eq!(faults(&history, &told(105, reason::OUTCOME_UNKNOWN), 130), [Fault::Wrong]);
+    assert_eq!(faults(&history, &told(130, reason::PROCESS_GONE), 130), [Fault::Wrong]);
+    assert_eq!(faults(&history, &told(116, reason::START_TIMEOUT), 130), [Fault::Wrong], "it was given longer");
+    history.jobs[0].kind = Kind::NoImage;
+    assert_eq!(faults(&history, &told(116, reason::START_TIMEOUT), 130), []);
+
+    assert_eq!(faults(&history, &told(105, reason::NODE_GONE), 130), [Fault::Wrong], "the node's object is there");
     history.node("node").deleted.push(Span::since(at(101)));
-    assert_eq!(faults(&history, &[gone()], 120), []);
+    assert_eq!(faults(&history, &told(105, reason::NODE_GONE), 130), []);
 }
 
 #[test]
