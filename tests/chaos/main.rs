@@ -1,7 +1,7 @@
 //! What jobwarden concludes, writes and tells when a cluster breaks, on a real Kubernetes of four nodes: each test is a claim.
 //!
 //! The cluster is booted once and the claims run side by side where they do not disturb each other; those that harm
-//! jobwarden or the control plane come after, and the slow ones among them only with `-- --ignored`. Some faults are claims
+//! jobwarden or the control plane come after, and the slow ones run only with `-- --ignored`. Some faults are claims
 //! of the end-to-end tests already, and are not repeated here:
 //!
 //! | fault | claim |

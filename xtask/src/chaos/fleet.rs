@@ -108,7 +108,7 @@ pub(super) async fn watch(campaign: &Campaign) {
     }
 }
 
-/// Takes down when Kubernetes finishes a Job, for ever.
+/// Takes down when Kubernetes is told of the end of a worker, and when it finishes a Job, for ever.
 pub(super) async fn hear_kubernetes(campaign: &Campaign) {
     let client = &campaign.ground.client;
     let jobs = Api::<Job>::namespaced(client.clone(), campaign.namespace());
