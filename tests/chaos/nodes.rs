@@ -55,6 +55,9 @@ pub(crate) async fn a_node_deleted_after_its_crash_is_told_as_node_gone_within_3
     scene.start(&Worker::new("homeless", 4, ENDLESS).on_node(node.name())).await?;
     scene.ground.past_warm_up().await?;
     scene.ground.cluster.crash(node.name()).await?;
+    // Whoever deletes a node has seen first that it is gone. A last sign from the very instant of the deletion would stay fresh for as
+    // long as the loss may take.
+    sleep(Duration::from_secs(2)).await;
     let deleted = Instant::now();
     let nodes = Api::<Node>::all(scene.ground.client.clone());
     nodes.delete(node.name(), &DeleteParams::default()).await?;
