@@ -181,7 +181,7 @@ impl Row {
             Self::J6 => "no pod was made for the open Job within start-timeout",
             Self::J7 => "the Job has run longer than its active-timeout",
             Self::P1 => "the pod has Succeeded or Failed",
-            Self::P2 => "the node is deleted or out of service, and neither beat nor agent tells of life",
+            Self::P2 => "the node is deleted or out of service, and neither beat nor agent has told of life of late",
             Self::P3 => "a main container did not start within start-timeout on a ready node",
             Self::P4 => "the processes are gone while the kubelet goes on saying that they run",
             Self::P5 => "the worker had ended when its node fell silent for lost-after",

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::{AGENT_SILENT_AFTER, Clock, GONE_REPORTS, LEASE_STALE_AFTER, NODE_GONE_AFTER, Patience, STUCK_AFTER};
+use super::{
+    AGENT_SILENT_AFTER, Clock, GONE_REPORTS, LEASE_STALE_AFTER, NODE_GONE_AFTER, ON_GONE_NODE, Patience, STUCK_AFTER,
+};
 use crate::{
     evidence::{
         AgentWord, Beats, ContainerState, NodeEvidence, NodeState, PodEvidence, PodPhase, Sidecar, StartProblem,
@@ -27,7 +29,10 @@ impl PodView<'_> {
     /// P2.
     pub(super) fn on_gone_node(&mut self) -> bool {
         let Some(since) = self.node.state.gone_since() else { return false };
-        self.clock.passed(since, NODE_GONE_AFTER) && !self.beat_fresh() && !self.agent_alive()
+        let (share, of) = ON_GONE_NODE;
+        self.clock.passed(since, NODE_GONE_AFTER)
+            && !self.beat_within(self.policy.suspect_after * share / of)
+            && !self.seen_within(self.agent_silent_after() * share / of)
     }
 
     /// P3.
@@ -79,8 +84,12 @@ impl PodView<'_> {
 
     /// Its last beat came within suspect-after and did not say that the pod ends.
     pub(super) fn beat_fresh(&mut self) -> bool {
+        self.beat_within(self.policy.suspect_after)
+    }
+
+    fn beat_within(&mut self, long: Duration) -> bool {
         match self.pod.beat {
-            Beats::Running { last } => !self.clock.passed(last, self.policy.suspect_after),
+            Beats::Running { last } => !self.clock.passed(last, long),
             Beats::None | Beats::Ending { .. } => false,
         }
     }
@@ -135,10 +144,18 @@ impl PodView<'_> {
 
     /// The agent saw processes of a main container, and not long ago.
     pub(super) fn agent_alive(&mut self) -> bool {
+        self.seen_within(self.agent_silent_after())
+    }
+
+    fn seen_within(&mut self, long: Duration) -> bool {
         match self.pod.agent {
-            AgentWord::Alive { last } => !self.clock.passed(last, AGENT_SILENT_AFTER.min(self.policy.lost_after)),
+            AgentWord::Alive { last } => !self.clock.passed(last, long),
             AgentWord::None | AgentWord::Blind { .. } | AgentWord::Gone { .. } => false,
         }
+    }
+
+    fn agent_silent_after(&self) -> Duration {
+        AGENT_SILENT_AFTER.min(self.policy.lost_after)
     }
 
     /// Since when the processes are gone by the agent's word. Processes do not come back, so the word holds when the

@@ -130,10 +130,10 @@ fn p1_an_ended_pod_is_left_to_kubernetes_whatever_else_is_known() {
 }
 
 #[rstest]
-#[case::deleted(NodeState::Deleted { since: ago(10) }, 31, LOST(LostReason::NodeGone))]
-#[case::out_of_service(NodeState::OutOfService { since: ago(10) }, 31, LOST(LostReason::NodeGone))]
+#[case::deleted(NodeState::Deleted { since: ago(10) }, 25, LOST(LostReason::NodeGone))]
+#[case::out_of_service(NodeState::OutOfService { since: ago(10) }, 25, LOST(LostReason::NodeGone))]
 #[case::too_soon(NodeState::Deleted { since: ago(9) }, 31, PodVerdict::Suspect)]
-#[case::beat_fresh(NodeState::Deleted { since: ago(60) }, 29, PodVerdict::Alive { without_beat: false })]
+#[case::heard_of_late(NodeState::Deleted { since: ago(60) }, 24, PodVerdict::Alive { without_beat: false })]
 fn p2_a_gone_node_loses_its_silent_pods_after_ten_seconds(
     #[case] state: NodeState,
     #[case] silent: u64,
@@ -144,13 +144,16 @@ fn p2_a_gone_node_loses_its_silent_pods_after_ten_seconds(
     assert_eq!(verdict_of(pod), expected);
 }
 
-#[test]
-fn p2_an_agent_that_sees_the_worker_outweighs_a_deleted_node() {
+#[rstest]
+#[case::of_late(24, PodVerdict::Alive { without_beat: true })]
+#[case::before_that(25, LOST(LostReason::NodeGone))]
+fn p2_an_agent_that_sees_the_worker_outweighs_a_deleted_node(#[case] seen: u64, #[case] expected: PodVerdict) {
     let pod = with(|pod| {
         pod.beat = Beats::Running { last: ago(500) };
+        pod.agent = AgentWord::Alive { last: ago(seen) };
         node(pod).state = NodeState::Deleted { since: ago(60) };
     });
-    assert_eq!(verdict_of(pod), PodVerdict::Alive { without_beat: true });
+    assert_eq!(verdict_of(pod), expected);
 }
 
 #[rstest]

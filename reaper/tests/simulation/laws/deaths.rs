@@ -101,7 +101,10 @@ impl World<'_> {
 
         let p2 = node.gone_since.map(|since| {
             let gone = since.max(self.laws.led_at) + ms(NODE_GONE_AFTER);
-            (gone.max(signs.running_at + ms(policy.suspect_after)).max(agent_silent).max(warm), "P2")
+            // A sign of life counts for five sixths of the time where the node is gone.
+            let (unbeaten, unseen) =
+                (signs.running_at + ms(policy.suspect_after) * 5 / 6, signs.alive_at + silent * 5 / 6);
+            (gone.max(unbeaten).max(unseen).max(warm), "P2")
         });
         if !node.renews() {
             // P3 stands first where our own sidecar keeps the pod from starting, for as long as the node is called ready.

@@ -12,7 +12,7 @@ use jobwarden_reaper::{
     verdict::{JobVerdict, Judgement, LostReason, PodVerdict},
 };
 
-use super::{Law, listening::ms};
+use super::{Law, listening::ms, signs::Signs};
 use crate::{
     kubernetes::node_lifecycle::NOT_READY_TOLERATION,
     world::{Event, World},
@@ -111,7 +111,11 @@ impl World<'_> {
             if not_started && !told {
                 continue;
             }
-            if it.worker_lives() && it.signs.is_heard(self.now, policy.suspect_after, policy.lost_after) {
+            let heard = match reason {
+                LostReason::NodeGone => Signs::is_heard_from_beyond,
+                _ => Signs::is_heard,
+            };
+            if it.worker_lives() && heard(&it.signs, self.now, policy.suspect_after, policy.lost_after) {
                 self.break_law(Law::NoLivingPodIsLost, format!("pod {uid} lives and is heard, and is judged {reason}"));
             }
         }

@@ -53,6 +53,12 @@ impl Signs {
         }
     }
 
+    /// The same where the node is gone, after which a sign counts for five sixths of the time: 25 s of 30.
+    pub(crate) fn is_heard_from_beyond(&self, now: Duration, suspect_after: Duration, lost_after: Duration) -> bool {
+        let (beats, reports) = (suspect_after * 5 / 6, lost_after.min(AGENT_SILENT_AFTER) * 5 / 6);
+        self.is_heard(now, beats, reports)
+    }
+
     /// A beat or the agent has told of life so shortly ago that nobody may doubt it.
     pub(crate) fn is_heard(&self, now: Duration, suspect_after: Duration, lost_after: Duration) -> bool {
         self.running.is_some_and(|at| now.saturating_sub(at) < suspect_after)
