@@ -105,7 +105,7 @@ pub struct ServeArgs {
     #[arg(long, env = "JOBWARDEN_OBSERVE_ONLY")]
     pub observe_only: bool,
 
-    /// How often sidecars and agents are told to report
+    /// How often sidecars are told to beat, and agents to report: these within 1s to 10s
     #[arg(long, env = "JOBWARDEN_BEAT_INTERVAL", default_value = "10s", value_parser = humantime::parse_duration, value_name = "DURATION")]
     pub beat_interval: Duration,
 

@@ -29,6 +29,7 @@ use crate::{
     deliver::{Config, ConfigError, Deliverer},
     enforce::Executor,
     explain::ExplainError,
+    judge,
     metrics::Metrics,
     missed::{self, Missed, rules},
     observe::{
@@ -45,6 +46,8 @@ use crate::{
 const SYNC_EVERY: Duration = Duration::from_millis(200);
 /// Agents are not asked for reports more often than this, however fast beats are wanted.
 const SHORTEST_REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// Nor less often, however slow: a silent agent is one of which three reports are missing.
+const LONGEST_REPORT_INTERVAL: Duration = Duration::from_secs(judge::AGENT_SILENT_AFTER.as_secs() / 3);
 
 /// Each enrolled worker pod and each node keeps one connection open: enough for 20,000 workers on as many nodes as Kubernetes
 /// supports (5,000). What an idle one costs, `cargo xtask bench reaper` tells.
@@ -184,7 +187,7 @@ async fn serve(args: ServeArgs) -> Result<(), RunError> {
         own_pod: PodUid::from(pod_uid),
         agent_namespace,
         beat_interval,
-        report_interval: beat_interval.max(SHORTEST_REPORT_INTERVAL),
+        report_interval: beat_interval.clamp(SHORTEST_REPORT_INTERVAL, LONGEST_REPORT_INTERVAL),
     };
     let tokens = Verifier::new(keys, Some(Reviewer::new(client.clone())));
     let intake = Intake::new(settings, observer.clone(), tokens, ca, intake_metrics);
