@@ -6,6 +6,7 @@ use anyhow::ensure;
 use futures::future::try_join_all;
 use jobwarden_common::names::reason;
 use jobwarden_common::notification::OutcomeKind;
+use jobwarden_tests::bed::Bed;
 use jobwarden_tests::ground::{ENDLESS, LeasedNode, SOON};
 use jobwarden_tests::install::HOME;
 use jobwarden_tests::job::Worker;
@@ -14,9 +15,8 @@ use k8s_openapi::api::batch::v1::Job;
 use kube::{Api, ResourceExt as _};
 use tokio::time::sleep;
 
-use crate::Outcome;
-use crate::bed::{Bed, LOST_AFTER};
 use crate::scene::{LOST, Running, Scene};
+use crate::{LOST_AFTER, Outcome};
 
 /// Jobs on each of the nodes that fall silent; the last node has one only, which is the one that dies.
 const SILENT: [usize; 3] = [15, 14, 1];

@@ -1,25 +1,23 @@
 //! The API server or etcd is away.
 
-use std::time::Duration;
-
 use anyhow::ensure;
 use jobwarden_common::notification::OutcomeKind;
+use jobwarden_tests::bed::Bed;
 use jobwarden_tests::ground::{ENDLESS, SOON};
 use jobwarden_tests::install::HOME;
-use jobwarden_tests::job::Worker;
+use jobwarden_tests::job::{Worker, finish};
 use nix::sys::signal::Signal;
 use tokio::time::sleep;
 
-use crate::Outcome;
-use crate::bed::{Bed, LOST_AFTER};
 use crate::scene::{BACKOFF_LIMIT_EXCEEDED, LOST, Scene};
+use crate::{LOST_AFTER, Outcome};
 
 pub(crate) async fn a_restart_of_etcd_touches_nothing(bed: &Bed) -> Outcome {
     let node = bed.ground().await?.lease_node().await?;
     let mut scene = Scene::beside(bed, "etcd", node.name()).await?;
-    let running = scene.start(&Worker::new("worked", 4, Duration::from_secs(10)).on_node(node.name())).await?;
+    let running = scene.start(&Worker::new("worked", 4, ENDLESS).on_node(node.name())).await?;
     scene.ground.cluster.restart_etcd().await?;
-    ensure!(running.process.is_alive(), "the worker has ended too early to show anything");
+    finish(running.process)?;
     scene.succeeds("worked", SOON).await?;
     scene.close().await
 }
@@ -29,9 +27,10 @@ pub(crate) async fn an_api_server_that_is_down_for_a_minute_delays_and_touches_n
     let mut scene = Scene::open(bed, "api-down").await?;
     let lost = scene.start(&Worker::new("lost", 4, ENDLESS).on_node(node.name())).await?;
     let killed = scene.start(&Worker::new("killed", 4, ENDLESS).on_node(HOME)).await?;
-    let done = scene.start(&Worker::new("done", 4, Duration::from_secs(20)).on_node(HOME)).await?;
+    let done = scene.start(&Worker::new("done", 4, ENDLESS).on_node(HOME)).await?;
     scene.ground.cluster.stop_api_server().await?;
     killed.process.signal(Signal::SIGKILL)?;
+    finish(done.process)?;
     scene.ground.cluster.crash(node.name()).await?;
     // The outage itself.
     sleep(2 * LOST_AFTER).await;

@@ -14,7 +14,6 @@
 //!
 //! `cargo xtask image` has to have been run before, as `cargo xtask test` does.
 
-mod bed;
 mod breaker;
 mod control_plane;
 mod nodes;
@@ -25,18 +24,25 @@ mod workers;
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
-use bed::Bed;
-use jobwarden_tests::{claims, cluster};
+use jobwarden_tests::bed::Bed;
+use jobwarden_tests::claims;
+use jobwarden_tests::cluster::{self, ClusterConfig};
+use jobwarden_tests::install::Settings;
 use libtest_mimic::Trial;
 use tokio::runtime::Runtime;
+
+/// How long after the last sign of life a worker counts as lost here.
+const LOST_AFTER: Duration = Duration::from_secs(30);
 
 type Outcome = anyhow::Result<()>;
 
 fn main() -> ExitCode {
     let runtime = Arc::new(Runtime::new().expect("a runtime needs nothing but threads"));
     cluster::tear_down_on_signals();
-    let bed = Arc::new(Bed::new(Arc::clone(&runtime)));
+    let settings = Settings { lost_after: LOST_AFTER, ..Settings::default() };
+    let bed = Arc::new(Bed::new(Arc::clone(&runtime), ClusterConfig::new("chaos").nodes(4), settings));
     // Claims wait far more than they work, and the bed keeps apart what must not meet.
     claims::run(&runtime, 32, side_by_side(&bed), one_after_the_other(&bed), bed.end())
 }

@@ -5,17 +5,17 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 use jobwarden_common::names::{annotation, reason};
 use jobwarden_common::notification::{CauseKind, OutcomeKind};
+use jobwarden_tests::bed::Bed;
 use jobwarden_tests::ground::{ENDLESS, SOON};
-use jobwarden_tests::job::Worker;
+use jobwarden_tests::job::{Worker, finish};
 use k8s_openapi::api::core::v1::Node;
 use kube::Api;
 use kube::api::DeleteParams;
 use nix::sys::signal::Signal;
 use tokio::time::sleep;
 
-use crate::Outcome;
-use crate::bed::{Bed, LOST_AFTER};
 use crate::scene::{BACKOFF_LIMIT_EXCEEDED, LOST, Scene};
+use crate::{LOST_AFTER, Outcome};
 
 /// What lost-after is where nobody says anything.
 const DEFAULT_LOST_AFTER: Duration = Duration::from_mins(2);
@@ -55,9 +55,6 @@ pub(crate) async fn a_node_deleted_after_its_crash_is_told_as_node_gone_within_3
     scene.start(&Worker::new("homeless", 4, ENDLESS).on_node(node.name())).await?;
     scene.ground.past_warm_up().await?;
     scene.ground.cluster.crash(node.name()).await?;
-    // Whoever deletes a node has seen first that it is gone. A last sign from the very instant of the deletion would stay fresh for as
-    // long as the loss may take.
-    sleep(Duration::from_secs(2)).await;
     let deleted = Instant::now();
     let nodes = Api::<Node>::all(scene.ground.client.clone());
     nodes.delete(node.name(), &DeleteParams::default()).await?;
@@ -72,24 +69,26 @@ pub(crate) async fn a_node_deleted_after_its_crash_is_told_as_node_gone_within_3
 pub(crate) async fn a_partition_that_heals_before_lost_after_touches_nothing(bed: &Bed) -> Outcome {
     let node = bed.ground().await?.lease_node().await?;
     let mut scene = Scene::beside(bed, "heals", node.name()).await?;
-    let running = scene.start(&Worker::new("cut-off", 4, Duration::from_secs(50)).on_node(node.name())).await?;
+    let running = scene.start(&Worker::new("cut-off", 4, ENDLESS).on_node(node.name())).await?;
     scene.ground.cluster.partition(node.name()).await?;
     // What is shown is that nothing happens, so time has to pass.
     sleep(LOST_AFTER / 2).await;
     scene.ground.cluster.heal(node.name()).await?;
-    ensure!(running.process.is_alive(), "the worker has ended too early to show anything");
-    scene.succeeds("cut-off", SOON).await?;
     scene.is_well_again(&node).await?;
+    finish(running.process)?;
+    scene.succeeds("cut-off", SOON).await?;
     scene.close().await
 }
 
 pub(crate) async fn a_worker_that_ends_without_a_kubelet_is_told_as_outcome_unknown(bed: &Bed) -> Outcome {
     let node = bed.ground().await?.lease_node().await?;
     let mut scene = Scene::beside(bed, "no-kubelet", node.name()).await?;
-    let running = scene.start(&Worker::new("unwitnessed", 4, Duration::from_secs(40)).on_node(node.name())).await?;
+    let running = scene.start(&Worker::new("unwitnessed", 4, ENDLESS).on_node(node.name())).await?;
     let stopped = Instant::now();
     scene.ground.cluster.stop_kubelet(node.name()).await?;
-    ensure!(running.process.is_alive(), "the worker has ended too early to show anything");
+    // The worker outlives the Lease, and ends only then.
+    sleep(LOST_AFTER).await;
+    finish(running.process)?;
     // The Lease has not changed since.
     let within = LOST_AFTER + Duration::from_secs(30);
     let bound = (stopped, within);

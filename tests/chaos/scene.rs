@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use jobwarden_common::names::{FINALIZER, reason};
 use jobwarden_common::notification::{CloudEvent, OutcomeKind};
+use jobwarden_tests::bed::Bed;
 use jobwarden_tests::cluster::{Process, TempNamespace};
 use jobwarden_tests::ground::{ENDLESS, Ground, LeasedNode, RECOVERY, SOON};
 use jobwarden_tests::install::HOME;
@@ -18,7 +19,6 @@ use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt as _};
 
 use crate::Outcome;
-use crate::bed::Bed;
 
 const BYSTANDER: &str = "bystander";
 

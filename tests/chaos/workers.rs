@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::ensure;
 use jobwarden_common::names::{annotation, reason};
 use jobwarden_common::notification::{Cause, CauseKind, OutcomeKind};
+use jobwarden_tests::bed::Bed;
 use jobwarden_tests::ground::{ENDLESS, SOON};
 use jobwarden_tests::install::HOME;
 use jobwarden_tests::job::Worker;
@@ -15,7 +16,6 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::Outcome;
-use crate::bed::Bed;
 use crate::scene::{BACKOFF_LIMIT_EXCEEDED, Scene};
 
 /// An image that no registry has; `.invalid` names no host (RFC 2606).
@@ -64,12 +64,13 @@ pub(crate) async fn an_image_that_does_not_exist_is_told_after_start_timeout(bed
 
 pub(crate) async fn a_suspended_and_resumed_job_is_told_once_when_it_succeeds(bed: &Bed) -> Outcome {
     let mut scene = Scene::open(bed, "resumed").await?;
-    let first = scene.start(&Worker::new("paused", 4, Duration::from_secs(15)).on_node(HOME)).await?;
+    let first = scene.start(&Worker::new("paused", 4, ENDLESS).on_node(HOME)).await?;
     scene.set("paused", json!({"suspend": true})).await?;
     let name = first.pod.name_any();
     wait::until_gone::<Pod>(&scene.ground.client, scene.namespace(), &name, SOON).await?;
     scene.set("paused", json!({"suspend": false})).await?;
-    wait::until_running(&scene.ground.client, scene.namespace(), "paused", &[&name], SOON).await?;
+    let second = wait::until_running(&scene.ground.client, scene.namespace(), "paused", &[&name], SOON).await?;
+    scene.ground.finish(scene.namespace(), &second).await?;
     scene.succeeds("paused", SOON).await?;
     scene.close().await
 }

@@ -1,13 +1,13 @@
 //! What admission does to Jobs and pods, and what it leaves alone.
 
-use std::time::Duration;
-
 use anyhow::{Context as _, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jobwarden_common::names::{
     FINALIZER, SERVICE_ACCOUNT_DIR, SIDECAR_CONTAINER, TOKEN_AUDIENCE, annotation, label, label_value,
 };
+use jobwarden_tests::bed::Bed;
+use jobwarden_tests::ground::{ENDLESS, SOON};
 use jobwarden_tests::install::HOME;
 use jobwarden_tests::job::Worker;
 use jobwarden_tests::wait;
@@ -15,13 +15,12 @@ use kube::ResourceExt as _;
 use serde_json::Value;
 
 use crate::Outcome;
-use crate::bed::{Bed, SOON};
 
 pub(crate) async fn a_jobs_pod_gets_labels_and_sidecar(bed: &Bed) -> Outcome {
     let ground = bed.ground().await?;
     let namespace = ground.enrolled_namespace("labels").await?;
     let odd = "a run/ID that is no label value";
-    let worker = Worker::new("ort", 4, Duration::from_secs(1))
+    let worker = Worker::new("ort", 4, ENDLESS)
         .on_node(HOME)
         .label("ort-worker", "scanner")
         .label("trace-id-0", "00-abc")
@@ -53,7 +52,7 @@ pub(crate) async fn a_jobs_pod_gets_labels_and_sidecar(bed: &Bed) -> Outcome {
 pub(crate) async fn a_namespace_that_is_not_enrolled_is_untouched(bed: &Bed) -> Outcome {
     let ground = bed.ground().await?;
     let namespace = ground.cluster.temp_namespace("apart", &[]).await?;
-    let worker = Worker::new("plain", 4, Duration::from_secs(2)).on_node(HOME).label("run-id", "5");
+    let worker = Worker::new("plain", 4, ENDLESS).on_node(HOME).label("run-id", "5");
     let job = ground.submit(namespace.name(), &worker).await?;
     let pod = wait::until_running(&ground.client, namespace.name(), "plain", &[], SOON).await?;
     for (labels, annotations) in [(job.labels(), job.annotations()), (pod.labels(), pod.annotations())] {
@@ -62,6 +61,7 @@ pub(crate) async fn a_namespace_that_is_not_enrolled_is_untouched(bed: &Bed) -> 
     ensure!(!job.finalizers().iter().any(|it| it == FINALIZER), "{:?}", job.finalizers());
     let containers = pod.spec.as_ref().map(|spec| spec.init_containers.iter().flatten().count());
     ensure!(containers == Some(0), "an init container was added");
+    ground.finish(namespace.name(), &pod).await?;
     wait::until_job(&ground.client, namespace.name(), "plain", "Complete", SOON).await?;
     ensure!(ground.receiver.about(namespace.name(), "plain").is_empty(), "somebody was told");
     Ok(())
@@ -70,7 +70,7 @@ pub(crate) async fn a_namespace_that_is_not_enrolled_is_untouched(bed: &Bed) -> 
 pub(crate) async fn the_workloads_token_is_not_in_the_sidecar(bed: &Bed) -> Outcome {
     let ground = bed.ground().await?;
     let namespace = ground.enrolled_namespace("token").await?;
-    let worker = Worker::new("work", 4, Duration::from_mins(5)).on_node(HOME);
+    let worker = Worker::new("work", 4, ENDLESS).on_node(HOME);
     ground.submit(namespace.name(), &worker).await?;
     let pod = wait::until_running(&ground.client, namespace.name(), "work", &[], SOON).await?;
 

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use jobwarden_common::names::{SIDECAR_CONTAINER, label, label_value, reason};
 use jobwarden_common::notification::{CauseKind, CloudEvent, OutcomeKind};
-use jobwarden_tests::ground::{ENDLESS, RECOVERY};
+use jobwarden_tests::bed::Bed;
+use jobwarden_tests::ground::{ENDLESS, Ground, RECOVERY, SOON};
 use jobwarden_tests::install::{HOME, Settings};
 use jobwarden_tests::job::Worker;
 use jobwarden_tests::receiver::Received;
@@ -15,7 +16,6 @@ use kube::api::{DeleteParams, ObjectMeta, PostParams};
 use kube::{Api, ResourceExt as _};
 
 use crate::Outcome;
-use crate::bed::{Bed, Ground, SOON};
 
 pub(crate) async fn a_bare_pod_on_a_crashed_node_is_told_as_lost_and_removed(bed: &Bed) -> Outcome {
     let ground = bed.ground().await?;

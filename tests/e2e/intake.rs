@@ -1,7 +1,6 @@
 //! Whom the reaper believes.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use http::StatusCode;
@@ -9,7 +8,9 @@ use jobwarden_common::beat::{Beat, BeatRequest, Phase};
 use jobwarden_common::identity::PodUid;
 use jobwarden_common::names::{TOKEN_AUDIENCE, endpoint_key, object, route};
 use jobwarden_common::observation::{ContainerObservation, PodObservation, Report};
+use jobwarden_tests::bed::Bed;
 use jobwarden_tests::cluster::Forwarder;
+use jobwarden_tests::ground::{ENDLESS, Ground, SOON};
 use jobwarden_tests::https::{Server, post};
 use jobwarden_tests::install::{HOME, NAMESPACE};
 use jobwarden_tests::job::Worker;
@@ -23,7 +24,6 @@ use rcgen::KeyPair;
 use serde_json::{Value, json};
 
 use crate::Outcome;
-use crate::bed::{Bed, Ground, SOON};
 
 /// The reaper as a pod would reach it.
 struct Reaper {
@@ -145,7 +145,7 @@ pub(crate) async fn a_beat_is_accepted_while_the_api_server_is_down(bed: &Bed) -
 
 /// Runs a worker on the home node and returns its pod.
 async fn run(ground: &Ground, namespace: &str, name: &str) -> anyhow::Result<Pod> {
-    let worker = Worker::new(name, 4, Duration::from_hours(1)).on_node(HOME);
+    let worker = Worker::new(name, 4, ENDLESS).on_node(HOME);
     ground.submit(namespace, &worker).await?;
     wait::until_running(&ground.client, namespace, name, &[], SOON).await
 }

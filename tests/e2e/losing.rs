@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use jobwarden_common::names::{FINALIZER, annotation, reason};
 use jobwarden_common::notification::OutcomeKind;
+use jobwarden_tests::bed::Bed;
 use jobwarden_tests::cluster::TempNamespace;
-use jobwarden_tests::ground::{ENDLESS, RECOVERY};
+use jobwarden_tests::ground::{ENDLESS, Ground, LeasedNode, RECOVERY, SOON};
 use jobwarden_tests::install::Settings;
 use jobwarden_tests::job::Worker;
 use jobwarden_tests::{metrics, wait};
@@ -15,7 +16,6 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, ResourceExt as _};
 
 use crate::Outcome;
-use crate::bed::{Bed, Ground, LeasedNode, SOON};
 
 /// What a loss may take from the last beat to the notification: the issue of speed, tried with room for a busy machine.
 fn told_within() -> Duration {
@@ -26,8 +26,7 @@ pub(crate) async fn a_live_worker_outlasts_its_stopped_kubelet(bed: &Bed) -> Out
     let ground = bed.ground().await?;
     let node = ground.lease_node().await?;
     let namespace = ground.enrolled_namespace("kubelet").await?;
-    // It has to outlast what follows: being heard, the silence of the kubelet, and the checks.
-    start(ground, &namespace, &Worker::new("steady", 8, Duration::from_secs(80)).on_node(node.name())).await?;
+    let pod = start(ground, &namespace, &Worker::new("steady", 8, ENDLESS).on_node(node.name())).await?;
     ground.cluster.stop_kubelet(node.name()).await?;
     // What is shown is that nothing happens, so time has to pass: the Lease's last renewal may be ten seconds away.
     tokio::time::sleep(Settings::default().lost_after + Duration::from_secs(15)).await;
@@ -35,6 +34,7 @@ pub(crate) async fn a_live_worker_outlasts_its_stopped_kubelet(bed: &Bed) -> Out
     let job = Api::<Job>::namespaced(ground.client.clone(), namespace.name()).get("steady").await?;
     ensure!(wait::reason_of(Some(&job), "FailureTarget").is_none(), "{:?}", job.status);
     ground.cluster.start_kubelet(node.name()).await?;
+    ground.finish(namespace.name(), &pod).await?;
     wait::until_job(&ground.client, namespace.name(), "steady", "Complete", RECOVERY).await?;
     let told = |event: &jobwarden_common::notification::CloudEvent| event.data.kind == OutcomeKind::Succeeded;
     ground.receiver.wait_for(namespace.name(), "steady", SOON, told).await?;
@@ -81,10 +81,8 @@ pub(crate) async fn a_job_with_retries_left_is_retried_elsewhere_and_reported_as
     let namespace = ground.enrolled_namespace("retry").await?;
     // The scheduler goes on using a dead node until Kubernetes calls it not ready, 50 s after the crash: a retry before
     // that would be placed there again.
-    let worker = Worker::new("again", 8, Duration::from_secs(20))
-        .near_node(node.name())
-        .annotation(annotation::LOST_AFTER, "60s")
-        .retries(2);
+    let worker =
+        Worker::new("again", 8, ENDLESS).near_node(node.name()).annotation(annotation::LOST_AFTER, "60s").retries(2);
     let first = start(ground, &namespace, &worker).await?;
     let placed = first.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
     ensure!(placed == Some(node.name()), "the pod runs on {placed:?}, not on {}", node.name());
@@ -97,7 +95,8 @@ pub(crate) async fn a_job_with_retries_left_is_retried_elsewhere_and_reported_as
     ensure!(told.event.data.reason == reason::NODE_UNREACHABLE, "{:#?}", told.event.data);
     let second = wait::until_running(&ground.client, namespace.name(), "again", &[&first.name_any()], SOON).await?;
     ensure!(second.spec.as_ref().and_then(|spec| spec.node_name.as_deref()) != Some(node.name()));
-    wait::until_job(&ground.client, namespace.name(), "again", "SuccessCriteriaMet", Duration::from_mins(2)).await?;
+    ground.finish(namespace.name(), &second).await?;
+    wait::until_job(&ground.client, namespace.name(), "again", "SuccessCriteriaMet", SOON).await?;
     // Kubernetes counts the Job complete only once the first pod is gone, which takes its node.
     revive(ground, &node, &namespace, &first).await?;
     let told = |event: &jobwarden_common::notification::CloudEvent| event.data.kind == OutcomeKind::Succeeded;

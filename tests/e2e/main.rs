@@ -5,7 +5,6 @@
 
 mod admission;
 mod bare;
-mod bed;
 mod intake;
 mod losing;
 mod observing;
@@ -19,8 +18,10 @@ mod uninstall;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use bed::Bed;
-use jobwarden_tests::{claims, cluster};
+use jobwarden_tests::bed::Bed;
+use jobwarden_tests::claims;
+use jobwarden_tests::cluster::{self, ClusterConfig};
+use jobwarden_tests::install::Settings;
 use libtest_mimic::Trial;
 use tokio::runtime::Runtime;
 
@@ -29,7 +30,8 @@ type Outcome = anyhow::Result<()>;
 fn main() -> ExitCode {
     let runtime = Arc::new(Runtime::new().expect("a runtime needs nothing but threads"));
     cluster::tear_down_on_signals();
-    let bed = Arc::new(Bed::new(Arc::clone(&runtime)));
+    let settings = Settings::default();
+    let bed = Arc::new(Bed::new(Arc::clone(&runtime), ClusterConfig::new("e2e").nodes(4), settings));
     // Tests wait far more than they work, and the bed keeps apart what must not meet.
     claims::run(&runtime, 32, side_by_side(&bed), one_after_the_other(&bed), bed.end())
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use jobwarden_common::names::{FINALIZER, object, reason};
 use jobwarden_common::notification::{CloudEvent, OutcomeKind};
-use jobwarden_tests::ground::{ENDLESS, RECOVERY};
+use jobwarden_tests::bed::Bed;
+use jobwarden_tests::ground::{ENDLESS, Ground, RECOVERY, SOON};
 use jobwarden_tests::install::{self, NAMESPACE, Settings};
 use jobwarden_tests::job::Worker;
 use jobwarden_tests::{reaper, wait};
@@ -16,7 +17,6 @@ use kube::{Api, ResourceExt as _};
 use tokio::time::{sleep, timeout};
 
 use crate::Outcome;
-use crate::bed::{Bed, Ground, SOON};
 
 pub(crate) async fn who_only_observes_tells_of_a_loss_and_writes_to_no_job_or_pod(bed: &Bed) -> Outcome {
     let ground = bed.ground().await?;

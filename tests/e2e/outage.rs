@@ -5,6 +5,8 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use jobwarden_common::names::{FINALIZER, SIDECAR_CONTAINER, label, object, reason};
 use jobwarden_common::notification::OutcomeKind;
+use jobwarden_tests::bed::Bed;
+use jobwarden_tests::ground::{ENDLESS, Ground, SOON};
 use jobwarden_tests::install::{HOME, NAMESPACE, wait_until_admitting};
 use jobwarden_tests::job::Worker;
 use jobwarden_tests::wait;
@@ -17,7 +19,6 @@ use kube::{Api, ResourceExt as _};
 use serde_json::json;
 
 use crate::Outcome;
-use crate::bed::{Bed, Ground, SOON};
 
 const DEPLOYMENT: &str = object::WEBHOOK_SERVICE;
 
@@ -38,7 +39,7 @@ async fn scale(ground: &Ground, replicas: u8) -> anyhow::Result<()> {
 
 /// A Deployment of one worker.
 fn deployment() -> anyhow::Result<Deployment> {
-    let template = Worker::new("serve", 4, Duration::from_mins(10)).job().spec.context("a Job has a spec")?.template;
+    let template = Worker::new("serve", 4, ENDLESS).job().spec.context("a Job has a spec")?.template;
     let mut deployment: Deployment = serde_json::from_value(json!({
         "metadata": {"name": "serve"},
         "spec": {"selector": {"matchLabels": {"app": "serve"}}, "template": template},
@@ -69,7 +70,7 @@ pub(crate) async fn an_outage_of_the_webhook_delays_enrolled_pods_and_nothing_el
     let deployments = Api::<Deployment>::namespaced(ground.client.clone(), enrolled.name());
     deployments.create(&PostParams::default(), &deployment()?).await.context("creating a Deployment")?;
     // An enrolled Job is accepted, and held and labelled by the reaper although nobody admitted it.
-    let worker = Worker::new("held-up", 4, Duration::from_secs(1)).on_node(HOME).label("run-id", "42");
+    let worker = Worker::new("held-up", 4, ENDLESS).on_node(HOME).label("run-id", "42");
     let job = ground.submit(enrolled.name(), &worker).await?;
     ensure!(!stamped(Some(&job)), "somebody admitted it: {:?}", job.metadata);
     wait::until(&ground.client, enrolled.name(), "held-up", SOON, "stamped by the reaper", stamped).await?;
@@ -87,6 +88,7 @@ pub(crate) async fn an_outage_of_the_webhook_delays_enrolled_pods_and_nothing_el
     scale(ground, 2).await?;
     let pod = wait::until_running(&ground.client, enrolled.name(), "held-up", &[], 2 * SOON).await?;
     ensure!(has_sidecar(&pod) && pod.labels().contains_key(label::ENROLLED), "{:?}", pod.metadata);
+    ground.finish(enrolled.name(), &pod).await?;
     wait::until_job(&ground.client, enrolled.name(), "held-up", "Complete", SOON).await?;
     Ok(())
 }
@@ -96,7 +98,7 @@ pub(crate) async fn a_pod_that_an_outage_lets_past_is_reported_as_unguarded(bed:
     let namespace = ground.enrolled_namespace("past").await?;
     set_failure_policy(ground, "Ignore").await?;
     scale(ground, 0).await?;
-    let worker = Worker::new("unguarded", 4, Duration::from_secs(40)).on_node(HOME);
+    let worker = Worker::new("unguarded", 4, ENDLESS).on_node(HOME);
     ground.submit(namespace.name(), &worker).await?;
     let pod = wait::until_running(&ground.client, namespace.name(), "unguarded", &[], SOON).await?;
     ensure!(!has_sidecar(&pod), "somebody admitted it");
@@ -116,6 +118,7 @@ pub(crate) async fn a_pod_that_an_outage_lets_past_is_reported_as_unguarded(bed:
     ensure!(!blamed, "a sidecar that is not there was blamed");
     let pod = Api::<Pod>::namespaced(ground.client.clone(), namespace.name()).get(&pod.name_any()).await?;
     ensure!(pod.labels().contains_key(label::ENROLLED), "the reaper does not watch it: {:?}", pod.labels());
+    ground.finish(namespace.name(), &pod).await?;
     wait::until_job(&ground.client, namespace.name(), "unguarded", "Complete", SOON).await?;
     ensure!(
         ground.receiver.about(namespace.name(), "unguarded").iter().all(|told| !is_loss(told)),

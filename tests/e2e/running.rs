@@ -5,6 +5,8 @@ use std::time::Duration;
 use anyhow::ensure;
 use jobwarden_common::names::SIDECAR_CONTAINER;
 use jobwarden_common::notification::OutcomeKind;
+use jobwarden_tests::bed::Bed;
+use jobwarden_tests::ground::{ENDLESS, SOON};
 use jobwarden_tests::install::{HOME, Settings};
 use jobwarden_tests::job::Worker;
 use jobwarden_tests::wait;
@@ -14,7 +16,6 @@ use kube::{Api, ResourceExt as _};
 use nix::sys::signal::Signal;
 
 use crate::Outcome;
-use crate::bed::{Bed, SOON};
 
 pub(crate) async fn a_job_completes_although_it_has_a_sidecar(bed: &Bed) -> Outcome {
     let ground = bed.ground().await?;
@@ -33,7 +34,7 @@ pub(crate) async fn a_job_completes_although_it_has_a_sidecar(bed: &Bed) -> Outc
 pub(crate) async fn a_killed_sidecar_alone_fails_nothing(bed: &Bed) -> Outcome {
     let ground = bed.ground().await?;
     let namespace = ground.enrolled_namespace("sidecar").await?;
-    let worker = Worker::new("long", 8, Duration::from_secs(40)).on_node(HOME);
+    let worker = Worker::new("long", 8, ENDLESS).on_node(HOME);
     ground.submit(namespace.name(), &worker).await?;
     let pod = wait::until_running(&ground.client, namespace.name(), "long", &[], SOON).await?;
     ground.cluster.kill_process_in(namespace.name(), &pod.name_any(), SIDECAR_CONTAINER, Signal::SIGKILL).await?;
@@ -42,7 +43,8 @@ pub(crate) async fn a_killed_sidecar_alone_fails_nothing(bed: &Bed) -> Outcome {
         statuses.is_some_and(|all| all.iter().any(|it| it.name == SIDECAR_CONTAINER && it.restart_count > 0))
     };
     wait::until(&ground.client, namespace.name(), &pod.name_any(), SOON, "has a new sidecar", restarted).await?;
-    wait::until_job(&ground.client, namespace.name(), "long", "Complete", Duration::from_mins(2)).await?;
+    ground.finish(namespace.name(), &pod).await?;
+    wait::until_job(&ground.client, namespace.name(), "long", "Complete", SOON).await?;
     ground.receiver.wait_for(namespace.name(), "long", SOON, |event| event.data.kind == OutcomeKind::Succeeded).await?;
     let kinds: Vec<_> = ground.receiver.about(namespace.name(), "long").iter().map(|it| it.event.data.kind).collect();
     ensure!(kinds == [OutcomeKind::Succeeded], "{kinds:?}");

@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use jobwarden_common::names::{annotation, reason};
-use jobwarden_tests::ground::{ENDLESS, RECOVERY};
+use jobwarden_tests::bed::Bed;
+use jobwarden_tests::ground::{ENDLESS, Ground, RECOVERY, SOON};
 use jobwarden_tests::install::{self, HOME};
 use jobwarden_tests::job::Worker;
 use jobwarden_tests::{reaper, wait};
@@ -12,25 +13,25 @@ use k8s_openapi::api::batch::v1::Job;
 use kube::Api;
 
 use crate::Outcome;
-use crate::bed::{Bed, Ground, SOON};
 
 pub(crate) async fn suspicion_loss_and_return_of_a_worker_are_events_on_its_job(bed: &Bed) -> Outcome {
     let ground = bed.ground().await?;
     let node = ground.lease_node().await?;
     let namespace = ground.enrolled_namespace("events").await?;
     // Nothing is done about its loss, so that it is there to come back; and the agent's last word is old well before it.
+    let lost_after = Duration::from_mins(1);
     let worker = Worker::new("watched", 8, ENDLESS)
         .on_node(node.name())
-        .annotation(annotation::LOST_AFTER, "60s")
+        .annotation(annotation::LOST_AFTER, &format!("{}s", lost_after.as_secs()))
         .annotation(annotation::ON_LOST, "report");
     ground.submit(namespace.name(), &worker).await?;
     wait::until_running(&ground.client, namespace.name(), "watched", &[], SOON).await?;
     reaper::until_heard(&ground.client, namespace.name(), "watched", SOON).await?;
     ground.cluster.partition(node.name()).await?;
-    shown(ground, namespace.name(), "watched", reason::SUSPECT).await?;
-    shown(ground, namespace.name(), "watched", reason::NODE_UNREACHABLE).await?;
+    shown(ground, namespace.name(), "watched", reason::SUSPECT, SOON).await?;
+    shown(ground, namespace.name(), "watched", reason::NODE_UNREACHABLE, lost_after + SOON).await?;
     ground.cluster.heal(node.name()).await?;
-    shown(ground, namespace.name(), "watched", reason::RESURRECTED).await?;
+    shown(ground, namespace.name(), "watched", reason::RESURRECTED, SOON).await?;
     let job = Api::<Job>::namespaced(ground.client.clone(), namespace.name()).get("watched").await?;
     ensure!(wait::reason_of(Some(&job), "FailureTarget").is_none(), "{:?}", job.status);
     ground.cluster.wait_for_node(node.name(), true, RECOVERY).await?;
@@ -70,8 +71,8 @@ pub(crate) async fn a_job_is_explained_by_row_timers_and_policy_with_its_origin(
 }
 
 /// Waits until `kubectl get events` has one with this reason on the Job.
-async fn shown(ground: &Ground, namespace: &str, job: &str, reason: &str) -> Outcome {
-    let give_up = Instant::now() + SOON;
+async fn shown(ground: &Ground, namespace: &str, job: &str, reason: &str, within: Duration) -> Outcome {
+    let give_up = Instant::now() + within;
     let arguments = [
         "get".to_owned(),
         "events".to_owned(),

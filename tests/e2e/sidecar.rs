@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use jobwarden_common::names::{SERVICE_ACCOUNT_DIR, SIDECAR_CONTAINER, TOKEN_AUDIENCE, sidecar_env};
 use jobwarden_tests::beat_server::BeatServer;
+use jobwarden_tests::bed::Bed;
+use jobwarden_tests::ground::SOON;
 use jobwarden_tests::install::{self, HOME};
 use jobwarden_tests::progress;
 use k8s_openapi::api::core::v1::Pod;
@@ -13,7 +15,6 @@ use kube::api::PostParams;
 use serde_json::json;
 
 use crate::Outcome;
-use crate::bed::{Bed, SOON};
 
 const MOST_RSS_KIB: u64 = 2 * 1024;
 const MOST_ANON_KIB: u64 = 300;

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use jobwarden_common::names::reason;
 use jobwarden_common::notification::{CloudEvent, OutcomeKind};
+use jobwarden_tests::bed::Bed;
+use jobwarden_tests::ground::{ENDLESS, SOON};
 use jobwarden_tests::install::{HOME, NAMESPACE};
 use jobwarden_tests::job::Worker;
 use jobwarden_tests::receiver::Answer;
@@ -16,12 +18,11 @@ use kube::{Api, ResourceExt as _};
 use nix::sys::signal::Signal;
 
 use crate::Outcome;
-use crate::bed::{Bed, SOON};
 
 pub(crate) async fn a_job_deleted_by_hand_is_reported_and_its_pods_go_within_ten_seconds(bed: &Bed) -> Outcome {
     let ground = bed.ground().await?;
     let namespace = ground.enrolled_namespace("deleted").await?;
-    let worker = Worker::new("unwanted", 8, Duration::from_hours(1)).on_node(HOME);
+    let worker = Worker::new("unwanted", 8, ENDLESS).on_node(HOME);
     ground.submit(namespace.name(), &worker).await?;
     let pod = wait::until_running(&ground.client, namespace.name(), "unwanted", &[], SOON).await?;
     let jobs = Api::<Job>::namespaced(ground.client.clone(), namespace.name());

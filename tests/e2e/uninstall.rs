@@ -1,10 +1,11 @@
 //! jobwarden goes as it came: without a trace that would hold up anything.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use jobwarden_common::names::{FINALIZER, label, object};
+use jobwarden_tests::bed::Bed;
+use jobwarden_tests::ground::{ENDLESS, Ground, SOON};
 use jobwarden_tests::install::{self, HOME};
 use jobwarden_tests::job::Worker;
 use jobwarden_tests::{progress, wait};
@@ -14,7 +15,6 @@ use kube::api::PostParams;
 use kube::{Api, ResourceExt as _};
 
 use crate::Outcome;
-use crate::bed::{Bed, Ground, SOON};
 
 pub(crate) async fn helm_uninstall_leaves_no_finalizer_and_no_webhook(bed: &Bed) -> Outcome {
     let ground = bed.ground().await?;
@@ -54,7 +54,7 @@ pub(crate) async fn plain_manifests_are_accepted_and_go_without_a_trace(bed: &Be
     drop(step);
     let namespace = ground.enrolled_namespace("plain").await?;
     // Plain manifests have no sink, so nothing is held; but this Job was, say, before the sinks were taken away.
-    let mut job = Worker::new("held", 4, Duration::from_hours(1)).on_node(HOME).job();
+    let mut job = Worker::new("held", 4, ENDLESS).on_node(HOME).job();
     job.metadata.finalizers = Some(vec![FINALIZER.to_owned()]);
     let jobs = Api::<Job>::namespaced(ground.client.clone(), namespace.name());
     let job = jobs.create(&PostParams::default(), &job).await.context("submitting a Job")?;
@@ -70,7 +70,7 @@ pub(crate) async fn plain_manifests_are_accepted_and_go_without_a_trace(bed: &Be
 
 /// A Job that runs and is held by our finalizer.
 async fn hold(ground: &Ground, namespace: &str) -> Outcome {
-    let worker = Worker::new("held", 4, Duration::from_hours(1)).on_node(HOME);
+    let worker = Worker::new("held", 4, ENDLESS).on_node(HOME);
     ground.submit(namespace, &worker).await?;
     let held = |job: Option<&Job>| job.is_some_and(|job| job.finalizers().iter().any(|it| it == FINALIZER));
     wait::until(&ground.client, namespace, "held", SOON, "is held", held).await.map(drop)

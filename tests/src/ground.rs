@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use jobwarden_common::names::{label, label_value};
 use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Pod;
 use kube::api::PostParams;
-use kube::{Api, Client};
+use kube::{Api, Client, ResourceExt as _};
 use tokio::sync::{Mutex, mpsc};
 
 use crate::cluster::{Cluster, ClusterConfig, TempNamespace};
 use crate::install::{self, HOME, Settings};
-use crate::job::Worker;
+use crate::job::{self, Worker};
 use crate::reaper::{self, Guards};
 use crate::receiver::Receiver;
 
@@ -104,6 +105,11 @@ impl Ground {
         jobs.create(&PostParams::default(), &worker.job())
             .await
             .with_context(|| format!("submitting {}", worker.name()))
+    }
+
+    /// Tells the pod's worker that its work is done; see [`job::finish`].
+    pub async fn finish(&self, namespace: &str, pod: &Pod) -> anyhow::Result<()> {
+        job::finish(self.cluster.process_of(namespace, &pod.name_any(), "worker").await?)
     }
 }
 

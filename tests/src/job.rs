@@ -3,11 +3,22 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use anyhow::ensure;
 use k8s_openapi::api::batch::v1::Job;
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
+
+use crate::cluster::Process;
 
 /// The image of the worker that `cargo xtask image` builds from `tests/worker`.
 pub const WORKER_IMAGE: &str = "jobwarden.io/test-worker:dev";
+
+/// Tells a worker at work that it is done: it ends as if its time had come. A test that needs a worker to live until then lets
+/// it work for [`ENDLESS`](crate::ground::ENDLESS), since no other time is long enough on every machine.
+pub fn finish(worker: Process) -> anyhow::Result<()> {
+    ensure!(worker.is_alive(), "the worker has ended before its work was done");
+    Ok(worker.signal(Signal::SIGUSR1)?)
+}
 
 /// A Job of one worker, in the making.
 #[derive(Clone, Debug)]

@@ -1,6 +1,7 @@
 //! What the project's tests stand on: a real Kubernetes of several nodes on one machine.
 
 pub mod beat_server;
+pub mod bed;
 pub mod claims;
 pub mod cluster;
 pub mod ground;

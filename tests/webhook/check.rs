@@ -6,6 +6,8 @@ use anyhow::{Context as _, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jobwarden_common::names::object;
+use jobwarden_tests::bed::Bed;
+use jobwarden_tests::ground::Ground;
 use jobwarden_tests::install::{self, NAMESPACE};
 use jobwarden_tests::mutator::Mutator;
 use jobwarden_tests::progress;
@@ -13,7 +15,6 @@ use rcgen::{CertificateParams, KeyPair};
 use serde_json::json;
 
 use crate::Outcome;
-use crate::bed::{Bed, Ground};
 use crate::reinvocation::strip;
 
 /// How long a fault may take to show, and to be gone.

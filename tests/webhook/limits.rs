@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use jobwarden_common::names::annotation;
+use jobwarden_tests::bed::Bed;
 use k8s_openapi::api::core::v1::{LimitRange, Pod, ResourceQuota};
 use kube::api::PostParams;
 use kube::{Api, ResourceExt as _};
 use serde_json::json;
 
 use crate::Outcome;
-use crate::bed::Bed;
 use crate::reinvocation::{pod, sidecars};
 
 pub(crate) async fn a_limit_range_that_refuses_the_sidecar_is_named_with_the_way_out(bed: &Bed) -> Outcome {

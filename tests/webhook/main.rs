@@ -4,7 +4,6 @@
 //! refuses something, and certificates last for a minute or so. `cargo xtask image` has to have been run before, as `cargo xtask
 //! test` does.
 
-mod bed;
 mod check;
 mod limits;
 mod reinvocation;
@@ -13,17 +12,29 @@ mod rotation;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use bed::Bed;
-use jobwarden_tests::{claims, cluster};
+use jobwarden_tests::bed::Bed;
+use jobwarden_tests::claims;
+use jobwarden_tests::cluster::{self, ClusterConfig};
+use jobwarden_tests::install::Settings;
 use libtest_mimic::Trial;
 use tokio::runtime::Runtime;
+
+/// Nothing may be let past, and certificates change while the tests run.
+const SET: [&str; 5] = [
+    "webhook.failurePolicy.jobs=Fail",
+    "webhook.failurePolicy.pods=Fail",
+    "certificates.caLifetime=90s",
+    "certificates.leafLifetime=60s",
+    "reaper.notifyLate=true",
+];
 
 type Outcome = anyhow::Result<()>;
 
 fn main() -> ExitCode {
     let runtime = Arc::new(Runtime::new().expect("a runtime needs nothing but threads"));
     cluster::tear_down_on_signals();
-    let bed = Arc::new(Bed::new(Arc::clone(&runtime)));
+    let settings = Settings { set: &SET, ..Settings::default() };
+    let bed = Arc::new(Bed::new(Arc::clone(&runtime), ClusterConfig::new("webhook").nodes(1), settings));
     // Tests wait far more than they work, and each has a namespace of its own.
     claims::run(&runtime, 8, side_by_side(&bed), one_after_the_other(&bed), bed.end())
 }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use jobwarden_common::names::{SIDECAR_CONTAINER, label, object};
+use jobwarden_tests::bed::Bed;
+use jobwarden_tests::ground::Ground;
 use jobwarden_tests::install::NAMESPACE;
 use jobwarden_tests::job::Worker;
 use jobwarden_tests::metrics;
@@ -14,7 +16,6 @@ use kube::{Api, Client, ResourceExt as _};
 use serde_json::{Value, json};
 
 use crate::Outcome;
-use crate::bed::{Bed, Ground};
 
 /// A pod that opts in and that no node takes.
 pub(crate) fn pod(name: &str) -> anyhow::Result<Pod> {

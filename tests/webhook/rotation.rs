@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use jobwarden_common::names::{label, label_value, object};
+use jobwarden_tests::bed::Bed;
+use jobwarden_tests::ground::Ground;
 use jobwarden_tests::install::NAMESPACE;
 use jobwarden_tests::job::Worker;
 use jobwarden_tests::{progress, wait};
@@ -16,7 +18,6 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::Outcome;
-use crate::bed::{Bed, Ground};
 use crate::reinvocation::{pod, sidecars};
 
 /// How many Jobs and how many pods are created at least.

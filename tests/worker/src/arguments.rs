@@ -1,19 +1,18 @@
 //! The command line.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 /// What `--help` says.
 pub(crate) const HELP: &str = "\
 Plays a batch worker: touches memory, says so, lasts, ends as told.
 
-Usage: worker [--touch BYTES] [--for TIME | --until-file PATH] [--exit CODE] [--ignore-term] [--children COUNT]
+Usage: worker [--touch BYTES] [--for TIME] [--exit CODE] [--ignore-term] [--children COUNT]
 
-  --touch BYTES      memory to touch and keep, such as 4096, 64Ki, 96Mi, 1Gi (default 0)
-  --for TIME         how long to last, such as 500ms, 90s, 10m, 1h, 1d (default 0s)
-  --until-file PATH  last until this file exists
-  --exit CODE        exit code, 0 to 255 (default 0)
-  --ignore-term      go on after SIGTERM instead of exiting with 143 at once
-  --children COUNT   child processes, each of which touches as much as its parent (default 0)
+  --touch BYTES     memory to touch and keep, such as 4096, 64Ki, 96Mi, 1Gi (default 0)
+  --for TIME        how long to last, such as 500ms, 90s, 10m, 1h, 1d (default 0s); SIGUSR1 ends the work before that
+  --exit CODE       exit code, 0 to 255 (default 0)
+  --ignore-term     go on after SIGTERM instead of exiting with 143 at once
+  --children COUNT  child processes, each of which touches as much as its parent (default 0)
 
 Example: worker --touch 96Mi --for 10m --exit 3";
 
@@ -21,26 +20,16 @@ Example: worker --touch 96Mi --for 10m --exit 3";
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Arguments {
     pub(crate) touch_bytes: usize,
-    pub(crate) lasting: Lasting,
+    pub(crate) lasting: Duration,
     pub(crate) exit: u8,
     pub(crate) ignore_term: bool,
     pub(crate) children: u32,
 }
 
-/// When to end.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Lasting {
-    /// After this time.
-    For(Duration),
-    /// Once this file exists.
-    UntilFile(PathBuf),
-}
-
 impl Arguments {
     /// Reads the arguments after the program's name; a flag's value follows it or stands behind a `=`.
     pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Self, String> {
-        let mut parsed =
-            Self { touch_bytes: 0, lasting: Lasting::For(Duration::ZERO), exit: 0, ignore_term: false, children: 0 };
+        let mut parsed = Self { touch_bytes: 0, lasting: Duration::ZERO, exit: 0, ignore_term: false, children: 0 };
         let mut arguments = arguments.into_iter();
         while let Some(argument) = arguments.next() {
             let (flag, inline) = match argument.split_once('=') {
@@ -56,8 +45,7 @@ impl Arguments {
                 "--touch" => {
                     parsed.touch_bytes = scaled(&value()?, &BYTES)?.try_into().map_err(|_| "too many bytes")?;
                 }
-                "--for" => parsed.lasting = Lasting::For(Duration::from_millis(scaled(&value()?, &MILLISECONDS)?)),
-                "--until-file" => parsed.lasting = Lasting::UntilFile(value()?.into()),
+                "--for" => parsed.lasting = Duration::from_millis(scaled(&value()?, &MILLISECONDS)?),
                 "--exit" => parsed.exit = number(&value()?)?,
                 "--children" => parsed.children = number(&value()?)?,
                 _ => return Err(format!("{argument:?} is not understood; --help tells what is")),
@@ -99,7 +87,7 @@ mod tests {
     fn both_ways_to_write_a_value_are_understood() {
         let expected = Arguments {
             touch_bytes: 96 << 20,
-            lasting: Lasting::For(Duration::from_mins(10)),
+            lasting: Duration::from_mins(10),
             exit: 3,
             ignore_term: true,
             children: 2,
@@ -114,7 +102,7 @@ mod tests {
     #[test]
     fn without_arguments_it_ends_well_at_once() {
         let arguments = parse("").expect("nothing is needed");
-        assert_eq!((arguments.lasting, arguments.exit), (Lasting::For(Duration::ZERO), 0));
+        assert_eq!((arguments.lasting, arguments.exit), (Duration::ZERO, 0));
     }
 
     #[test]

@@ -11,21 +11,23 @@ use std::{
     time::{Duration, Instant},
 };
 
-use arguments::{Arguments, HELP, Lasting};
+use arguments::{Arguments, HELP};
 use crew::Crew;
 use nix::sys::signal::{SigSet, Signal};
 
 /// What a shell reports of a process that SIGTERM ended: 128 + 15.
 const TERMINATED: u8 = 143;
 
-/// How often a file that is waited for is looked for.
-const LOOK: Duration = Duration::from_millis(100);
-
 /// Memory is touched once in this many bytes: the smallest page there is.
 const PAGE_BYTES: usize = 4096;
 
-/// SIGTERM came.
-struct Terminated;
+/// Why the work ends before its time.
+enum End {
+    /// SIGTERM.
+    Terminated,
+    /// SIGUSR1: the work is done.
+    Done,
+}
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -42,33 +44,42 @@ fn main() -> ExitCode {
 
 fn work(arguments: &Arguments) -> io::Result<ExitCode> {
     let Arguments { touch_bytes, lasting, exit, ignore_term, children } = arguments;
-    let terminated = watch_for_sigterm(*ignore_term)?;
+    let ends = watch_for_signals(*ignore_term)?;
     let crew = Crew::start(*children, *touch_bytes)?;
     let memory = touch(*touch_bytes);
     say(&format!("touched {touch_bytes} bytes, VmHWM {} KiB, children {children}", high_water_mark_kib()?));
-    let end = last(lasting, &terminated);
+    let end = wait(&ends, *lasting);
     // Held until here, so that it stays resident.
     drop(memory);
     drop(crew);
-    Ok(ExitCode::from(if end.is_some() { TERMINATED } else { *exit }))
+    Ok(ExitCode::from(match end {
+        Some(End::Terminated) => TERMINATED,
+        Some(End::Done) | None => *exit,
+    }))
 }
 
-/// Blocks SIGTERM, here and in every thread to come, and has one thread wait for it. Merely blocked, it does nothing at
-/// all; with its default action it would do nothing to the first process of a container either (`pid_namespaces(7)`).
-fn watch_for_sigterm(ignore: bool) -> io::Result<Receiver<Terminated>> {
-    let mut signals = SigSet::empty();
-    signals.add(Signal::SIGTERM);
+/// Blocks the signals that end the work, here and in every thread to come, and has one thread wait for them. Merely blocked,
+/// they do nothing at all; with their default action they would do nothing to the first process of a container either
+/// (`pid_namespaces(7)`).
+fn watch_for_signals(ignore_term: bool) -> io::Result<Receiver<End>> {
+    let signals: SigSet = [Signal::SIGTERM, Signal::SIGUSR1].into_iter().collect();
     signals.thread_block()?;
     let (sender, receiver) = mpsc::channel();
-    thread::spawn(move || wait_for(signals, ignore, &sender));
+    thread::spawn(move || wait_for(signals, ignore_term, &sender));
     Ok(receiver)
 }
 
-fn wait_for(signals: SigSet, ignore: bool, sender: &Sender<Terminated>) {
-    while signals.wait().is_ok() {
-        if ignore {
-            say("SIGTERM ignored");
-        } else if sender.send(Terminated).is_err() {
+fn wait_for(signals: SigSet, ignore_term: bool, sender: &Sender<End>) {
+    while let Ok(signal) = signals.wait() {
+        let end = match signal {
+            Signal::SIGUSR1 => End::Done,
+            _ if ignore_term => {
+                say("SIGTERM ignored");
+                continue;
+            }
+            _ => End::Terminated,
+        };
+        if sender.send(end).is_err() {
             return;
         }
     }
@@ -83,25 +94,10 @@ fn touch(bytes: usize) -> Vec<u8> {
     std::hint::black_box(memory)
 }
 
-/// Waits for as long as `lasting` says, or for SIGTERM.
-fn last(lasting: &Lasting, terminated: &Receiver<Terminated>) -> Option<Terminated> {
-    match lasting {
-        Lasting::For(time) => wait(terminated, *time),
-        Lasting::UntilFile(path) => loop {
-            if path.exists() {
-                return None;
-            }
-            let end = wait(terminated, LOOK);
-            if end.is_some() {
-                return end;
-            }
-        },
-    }
-}
-
-fn wait(terminated: &Receiver<Terminated>, time: Duration) -> Option<Terminated> {
+/// Waits for so long, or until a signal ends the work.
+fn wait(ends: &Receiver<End>, time: Duration) -> Option<End> {
     let started = Instant::now();
-    match terminated.recv_timeout(time) {
+    match ends.recv_timeout(time) {
         Ok(end) => Some(end),
         Err(RecvTimeoutError::Timeout) => None,
         // The thread that waits for signals cannot; time passes all the same.

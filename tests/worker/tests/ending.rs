@@ -26,8 +26,8 @@ fn line(stdout: &mut BufReader<ChildStdout>) -> String {
     line
 }
 
-fn terminate(child: &Child) {
-    kill(Pid::from_raw(child.id().try_into().expect("a PID")), Signal::SIGTERM).expect("it is ours");
+fn send(child: &Child, signal: Signal) {
+    kill(Pid::from_raw(child.id().try_into().expect("a PID")), signal).expect("it is ours");
 }
 
 #[test]
@@ -43,18 +43,24 @@ fn what_it_says_it_touched_is_resident() {
 fn sigterm_ends_it_at_once_with_143() {
     let (mut child, mut stdout) = worker(&["--for=1h", "--children=2"]);
     line(&mut stdout);
-    terminate(&child);
+    send(&child, Signal::SIGTERM);
     assert_eq!(child.wait().expect("it ends").code(), Some(143));
 }
 
 #[test]
-fn told_to_ignore_sigterm_it_works_on() {
-    let folder = std::env::temp_dir().join(format!("jobwarden-worker-{}", std::process::id()));
-    let (mut child, mut stdout) = worker(&["--ignore-term", &format!("--until-file={}", folder.display())]);
+fn sigusr1_ends_the_work_as_if_its_time_had_come() {
+    let (mut child, mut stdout) = worker(&["--for=1h", "--exit=3"]);
     line(&mut stdout);
-    terminate(&child);
+    send(&child, Signal::SIGUSR1);
+    assert_eq!(child.wait().expect("it ends").code(), Some(3));
+}
+
+#[test]
+fn told_to_ignore_sigterm_it_works_on() {
+    let (mut child, mut stdout) = worker(&["--ignore-term", "--for=1h"]);
+    line(&mut stdout);
+    send(&child, Signal::SIGTERM);
     assert_eq!(line(&mut stdout), "SIGTERM ignored\n");
-    std::fs::create_dir(&folder).expect("the temporary directory is writable");
+    send(&child, Signal::SIGUSR1);
     assert_eq!(child.wait().expect("it ends").code(), Some(0));
-    std::fs::remove_dir(&folder).expect("it is empty");
 }
