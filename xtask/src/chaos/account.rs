@@ -15,6 +15,8 @@ pub(super) const HEARD_AGAIN: Duration = Duration::from_secs(17);
 const LAST_SIGN: Duration = Duration::from_secs(5);
 /// How long a pod may take to end that is told to: Kubernetes counts it as failed from the beginning of that.
 const GRACE: Duration = Duration::from_secs(10);
+/// How exactly it is known since when a pod has been on its node: Kubernetes writes whole seconds, and answers a moment later.
+const WHOLE_SECONDS: Duration = Duration::from_secs(2);
 /// As many silent Jobs that the breaker holds for certain: it does above 20, and a few may end by themselves meanwhile.
 const FOR_CERTAIN: usize = 24;
 /// How long after a leader died or the API server was away a delivery may be repeated: the acknowledgement may not have been
@@ -132,9 +134,11 @@ impl Auditor<'_> {
             OutcomeKind::Lost if told.reason == reason::JOB_DELETED => self.was_deleted(told.at),
             OutcomeKind::Deleted => self.was_deleted(told.at),
             OutcomeKind::Lost | OutcomeKind::AttemptFailed => {
-                let image = self.job.kind == Kind::NoImage && told.reason == reason::IMAGE_PULL_FAILED;
                 let cut_off = self.is_cut_off(told.at) && !(self.lives(told.at) && self.is_in_storm(told.at));
-                image || cut_off || (dead.is_some() && self.reason_fits(told)) || self.never_began(told)
+                self.cannot_begin(told)
+                    || cut_off
+                    || (dead.is_some() && self.reason_fits(told))
+                    || self.never_began(told)
             }
             // Of what a guard holds, this is what is told.
             OutcomeKind::Suspect => self.job.kind == Kind::NoImage || self.is_disturbed(told.at),
@@ -192,12 +196,18 @@ impl Auditor<'_> {
         }
     }
 
+    /// Whether its image is missing, and its pod was given as long as it has to start. A kubelet that has much to do may not have
+    /// said why until then, on however well a node.
+    fn cannot_begin(&self, told: &Told) -> bool {
+        let fits = matches!(told.reason.as_str(), reason::IMAGE_PULL_FAILED | reason::START_TIMEOUT);
+        self.job.kind == Kind::NoImage && fits && told.at + WHOLE_SECONDS >= self.job.submitted + START_TIMEOUT
+    }
+
     /// Whether no worker of it was ever seen on a node that was not well, for as long as the reason asks for. Whoever deletes a
     /// node says at once that nothing runs there.
     fn never_began(&self, told: &Told) -> bool {
         let after = match told.reason.as_str() {
             reason::NODE_GONE if self.reason_fits(told) => Duration::ZERO,
-            reason::START_TIMEOUT if self.job.kind == Kind::NoImage => START_TIMEOUT,
             reason::NODE_UNREACHABLE | reason::OUTCOME_UNKNOWN => self.lost_after.saturating_sub(LAST_SIGN),
             _ => return false,
         };

@@ -10,9 +10,10 @@ use super::history::{At, History, Span};
 
 /// Between two questions.
 const EVERY: Duration = Duration::from_secs(1);
-/// For how long after a fault of the control plane or of jobwarden the reaper may not hear: a lease runs out, watches and
-/// connections are made anew.
-const RECOVERY: Duration = Duration::from_secs(45);
+/// For how long after a fault of the control plane or of jobwarden the reaper may not hear. What comes to a new leader goes by the
+/// Service's endpoints, which a controller writes and each node's proxy reads: both try again up to a minute after an API server
+/// that was away is back (see [`super::due`]), and what could not reach the leader, its own beat too, within a quarter more.
+const RECOVERY: Duration = Duration::from_secs(90);
 /// The breaker holds when more Jobs than this are lost or about to be.
 const MOST: usize = 20;
 /// As many Jobs have to be silent for the breaker to hold rightly, less some that its count and ours see at different times.

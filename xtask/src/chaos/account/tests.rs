@@ -113,13 +113,22 @@ fn what_has_not_begun_on_a_node_that_is_not_well_is_lost_with_it_after_as_long_a
     assert_eq!(faults(&history, &told(130, reason::OUTCOME_UNKNOWN), 130), []);
     assert_eq!(faults(&history, &told(105, reason::OUTCOME_UNKNOWN), 130), [Fault::Wrong]);
     assert_eq!(faults(&history, &told(130, reason::PROCESS_GONE), 130), [Fault::Wrong]);
-    assert_eq!(faults(&history, &told(116, reason::START_TIMEOUT), 130), [Fault::Wrong], "it was given longer");
-    history.jobs[0].kind = Kind::NoImage;
-    assert_eq!(faults(&history, &told(116, reason::START_TIMEOUT), 130), []);
-
     assert_eq!(faults(&history, &told(105, reason::NODE_GONE), 130), [Fault::Wrong], "the node's object is there");
     history.node("node").deleted.push(Span::since(at(101)));
     assert_eq!(faults(&history, &told(105, reason::NODE_GONE), 130), []);
+}
+
+#[test]
+fn what_has_no_image_is_lost_once_it_was_given_the_time_to_start() {
+    let imageless = JobHistory { started: None, submitted: at(95), kind: Kind::NoImage, ..mk_job() };
+    let told = |seconds, reason| [mk_told(seconds, OutcomeKind::Lost, reason)];
+    let mut history = mk_history(imageless, &[]);
+    for reason in [reason::IMAGE_PULL_FAILED, reason::START_TIMEOUT] {
+        assert_eq!(faults(&history, &told(113, reason), 130), []);
+        assert_eq!(faults(&history, &told(112, reason), 130), [Fault::Wrong], "{reason} came early");
+    }
+    history.jobs[0].kind = Kind::Works(Duration::from_mins(5));
+    assert_eq!(faults(&history, &told(116, reason::START_TIMEOUT), 130), [Fault::Wrong], "it was given longer");
 }
 
 #[test]
