@@ -102,7 +102,7 @@ impl Campaign {
         }
     }
 
-    /// How many Jobs nobody can hear now: those on nodes that are cut off, and those whose workers have ended.
+    /// How many Jobs nobody can hear now: those on nodes that are cut off or walled off, and those whose workers have ended.
     pub(super) fn silent(&self) -> usize {
         let now = self.now();
         let over: BTreeMap<_, _> =
@@ -112,7 +112,7 @@ impl Campaign {
         jobs.iter()
             .filter(|job| match over.get(&job.name) {
                 Some(at) => now.saturating_sub(*at) < self.lost_after,
-                None => job.ended.is_some() || history.node(&job.node).at(now) == Condition::Cut,
+                None => job.ended.is_some() || history.node(&job.node).is_silent(now),
             })
             .count()
     }

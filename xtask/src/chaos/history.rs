@@ -63,6 +63,11 @@ impl NodeHistory {
         self.changes.iter().rev().find(|(since, _)| *since <= at).map(|(_, condition)| *condition).unwrap_or_default()
     }
 
+    /// Whether neither beats nor reports can leave it.
+    pub(super) fn is_silent(&self, at: At) -> bool {
+        self.at(at) == Condition::Cut || self.walled.iter().any(|span| span.meets(at, at))
+    }
+
     /// How it was from `from` on, piece by piece.
     pub(super) fn stretches(&self, from: At) -> Vec<(Span, Condition)> {
         let mut stretches = vec![(Span::since(from), self.at(from))];

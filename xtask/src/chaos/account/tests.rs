@@ -257,3 +257,12 @@ fn a_dead_worker_that_comes_back_with_its_node_is_left_to_kubernetes() {
     assert_eq!(faults(&history, &[], 900), [Fault::Missed]);
     assert_eq!(faults(&history, &[mk_told(200, OutcomeKind::Failed, "BackoffLimitExceeded")], 900), []);
 }
+
+#[test]
+fn a_node_is_silent_while_it_is_cut_or_walled_off() {
+    let mut history =
+        mk_history(mk_job(), &[(100, Condition::Cut), (110, Condition::Well), (120, Condition::NoKubelet)]);
+    history.node("node").walled.push(Span { from: at(130), until: Some(at(140)) });
+    let silent = [99, 100, 110, 120, 130, 141].map(|seconds| history.node("node").is_silent(at(seconds)));
+    assert_eq!(silent, [false, true, false, false, true, false]);
+}
