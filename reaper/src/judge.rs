@@ -19,10 +19,10 @@ mod tests;
 
 /// How long a node has to be gone before its pods are lost: time for a re-created node of the same name to show.
 pub const NODE_GONE_AFTER: Duration = Duration::from_secs(10);
-/// What part of the time for which a sign of life counts is left to it when the node is gone. Nobody comes back from there, so a sign
+/// By what part the time for which a sign of life counts is cut when the node is gone. Nobody comes back from there, so a sign
 /// need not outlast three missing ones: with the defaults it counts for 25 s, two and a half beats, and the loss is told within 30 s
 /// even of a worker that was heard in the instant of its node's deletion.
-const ON_GONE_NODE: (u32, u32) = (5, 6);
+const CUT_ON_GONE_NODE: u32 = 6;
 /// How long the kubelet may go on saying that a container runs whose processes are gone: it relists containers every
 /// second and reports within seconds, so a minute is a kubelet that will not.
 pub const PROCESS_GONE_AFTER: Duration = Duration::from_mins(1);

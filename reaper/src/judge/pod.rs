@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    AGENT_SILENT_AFTER, Clock, GONE_REPORTS, LEASE_STALE_AFTER, NODE_GONE_AFTER, ON_GONE_NODE, Patience, STUCK_AFTER,
+    AGENT_SILENT_AFTER, CUT_ON_GONE_NODE, Clock, GONE_REPORTS, LEASE_STALE_AFTER, NODE_GONE_AFTER, Patience,
+    STUCK_AFTER,
 };
 use crate::{
     evidence::{
@@ -29,10 +30,10 @@ impl PodView<'_> {
     /// P2.
     pub(super) fn on_gone_node(&mut self) -> bool {
         let Some(since) = self.node.state.gone_since() else { return false };
-        let (share, of) = ON_GONE_NODE;
+        let cut = |long: Duration| long.saturating_sub(long / CUT_ON_GONE_NODE);
         self.clock.passed(since, NODE_GONE_AFTER)
-            && !self.beat_within(self.policy.suspect_after * share / of)
-            && !self.seen_within(self.agent_silent_after() * share / of)
+            && !self.beat_within(cut(self.policy.suspect_after))
+            && !self.seen_within(cut(self.agent_silent_after()))
     }
 
     /// P3.

@@ -144,6 +144,14 @@ fn p2_a_gone_node_loses_its_silent_pods_after_ten_seconds(
     assert_eq!(verdict_of(pod), expected);
 }
 
+#[test]
+fn p2_bears_a_policy_that_says_never() {
+    let mut pod = silent_for(31);
+    node(&mut pod).state = NodeState::Deleted { since: ago(60) };
+    let never = Policy { suspect_after: Duration::MAX, lost_after: Duration::MAX, ..Policy::default() };
+    assert_eq!(judge_one(pod, &never).0, PodVerdict::Alive { without_beat: false });
+}
+
 #[rstest]
 #[case::of_late(24, PodVerdict::Alive { without_beat: true })]
 #[case::before_that(25, LOST(LostReason::NodeGone))]
