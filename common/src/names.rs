@@ -12,6 +12,8 @@ pub mod label {
     pub const ENROLLED: &str = "jobwarden.io/enrolled";
     /// Kubernetes' own key for the tool that keeps an object; ours have [`super::FIELD_MANAGER`].
     pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+    /// The Job controller's own key, on the pods of a Job (`batchv1.JobNameLabel`).
+    pub const JOB_NAME: &str = "batch.kubernetes.io/job-name";
     /// On reaper pods; `leader` on the one that the Service for beats selects.
     pub const ROLE: &str = "jobwarden.io/role";
 }

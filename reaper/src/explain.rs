@@ -115,7 +115,7 @@ pub fn job(job: &JobEvidence) -> String {
 
 /// What is known of a pod at `now`, in short statements.
 pub fn facts(pod: &PodEvidence, policy: &Policy, now: Moment) -> Vec<Fact> {
-    let mut facts = vec![fact("beat", beat(pod, policy, now)), fact("agent", agent(pod.agent, policy, now))];
+    let mut facts = vec![fact("beat", beat(pod, policy, now)), fact("agent", agent(pod, policy, now))];
     if let Some(node) = &pod.node {
         facts.push(fact("lease", lease(node, policy, now)));
         facts.push(fact("node", format!("{} {}", node.name, node_state(node.state, now))));
@@ -167,7 +167,7 @@ fn beat(pod: &PodEvidence, policy: &Policy, now: Moment) -> String {
             let age = now.since(last);
             let word = match age {
                 age if age >= policy.lost_after => "expired",
-                age if age >= policy.suspect_after => "late",
+                age if age >= judge::counts_for(policy.suspect_after, pod.node.as_ref()) => "late",
                 _ => "fresh",
             };
             format!("{word}, last {}", ago(age))
@@ -179,13 +179,13 @@ fn beat(pod: &PodEvidence, policy: &Policy, now: Moment) -> String {
     }
 }
 
-fn agent(word: AgentWord, policy: &Policy, now: Moment) -> String {
+fn agent(pod: &PodEvidence, policy: &Policy, now: Moment) -> String {
     let heard = |last: Moment, word: &str| {
         let age = now.since(last);
-        let silent = age >= judge::AGENT_SILENT_AFTER.min(policy.lost_after);
+        let silent = age >= judge::counts_for(judge::AGENT_SILENT_AFTER.min(policy.lost_after), pod.node.as_ref());
         if silent { format!("silent, last report {}: {word}", ago(age)) } else { format!("{word}, {}", ago(age)) }
     };
-    match word {
+    match pod.agent {
         AgentWord::None => "has never reported this pod".to_owned(),
         AgentWord::Blind { last } => heard(last, "blind"),
         AgentWord::Alive { last } => heard(last, "alive"),
@@ -294,6 +294,20 @@ mod tests {
         assert_eq!(said(&pod, "agent"), "silent, last report 25s ago: alive");
         assert_eq!(said(&pod, "node"), "n1 is not ready by the API server");
         assert_eq!(said(&pod, "pod"), "Running");
+    }
+
+    #[test]
+    fn a_sign_of_life_from_a_gone_node_is_old_sooner() {
+        let mut pod = pod();
+        pod.beat = Beats::Running { last: at(974) };
+        pod.agent = AgentWord::Alive { last: at(974) };
+        let told = |pod: &PodEvidence| {
+            let facts = facts(pod, &Policy::default(), at(1000));
+            facts.into_iter().take(2).map(|fact| fact.is).collect::<Vec<_>>()
+        };
+        assert_eq!(told(&pod), ["fresh, last 26s ago", "alive, 26s ago"]);
+        pod.node.as_mut().expect("it has a node").state = NodeState::Deleted { since: at(975) };
+        assert_eq!(told(&pod), ["late, last 26s ago", "silent, last report 26s ago: alive"]);
     }
 
     #[rstest]

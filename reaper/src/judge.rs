@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::{
-    evidence::{Evidence, JobEvidence, JobStage, PodEvidence, PodPhase},
+    evidence::{Evidence, JobEvidence, JobStage, NodeEvidence, PodEvidence, PodPhase},
     moment::Moment,
     policy::{Policy, Unseen},
     verdict::{JobVerdict, Judgement, LostReason, PodVerdict},
@@ -48,6 +48,14 @@ pub fn judge(evidence: &Evidence, policy: &Policy, now: Moment) -> Judgement {
 /// about such a loss.
 pub fn in_sight(evidence: &Evidence, policy: &Policy, now: Moment) -> Judgement {
     by_table(evidence, &policy.impatient(), Patience::LITTLE, now)
+}
+
+/// For how long a sign of life from that node counts which counts for `long` from a node that is there.
+pub fn counts_for(long: Duration, node: Option<&NodeEvidence>) -> Duration {
+    match node.and_then(|node| node.state.gone_since()) {
+        Some(_) => long.saturating_sub(long / CUT_ON_GONE_NODE),
+        None => long,
+    }
 }
 
 /// For how long a row waits whose wait no policy sets.

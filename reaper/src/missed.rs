@@ -38,9 +38,6 @@ use tokio::{sync::watch, time::sleep};
 pub use self::stamper::Metrics;
 use self::stamper::Stamper;
 
-/// The label by which the Job controller marks pods.
-const JOB_NAME: &str = "batch.kubernetes.io/job-name";
-
 /// Namespaces that admission never touches even when labelled, beside our own; as in the webhook configuration of the chart.
 const NEVER: [&str; 1] = ["kube-system"];
 
@@ -92,7 +89,7 @@ impl Missed {
         let unlabelled = format!("!{}", label::ENROLLED);
         let namespaces = self.watch::<Namespace>(&enrolling);
         let jobs = self.watch::<Job>(&unlabelled).try_filter_map(async |job| Ok(found(Kind::Job, &job)));
-        let pods = self.watch::<Pod>(&format!("{JOB_NAME},{unlabelled}"));
+        let pods = self.watch::<Pod>(&format!("{},{unlabelled}", label::JOB_NAME));
         let pods = pods.try_filter_map(async |pod| Ok(found(Kind::Pod, &pod)));
         let (mut namespaces, mut jobs, mut pods) =
             (std::pin::pin!(namespaces), std::pin::pin!(jobs), std::pin::pin!(pods));
@@ -138,7 +135,7 @@ impl Missed {
                 }
                 let unlabelled = format!("!{}", label::ENROLLED);
                 let mut found = self.list::<Job>(Kind::Job, &name, &unlabelled).await;
-                found.extend(self.list::<Pod>(Kind::Pod, &name, &format!("{JOB_NAME},{unlabelled}")).await);
+                found.extend(self.list::<Pod>(Kind::Pod, &name, &format!("{},{unlabelled}", label::JOB_NAME)).await);
                 found
             }
         }

@@ -10,10 +10,11 @@ use jobwarden_tests::cluster::TempNamespace;
 use jobwarden_tests::ground::{ENDLESS, Ground, LeasedNode, RECOVERY, SOON};
 use jobwarden_tests::install::Settings;
 use jobwarden_tests::job::Worker;
-use jobwarden_tests::{metrics, wait};
+use jobwarden_tests::{metrics, reaper, wait};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, ResourceExt as _};
+use serde_json::Value;
 
 use crate::Outcome;
 
@@ -53,6 +54,10 @@ pub(crate) async fn a_crashed_nodes_job_is_failed_reported_and_cleaned(bed: &Bed
     let namespace = ground.enrolled_namespace("crash").await?;
     let worker = Worker::new("doomed", 32, ENDLESS).on_node(node.name()).label("run-id", "3");
     let pod = start(ground, &namespace, &worker).await?;
+    let touched = 32 << 20;
+    let measured =
+        |explanation: &Value| explanation["usage"]["peakRssBytes"].as_u64().is_some_and(|peak| peak >= touched);
+    reaper::until(&ground.client, namespace.name(), "doomed", SOON, "measured", measured).await?;
     let crashed = Instant::now();
     ground.cluster.crash(node.name()).await?;
 
@@ -68,7 +73,7 @@ pub(crate) async fn a_crashed_nodes_job_is_failed_reported_and_cleaned(bed: &Bed
     ensure!(data.run_id.as_ref().is_some_and(|id| id.as_str() == "3"), "{data:#?}");
     let attempt = data.attempt.as_ref().context("it names the pod")?;
     ensure!(attempt.pod_name == pod.name_any(), "{attempt:?}");
-    ensure!(data.usage.as_ref().is_some_and(|usage| usage.peak_rss_bytes >= 32 << 20), "{:?}", data.usage);
+    ensure!(data.usage.as_ref().is_some_and(|usage| usage.peak_rss_bytes >= touched), "{:?}", data.usage);
     wait::until_gone::<Job>(&ground.client, namespace.name(), "doomed", SOON).await?;
     ensure!(kinds(ground, &namespace, "doomed").iter().filter(|kind| kind.is_final()).count() == 1);
 
@@ -138,13 +143,12 @@ pub(crate) async fn a_partitioned_nodes_job_is_failed_and_its_leftover_is_told_t
     Ok(())
 }
 
-/// Submits the Job and waits until its worker runs and has been heard.
+/// Submits the Job and waits until its worker runs and has been heard, so that there is something to miss.
 async fn start(ground: &Ground, namespace: &TempNamespace, worker: &Worker) -> anyhow::Result<Pod> {
     let job = ground.submit(namespace.name(), worker).await?;
     ensure!(job.finalizers().iter().any(|it| it == FINALIZER), "the Job was not enrolled");
     let pod = wait::until_running(&ground.client, namespace.name(), worker.name(), &[], SOON).await?;
-    // Two beats and one report of the agent, so that there is something to miss.
-    tokio::time::sleep(Duration::from_secs(12)).await;
+    reaper::until_heard(&ground.client, namespace.name(), worker.name(), SOON).await?;
     Ok(pod)
 }
 

@@ -7,9 +7,9 @@ use jobwarden_common::names::{FINALIZER, SIDECAR_CONTAINER, label, object, reaso
 use jobwarden_common::notification::OutcomeKind;
 use jobwarden_tests::bed::Bed;
 use jobwarden_tests::ground::{ENDLESS, Ground, SOON};
-use jobwarden_tests::install::{HOME, NAMESPACE, wait_until_admitting};
+use jobwarden_tests::install::HOME;
 use jobwarden_tests::job::Worker;
-use jobwarden_tests::wait;
+use jobwarden_tests::{harm, wait};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
@@ -19,23 +19,6 @@ use kube::{Api, ResourceExt as _};
 use serde_json::json;
 
 use crate::Outcome;
-
-const DEPLOYMENT: &str = object::WEBHOOK_SERVICE;
-
-async fn scale(ground: &Ground, replicas: u8) -> anyhow::Result<()> {
-    let namespace = format!("--namespace={NAMESPACE}");
-    let wanted = format!("--replicas={replicas}");
-    ground.cluster.kubectl(["scale", &namespace, "deployment", DEPLOYMENT, &wanted]).await.context("scaling")?;
-    if replicas == 0 {
-        let selector = format!("--selector=app.kubernetes.io/name={DEPLOYMENT}");
-        let gone = ["wait", "--for=delete", "pod", &namespace, &selector, "--timeout=60s"];
-        ground.cluster.kubectl(gone).await.context("waiting until no replica is left")?;
-        return Ok(());
-    }
-    let ready = ["rollout", "status", &namespace, &format!("deployment/{DEPLOYMENT}"), "--timeout=60s"];
-    ground.cluster.kubectl(ready).await.context("waiting for the replicas")?;
-    wait_until_admitting(&ground.cluster).await
-}
 
 /// A Deployment of one worker.
 fn deployment() -> anyhow::Result<Deployment> {
@@ -62,7 +45,7 @@ pub(crate) async fn an_outage_of_the_webhook_delays_enrolled_pods_and_nothing_el
     let ground = bed.ground().await?;
     let (enrolled, apart) =
         (ground.enrolled_namespace("outage").await?, ground.cluster.temp_namespace("apart", &[]).await?);
-    scale(ground, 0).await?;
+    harm::scale_webhooks(&ground.cluster, 0).await?;
 
     // Who is not enrolled feels nothing.
     let plain = Worker::new("plain", 4, Duration::from_secs(1)).on_node(HOME);
@@ -81,11 +64,11 @@ pub(crate) async fn an_outage_of_the_webhook_delays_enrolled_pods_and_nothing_el
     })
     .await?;
     let pods = Api::<Pod>::namespaced(ground.client.clone(), enrolled.name());
-    let of_job = pods.list(&ListParams::default().labels("batch.kubernetes.io/job-name=held-up")).await?;
+    let of_job = pods.list(&ListParams::default().labels(&format!("{}=held-up", label::JOB_NAME))).await?;
     ensure!(of_job.items.is_empty(), "a pod of the Job got past");
 
     // Its pod comes once the webhook is back, with all that belongs to it.
-    scale(ground, 2).await?;
+    harm::scale_webhooks(&ground.cluster, 2).await?;
     let pod = wait::until_running(&ground.client, enrolled.name(), "held-up", &[], 2 * SOON).await?;
     ensure!(has_sidecar(&pod) && pod.labels().contains_key(label::ENROLLED), "{:?}", pod.metadata);
     ground.finish(enrolled.name(), &pod).await?;
@@ -97,7 +80,7 @@ pub(crate) async fn a_pod_that_an_outage_lets_past_is_reported_as_unguarded(bed:
     let ground = bed.ground().await?;
     let namespace = ground.enrolled_namespace("past").await?;
     set_failure_policy(ground, "Ignore").await?;
-    scale(ground, 0).await?;
+    harm::scale_webhooks(&ground.cluster, 0).await?;
     let worker = Worker::new("unguarded", 4, ENDLESS).on_node(HOME);
     ground.submit(namespace.name(), &worker).await?;
     let pod = wait::until_running(&ground.client, namespace.name(), "unguarded", &[], SOON).await?;
@@ -126,7 +109,7 @@ pub(crate) async fn a_pod_that_an_outage_lets_past_is_reported_as_unguarded(bed:
     );
 
     set_failure_policy(ground, "Fail").await?;
-    scale(ground, 2).await
+    harm::scale_webhooks(&ground.cluster, 2).await
 }
 
 fn is_loss(told: &jobwarden_tests::receiver::Received) -> bool {

@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::cluster::Cluster;
-use crate::install::NAMESPACE;
+use crate::install::{self, NAMESPACE};
 use crate::metrics;
 
 /// Kills the leading reaper as the kernel would.
@@ -21,16 +21,27 @@ pub async fn kill_leader(cluster: &Cluster) -> anyhow::Result<()> {
 
 /// Lets so many reapers run, and waits until it is so.
 pub async fn scale_reapers(cluster: &Cluster, replicas: u8) -> anyhow::Result<()> {
-    let (namespace, deployment) = (format!("--namespace={NAMESPACE}"), object::REAPER_SERVICE);
+    scale(cluster, object::REAPER_SERVICE, replicas).await
+}
+
+/// Lets so many webhooks run, and waits until the API server calls them, or until none is left.
+pub async fn scale_webhooks(cluster: &Cluster, replicas: u8) -> anyhow::Result<()> {
+    scale(cluster, object::WEBHOOK_SERVICE, replicas).await?;
+    if replicas > 0 { install::wait_until_admitting(cluster).await } else { Ok(()) }
+}
+
+async fn scale(cluster: &Cluster, deployment: &str, replicas: u8) -> anyhow::Result<()> {
+    let namespace = format!("--namespace={NAMESPACE}");
     let wanted = format!("--replicas={replicas}");
-    cluster.kubectl(["scale", &namespace, "deployment", deployment, &wanted]).await.context("scaling the reapers")?;
+    let scaled = cluster.kubectl(["scale", &namespace, "deployment", deployment, &wanted]).await;
+    scaled.with_context(|| format!("scaling {deployment}"))?;
     if replicas == 0 {
         let selector = format!("--selector=app.kubernetes.io/name={deployment}");
         let gone = ["wait", "--for=delete", "pod", &namespace, &selector, "--timeout=60s"];
-        cluster.kubectl(gone).await.context("waiting until no reaper is left")?;
+        cluster.kubectl(gone).await.with_context(|| format!("waiting until no {deployment} is left"))?;
     } else {
         let ready = ["rollout", "status", &namespace, &format!("deployment/{deployment}"), "--timeout=60s"];
-        cluster.kubectl(ready).await.context("waiting for the reapers")?;
+        cluster.kubectl(ready).await.with_context(|| format!("waiting for {deployment}"))?;
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use jobwarden_common::names::label;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
@@ -75,7 +76,7 @@ pub async fn until_running(
     use kube::runtime::{WatchStreamExt as _, watcher};
 
     let api = Api::<Pod>::namespaced(client.clone(), namespace);
-    let config = watcher::Config::default().labels(&format!("batch.kubernetes.io/job-name={job}"));
+    let config = watcher::Config::default().labels(&format!("{}={job}", label::JOB_NAME));
     let mut pods = std::pin::pin!(watcher(api, config).default_backoff().applied_objects());
     let waiting = async {
         while let Some(pod) = pods.try_next().await? {

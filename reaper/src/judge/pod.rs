@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    AGENT_SILENT_AFTER, CUT_ON_GONE_NODE, Clock, GONE_REPORTS, LEASE_STALE_AFTER, NODE_GONE_AFTER, Patience,
-    STUCK_AFTER,
+    AGENT_SILENT_AFTER, Clock, GONE_REPORTS, LEASE_STALE_AFTER, NODE_GONE_AFTER, Patience, STUCK_AFTER, counts_for,
 };
 use crate::{
     evidence::{
@@ -30,10 +29,9 @@ impl PodView<'_> {
     /// P2.
     pub(super) fn on_gone_node(&mut self) -> bool {
         let Some(since) = self.node.state.gone_since() else { return false };
-        let cut = |long: Duration| long.saturating_sub(long / CUT_ON_GONE_NODE);
         self.clock.passed(since, NODE_GONE_AFTER)
-            && !self.beat_within(cut(self.policy.suspect_after))
-            && !self.seen_within(cut(self.agent_silent_after()))
+            && !self.beat_within(counts_for(self.policy.suspect_after, Some(self.node)))
+            && !self.seen_within(counts_for(self.agent_silent_after(), Some(self.node)))
     }
 
     /// P3.

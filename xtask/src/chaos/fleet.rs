@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use fastrand::Rng;
 use futures::future::try_join;
-use jobwarden_common::names::annotation;
+use jobwarden_common::names::{annotation, label};
 use jobwarden_tests::cluster::Process;
 use jobwarden_tests::install::HOME;
 use jobwarden_tests::{job, wait};
@@ -41,8 +41,6 @@ const PACE: Duration = Duration::from_millis(600);
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How much earlier than told a process may seem to end: the kernel counts its start in hundredths of a second.
 const ROUGHLY: Duration = Duration::from_millis(500);
-/// The Job controller's label of its pods (`batchv1.JobNameLabel`).
-const JOB_NAME: &str = "batch.kubernetes.io/job-name";
 /// An image that no registry has; `.invalid` names no host (RFC 2606).
 const NO_IMAGE: &str = "registry.invalid/nothing:none";
 
@@ -118,7 +116,7 @@ pub(super) async fn hear_kubernetes(campaign: &Campaign) {
         sleep(LISTEN).await;
         // The API server may be away.
         let Ok((jobs, pods)) = try_join(jobs.list(&all), pods.list(&all)).await else { continue };
-        for job in pods.iter().filter(|pod| has_ended(pod)).filter_map(|pod| pod.labels().get(JOB_NAME)) {
+        for job in pods.iter().filter(|pod| has_ended(pod)).filter_map(|pod| pod.labels().get(label::JOB_NAME)) {
             // What ends because its Job is suspended is no end.
             if let Some(known) = campaign.history().job(job).filter(|job| job.ended.is_some()) {
                 known.reported.get_or_insert(campaign.now());
