@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use jobwarden_common::names::{label, label_value};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
@@ -103,18 +103,22 @@ pub async fn install(cluster: &Cluster, settings: &Settings, receiver: &Receiver
 
 /// Waits until the API server calls the webhook. That both replicas are ready is not enough: the way to them through the
 /// Service, and the API server's own view of the webhook's configuration, follow a moment later, and until then Jobs pass
-/// by it, for its failure policy ignores them.
+/// by it or, where its failure policy says so, are refused.
 pub async fn wait_until_admitting(cluster: &Cluster) -> anyhow::Result<()> {
     let namespace = cluster.temp_namespace("probe", &[(label::INJECT, label_value::ENABLED)]).await?;
     let jobs = Api::<Job>::namespaced(cluster.client()?, namespace.name());
     let (job, dry_run) =
         (Worker::new("probe", 1, Duration::ZERO).job(), PostParams { dry_run: true, ..PostParams::default() });
     let give_up = Instant::now() + ADMITTING_WITHIN;
-    while !jobs.create(&dry_run, &job).await.context("probing admission")?.labels().contains_key(label::ENROLLED) {
-        ensure!(
-            Instant::now() < give_up,
-            "the API server does not call the webhook, {ADMITTING_WITHIN:?} after it was ready"
-        );
+    loop {
+        let answer = jobs.create(&dry_run, &job).await;
+        if answer.as_ref().is_ok_and(|job| job.labels().contains_key(label::ENROLLED)) {
+            break;
+        }
+        if Instant::now() >= give_up {
+            answer.context("probing admission")?;
+            bail!("the API server does not call the webhook, {ADMITTING_WITHIN:?} after it was ready");
+        }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     namespace.delete().await.context("deleting the probe's namespace")
