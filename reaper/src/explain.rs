@@ -167,7 +167,7 @@ fn beat(pod: &PodEvidence, policy: &Policy, now: Moment) -> String {
             let age = now.since(last);
             let word = match age {
                 age if age >= policy.lost_after => "expired",
-                age if age >= judge::counts_for(policy.suspect_after, pod.node.as_ref()) => "late",
+                age if age >= judge::counts_for(policy.suspect_after, pod.node.as_ref(), now) => "late",
                 _ => "fresh",
             };
             format!("{word}, last {}", ago(age))
@@ -182,7 +182,7 @@ fn beat(pod: &PodEvidence, policy: &Policy, now: Moment) -> String {
 fn agent(pod: &PodEvidence, policy: &Policy, now: Moment) -> String {
     let heard = |last: Moment, word: &str| {
         let age = now.since(last);
-        let silent = age >= judge::counts_for(judge::AGENT_SILENT_AFTER.min(policy.lost_after), pod.node.as_ref());
+        let silent = age >= judge::counts_for(judge::AGENT_SILENT_AFTER.min(policy.lost_after), pod.node.as_ref(), now);
         if silent { format!("silent, last report {}: {word}", ago(age)) } else { format!("{word}, {}", ago(age)) }
     };
     match pod.agent {
@@ -305,9 +305,16 @@ mod tests {
             let facts = facts(pod, &Policy::default(), at(1000));
             facts.into_iter().take(2).map(|fact| fact.is).collect::<Vec<_>>()
         };
-        assert_eq!(told(&pod), ["fresh, last 26s ago", "alive, 26s ago"]);
-        pod.node.as_mut().expect("it has a node").state = NodeState::Deleted { since: at(975) };
-        assert_eq!(told(&pod), ["late, last 26s ago", "silent, last report 26s ago: alive"]);
+        let mut gone_since = |seconds| {
+            pod.node.as_mut().expect("it has a node").state = NodeState::Deleted { since: at(seconds) };
+            told(&pod)
+        };
+        assert_eq!(
+            gone_since(991),
+            ["fresh, last 26s ago", "alive, 26s ago"],
+            "row P2 waits until it is gone for 10 s"
+        );
+        assert_eq!(gone_since(990), ["late, last 26s ago", "silent, last report 26s ago: alive"]);
     }
 
     #[rstest]

@@ -50,11 +50,12 @@ pub fn in_sight(evidence: &Evidence, policy: &Policy, now: Moment) -> Judgement 
     by_table(evidence, &policy.impatient(), Patience::LITTLE, now)
 }
 
-/// For how long a sign of life from that node counts which counts for `long` from a node that is there.
-pub fn counts_for(long: Duration, node: Option<&NodeEvidence>) -> Duration {
+/// For how long a sign of life from that node counts at `now` which counts for `long` from a node that is there: less once the
+/// node is gone for [`NODE_GONE_AFTER`].
+pub fn counts_for(long: Duration, node: Option<&NodeEvidence>, now: Moment) -> Duration {
     match node.and_then(|node| node.state.gone_since()) {
-        Some(_) => long.saturating_sub(long / CUT_ON_GONE_NODE),
-        None => long,
+        Some(since) if now >= since + NODE_GONE_AFTER => long.saturating_sub(long / CUT_ON_GONE_NODE),
+        _ => long,
     }
 }
 

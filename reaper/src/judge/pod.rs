@@ -30,8 +30,8 @@ impl PodView<'_> {
     pub(super) fn on_gone_node(&mut self) -> bool {
         let Some(since) = self.node.state.gone_since() else { return false };
         self.clock.passed(since, NODE_GONE_AFTER)
-            && !self.beat_within(counts_for(self.policy.suspect_after, Some(self.node)))
-            && !self.seen_within(counts_for(self.agent_silent_after(), Some(self.node)))
+            && !self.beat_within(counts_for(self.policy.suspect_after, Some(self.node), self.clock.now))
+            && !self.seen_within(counts_for(self.agent_silent_after(), Some(self.node), self.clock.now))
     }
 
     /// P3.
