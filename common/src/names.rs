@@ -206,7 +206,7 @@ pub mod reason {
     /// The sidecar is at fault, not the job.
     pub const SIDECAR_FAULT: &str = "SidecarFault";
     /// A pod runs without the sidecar, since admission missed it.
-    pub const UNGUARDED: &str = "Unguarded";
+    pub const SIDECAR_MISSING: &str = "SidecarMissing";
     /// The Job was deleted before it had finished.
     pub const JOB_DELETED: &str = "JobDeleted";
     /// The bare pod was deleted before it had finished.
@@ -220,7 +220,7 @@ pub mod reason {
     /// No beat, no agent, but a node that is well.
     pub const UNSEEN: &str = "Unseen";
     /// A worker that was suspected or called lost is heard again.
-    pub const RESURRECTED: &str = "Resurrected";
+    pub const HEARTBEAT_RESUMED: &str = "HeartbeatResumed";
     /// A pod is lost, but a guard of the reaper holds what would be done about it.
     pub const HELD: &str = "Held";
 

@@ -90,7 +90,7 @@ pub(crate) async fn a_pod_that_an_outage_lets_past_is_reported_as_unguarded(bed:
     let told = async {
         loop {
             let told = events.list(&ListParams::default()).await.context("reading Events")?;
-            if told.iter().any(|event| event.reason.as_deref() == Some(reason::UNGUARDED)) {
+            if told.iter().any(|event| event.reason.as_deref() == Some(reason::SIDECAR_MISSING)) {
                 let blamed = told.iter().any(|event| event.reason.as_deref() == Some(reason::SIDECAR_FAULT));
                 return anyhow::Ok(blamed);
             }

@@ -31,7 +31,7 @@ pub(crate) async fn suspicion_loss_and_return_of_a_worker_are_events_on_its_job(
     shown(ground, namespace.name(), "watched", reason::SUSPECT, SOON).await?;
     shown(ground, namespace.name(), "watched", reason::NODE_UNREACHABLE, lost_after + SOON).await?;
     ground.cluster.heal(node.name()).await?;
-    shown(ground, namespace.name(), "watched", reason::RESURRECTED, SOON).await?;
+    shown(ground, namespace.name(), "watched", reason::HEARTBEAT_RESUMED, SOON).await?;
     let job = Api::<Job>::namespaced(ground.client.clone(), namespace.name()).get("watched").await?;
     ensure!(wait::reason_of(Some(&job), "FailureTarget").is_none(), "{:?}", job.status);
     ground.cluster.wait_for_node(node.name(), true, RECOVERY).await?;

@@ -190,7 +190,7 @@ impl<'a> Planner<'a> {
                         "Pod {} has no sidecar, for admission missed it; only the node's agent can tell that it lives.",
                         pod.name
                     );
-                    self.tell(Some(pod), reason::UNGUARDED, message);
+                    self.tell(Some(pod), reason::SIDECAR_MISSING, message);
                 }
                 PodVerdict::SidecarBlocks | PodVerdict::Alive { without_beat: true } => {
                     let message = format!("Pod {}: {}.", pod.name, self.drafter.witnesses(pod));
@@ -376,7 +376,7 @@ impl<'a> Planner<'a> {
             self.so.insert(stalled);
         } else if doubted || over {
             let message = self.drafter.heard_again_sentence(pod, over);
-            self.tell(Some(pod), reason::RESURRECTED, message);
+            self.tell(Some(pod), reason::HEARTBEAT_RESUMED, message);
         }
     }
 

@@ -86,7 +86,7 @@ impl Walk<'_> {
         let key = notice.key();
         let mut note = notice.message;
         outcome::shorten(&mut note, MAX_NOTE_BYTES);
-        let good = notice.reason == reason::RESURRECTED;
+        let good = notice.reason == reason::HEARTBEAT_RESUMED;
         let event = Event {
             type_: if good { EventType::Normal } else { EventType::Warning },
             reason: notice.reason.to_owned(),

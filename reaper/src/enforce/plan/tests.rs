@@ -394,7 +394,7 @@ fn p7_a_pod_that_lives_without_a_beat_is_an_event() {
 #[test]
 fn p7_a_pod_without_a_sidecar_is_unguarded_and_not_at_fault() {
     let pod = PodEvidence { beat: Beats::None, sidecar: Sidecar::Absent, ..mk_pod("w") };
-    assert_eq!(planned(&mk_case(open(), vec![pod])), ["tell Unguarded"]);
+    assert_eq!(planned(&mk_case(open(), vec![pod])), ["tell SidecarMissing"]);
 }
 
 #[test]
@@ -439,7 +439,7 @@ fn what_a_partition_gives_back_of_a_given_up_attempt_is_told_to_stop_and_not_rep
     let alive = terminating(mk_pod("w"), NOW - 300);
     let silent = PodEvidence { beat: Beats::Running { last: at(1) }, agent: AgentWord::None, ..alive.clone() };
     let told = |pod| brief(&steps(&mk_case(retrying(Retries::Left), vec![pod]), &recorded));
-    assert_eq!(told(PodEvidence { agent: AgentWord::None, ..alive }), ["abandon w-uid", "tell Resurrected"]);
+    assert_eq!(told(PodEvidence { agent: AgentWord::None, ..alive }), ["abandon w-uid", "tell HeartbeatResumed"]);
     assert_eq!(told(silent), ["abandon w-uid"]);
 }
 

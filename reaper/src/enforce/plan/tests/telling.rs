@@ -44,14 +44,14 @@ fn held() -> (PodEvidence, Option<Hold>) {
 #[test]
 fn a_late_beat_is_told_whenever_it_comes_to_be_late_and_when_it_is_heard_again() {
     let looks = [late(), late(), well(), well(), late(), well()];
-    let expected: [&[&str]; 6] = [&["Suspect"], &[], &["Resurrected"], &[], &["Suspect"], &["Resurrected"]];
+    let expected: [&[&str]; 6] = [&["Suspect"], &[], &["HeartbeatResumed"], &[], &["Suspect"], &["HeartbeatResumed"]];
     assert_eq!(told(&looks), expected);
 }
 
 #[test]
 fn a_held_loss_is_told_and_so_is_its_end() {
     let looks = [held(), held(), well(), held(), (unreachable("w", 100), None)];
-    let expected: [&[&str]; 5] = [&["Held"], &[], &["Resurrected"], &["Held"], &["NodeUnreachable"]];
+    let expected: [&[&str]; 5] = [&["Held"], &[], &["HeartbeatResumed"], &["Held"], &["NodeUnreachable"]];
     assert_eq!(told(&looks), expected);
 }
 
