@@ -1,1 +1,33 @@
-//! Everything that decides, without I/O.
+//! Everything in jobwarden that decides, without I/O.
+//!
+//! ```text
+//!  Job, Pod, Node, Lease ──► facts ─┐
+//!  beats, observations ─────────────┼─► index ──JobSnapshot──► reconcile ─┬─ judge   what is true of the Job and its pods?
+//!  policy file, annotations ► policy┘     ▲                      │        ├─ guard   may that be acted on now?
+//!                                  health (clock)                │        └─ plan    which steps follow?
+//!                                                                ▼
+//!                                               Evaluation: verdict, steps, when to requeue
+//! ```
+//!
+//! Every function here takes the time as an argument and returns a value. Nothing here reads a clock, a socket or the API
+//! server, so tests and the simulator drive the same code as the reaper does.
+
+pub mod causes;
+pub mod evidence;
+pub mod explain;
+pub mod facts;
+pub mod guard;
+pub mod health;
+pub mod index;
+pub mod judge;
+pub mod moment;
+pub mod outcome;
+pub mod plan;
+pub mod policy;
+pub mod reconcile;
+pub mod second_look;
+pub mod snapshot;
+pub mod verdict;
+
+#[cfg(any(test, feature = "builders"))]
+pub mod builders;

@@ -100,7 +100,7 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
-    use crate::policy::{Changes, Labels, Policies, Policy};
+    use jobwarden_core::policy::{Changes, Labels, Policies, Policy};
 
     fn lost_after(config: &Config) -> Duration {
         let mut policies = Policies::new(Policy::default());

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  observer.changed ─┐
-//!  outbox changed   ─┼─► agenda ──due Jobs──► enforcer: case → judge → plan → execute ─┐
+//!  outbox changed   ─┼─► agenda ──due Jobs──► enforcer: snapshot → judge → plan → execute ─┐
 //!  deadlines        ─┘     ▲──────────────────────── when to look again ──────────────┘
 //! ```
 
@@ -24,7 +24,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use self::agenda::Agenda;
+use self::agenda::WorkQueue;
 pub use self::{
     enforcer::{Enforcer, Look, Mode},
     role::Role,
@@ -104,7 +104,7 @@ impl Controller {
             }
             self.enforce().await;
         };
-        let exists = |job: &_| !self.observer.synced() || self.observer.case(job).is_some();
+        let exists = |job: &_| !self.observer.synced() || self.observer.snapshot(job).is_some();
         let retiring = retire(self.outcomes.clone(), self.outbox.clone(), self.outcome_retention, exists);
         let making_up = async {
             if let Some(missed) = &self.missed {
@@ -116,7 +116,7 @@ impl Controller {
 
     /// Enforces whatever is due, for ever.
     async fn enforce(&self) {
-        let mut agenda = Agenda::default();
+        let mut agenda = WorkQueue::default();
         let mut recorded = self.outbox.subscribe();
         let mut running = FuturesUnordered::new();
         loop {
@@ -126,7 +126,7 @@ impl Controller {
                 agenda.touch(job, now);
             }
             // Before anything is written for any of them, it is known how all of them stand.
-            for (surveyed, job) in agenda.ripen(now).iter().enumerate() {
+            for (surveyed, job) in agenda.promote_due(now).iter().enumerate() {
                 self.enforcer.survey(job);
                 if surveyed % AT_ONE_GO == AT_ONE_GO - 1 {
                     yield_now().await;

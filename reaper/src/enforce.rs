@@ -11,7 +11,7 @@ mod step;
 
 pub use self::{
     execute::{EnforceError, Executor, FailWith, Report},
-    plan::{look_again, plan},
+    plan::{requeue_at, plan},
     step::{Draft, Notice, NoticeKey, PodRef, Recorded, Removal, Step},
 };
 

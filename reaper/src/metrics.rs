@@ -50,21 +50,21 @@ pub struct OutcomeLabels {
 /// Labels of [`Metrics::jobs`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct VerdictLabels {
-    /// See [`crate::explain::Summary::verdict`].
+    /// See [`jobwarden_core::explain::Summary::verdict`].
     pub verdict: &'static str,
 }
 
 /// Labels of [`Metrics::verdicts`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RowLabels {
-    /// See [`crate::verdict::Row`].
+    /// See [`jobwarden_core::verdict::Row`].
     pub row: &'static str,
 }
 
 /// Labels of [`Metrics::held`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct GuardLabels {
-    /// See [`crate::guard::Hold::as_str`].
+    /// See [`jobwarden_core::guard::Hold::as_str`].
     pub guard: &'static str,
 }
 

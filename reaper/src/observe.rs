@@ -3,12 +3,12 @@
 //! ```text
 //!  watch (Jobs, pods, nodes, Leases) ──facts──┐
 //!  watch (namespaces), file ──policies────────┤
-//!  intake (beats, observations) ──────────────┼─► Observer ─► State ──► Case: evidence, policy, usage, timeline
+//!  intake (beats, observations) ──────────────┼─► Observer ─► State ──► JobSnapshot: evidence, policy, usage, timeline
 //!  self_beat ──► the Service ──► intake ──────┘      │
-//!                                                 Hearing: ears, and the clock that stands still while deaf
+//!                                                 SignalTracker: health, and the clock that stands still while deaf
 //! ```
 //!
-//! [`State`] and [`Hearing`] are values without I/O that take the time as an argument;
+//! [`State`] and [`SignalTracker`] are values without I/O that take the time as an argument;
 //! [`Observer`] holds them under one lock and tells them the time.
 
 use std::{
@@ -24,17 +24,17 @@ use jobwarden_common::{
 use tokio::sync::Notify;
 
 use self::{
-    hearing::{Failure, Hearing, Watch},
+    hearing::{Failure, SignalTracker, Watch},
     state::State,
 };
 use crate::{
     evidence::{Evidence, JobIdentity},
-    guard::Ears,
+    guard::SignalHealth,
     moment::Moment,
     policy::{FilePolicy, Origins, Policies, Policy},
 };
 
-mod agent_word;
+mod agent_observation;
 pub mod causes;
 pub mod clock;
 #[cfg(test)]
@@ -69,14 +69,14 @@ struct Inner {
 #[derive(Debug)]
 struct Heard {
     state: State,
-    hearing: Hearing,
+    hearing: SignalTracker,
     /// As they were when all Jobs were last told of a change.
-    ears: Ears,
+    health: SignalHealth,
 }
 
 /// What is known of one Job, for everybody who deals with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Case {
+pub struct JobSnapshot {
     /// For the judge.
     pub evidence: Evidence,
     /// How it is judged.
@@ -86,14 +86,14 @@ pub struct Case {
     /// What its attempts used, if anything was observed.
     pub usage: Option<Usage>,
     /// The last of its pods that is gone.
-    pub past: Option<Past>,
+    pub past: Option<PastAttempt>,
     /// What happened, oldest first.
     pub timeline: Vec<TimelineEntry>,
 }
 
 /// A pod whose object is gone.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Past {
+pub struct PastAttempt {
     /// Which.
     pub attempt: Attempt,
     /// Why it ended, by its last status.
@@ -104,8 +104,8 @@ impl Observer {
     /// Knows nothing, is blindfolded until the watches have listed, and does not listen until told to. Jobs are judged by
     /// `defaults` where no other layer says otherwise.
     pub fn new(defaults: Policy) -> Self {
-        let hearing = Hearing::new(instant());
-        let heard = Heard { state: State::default(), hearing, ears: Ears::Blindfolded };
+        let hearing = SignalTracker::new(instant());
+        let heard = Heard { state: State::default(), hearing, health: SignalHealth::WatchDown };
         let policies = RwLock::new(Policies::new(defaults));
         Self(Arc::new(Inner { policies, heard: Mutex::new(heard), changed: Notify::new() }))
     }
@@ -128,13 +128,13 @@ impl Observer {
         }
     }
 
-    /// The Jobs whose evidence may have changed since this was last called: all of them when the ears have changed.
+    /// The Jobs whose evidence may have changed since this was last called: all of them when the health have changed.
     pub fn take_changed(&self) -> Vec<JobUid> {
         self.with(|state, _| state.take_changed())
     }
 
     /// What is known of a Job; nothing if it was never seen or is forgotten.
-    pub fn case(&self, job: &JobUid) -> Option<Case> {
+    pub fn snapshot(&self, job: &JobUid) -> Option<JobSnapshot> {
         let (at, wall_at) = (instant(), Timestamp::now());
         let mut heard = self.lock();
         let now = heard.hearing.now(at);
@@ -144,7 +144,7 @@ impl Observer {
             event: event.what.into(),
         };
         let timeline = known.timeline.into_iter().map(entry).collect();
-        Some(Case {
+        Some(JobSnapshot {
             evidence: known.evidence,
             policy: known.policy,
             origins: known.origins,
@@ -187,7 +187,7 @@ impl Observer {
         self.lock().state.nodes_in(zone)
     }
 
-    /// What is known of a Job for the judge alone, and how it is judged: less than a [`Case`], and sooner had.
+    /// What is known of a Job for the judge alone, and how it is judged: less than a [`JobSnapshot`], and sooner had.
     pub fn evidence(&self, job: &JobUid) -> Option<(Evidence, Policy)> {
         self.lock().state.evidence(job)
     }
@@ -222,8 +222,8 @@ impl Observer {
     }
 
     /// Whether the reaper hears what there is to hear.
-    pub fn ears(&self) -> Ears {
-        self.lock().hearing.ears(instant())
+    pub fn health(&self) -> SignalHealth {
+        self.lock().hearing.health(instant())
     }
 
     /// Whether every watch has listed: before, there is less evidence than there should be.
@@ -253,7 +253,7 @@ impl Observer {
 
     /// The reaper's own beat has arrived.
     pub fn own_beat_arrived(&self) {
-        self.hear(Hearing::own_beat_arrived);
+        self.hear(SignalTracker::own_beat_arrived);
     }
 
     /// A watch is connected, or heard something.
@@ -274,9 +274,9 @@ impl Observer {
         self.hear(|hearing, at| hearing.watch_failed(watch, failure, at));
     }
 
-    fn hear(&self, f: impl FnOnce(&mut Hearing, std::time::Instant)) {
+    fn hear(&self, f: impl FnOnce(&mut SignalTracker, std::time::Instant)) {
         f(&mut self.lock().hearing, instant());
-        // Tells of a change of the ears.
+        // Tells of a change of the health.
         self.with(|_, _| {});
     }
 
@@ -285,11 +285,11 @@ impl Observer {
         let at = instant();
         let (result, changed) = {
             let mut heard = self.lock();
-            let Heard { state, hearing, ears } = &mut *heard;
-            let (now, ears_now) = (hearing.now(at), hearing.ears(at));
-            if *ears != ears_now {
-                tracing::info!(was = ?ears, is = ?ears_now, "hearing has changed");
-                *ears = ears_now;
+            let Heard { state, hearing, health } = &mut *heard;
+            let (now, ears_now) = (hearing.now(at), hearing.health(at));
+            if *health != ears_now {
+                tracing::info!(was = ?health, is = ?ears_now, "hearing has changed");
+                *health = ears_now;
                 state.all_changed();
             }
             (f(state, now), state.has_changed())

@@ -106,7 +106,7 @@ async fn a_held_loss_is_visible_everywhere() {
     assert_eq!(world.get("/v1/jobs").await.1["jobs"][0]["held"], "deaf");
     let guards = world.get("/v1/guards").await.1;
     assert_eq!(guards["held"], json!([{ "namespace": "ort", "name": "job-name", "guard": "deaf" }]));
-    assert_eq!(guards["ears"], "deaf");
+    assert_eq!(guards["health"], "deaf");
 }
 
 #[rstest]
@@ -144,12 +144,12 @@ async fn it_is_served_and_explained() {
     let address = listener.local_addr().expect("it listens");
     let serving = tokio::spawn(server::serve_router(listener, router));
     let ask = async |job: &str| {
-        let explain = crate::explain::ExplainArgs {
+        let explain = jobwarden_core::explain::ExplainArgs {
             job: job.parse().expect("a name"),
             system_namespace: "jobwarden".to_owned(),
             api_port: 0,
             url: Some(format!("http://{address}/")),
-            output: crate::explain::Output::Text,
+            output: jobwarden_core::explain::Output::Text,
         };
         let said = std::sync::Mutex::new(String::new());
         let result = explain.run(|line| said.lock().expect("nobody panics").push_str(line)).await;

@@ -18,7 +18,7 @@ pub fn upcoming(evidence: &Evidence, policy: &Policy, judgement: &Judgement, now
     let mut timers = Vec::new();
     let mut before = judgement.clone();
     for _ in 0..MOST {
-        let Some(at) = before.next_look else { break };
+        let Some(at) = before.recheck_at else { break };
         let then = judge(evidence, policy, at);
         // A policy may say "never" with an enormous duration.
         let in_seconds = at.since(now).as_secs_f64().ceil();
@@ -47,13 +47,13 @@ pub fn upcoming(evidence: &Evidence, policy: &Policy, judgement: &Judgement, now
 mod tests {
     use super::*;
     use crate::{
-        enforce::fixtures::{NOW, at, judged, mk_case, mk_job, mk_pod, unreachable},
+        builders::evidence::{NOW, at, judged, mk_snapshot, mk_job, mk_pod, unreachable},
         evidence::{JobStage, PodEvidence},
     };
 
     fn timers(pod: PodEvidence) -> Vec<(u64, String)> {
-        let case = mk_case(mk_job(JobStage::Open), vec![pod]);
-        let timers = upcoming(&case.evidence, &case.policy, &judged(&case), at(NOW));
+        let snapshot = mk_snapshot(mk_job(JobStage::Open), vec![pod]);
+        let timers = upcoming(&snapshot.evidence, &snapshot.policy, &judged(&snapshot), at(NOW));
         timers.into_iter().map(|timer| (timer.in_seconds, timer.verdict.verdict)).collect()
     }
 

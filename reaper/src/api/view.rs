@@ -12,13 +12,13 @@ use super::{
 };
 use crate::{
     controller::Look,
-    evidence::{AgentWord, Beats, JobIdentity, JobKind, JobStage, NodeState, PodEvidence, PodPhase},
+    evidence::{AgentObservation, LastBeat, JobIdentity, JobKind, JobStage, NodeState, PodEvidence, PodPhase},
     explain,
-    guard::{Ears, Hold},
+    guard::{SignalHealth, Hold},
     moment::Moment,
-    observe::{Case, Past},
+    observe::{JobSnapshot, PastAttempt},
     outcome::{Entry, OutcomeName, SinkStatus},
-    policy::{Knob, Setting},
+    policy::{PolicyField, Setting},
     verdict::{JobVerdict, Judgement, PodVerdict, Row},
 };
 
@@ -50,9 +50,9 @@ pub(super) fn lines(api: &Api, namespace: Option<&str>, verdict: Option<&str>) -
 pub(super) fn explanation(api: &Api, uid: &JobUid) -> Option<Explanation> {
     let look = api.enforcer.look(uid)?;
     let held = look.held();
-    let Look { case, judgement, now, .. } = look;
+    let Look { snapshot, judgement, now, .. } = look;
     let since = api.enforcer.since(uid).map(|at| wall(api, at));
-    let Case { evidence, policy, origins, usage, past, timeline } = &case;
+    let JobSnapshot { evidence, policy, origins, usage, past, timeline } = &snapshot;
     Some(Explanation {
         at: wall(api, now),
         job: job_name(&evidence.job.identity),
@@ -60,10 +60,10 @@ pub(super) fn explanation(api: &Api, uid: &JobUid) -> Option<Explanation> {
         verdict: of_job(&judgement),
         since,
         held: held.map(|hold| held_by(hold, now)),
-        pods: evidence.pods.iter().filter_map(|pod| shown(pod, &case, &judgement, now)).collect(),
+        pods: evidence.pods.iter().filter_map(|pod| shown(pod, &snapshot, &judgement, now)).collect(),
         past: past.as_ref().map(past_pod),
-        timers: upcoming(evidence, policy, &judgement, now).into_iter().chain(retention(&case, now)).collect(),
-        policy: Knob::ALL
+        timers: upcoming(evidence, policy, &judgement, now).into_iter().chain(retention(&snapshot, now)).collect(),
+        policy: PolicyField::ALL
             .map(|knob| PolicyValue {
                 name: knob.to_string(),
                 value: Setting::of(policy, knob).to_string(),
@@ -82,10 +82,10 @@ pub(super) fn explanation(api: &Api, uid: &JobUid) -> Option<Explanation> {
 }
 
 /// When a finished Job is deleted.
-fn retention(case: &Case, now: Moment) -> Option<Timer> {
-    let job = &case.evidence.job;
+fn retention(snapshot: &JobSnapshot, now: Moment) -> Option<Timer> {
+    let job = &snapshot.evidence.job;
     let JobStage::Finished { since, .. } = job.stage else { return None };
-    let at = since + case.policy.retention;
+    let at = since + snapshot.policy.retention;
     (at > now && !job.owned && !job.has_ttl).then(|| Timer {
         in_seconds: at.since(now).as_secs(),
         pod: None,
@@ -100,10 +100,10 @@ fn retention(case: &Case, now: Moment) -> Option<Timer> {
 
 /// What would hold lost verdicts, and what is held.
 pub(super) fn guards(api: &Api) -> Guards {
-    let ears = match api.observer.ears() {
-        Ears::Open => "open",
-        Ears::Deaf => Hold::Deaf.as_str(),
-        Ears::Blindfolded => Hold::WatchDown.as_str(),
+    let health = match api.observer.health() {
+        SignalHealth::Receiving => "open",
+        SignalHealth::NotReceiving => Hold::SelfBeat.as_str(),
+        SignalHealth::WatchDown => Hold::WatchDown.as_str(),
     };
     let held = api.enforcer.held_jobs().into_iter().filter_map(|(uid, guard)| {
         let JobIdentity { namespace, name, .. } = api.observer.identity(&uid)?;
@@ -114,7 +114,7 @@ pub(super) fn guards(api: &Api) -> Guards {
     let (lost, of) = api.enforcer.breaker_counts();
     let holds = held.iter().any(|job| job.guard == BREAKER);
     let listening_seconds = api.observer.listening_for().as_secs();
-    Guards { ears: ears.to_owned(), listening_seconds, breaker: BreakerState { lost, of, holds }, held }
+    Guards { health: health.to_owned(), listening_seconds, breaker: BreakerState { lost, of, holds }, held }
 }
 
 /// The word of [`Hold::Breaker`].
@@ -158,7 +158,7 @@ fn held_by(hold: Hold, now: Moment) -> Held {
     Held { guard: hold.as_str().to_owned(), why: hold.to_string(), for_seconds }
 }
 
-fn shown(pod: &PodEvidence, case: &Case, judgement: &Judgement, now: Moment) -> Option<Pod> {
+fn shown(pod: &PodEvidence, snapshot: &JobSnapshot, judgement: &Judgement, now: Moment) -> Option<Pod> {
     let (_, verdict) = judgement.pods.iter().find(|(uid, _)| *uid == pod.uid)?;
     let decides = !matches!(judgement.job, JobVerdict::Ignored);
     decides.then(|| Pod {
@@ -166,7 +166,7 @@ fn shown(pod: &PodEvidence, case: &Case, judgement: &Judgement, now: Moment) -> 
         uid: pod.uid.clone(),
         node: pod.node.as_ref().map(|node| node.name.clone()),
         verdict: of_pod(*verdict),
-        evidence: explain::facts(pod, &case.policy, now),
+        evidence: explain::facts(pod, &snapshot.policy, now),
         figures: figures(pod, now),
         cause: pod.cause.clone(),
     })
@@ -175,15 +175,15 @@ fn shown(pod: &PodEvidence, case: &Case, judgement: &Judgement, now: Moment) -> 
 fn figures(pod: &PodEvidence, now: Moment) -> Figures {
     let ago = |at: Moment| now.since(at).as_secs();
     let (beat, beat_at) = match pod.beat {
-        Beats::None => ("none", None),
-        Beats::Running { last } => ("running", Some(last)),
-        Beats::Ending { last } => ("ending", Some(last)),
+        LastBeat::None => ("none", None),
+        LastBeat::Running { last } => ("running", Some(last)),
+        LastBeat::Ending { last } => ("ending", Some(last)),
     };
     let (agent, agent_at) = match pod.agent {
-        AgentWord::None => ("none", None),
-        AgentWord::Blind { last } => ("blind", Some(last)),
-        AgentWord::Alive { last } => ("alive", Some(last)),
-        AgentWord::Gone { since, .. } => ("gone", Some(since)),
+        AgentObservation::None => ("none", None),
+        AgentObservation::Blind { last } => ("blind", Some(last)),
+        AgentObservation::Alive { last } => ("alive", Some(last)),
+        AgentObservation::Gone { since, .. } => ("gone", Some(since)),
     };
     let phase = match pod.phase {
         PodPhase::Pending => "Pending",
@@ -211,8 +211,8 @@ fn figures(pod: &PodEvidence, now: Moment) -> Figures {
     }
 }
 
-fn past_pod(past: &Past) -> PastPod {
-    let Past { attempt, cause } = past.clone();
+fn past_pod(past: &PastAttempt) -> PastPod {
+    let PastAttempt { attempt, cause } = past.clone();
     PastPod { name: attempt.pod_name, uid: attempt.pod_uid, node: attempt.node, cause }
 }
 

@@ -1,4 +1,4 @@
-//! One look at a Job: its case, the judgement, the plan and its execution.
+//! One look at a Job: its snapshot, the judgement, the plan and its execution.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -9,14 +9,14 @@ use std::{
 use jobwarden_common::identity::{JobUid, PodUid};
 use tokio::time::timeout;
 
-use super::{agenda::Done, tally::Tally};
+use super::{agenda::Done, tally::VerdictCache};
 use crate::{
-    enforce::{Executor, NoticeKey, Recorded, Report, Step, look_again, plan},
+    enforce::{Executor, NoticeKey, Recorded, Report, Step, requeue_at, plan},
     guard::{self, Breaker, Hold},
     judge::judge,
     metrics::{GuardLabels, Metrics},
     moment::Moment,
-    observe::{Case, Observer},
+    observe::{JobSnapshot, Observer},
     outcome::Outbox,
     policy::{NotStarting, OnLost},
     verdict::{JobVerdict, Judgement},
@@ -47,7 +47,7 @@ pub struct Enforcer {
     mode: Mode,
     metrics: Metrics,
     memory: Mutex<HashMap<JobUid, Memory>>,
-    tally: Mutex<Tally>,
+    tally: Mutex<VerdictCache>,
     breaker: Mutex<Breaker>,
 }
 
@@ -55,7 +55,7 @@ pub struct Enforcer {
 #[derive(Clone, Debug)]
 pub struct Look {
     /// What is known.
-    pub case: Case,
+    pub snapshot: JobSnapshot,
     /// What is concluded.
     pub judgement: Judgement,
     /// What would hold a lost verdict, be there one or not.
@@ -67,7 +67,7 @@ pub struct Look {
 impl Look {
     /// What holds a lost verdict, if there is one and something does.
     pub fn held(&self) -> Option<Hold> {
-        let Case { evidence, policy, .. } = &self.case;
+        let JobSnapshot { evidence, policy, .. } = &self.snapshot;
         self.hold.filter(|hold| guard::is_held(evidence, &self.judgement, policy, *hold))
     }
 }
@@ -83,21 +83,21 @@ struct Memory {
 impl Enforcer {
     /// Judges what `observer` knows and enforces it through `executor`.
     pub fn new(observer: Observer, outbox: Outbox, executor: Executor, mode: Mode, metrics: Metrics) -> Self {
-        let tally = Mutex::new(Tally::new(metrics.clone()));
+        let tally = Mutex::new(VerdictCache::new(metrics.clone()));
         Self { observer, outbox, executor, mode, metrics, memory: Mutex::default(), tally, breaker: Mutex::default() }
     }
 
     /// Looks at a Job and does nothing about it; nothing if it is not known.
     pub fn look(&self, job: &JobUid) -> Option<Look> {
-        let mut case = self.observer.case(job)?;
+        let mut snapshot = self.observer.snapshot(job)?;
         if self.mode == Mode::ObserveOnly {
-            (case.policy.on_lost, case.policy.not_starting) = (OnLost::Report, NotStarting::Report);
+            (snapshot.policy.on_lost, snapshot.policy.not_starting) = (OnLost::Report, NotStarting::Report);
         }
         let now = self.observer.now();
-        let judgement = judge(&case.evidence, &case.policy, now);
-        let hold = guard::hold(&case.evidence, &case.policy, self.observer.ears(), now);
+        let judgement = judge(&snapshot.evidence, &snapshot.policy, now);
+        let hold = guard::hold(&snapshot.evidence, &snapshot.policy, self.observer.health(), now);
         let hold = hold.or_else(|| self.broken(job, now));
-        Some(Look { case, judgement, hold, now })
+        Some(Look { snapshot, judgement, hold, now })
     }
 
     pub(crate) async fn enforce(&self, job: &JobUid) -> Done {
@@ -110,26 +110,26 @@ impl Enforcer {
         if look.hold.is_none() {
             self.let_through(&look);
         }
-        let Look { case, judgement, hold, now } = look;
-        self.show_held(&case, held);
+        let Look { snapshot, judgement, hold, now } = look;
+        self.show_held(&snapshot, held);
         self.tally().see(job, &judgement, now);
 
-        let mut steps = plan(&case, &judgement, hold, &self.recorded(job), now);
+        let mut steps = plan(&snapshot, &judgement, hold, &self.recorded(job), now);
         if judgement.job == JobVerdict::Finished && self.observer.is_gone(job) {
             steps.push(Step::Forget);
         }
         if self.mode == Mode::ObserveOnly {
             steps.retain(|step| !step.writes_workload());
         }
-        let Ok(report) = timeout(PATIENCE, self.executor.run(&case.evidence.job.identity, steps)).await else {
-            let identity = &case.evidence.job.identity;
+        let Ok(report) = timeout(PATIENCE, self.executor.run(&snapshot.evidence.job.identity, steps)).await else {
+            let identity = &snapshot.evidence.job.identity;
             tracing::warn!(job = identity.name, namespace = identity.namespace, "the API server is slow; trying again");
             return Done::Failed;
         };
         self.take_in(job, report, || {
-            let moment = look_again(&case, &judgement, hold, now).map(|at| at.since(now));
-            let in_sight = in_sight_at.map(|at| at.since(now));
-            moment.into_iter().chain(in_sight).chain(held.map(held_again_after)).min()
+            let moment = requeue_at(&snapshot, &judgement, hold, now).map(|at| at.since(now));
+            let preview = in_sight_at.map(|at| at.since(now));
+            moment.into_iter().chain(preview).chain(held.map(held_again_after)).min()
         })
     }
 
@@ -161,8 +161,8 @@ impl Enforcer {
         Recorded { outcomes, told, abandoned }
     }
 
-    fn show_held(&self, case: &Case, held: Option<Hold>) {
-        let identity = &case.evidence.job.identity;
+    fn show_held(&self, snapshot: &JobSnapshot, held: Option<Hold>) {
+        let identity = &snapshot.evidence.job.identity;
         let word = held.map(Hold::as_str);
         let mut memory = self.memory();
         let before = memory.get(&identity.uid).and_then(|memory| memory.held);
@@ -204,7 +204,7 @@ impl Enforcer {
         }
     }
 
-    fn tally(&self) -> MutexGuard<'_, Tally> {
+    fn tally(&self) -> MutexGuard<'_, VerdictCache> {
         // Figures for people: of a panic elsewhere, they are at worst off by one.
         self.tally.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -221,6 +221,6 @@ fn held_again_after(hold: Hold) -> Duration {
         Hold::Breaker { lost, .. } => {
             HELD_AGAIN_AFTER.max(Duration::from_millis(2).saturating_mul(lost.try_into().unwrap_or(u32::MAX)))
         }
-        Hold::WarmUp { .. } | Hold::Deaf | Hold::WatchDown => HELD_AGAIN_AFTER,
+        Hold::WarmUp { .. } | Hold::SelfBeat | Hold::WatchDown => HELD_AGAIN_AFTER,
     }
 }

@@ -234,7 +234,7 @@ async fn a_job_that_runs_too_long_is_failed_and_so_is_one_that_gets_no_pod_by_ch
     let set = "set: {activeTimeout: never, startTimeout: 60s, notStarting: fail}\n\
                rules: [{match: {size: small}, set: {activeTimeout: 300s}}]";
     drill.controller.observer.tell(|state, now| {
-        let labels = crate::policy::Labels::keep([(&"size".to_owned(), &"small".to_owned())]);
+        let labels = jobwarden_core::policy::Labels::keep([(&"size".to_owned(), &"small".to_owned())]);
         state.apply_job(JobFacts { labels, ..mk_job("job-0") }, now);
         state.delete_pod(&"pod-1".into(), now);
     });

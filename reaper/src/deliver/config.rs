@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Deserialize, Deserializer};
 
-use crate::policy::FilePolicy;
+use jobwarden_core::policy::FilePolicy;
 
 /// The configuration file of the reaper.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -49,7 +49,7 @@ pub struct SinkConfig {
 
 /// The shape of a notification.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-snapshot")]
 pub enum Format {
     /// `CloudEvents` 1.0, structured JSON.
     #[default]

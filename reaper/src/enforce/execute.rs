@@ -172,16 +172,16 @@ impl Walk<'_> {
             Step::EndJob { reason, message } => self.end_job(reason, &message).await,
             Step::ConfirmDeleted => self.confirm_deleted().await,
             Step::DeletePod { pod, why } => self.delete_pod(&pod, why).await,
-            Step::GiveUpPod { pod, reason, message } => self.give_up_pod(&pod, reason, &message).await,
+            Step::MarkPodFailed { pod, reason, message } => self.give_up_pod(&pod, reason, &message).await,
             Step::ForceDeletePod { pod } => self.force_delete_pod(&pod).await,
             Step::Record(draft) => self.record(*draft).await,
             Step::ReleaseFinalizer => self.release_finalizer().await,
             Step::DeleteJob => self.delete_job().await,
-            Step::Tell(notice) => {
+            Step::RecordEvent(notice) => {
                 self.tell(notice).await;
                 Ok(())
             }
-            Step::Calm(key) => {
+            Step::ClearNotice(key) => {
                 self.report.calmed.push(key);
                 Ok(())
             }

@@ -43,7 +43,7 @@ pub mod token;
 /// The largest body of beats. A beat has some 30 bytes.
 const MAX_BEATS_BODY: usize = 16 * 1024;
 
-/// Beats a request.
+/// LastBeat a request.
 const MAX_BEATS: usize = 16;
 
 /// The largest report.

@@ -10,7 +10,7 @@ use prometheus_client::{
 };
 
 use super::{Observer, hearing::Watch};
-use crate::guard::Ears;
+use jobwarden_core::guard::SignalHealth;
 
 impl Observer {
     /// Adds `jobwarden_watched_jobs`, `jobwarden_pods`, `jobwarden_nodes`, `jobwarden_deaf` and `jobwarden_watch_up{watch}` to a
@@ -22,7 +22,7 @@ impl Observer {
 
 impl Collector for Observer {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let deaf = self.ears() == Ears::Deaf;
+        let deaf = self.health() == SignalHealth::NotReceiving;
         let (counts, up) = {
             let heard = self.lock();
             let counts = [

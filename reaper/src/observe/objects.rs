@@ -19,7 +19,7 @@ use super::{
     node_facts::{LeaseFacts, NodeFacts},
     pod_facts::PodFacts,
 };
-use crate::policy::{Changes, Policies};
+use jobwarden_core::policy::{Changes, Policies};
 
 impl Observer {
     pub(super) fn job(&self, job: &Job) {

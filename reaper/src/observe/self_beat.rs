@@ -25,7 +25,7 @@ use tokio_rustls::TlsConnector;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Observer;
-use crate::guard::Ears;
+use jobwarden_core::guard::SignalHealth;
 
 /// Between two beats.
 const EVERY: Duration = Duration::from_secs(5);
@@ -75,7 +75,7 @@ enum SelfBeatError {
 }
 
 impl SelfBeat {
-    /// Beats while this reaper leads; never returns. That a beat arrived is noted by the intake, wherever it came in.
+    /// LastBeat while this reaper leads; never returns. That a beat arrived is noted by the intake, wherever it came in.
     pub async fn run(self, observer: Observer) {
         let mut seq = 0;
         loop {
@@ -86,7 +86,7 @@ impl SelfBeat {
                 }
                 seq += 1;
             }
-            let hears = observer.is_listening() && observer.ears() != Ears::Deaf;
+            let hears = observer.is_listening() && observer.health() != SignalHealth::NotReceiving;
             sleep(if hears { EVERY } else { EVERY_WHILE_DEAF }).await;
         }
     }

@@ -9,7 +9,7 @@ use super::{
     fixture::{mk_job, mk_pod},
     *,
 };
-use crate::{evidence::JobStage, observe::hearing::DEAF_AFTER};
+use crate::{evidence::JobStage, health::DEAF_AFTER};
 
 /// Leads, hears, and knows Job `job` with its pod `pod`.
 fn mk_observer() -> Observer {
@@ -59,12 +59,12 @@ async fn a_change_before_the_wait_is_not_missed() {
 async fn when_the_ears_open_every_job_is_looked_at_again() {
     let observer = mk_observer();
     advance(DEAF_AFTER).await;
-    assert_eq!(observer.ears(), Ears::Deaf);
+    assert_eq!(observer.health(), SignalHealth::NotReceiving);
     assert_eq!(observer.take_changed(), ["job".into()]);
     observer.own_beat_arrived();
     observer.changed().await;
     assert_eq!(observer.take_changed(), ["job".into()]);
-    assert_eq!(observer.ears(), Ears::Open);
+    assert_eq!(observer.health(), SignalHealth::Receiving);
 }
 
 #[tokio::test(start_paused = true)]
@@ -83,8 +83,8 @@ async fn a_case_tells_wall_times() {
     let observer = mk_observer();
     advance(Duration::from_secs(5)).await;
     beat(&observer);
-    let case = observer.case(&"job".into()).expect("known");
-    let times: Vec<Timestamp> = case.timeline.iter().map(|entry| entry.at.parse().expect("RFC 3339")).collect();
+    let snapshot = observer.snapshot(&"job".into()).expect("known");
+    let times: Vec<Timestamp> = snapshot.timeline.iter().map(|entry| entry.at.parse().expect("RFC 3339")).collect();
     assert!(times.is_sorted(), "{times:?}");
     let passed = times.last().expect("events").duration_since(times[0]);
     assert!((4.9..5.1).contains(&passed.as_secs_f64()), "{passed}");
@@ -99,7 +99,7 @@ fn namespace(name: &str, annotations: &[(&str, &str)]) -> k8s_openapi::api::core
 #[tokio::test(start_paused = true)]
 async fn a_namespaces_annotations_are_a_layer_of_the_policies_of_its_jobs() {
     let observer = mk_observer();
-    let lost_after = || observer.case(&"job".into()).expect("known").policy.lost_after.as_secs();
+    let lost_after = || observer.snapshot(&"job".into()).expect("known").policy.lost_after.as_secs();
     observer.namespace(&namespace("ort", &[("jobwarden.io/lost-after", "90s"), ("jobwarden.io/on-lost", "explode")]));
     assert_eq!((lost_after(), observer.take_changed()), (90, vec!["job".into()]));
     observer.namespace(&namespace("ort", &[("jobwarden.io/lost-after", "90s"), ("other", "change")]));
@@ -132,19 +132,19 @@ async fn a_bare_pod_is_known_as_a_job_of_its_own_until_its_end_has_been_told() {
     let uid = JobUid::from("once-uid");
     observer.pod(&pod("Running"));
     assert_eq!(observer.take_changed(), std::slice::from_ref(&uid));
-    let case = observer.case(&uid).expect("known");
-    assert_eq!((case.evidence.job.stage, case.evidence.pods.len()), (JobStage::Open, 1));
-    assert_eq!(case.policy.lost_after.as_secs(), 90, "by its own annotation");
+    let snapshot = observer.snapshot(&uid).expect("known");
+    assert_eq!((snapshot.evidence.job.stage, snapshot.evidence.pods.len()), (JobStage::Open, 1));
+    assert_eq!(snapshot.policy.lost_after.as_secs(), 90, "by its own annotation");
     observer.namespace(&namespace("ort", &[("jobwarden.io/start-timeout", "5m")]));
-    assert_eq!(observer.case(&uid).expect("known").policy.start_timeout.as_secs(), 300, "and its namespace's");
+    assert_eq!(observer.snapshot(&uid).expect("known").policy.start_timeout.as_secs(), 300, "and its namespace's");
 
     observer.pod_deleted(&pod("Succeeded"));
-    let case = observer.case(&uid).expect("it is not forgotten");
-    assert!(matches!(case.evidence.job.stage, JobStage::Finished { .. }), "{:?}", case.evidence.job.stage);
+    let snapshot = observer.snapshot(&uid).expect("it is not forgotten");
+    assert!(matches!(snapshot.evidence.job.stage, JobStage::Finished { .. }), "{:?}", snapshot.evidence.job.stage);
     assert!(observer.is_gone(&uid));
     observer.forget(&uid);
     observer.pod_deleted(&pod("Succeeded"));
-    assert_eq!(observer.case(&uid), None);
+    assert_eq!(observer.snapshot(&uid), None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -155,7 +155,7 @@ async fn a_standby_does_not_listen() {
     assert!(!observer.is_listening());
     // It is not deaf for want of a beat that it does not send.
     advance(Duration::from_hours(1)).await;
-    assert_eq!(observer.ears(), Ears::Open);
+    assert_eq!(observer.health(), SignalHealth::Receiving);
 }
 
 #[tokio::test(start_paused = true)]

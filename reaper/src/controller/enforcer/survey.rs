@@ -7,7 +7,7 @@ use jobwarden_common::identity::JobUid;
 use super::{Enforcer, Look, Mode};
 use crate::{
     guard::{Breaker, Hold, Standing},
-    judge::in_sight,
+    judge::preview,
     moment::Moment,
     outcome::OutcomeName,
     policy::NotStarting,
@@ -25,12 +25,12 @@ impl Enforcer {
         if self.mode == Mode::ObserveOnly {
             policy.not_starting = NotStarting::Report;
         }
-        let judgement = in_sight(&evidence, &policy, now);
+        let judgement = preview(&evidence, &policy, now);
         let standing = Standing::of(&evidence, &judgement, &policy, |pod| {
             self.outbox.of_job(job).contains_key(&OutcomeName::attempt_failed(pod))
         });
         self.note(job, standing, now);
-        judgement.next_look
+        judgement.recheck_at
     }
 
     fn note(&self, job: &JobUid, standing: Standing, now: Moment) {
@@ -47,14 +47,14 @@ impl Enforcer {
 
     /// Nothing holds what was seen in a look: a loss that it shows counts for one lost-after from now on.
     pub(super) fn let_through(&self, look: &Look) {
-        let Look { case, judgement, now, .. } = look;
-        let fails = judgement.job == JobVerdict::NotStarting && case.policy.not_starting == NotStarting::Fail;
+        let Look { snapshot, judgement, now, .. } = look;
+        let fails = judgement.job == JobVerdict::NotStarting && snapshot.policy.not_starting == NotStarting::Fail;
         let lost = |reason: LostReason| reason != LostReason::NodeGone;
         let loses = matches!(judgement.job, JobVerdict::Open | JobVerdict::NotStarting)
             && judgement.pods.iter().filter_map(|(_, verdict)| verdict.lost()).any(lost);
         if fails || loses {
-            let until = *now + case.policy.lost_after;
-            self.breaker().let_through(&case.evidence.job.identity.uid, *now, until);
+            let until = *now + snapshot.policy.lost_after;
+            self.breaker().let_through(&snapshot.evidence.job.identity.uid, *now, until);
         }
     }
 

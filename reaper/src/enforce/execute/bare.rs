@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{EnforceError, Walk, ours, present};
 use crate::{
     enforce::step::PodRef,
-    observe::job_facts::{VERDICT, verdict},
+    facts::job::{VERDICT, verdict},
 };
 
 impl Walk<'_> {

@@ -2,7 +2,7 @@
 
 use jobwarden_common::identity::PodUid;
 
-use crate::evidence::JobIdentity;
+use jobwarden_core::evidence::JobIdentity;
 
 /// Why a step could not be taken. The next plan says whether it is still wanted.
 #[derive(Debug, thiserror::Error)]

@@ -14,7 +14,7 @@ use kube::{Api, api::ListParams};
 use tokio::time::timeout;
 
 use super::Walk;
-use crate::observe::causes::{
+use jobwarden_core::causes::{
     DeletionFacts, EventFact, SYSTEM_OOM, Writer, asks_node, asks_pod, of_deletion, with_node_events, with_pod_events,
 };
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     enforce::{
-        fixtures::{NOW, at, identity, judged, mk_case, mk_job, on_gone_node, terminating, unreachable},
+        fixtures::{NOW, at, identity, judged, mk_snapshot, mk_job, on_gone_node, terminating, unreachable},
         plan,
         step::{Draft, Notice, PodRef, Recorded, Removal},
     },
@@ -91,7 +91,7 @@ fn delete_pod() -> Step {
 }
 
 fn give_up_pod() -> Step {
-    Step::GiveUpPod { pod: pod(), reason: LostReason::NodeUnreachable, message: "it is lost".to_owned() }
+    Step::MarkPodFailed { pod: pod(), reason: LostReason::NodeUnreachable, message: "it is lost".to_owned() }
 }
 
 fn record() -> Step {
@@ -109,10 +109,10 @@ fn finished() -> Value {
 
 /// The plan of a whole loss, as the planner makes it.
 fn planned(job: JobEvidence, pod: PodEvidence) -> Vec<Step> {
-    let case = mk_case(job, vec![pod]);
-    let steps = plan(&case, &judged(&case), None, &Recorded::default(), at(NOW));
+    let snapshot = mk_snapshot(job, vec![pod]);
+    let steps = plan(&snapshot, &judged(&snapshot), None, &Recorded::default(), at(NOW));
     // An Event is told at least once and bears the time in its name; it is not part of the state.
-    steps.into_iter().filter(|step| !matches!(step, Step::Tell(_))).collect()
+    steps.into_iter().filter(|step| !matches!(step, Step::RecordEvent(_))).collect()
 }
 
 fn retrying(retries: Retries) -> JobEvidence {
@@ -419,7 +419,7 @@ async fn an_unfinished_job_is_never_deleted() {
 async fn an_event_stands_on_the_job_and_names_the_pod() {
     let api = world();
     let notice = Notice { pod: Some(pod()), reason: "SidecarFault", message: "x".repeat(5000) };
-    let report = run(&api, &[Step::Tell(notice.clone())]).await;
+    let report = run(&api, &[Step::RecordEvent(notice.clone())]).await;
     assert_eq!(report.told, [notice.key()]);
     let paths = api.paths("/events/");
     let event = api.get(paths.first().expect("published")).expect("it is there");
@@ -433,7 +433,7 @@ async fn an_event_that_cannot_be_published_keeps_nothing_else_from_being_done() 
     let api = world();
     api.fail(0, Failure::Before);
     let notice = Notice { pod: None, reason: "NotStarting", message: "no pod".to_owned() };
-    let report = run(&api, &[Step::Tell(notice), record()]).await;
+    let report = run(&api, &[Step::RecordEvent(notice), record()]).await;
     assert!(report.failure.is_none() && report.told.is_empty());
     assert!(api.get(FINAL).is_some());
 }

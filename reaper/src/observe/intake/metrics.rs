@@ -40,7 +40,7 @@ impl Metrics {
     /// Adds `jobwarden_beats_total`, `jobwarden_beats_told_to_stop_total`, `jobwarden_beats_refused_total{reason}` and the same of observations to a registry.
     pub fn register(&self, registry: &mut Registry) {
         let Self { beats, beats_told_to_stop, beats_refused, observations, observations_refused } = self;
-        registry.register("jobwarden_beats", "Beats taken from sidecars", beats.clone());
+        registry.register("jobwarden_beats", "LastBeat taken from sidecars", beats.clone());
         registry.register(
             "jobwarden_beats_told_to_stop",
             "Replies that told the sidecar of a given-up pod to go silent",

@@ -3,7 +3,7 @@
 use http::StatusCode;
 use jobwarden_serve::accept::BodyError;
 
-use crate::observe::state::{ForeignPod, Stranger};
+use jobwarden_core::index::{ForeignPod, BeatRejected};
 
 /// Why a request is refused.
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +34,7 @@ pub enum Refusal {
     Unverifiable,
     /// The pod is unknown, or its token was made for another node.
     #[error(transparent)]
-    Stranger(#[from] Stranger),
+    BeatRejected(#[from] BeatRejected),
     /// An agent reports a pod of another node.
     #[error(transparent)]
     ForeignPod(#[from] ForeignPod),
@@ -78,7 +78,7 @@ impl Refusal {
             | Self::Issuer
             | Self::Signature
             | Self::Rejected => StatusCode::UNAUTHORIZED,
-            Self::Stranger(_) | Self::ForeignPod(_) | Self::NotAgent | Self::NoNode => StatusCode::FORBIDDEN,
+            Self::BeatRejected(_) | Self::ForeignPod(_) | Self::NotAgent | Self::NoNode => StatusCode::FORBIDDEN,
             Self::NotLeader | Self::Unverifiable => StatusCode::SERVICE_UNAVAILABLE,
             Self::Body(BodyError::TooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Body(BodyError::TimedOut) => StatusCode::REQUEST_TIMEOUT,
@@ -100,8 +100,8 @@ impl Refusal {
             Self::Signature => "signature",
             Self::Rejected => "rejected",
             Self::Unverifiable => "unverifiable",
-            Self::Stranger(Stranger::UnknownPod) => "unknown_pod",
-            Self::Stranger(Stranger::WrongNode) | Self::ForeignPod(_) => "wrong_node",
+            Self::BeatRejected(BeatRejected::UnknownPod) => "unknown_pod",
+            Self::BeatRejected(BeatRejected::WrongNode) | Self::ForeignPod(_) => "wrong_node",
             Self::NotAgent => "not_agent",
             Self::NoNode => "no_node",
             Self::NotLeader => "not_leader",

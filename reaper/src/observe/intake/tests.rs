@@ -11,8 +11,8 @@ use super::{
     *,
 };
 use crate::{
-    evidence::{AgentWord, Beats},
-    guard::Ears,
+    evidence::{AgentObservation, LastBeat},
+    guard::SignalHealth,
     observe::{
         fixture::{mk_job, mk_pod, mk_report},
         hearing::Watch,
@@ -93,8 +93,8 @@ impl Setting {
         self.post(route::OBSERVATIONS, Some(token), serde_json::to_vec(report).expect("plain values")).await
     }
 
-    fn pod_heard(&self) -> (Beats, AgentWord) {
-        let pod = &self.observer.case(&"job".into()).expect("known").evidence.pods[0];
+    fn pod_heard(&self) -> (LastBeat, AgentObservation) {
+        let pod = &self.observer.snapshot(&"job".into()).expect("known").evidence.pods[0];
         (pod.beat, pod.agent)
     }
 }
@@ -110,7 +110,7 @@ async fn a_beat_is_taken_and_answered() {
     assert_eq!(status, StatusCode::OK);
     let expected = BeatReply { next_in_ms: 10_000, command: Command::Continue, ca: None };
     assert_eq!(body::<BeatReply>(&text), expected);
-    assert_eq!(setting.pod_heard().0, Beats::Running { last: setting.observer.now() });
+    assert_eq!(setting.pod_heard().0, LastBeat::Running { last: setting.observer.now() });
     assert_eq!(setting.metrics.beats.get(), 1);
 }
 
@@ -120,7 +120,7 @@ async fn the_last_of_several_beats_counts() {
     let beats = r#"{"beats":[{"seq":1,"phase":"running"},{"seq":2,"phase":"ending"}]}"#;
     let token = setting.pod_token("pod", "node-1");
     assert_eq!(setting.post(route::BEATS, Some(&token), beats).await.0, StatusCode::OK);
-    assert!(matches!(setting.pod_heard().0, Beats::Ending { .. }));
+    assert!(matches!(setting.pod_heard().0, LastBeat::Ending { .. }));
     assert_eq!(setting.metrics.beats.get(), 2);
 }
 
@@ -156,17 +156,17 @@ async fn a_reaper_that_starts_during_a_rotation_tells_of_both_authorities() {
 #[tokio::test(start_paused = true)]
 async fn the_reapers_own_beat_opens_its_ears() {
     let setting = mk_setting();
-    assert_eq!(setting.observer.ears(), Ears::Deaf);
+    assert_eq!(setting.observer.health(), SignalHealth::NotReceiving);
     let (status, _) = setting.beat(&setting.pod_token("reaper", "node-1")).await;
     assert_eq!(status, StatusCode::OK);
-    assert_eq!(setting.observer.ears(), Ears::Open);
+    assert_eq!(setting.observer.health(), SignalHealth::Receiving);
 }
 
 #[tokio::test(start_paused = true)]
 async fn another_pods_beat_does_not_open_them() {
     let setting = mk_setting();
     setting.beat(&setting.pod_token("pod", "node-1")).await;
-    assert_eq!(setting.observer.ears(), Ears::Deaf);
+    assert_eq!(setting.observer.health(), SignalHealth::NotReceiving);
 }
 
 /// Every way to be refused for what a token is, as `(token, status, reason)`.
@@ -196,7 +196,7 @@ async fn a_beat_with_a_bad_token_is_refused_and_counted() {
         assert_eq!(got, status, "{reason}");
         assert_eq!(setting.metrics.beats_refused.total(reason), 1, "{reason}");
     }
-    assert_eq!(setting.pod_heard().0, Beats::None);
+    assert_eq!(setting.pod_heard().0, LastBeat::None);
     assert_eq!(setting.metrics.beats.get(), 0);
 }
 
@@ -209,7 +209,7 @@ async fn a_report_with_a_bad_token_is_refused_and_counted() {
         assert_eq!(got, status, "{reason}");
         assert_eq!(setting.metrics.observations_refused.total(reason), 1, "{reason}");
     }
-    assert_eq!(setting.pod_heard().1, AgentWord::None);
+    assert_eq!(setting.pod_heard().1, AgentObservation::None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -259,7 +259,7 @@ async fn a_body_that_is_no_beat_is_a_bad_request(#[case] text: &str) {
     let (status, _) = setting.post(route::BEATS, Some(&token), text.to_owned()).await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
     assert_eq!(setting.metrics.beats_refused.total("body"), 1);
-    assert_eq!(setting.pod_heard().0, Beats::None);
+    assert_eq!(setting.pod_heard().0, LastBeat::None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -287,7 +287,7 @@ async fn an_agents_report_is_taken_and_answered() {
     let (status, text) = setting.report(&setting.agent_token("node-1"), &mk_report(&[("pod", 2)])).await;
     assert_eq!(status, StatusCode::OK);
     assert_eq!(body::<ReportReply>(&text), ReportReply { next_in_ms: 8_000, pods: vec!["pod".into()], ca: None });
-    assert_eq!(setting.pod_heard().1, AgentWord::Alive { last: setting.observer.now() });
+    assert_eq!(setting.pod_heard().1, AgentObservation::Alive { last: setting.observer.now() });
     assert_eq!(setting.metrics.observations.get(), 1);
 }
 
@@ -301,7 +301,7 @@ async fn only_the_agents_account_may_report(#[case] namespace: &str, #[case] acc
     let token = setting.signer.sign(&in_force(claims_of(namespace, account, "pod", "node-1")));
     assert_eq!(setting.report(&token, &mk_report(&[("pod", 1)])).await.0, StatusCode::FORBIDDEN);
     assert_eq!(setting.metrics.observations_refused.total("not_agent"), 1);
-    assert_eq!(setting.pod_heard().1, AgentWord::None);
+    assert_eq!(setting.pod_heard().1, AgentObservation::None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -310,7 +310,7 @@ async fn an_agent_that_reports_a_pod_of_another_node_is_refused() {
     let token = setting.agent_token("node-2");
     assert_eq!(setting.report(&token, &mk_report(&[("pod", 0)])).await.0, StatusCode::FORBIDDEN);
     assert_eq!(setting.metrics.observations_refused.total("wrong_node"), 1);
-    assert_eq!(setting.pod_heard().1, AgentWord::None);
+    assert_eq!(setting.pod_heard().1, AgentObservation::None);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,4 +1,4 @@
-//! The whole way of a beat: token file, TCP, TLS, HTTP, token verification, ears.
+//! The whole way of a beat: token file, TCP, TLS, HTTP, token verification, health.
 
 use std::time::SystemTime;
 
@@ -73,11 +73,11 @@ async fn its_own_beat_opens_the_leaders_ears() {
     let (beat, observer, _token) = mk_reaper("reaper").await;
     observer.with(|state, now| state.apply_job(mk_job("job"), now));
     observer.take_changed();
-    assert_eq!(observer.ears(), Ears::Deaf);
+    assert_eq!(observer.health(), SignalHealth::NotReceiving);
     let beating = tokio::spawn(beat.run(observer.clone()));
-    // When the ears open, every Job is to be looked at again.
+    // When the health open, every Job is to be looked at again.
     observer.changed().await;
-    assert_eq!(observer.ears(), Ears::Open);
+    assert_eq!(observer.health(), SignalHealth::Receiving);
     beating.abort();
 }
 
@@ -86,7 +86,7 @@ async fn a_token_of_nobody_known_is_refused() {
     let (beat, observer, _token) = mk_reaper("stranger").await;
     let error = beat.post(0).await.expect_err("no such pod");
     assert!(matches!(error, SelfBeatError::Refused(StatusCode::FORBIDDEN)), "{error}");
-    assert_eq!(observer.ears(), Ears::Deaf);
+    assert_eq!(observer.health(), SignalHealth::NotReceiving);
 }
 
 #[tokio::test]
@@ -95,7 +95,7 @@ async fn another_name_than_the_certificates_is_no_service_of_ours() {
     let beat = SelfBeat { server_name: "elsewhere.example".to_owned(), ..beat };
     let error = beat.post(0).await.expect_err("another name");
     assert!(matches!(error, SelfBeatError::Handshake { .. }), "{error}");
-    assert_eq!(observer.ears(), Ears::Deaf);
+    assert_eq!(observer.health(), SignalHealth::NotReceiving);
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tower_test::mock::{self, Handle};
 
 use super::*;
-use crate::{guard::Ears, policy::Policy};
+use crate::{guard::SignalHealth, policy::Policy};
 
 type ApiServer = Handle<Request<Body>, Response<Body>>;
 
@@ -62,7 +62,7 @@ async fn it_lists_page_by_page_and_watches_from_there() {
     let following = tokio::spawn(follower.run());
     let enrolled = "labelSelector=jobwarden.io%2Fenrolled%3Dtrue";
     answer(&mut server, &["limit=500", enrolled], 200, list("", "page-2", &[job("a", "3")])).await;
-    assert_eq!(observer.ears(), Ears::Blindfolded);
+    assert_eq!(observer.health(), SignalHealth::WatchDown);
     answer(&mut server, &["continue=page-2"], 200, list("7", "", &[job("b", "4")])).await;
     let bookmark = json!({"kind": "Job", "apiVersion": "batch/v1", "metadata": {"resourceVersion": "12"}});
     let events = [
@@ -77,7 +77,7 @@ async fn it_lists_page_by_page_and_watches_from_there() {
     answer(&mut server, &["watch=true", "resourceVersion=12"], 200, String::new()).await;
     assert_eq!(observer.jobs(), 3);
     assert!(observer.is_gone(&"a".into()) && !observer.is_gone(&"c".into()));
-    assert_eq!(observer.ears(), Ears::Open);
+    assert_eq!(observer.health(), SignalHealth::Receiving);
     following.abort();
 }
 
@@ -102,12 +102,12 @@ async fn an_api_server_that_is_away_blindfolds_until_it_is_back() {
     answer(&mut server, &["limit=500"], 200, list("7", "", &[])).await;
     answer(&mut server, &["resourceVersion=7"], 503, "shutting down".to_owned()).await;
     let (request, send) = server.next_request().await.expect("another attempt");
-    assert_eq!(observer.ears(), Ears::Blindfolded);
+    assert_eq!(observer.health(), SignalHealth::WatchDown);
     // It goes on from where it was, without a list.
     assert!(request.uri().to_string().contains("resourceVersion=7"));
     send.send_response(Response::new(Body::from(event("ADDED", &job("a", "8")).into_bytes())));
     answer(&mut server, &["resourceVersion=8"], 200, String::new()).await;
-    assert_eq!(observer.ears(), Ears::Open);
+    assert_eq!(observer.health(), SignalHealth::Receiving);
     assert_eq!(observer.jobs(), 1);
     following.abort();
 }
@@ -118,10 +118,10 @@ async fn a_server_that_does_not_answer_is_silent() {
     let following = tokio::spawn(follower.run());
     answer(&mut server, &["limit=500"], 200, list("7", "", &[])).await;
     let (_request, unanswered) = server.next_request().await.expect("a watch");
-    assert_eq!(observer.ears(), Ears::Open);
+    assert_eq!(observer.health(), SignalHealth::Receiving);
     // Nobody answers: the follower gives up on it and asks again.
     let (_request, _send) = server.next_request().await.expect("another watch");
-    assert_eq!(observer.ears(), Ears::Blindfolded);
+    assert_eq!(observer.health(), SignalHealth::WatchDown);
     drop(unanswered);
     following.abort();
 }

@@ -1,7 +1,7 @@
 //! The same of a bare pod: the verdict is a condition of its own.
 
 use super::*;
-use crate::enforce::fixtures::mk_bare;
+use jobwarden_core::builders::evidence::mk_bare;
 
 fn bare() -> JobIdentity {
     mk_bare(JobStage::Open).identity
@@ -81,7 +81,7 @@ async fn a_deletion_is_confirmed_before_it_is_told(#[case] patch: Value, #[case]
 async fn an_event_stands_on_the_pod() {
     let api = bare_world();
     let notice = Notice { pod: Some(pod()), reason: "Suspect", message: "late".to_owned() };
-    run_for(&bare(), &api, &[Step::Tell(notice)]).await;
+    run_for(&bare(), &api, &[Step::RecordEvent(notice)]).await;
     let paths = api.paths("/events/");
     let event = api.get(paths.first().expect("published")).expect("it is there");
     let regarding = &event["regarding"];

@@ -1,0 +1,89 @@
+//! One judging pass over 100,000 Jobs of one pod each, of which one in ten is in some trouble.
+
+use std::{hint::black_box, time::Duration};
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use jobwarden_common::notification::Cause;
+use jobwarden_core::{
+    evidence::{
+        AgentObservation, LastBeat, ContainerState, Evidence, JobEvidence, JobIdentity, JobKind, JobStage, MainContainer,
+        NodeEvidence, NodeState, PodEvidence, PodPhase, Retries, Sidecar,
+    },
+    judge::judge,
+    moment::Moment,
+    policy::Policy,
+};
+
+const JOBS: u64 = 100_000;
+const NOW: Moment = Moment::at(Duration::from_hours(2));
+
+fn ago(seconds: u64) -> Moment {
+    Moment::at(Duration::from_hours(2).saturating_sub(Duration::from_secs(seconds)))
+}
+
+fn evidence(number: u64) -> Evidence {
+    let last = ago(if number.is_multiple_of(10) { number % 300 } else { number % 10 });
+    let pod = PodEvidence {
+        uid: format!("pod-{number}").into(),
+        name: format!("job-{number}-x"),
+        phase: PodPhase::Running,
+        node: Some(NodeEvidence { name: "node".into(), zone: None, state: NodeState::Ready, lease_changed: last }),
+        bound_since: Some(ago(3600)),
+        ran_since: Some(ago(3590)),
+        unscheduled_since: None,
+        terminating: None,
+        mains: vec![MainContainer { name: "main".to_owned(), state: ContainerState::Running }],
+        starting_since: None,
+        start_problem: None,
+        sidecar: Sidecar::Started(ago(3590)),
+        beat: LastBeat::Running { last },
+        agent: AgentObservation::Alive { last },
+        cpu_progress: None,
+        seen_alive: None,
+        cause: Cause::default(),
+    };
+    let identity = JobIdentity {
+        kind: JobKind::Job,
+        uid: format!("job-{number}").into(),
+        namespace: "bench".to_owned(),
+        name: format!("job-{number}"),
+        run_id: None,
+        job_id: None,
+        trace_id: None,
+    };
+    let job = JobEvidence {
+        identity,
+        stage: JobStage::Open,
+        suspended: false,
+        managed_elsewhere: false,
+        podless_since: None,
+        retries: Retries::Left,
+        has_finalizer: true,
+        owned: false,
+        has_ttl: false,
+        safe_to_duplicate: false,
+        replaces_only_failed: false,
+        started: true,
+        active: None,
+    };
+    Evidence { job, pods: vec![pod], listening_since: ago(7000) }
+}
+
+fn judging(criterion: &mut Criterion) {
+    let all: Vec<Evidence> = (0..JOBS).map(evidence).collect();
+    let policy = Policy::default();
+    criterion.bench_function("judge_100k", |bencher| {
+        bencher.iter(|| {
+            for evidence in &all {
+                black_box(judge(black_box(evidence), &policy, NOW));
+            }
+        });
+    });
+}
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default().sample_size(20);
+    targets = judging
+}
+criterion_main!(benches);

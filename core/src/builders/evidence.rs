@@ -1,0 +1,125 @@
+//! Cases to plan for.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use jobwarden_common::{identity::PodUid, notification::Cause};
+
+use crate::{
+    evidence::{
+        AgentObservation, LastBeat, ContainerState, Evidence, JobEvidence, JobIdentity, JobKind, JobStage, MainContainer,
+        NodeEvidence, NodeState, PodEvidence, PodPhase, Retries, Sidecar, Terminating,
+    },
+    judge::judge,
+    moment::Moment,
+    snapshot::JobSnapshot,
+    policy::{Origins, Policy},
+    verdict::Judgement,
+};
+
+/// When everything is looked at.
+pub const NOW: u64 = 1000;
+
+pub fn at(seconds: u64) -> Moment {
+    Moment::at(Duration::from_secs(seconds))
+}
+
+pub fn identity() -> JobIdentity {
+    JobIdentity {
+        kind: JobKind::Job,
+        uid: "job-uid".into(),
+        namespace: "ort".to_owned(),
+        name: "analyzer-7".to_owned(),
+        run_id: Some("41".into()),
+        job_id: Some("7".into()),
+        trace_id: Some("0af7".to_owned()),
+    }
+}
+
+/// An open Job that was taken up, with nothing special about it and no pod.
+pub fn mk_job(stage: JobStage) -> JobEvidence {
+    JobEvidence {
+        identity: identity(),
+        stage,
+        suspended: false,
+        managed_elsewhere: false,
+        podless_since: None,
+        retries: Retries::Exhausted,
+        has_finalizer: true,
+        owned: false,
+        has_ttl: false,
+        safe_to_duplicate: false,
+        replaces_only_failed: false,
+        started: true,
+        active: None,
+    }
+}
+
+/// The bare pod `w`, as a Job.
+pub fn mk_bare(stage: JobStage) -> JobEvidence {
+    let identity = JobIdentity { kind: JobKind::BarePod, uid: "w-uid".into(), name: "w".to_owned(), ..identity() };
+    JobEvidence { identity, has_finalizer: false, owned: true, replaces_only_failed: true, ..mk_job(stage) }
+}
+
+/// A worker pod that is alive and well.
+pub fn mk_pod(name: &str) -> PodEvidence {
+    PodEvidence {
+        uid: PodUid::from(format!("{name}-uid")),
+        name: name.to_owned(),
+        phase: PodPhase::Running,
+        node: Some(NodeEvidence { name: "n1".into(), zone: None, state: NodeState::Ready, lease_changed: at(NOW - 1) }),
+        bound_since: Some(at(10)),
+        ran_since: Some(at(10)),
+        unscheduled_since: None,
+        terminating: None,
+        mains: vec![MainContainer { name: "main".to_owned(), state: ContainerState::Running }],
+        starting_since: None,
+        start_problem: None,
+        sidecar: Sidecar::Started(at(11)),
+        beat: LastBeat::Running { last: at(NOW - 1) },
+        agent: AgentObservation::Alive { last: at(NOW - 1) },
+        cpu_progress: None,
+        seen_alive: None,
+        cause: Cause::default(),
+    }
+}
+
+/// P8: its node and all on it fell silent at `since`.
+pub fn unreachable(name: &str, since: u64) -> PodEvidence {
+    let node = NodeEvidence { name: "n1".into(), zone: None, state: NodeState::NotReady, lease_changed: at(since) };
+    PodEvidence {
+        node: Some(node),
+        beat: LastBeat::Running { last: at(since) },
+        agent: AgentObservation::Alive { last: at(since) },
+        ..mk_pod(name)
+    }
+}
+
+/// P2: its node is deleted.
+pub fn on_gone_node(name: &str) -> PodEvidence {
+    let mut pod = unreachable(name, 100);
+    if let Some(node) = &mut pod.node {
+        node.state = NodeState::Deleted { since: at(500) };
+    }
+    pod
+}
+
+pub fn terminating(pod: PodEvidence, since: u64) -> PodEvidence {
+    PodEvidence { terminating: Some(Terminating { since: at(since), grace: Duration::from_secs(30) }), ..pod }
+}
+
+pub fn mk_snapshot(job: JobEvidence, pods: Vec<PodEvidence>) -> JobSnapshot {
+    JobSnapshot {
+        evidence: Evidence { job, pods, listening_since: at(0) },
+        policy: Policy::default(),
+        origins: Origins::default(),
+        usage: None,
+        past: None,
+        timeline: Vec::new(),
+        gone: false,
+        outcomes: BTreeMap::new(),
+    }
+}
+
+pub fn judged(snapshot: &JobSnapshot) -> Judgement {
+    judge(&snapshot.evidence, &snapshot.policy, at(NOW))
+}

@@ -1,0 +1,98 @@
+//! Facts as tests of this room start from: a Job with one pod that runs on `node-1`.
+
+use std::sync::Arc;
+
+use jobwarden_common::observation::{ContainerObservation, PodObservation, Report};
+
+use crate::{
+    evidence::{ContainerState, JobIdentity, JobKind, PodPhase, Retries},
+    facts::{
+        job::{JobFacts, Progress, Start},
+        node::{Health, LeaseFacts, NodeFacts},
+        pod::{MainFacts, PodFacts, SidecarFacts},
+    },
+    policy::{Changes, Labels},
+};
+
+pub fn mk_job(uid: &str) -> JobFacts {
+    JobFacts {
+        identity: JobIdentity {
+            kind: JobKind::Job,
+            uid: uid.into(),
+            namespace: "ort".to_owned(),
+            name: format!("{uid}-name"),
+            run_id: None,
+            job_id: Some("7".into()),
+            trace_id: None,
+        },
+        effective: Arc::default(),
+        own: Changes::default(),
+        labels: Labels::default(),
+        progress: Progress::Open,
+        deletion: None,
+        suspended: false,
+        managed_elsewhere: false,
+        wants_no_pods: false,
+        retries: Retries::Left,
+        has_finalizer: true,
+        owned: false,
+        has_ttl: false,
+        safe_to_duplicate: false,
+        replaces_only_failed: false,
+        started: Some(Start { at: jiff::Timestamp::UNIX_EPOCH, ago: std::time::Duration::ZERO }),
+    }
+}
+
+/// Its one main container has the ID `<uid>-main`.
+pub fn mk_pod(uid: &str, job: &str) -> PodFacts {
+    PodFacts {
+        uid: uid.into(),
+        name: format!("{uid}-name"),
+        job: Some(job.into()),
+        phase: PodPhase::Running,
+        node: Some("node-1".into()),
+        grace: None,
+        mains: vec![mk_main("main", ContainerState::Running, Some(&format!("{uid}-main")))],
+        others_running: Box::default(),
+        starting: false,
+        start_problem: None,
+        sidecar: SidecarFacts::Started,
+        cause: None,
+        oom_killed: false,
+        ran_for: None,
+    }
+}
+
+pub fn mk_main(name: &str, state: ContainerState, id: Option<&str>) -> MainFacts {
+    MainFacts { name: name.into(), state, id: id.map(Into::into), earlier_id: None }
+}
+
+pub fn mk_node(name: &str, health: Health) -> NodeFacts {
+    NodeFacts { name: name.into(), zone: None, health }
+}
+
+pub fn mk_lease(node: &str, renewed: i64) -> LeaseFacts {
+    let renewed = jiff::Timestamp::from_second(renewed).expect("in range");
+    LeaseFacts { node: node.into(), renewed: Some(renewed) }
+}
+
+pub fn mk_container(id: &str, processes: u32) -> ContainerObservation {
+    ContainerObservation {
+        container_id: id.to_owned(),
+        processes,
+        rss_bytes: 0,
+        rss_sum_peak_bytes: 0,
+        largest_hwm_bytes: 0,
+        cpu_ms: 0,
+        cgroup_peak_bytes: None,
+    }
+}
+
+/// A report of these pods, each with so many processes in its main container.
+pub fn mk_report(pods: &[(&str, u32)]) -> Report {
+    let entry = |&(pod, processes): &(&str, u32)| PodObservation {
+        pod_uid: pod.into(),
+        containers: vec![mk_container(&format!("{pod}-main"), processes)],
+    };
+    Report { seq: 0, blind: None, pods: pods.iter().map(entry).collect() }
+}

@@ -1,0 +1,78 @@
+use std::time::Duration;
+
+use rstest::rstest;
+
+use super::*;
+use crate::{
+    builders::evidence::{NOW, at, mk_job, mk_pod, on_gone_node, terminating, unreachable},
+    evidence::{JobEvidence, JobStage, PodEvidence, PodPhase},
+    judge::judge,
+};
+
+const BREAKER: Hold = Hold::Breaker { scope: Scope::Cluster, lost: 30, of: 40 };
+
+fn hold_at(health: SignalHealth, now: u64) -> Option<Hold> {
+    let evidence = Evidence { job: mk_job(JobStage::Open), pods: vec![], listening_since: at(100) };
+    let policy = Policy { lost_after: Duration::from_secs(30), ..Policy::default() };
+    hold(&evidence, &policy, health, at(now))
+}
+
+#[rstest]
+#[case::just_begun(SignalHealth::Receiving, 100, Some(Hold::WarmUp { until: at(130) }))]
+#[case::nearly_warm(SignalHealth::Receiving, 129, Some(Hold::WarmUp { until: at(130) }))]
+#[case::warm(SignalHealth::Receiving, 130, None)]
+#[case::deaf(SignalHealth::NotReceiving, 500, Some(Hold::SelfBeat))]
+#[case::blindfolded(SignalHealth::WatchDown, 500, Some(Hold::WatchDown))]
+#[case::deaf_before_warm(SignalHealth::NotReceiving, 100, Some(Hold::SelfBeat))]
+fn what_is_not_heard_holds(#[case] health: SignalHealth, #[case] now: u64, #[case] expected: Option<Hold>) {
+    assert_eq!(hold_at(health, now), expected);
+}
+
+#[rstest]
+#[case(Hold::WarmUp { until: at(130) }, true)]
+#[case(Hold::SelfBeat, true)]
+#[case(Hold::WatchDown, true)]
+#[case(BREAKER, false)]
+fn a_deleted_node_passes_the_breaker_alone(#[case] hold: Hold, #[case] holds: bool) {
+    assert_eq!(hold.holds(LostReason::NodeGone), holds);
+    assert!(hold.holds(LostReason::NodeUnreachable));
+}
+
+#[rstest]
+#[case::open(mk_job(JobStage::Open), unreachable("w", 100), Hold::SelfBeat, true)]
+#[case::open_by_the_breaker(mk_job(JobStage::Open), unreachable("w", 100), BREAKER, true)]
+#[case::a_deleted_node(mk_job(JobStage::Open), on_gone_node("w"), Hold::SelfBeat, true)]
+#[case::a_deleted_node_passes(mk_job(JobStage::Open), on_gone_node("w"), BREAKER, false)]
+#[case::nothing_lost(mk_job(JobStage::Open), mk_pod("w"), BREAKER, false)]
+#[case::suspended(suspended(), unreachable("w", 100), BREAKER, false)]
+#[case::suspended_and_stuck(suspended(), terminating(unreachable("w", 100), 900), BREAKER, true)]
+#[case::deleted_and_stuck(mk_job(JobStage::Vanished), terminating(unreachable("w", 100), 900), BREAKER, true)]
+#[case::without_a_pod(podless(), PodEvidence { phase: PodPhase::Failed, ..mk_pod("w") }, BREAKER, true)]
+fn a_guard_holds_what_would_be_written_otherwise(
+    #[case] job: JobEvidence,
+    #[case] pod: PodEvidence,
+    #[case] hold: Hold,
+    #[case] held: bool,
+) {
+    let evidence = Evidence { job, pods: vec![pod], listening_since: at(0) };
+    let policy = Policy { not_starting: NotStarting::Fail, ..Policy::default() };
+    let judgement = judge(&evidence, &policy, at(NOW));
+    assert_eq!(is_held(&evidence, &judgement, &policy, hold), held);
+    if judgement.job == JobVerdict::NotStarting {
+        assert!(!is_held(&evidence, &judgement, &Policy::default(), BREAKER), "it is told only");
+    }
+}
+
+fn suspended() -> JobEvidence {
+    JobEvidence { suspended: true, ..mk_job(JobStage::Open) }
+}
+
+fn podless() -> JobEvidence {
+    JobEvidence { podless_since: Some(at(1)), ..mk_job(JobStage::Open) }
+}
+
+#[test]
+fn a_hold_says_why() {
+    assert_eq!(BREAKER.to_string(), "breaker (30 of 40 Jobs in the cluster are silent or lost at one time)");
+    assert_eq!(Hold::SelfBeat.to_string(), "deaf");
+}

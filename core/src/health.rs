@@ -1,0 +1,318 @@
+//! Whether the reaper hears what there is to hear, and the clock that stands still while it does not.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use self::clock::PausingClock;
+use crate::moment::Moment;
+
+pub mod clock;
+
+/// Whether the reaper receives the signals that it judges by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SignalHealth {
+    /// The reaper's own beat arrives through the Service, and all watches are up.
+    Receiving,
+    /// The reaper's own beat does not arrive.
+    NotReceiving,
+    /// A watch of the API server is down.
+    WatchDown,
+}
+
+/// After how long without its own beat the leader counts as deaf: three of them.
+pub const DEAF_AFTER: Duration = Duration::from_secs(15);
+
+/// A watch of the API server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Watch {
+    /// Enrolled Jobs.
+    Jobs,
+    /// Enrolled pods.
+    Pods,
+    /// Nodes.
+    Nodes,
+    /// The Leases that kubelets renew.
+    Leases,
+    /// Namespaces, for what their annotations say of policies.
+    Namespaces,
+}
+
+impl Watch {
+    /// All there are.
+    pub const ALL: [Self; 5] = [Self::Jobs, Self::Pods, Self::Nodes, Self::Leases, Self::Namespaces];
+
+    /// The word on metrics and in logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Jobs => "jobs",
+            Self::Pods => "pods",
+            Self::Nodes => "nodes",
+            Self::Leases => "leases",
+            Self::Namespaces => "namespaces",
+        }
+    }
+}
+
+/// How a watch failed, which tells since when it may have heard nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// Its connection was closed or refused: noticed at once, so the API server was there when any watch last heard of it.
+    Broken,
+    /// It heard nothing for longer than the API server lets it: since it last did.
+    Silent,
+}
+
+/// What is heard.
+#[derive(Clone, Debug)]
+pub struct SignalTracker {
+    clock: PausingClock,
+    watches: [WatchState; Watch::ALL.len()],
+    own_beat: OwnBeat,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct WatchState {
+    heard: Instant,
+    down_since: Option<Instant>,
+    synced: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum OwnBeat {
+    /// This reaper does not lead: it sends none.
+    NotExpected,
+    /// None has arrived in this term.
+    Awaited { since: Instant },
+    /// The last one arrived at this time.
+    Arrived(Instant),
+}
+
+impl SignalTracker {
+    /// At `start` every watch is down until it has listed.
+    pub fn new(start: Instant) -> Self {
+        let state = WatchState { heard: start, down_since: Some(start), synced: false };
+        let mut hearing = Self {
+            clock: PausingClock::new(start),
+            watches: [state; Watch::ALL.len()],
+            own_beat: OwnBeat::NotExpected,
+        };
+        hearing.refresh(start);
+        hearing
+    }
+
+    /// What the listening clock shows.
+    pub fn now(&mut self, at: Instant) -> Moment {
+        self.refresh(at);
+        self.clock.now(at)
+    }
+
+    /// See [`PausingClock::wall`].
+    pub fn wall(&self, moment: Moment, at: Instant, wall_at: Timestamp) -> Timestamp {
+        self.clock.wall(moment, at, wall_at)
+    }
+
+    /// Whether the reaper hears.
+    pub fn health(&mut self, at: Instant) -> SignalHealth {
+        self.refresh(at);
+        if self.watches.iter().any(|watch| watch.down_since.is_some()) {
+            SignalHealth::WatchDown
+        } else if self.own_beat_missing_since(at).is_some() {
+            SignalHealth::NotReceiving
+        } else {
+            SignalHealth::Receiving
+        }
+    }
+
+    /// Whether every watch has listed once.
+    pub fn synced(&self) -> bool {
+        self.watches.iter().all(|watch| watch.synced)
+    }
+
+    /// Whether this watch is up.
+    pub fn is_up(&self, watch: Watch) -> bool {
+        self.watches[watch as usize].down_since.is_none()
+    }
+
+    /// A watch has listed all objects.
+    pub fn watch_listed(&mut self, watch: Watch) {
+        self.watches[watch as usize].synced = true;
+    }
+
+    /// A watch is connected, or heard something. One that never listed stays down.
+    pub fn watch_heard(&mut self, watch: Watch, at: Instant) {
+        let state = &mut self.watches[watch as usize];
+        state.heard = at;
+        if state.synced {
+            state.down_since = None;
+        }
+        self.refresh(at);
+    }
+
+    /// A watch has failed.
+    pub fn watch_failed(&mut self, watch: Watch, failure: Failure, at: Instant) {
+        let last_of_any = self.watches.iter().map(|state| state.heard).max();
+        let state = &mut self.watches[watch as usize];
+        let since = match failure {
+            Failure::Silent => state.heard,
+            Failure::Broken => last_of_any.unwrap_or(state.heard),
+        };
+        state.down_since.get_or_insert(since);
+        self.refresh(at);
+    }
+
+    /// This reaper leads from now on: deaf until its first own beat arrives, for beats reach another one until the
+    /// Service has learnt of it.
+    pub fn expect_own_beat(&mut self, at: Instant) {
+        self.own_beat = OwnBeat::Awaited { since: at };
+        self.refresh(at);
+    }
+
+    /// This reaper does not lead any more.
+    pub fn expect_no_beat(&mut self, at: Instant) {
+        self.own_beat = OwnBeat::NotExpected;
+        self.refresh(at);
+    }
+
+    /// The reaper's own beat has arrived.
+    pub fn own_beat_arrived(&mut self, at: Instant) {
+        if !matches!(self.own_beat, OwnBeat::NotExpected) {
+            self.own_beat = OwnBeat::Arrived(at);
+        }
+        self.refresh(at);
+    }
+
+    fn own_beat_missing_since(&self, at: Instant) -> Option<Instant> {
+        match self.own_beat {
+            OwnBeat::NotExpected => None,
+            OwnBeat::Awaited { since } => Some(since),
+            OwnBeat::Arrived(last) => (at.saturating_duration_since(last) >= DEAF_AFTER).then_some(last),
+        }
+    }
+
+    /// Stops or starts the clock as things stand at `at`.
+    fn refresh(&mut self, at: Instant) {
+        let watches = self.watches.iter().filter_map(|watch| watch.down_since);
+        match watches.chain(self.own_beat_missing_since(at)).min() {
+            Some(since) => self.clock.pause(since),
+            None => self.clock.resume(at),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn moment(at: u64) -> Moment {
+        Moment::at(seconds(at))
+    }
+
+    /// All watches have listed at once.
+    fn mk_synced(start: Instant) -> SignalTracker {
+        let mut hearing = SignalTracker::new(start);
+        for watch in Watch::ALL {
+            hearing.watch_listed(watch);
+            hearing.watch_heard(watch, start);
+        }
+        hearing
+    }
+
+    /// The same, with a beat of its own at `start`.
+    fn mk_leading(start: Instant) -> SignalTracker {
+        let mut hearing = mk_synced(start);
+        hearing.expect_own_beat(start);
+        hearing.own_beat_arrived(start);
+        hearing
+    }
+
+    #[test]
+    fn it_is_blindfolded_and_no_time_passes_until_every_watch_has_listed() {
+        let start = Instant::now();
+        let mut hearing = SignalTracker::new(start);
+        for watch in [Watch::Jobs, Watch::Pods, Watch::Nodes, Watch::Namespaces] {
+            hearing.watch_listed(watch);
+            hearing.watch_heard(watch, start + seconds(1));
+        }
+        assert_eq!(hearing.health(start + seconds(2)), SignalHealth::WatchDown);
+        assert_eq!(hearing.now(start + seconds(2)), moment(0));
+        assert!(!hearing.synced());
+        hearing.watch_listed(Watch::Leases);
+        hearing.watch_heard(Watch::Leases, start + seconds(3));
+        assert!(hearing.synced());
+        assert_eq!(hearing.health(start + seconds(4)), SignalHealth::Receiving);
+        assert_eq!(hearing.now(start + seconds(4)), moment(1));
+    }
+
+    #[test]
+    fn a_new_leader_is_deaf_until_its_first_own_beat_arrives() {
+        let start = Instant::now();
+        let mut hearing = mk_synced(start);
+        hearing.expect_own_beat(start + seconds(10));
+        assert_eq!(hearing.health(start + seconds(11)), SignalHealth::NotReceiving);
+        hearing.own_beat_arrived(start + seconds(13));
+        assert_eq!(hearing.health(start + seconds(13)), SignalHealth::Receiving);
+        assert_eq!(hearing.now(start + seconds(14)), moment(11));
+    }
+
+    #[test]
+    fn a_missing_own_beat_sets_the_clock_back_to_the_last() {
+        let start = Instant::now();
+        let mut hearing = mk_leading(start);
+        hearing.own_beat_arrived(start + seconds(5));
+        assert_eq!(hearing.now(start + seconds(19)), moment(19));
+        assert_eq!(hearing.health(start + seconds(20)), SignalHealth::NotReceiving);
+        assert_eq!(hearing.now(start + seconds(20)), moment(5));
+        hearing.own_beat_arrived(start + seconds(60));
+        assert_eq!(hearing.health(start + seconds(60)), SignalHealth::Receiving);
+        assert_eq!(hearing.now(start + seconds(61)), moment(6));
+    }
+
+    #[test]
+    fn a_standby_needs_no_beat_of_its_own() {
+        let start = Instant::now();
+        let mut hearing = mk_leading(start);
+        hearing.expect_no_beat(start + seconds(1));
+        assert_eq!(hearing.health(start + seconds(100)), SignalHealth::Receiving);
+        hearing.own_beat_arrived(start + seconds(100));
+        assert_eq!(hearing.health(start + seconds(200)), SignalHealth::Receiving);
+    }
+
+    #[test]
+    fn a_broken_watch_blindfolds_until_it_is_connected_again() {
+        let start = Instant::now();
+        let mut hearing = mk_synced(start);
+        hearing.watch_heard(Watch::Leases, start + seconds(8));
+        hearing.watch_failed(Watch::Jobs, Failure::Broken, start + seconds(10));
+        assert_eq!(hearing.health(start + seconds(10)), SignalHealth::WatchDown);
+        // Another watch heard the API server at 8 s.
+        assert_eq!(hearing.now(start + seconds(12)), moment(8));
+        hearing.watch_heard(Watch::Jobs, start + seconds(20));
+        assert_eq!(hearing.health(start + seconds(20)), SignalHealth::Receiving);
+        assert_eq!(hearing.now(start + seconds(21)), moment(9));
+    }
+
+    #[test]
+    fn a_silent_watch_may_have_heard_nothing_since_it_last_did() {
+        let start = Instant::now();
+        let mut hearing = mk_synced(start);
+        hearing.watch_heard(Watch::Leases, start + seconds(29));
+        hearing.watch_failed(Watch::Jobs, Failure::Silent, start + seconds(30));
+        assert_eq!(hearing.now(start + seconds(30)), moment(0));
+    }
+
+    #[test]
+    fn the_clock_stands_until_the_last_of_several_outages_is_over() {
+        let start = Instant::now();
+        let mut hearing = mk_leading(start);
+        hearing.watch_failed(Watch::Jobs, Failure::Broken, start + seconds(1));
+        hearing.watch_heard(Watch::Jobs, start + seconds(30));
+        assert_eq!(hearing.health(start + seconds(30)), SignalHealth::NotReceiving);
+        hearing.own_beat_arrived(start + seconds(40));
+        assert_eq!(hearing.now(start + seconds(41)), moment(1));
+    }
+}

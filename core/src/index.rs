@@ -1,0 +1,288 @@
+//! What the reaper knows, as a value: facts go in, each with the moment it was heard, and evidence comes out.
+//!
+//! There is no I/O here, no clock and no Kubernetes client, so that a test or a simulator can drive it through anything
+//! that may happen to a cluster.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    hash::Hash,
+    sync::Arc,
+    time::Duration,
+};
+
+use jobwarden_common::identity::{JobUid, NodeName, PodUid};
+
+use self::{
+    abandoned::AbandonedPods,
+    interner::Interner,
+    records::{JobRecord, NodeRecord, PodRecord},
+};
+use crate::{
+    evidence::{Active, AgentObservation, Finish, LastBeat},
+    facts::job::{JobFacts, Progress},
+    moment::Moment,
+    policy::Policies,
+};
+
+mod abandoned;
+mod agent_observation;
+
+mod find;
+mod interner;
+mod nodes;
+mod pods;
+mod records;
+mod signals;
+mod snapshot;
+mod timeline;
+mod usage;
+#[cfg(test)]
+mod tests;
+
+pub use signals::{BeatRejected, ForeignPod};
+
+/// How long a standby remembers a Job that is gone: longer than it takes to notice that the leader is, which may have
+/// left it undone. What was gone before that, the leader has seen to.
+const HANDOVER: Duration = Duration::from_mins(2);
+
+/// A silence that may have changed a verdict before it was broken: the least of what the decision table measures silence
+/// by, where the policy does not say less.
+const QUIET: Duration = Duration::from_secs(20);
+
+/// Everything known of all Jobs, pods and nodes.
+#[derive(Debug, Default)]
+pub struct Index {
+    // Boxed, for a table that has just grown is half empty.
+    jobs: HashMap<JobUid, Box<JobRecord>>,
+    pods: HashMap<PodUid, Box<PodRecord>>,
+    nodes: HashMap<NodeName, NodeRecord>,
+    /// The nodes have been listed: one that is not known does not exist.
+    nodes_listed: bool,
+    given_up: AbandonedPods,
+    interner: Interner,
+    changed: HashSet<JobUid>,
+    /// Jobs that went while this reaper did not lead, the earliest first.
+    departed: VecDeque<(Moment, JobUid)>,
+    listening: bool,
+    listening_since: Moment,
+}
+
+impl Index {
+    /// This reaper leads from `now` on. What an earlier term heard of beats and agents is forgotten: it may have missed
+    /// some since.
+    pub fn start_listening(&mut self, now: Moment) {
+        self.drop_departed(now);
+        self.departed.clear();
+        for pod in self.pods.values_mut() {
+            (pod.beat, pod.agent, pod.seen_alive, pod.cpu) = (LastBeat::None, AgentObservation::None, None, None);
+        }
+        (self.listening, self.listening_since) = (true, now);
+        self.all_changed();
+    }
+
+    /// This reaper does not lead any more.
+    pub fn stop_listening(&mut self, now: Moment) {
+        self.listening = false;
+        let gone = self.jobs.iter().filter(|(_, job)| job.gone);
+        self.departed = gone.map(|(uid, _)| (now, uid.clone())).collect();
+    }
+
+    /// Whether this reaper leads.
+    pub fn is_listening(&self) -> bool {
+        self.listening
+    }
+
+    /// How many Jobs are known.
+    pub fn jobs(&self) -> usize {
+        self.jobs.values().filter(|job| job.facts.is_some()).count()
+    }
+
+    /// How many pods are known.
+    pub fn pods(&self) -> usize {
+        self.pods.len()
+    }
+
+    /// How many nodes are known.
+    pub fn nodes(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Whether the Job was seen and is not forgotten.
+    pub fn knows(&self, job: &JobUid) -> bool {
+        self.jobs.get(job).is_some_and(|job| job.facts.is_some())
+    }
+
+    /// Whether the pod is in the API.
+    pub fn knows_pod(&self, pod: &PodUid) -> bool {
+        self.pods.contains_key(pod)
+    }
+
+    /// Whether the Job was seen and its object is no longer there.
+    pub fn is_gone(&self, job: &JobUid) -> bool {
+        self.jobs.get(job).is_some_and(|job| job.gone)
+    }
+
+    /// The Jobs whose evidence may have changed since this was last asked.
+    pub fn take_changed(&mut self) -> Vec<JobUid> {
+        self.changed.drain().collect()
+    }
+
+    /// Whether there is any.
+    pub fn has_changed(&self) -> bool {
+        !self.changed.is_empty()
+    }
+
+    /// Every Job is to be looked at again.
+    pub fn all_changed(&mut self) {
+        let known = self.jobs.iter().filter(|(_, job)| job.facts.is_some());
+        self.changed.extend(known.map(|(uid, _)| uid.clone()));
+    }
+
+    /// A Job was created or changed.
+    pub fn apply_job(&mut self, mut facts: JobFacts, now: Moment) {
+        share(&self.jobs, &mut facts.identity.uid);
+        facts.effective = self.interner.share(facts.effective);
+        let uid = facts.identity.uid.clone();
+        let job = self.jobs.entry(uid.clone()).or_default();
+        if job.facts.as_ref() == Some(&facts) && !job.gone {
+            return;
+        }
+        // A bare pod is told of as the pod that it is.
+        if !facts.identity.is_bare() {
+            note_job(job, &facts, now);
+        }
+        if job.facts.as_ref().and_then(|before| before.started) != facts.started {
+            job.active = facts.started.map(|start| Active { since: now, before: start.ago });
+        }
+        if matches!(facts.progress, Progress::Finished(_)) {
+            job.finished_since.get_or_insert(now);
+        }
+        job.facts = Some(facts);
+        job.gone = false;
+        self.update_podless(&uid, now);
+        self.mark(&uid);
+    }
+
+    /// The layers of policies have changed: every Job is judged by what they say now.
+    pub fn reconsider(&mut self, policies: &Policies) {
+        for (uid, job) in &mut self.jobs {
+            let Some(facts) = &mut job.facts else { continue };
+            let effective = policies.effective(&facts.identity.namespace, &facts.labels, &facts.own);
+            if *facts.effective != effective {
+                facts.effective = self.interner.share(Arc::new(effective));
+                self.changed.insert(uid.clone());
+            }
+        }
+    }
+
+    /// A Job is gone. It stays known until [`forget_job`](Self::forget_job) says that all is done about it.
+    pub fn delete_job(&mut self, uid: &JobUid, now: Moment) {
+        let Some(job) = self.jobs.get_mut(uid).filter(|job| job.facts.is_some() && !job.gone) else { return };
+        job.gone = true;
+        if !job.is_bare() {
+            job.timeline.add(now, "the Job object is gone");
+        }
+        self.mark(uid);
+        if !self.listening {
+            self.departed.push_back((now, uid.clone()));
+            self.drop_departed(now);
+        }
+    }
+
+    /// These are all the Jobs there are; others are gone.
+    pub fn jobs_listed(&mut self, listed: &HashSet<JobUid>, now: Moment) {
+        let gone = self.jobs.iter().filter(|(uid, job)| !job.is_bare() && !listed.contains(*uid));
+        let gone: Vec<_> = gone.map(|(uid, _)| uid.clone()).collect();
+        for uid in gone {
+            self.delete_job(&uid, now);
+        }
+    }
+
+    /// All is done about a Job that is gone.
+    pub fn forget_job(&mut self, uid: &JobUid) {
+        self.changed.remove(uid);
+        let Some(job) = self.jobs.get_mut(uid) else { return };
+        // Its pods may still terminate; they go when they are deleted.
+        **job = JobRecord { pods: std::mem::take(&mut job.pods), ..JobRecord::default() };
+        self.drop_job_if_idle(uid);
+    }
+
+    /// LastBeat of this pod are answered with `stop` from now on.
+    pub fn give_up(&mut self, pod: &PodUid) {
+        self.given_up.add(pod);
+    }
+
+    /// Forgets what was gone for so long that the leader before must have seen to it.
+    fn drop_departed(&mut self, now: Moment) {
+        while let Some((_, uid)) = self.departed.pop_front_if(|(at, _)| now.since(*at) > HANDOVER) {
+            if self.is_gone(&uid) {
+                self.forget_job(&uid);
+            }
+        }
+    }
+
+    fn drop_job_if_idle(&mut self, uid: &JobUid) {
+        if self.jobs.get(uid).is_some_and(|job| job.facts.is_none() && job.pods.is_empty()) {
+            self.jobs.remove(uid);
+        }
+    }
+
+    /// Its evidence may have changed.
+    fn mark(&mut self, uid: &JobUid) {
+        if self.knows(uid) {
+            self.changed.insert(uid.clone());
+        }
+    }
+
+    /// Keeps since when the Job lacks the pods it should have.
+    fn update_podless(&mut self, uid: &JobUid, now: Moment) {
+        let Some(job) = self.jobs.get_mut(uid) else { return };
+        let lacks = job.facts.as_ref().is_some_and(JobFacts::should_have_pods)
+            && !job.pods.iter().any(|pod| self.pods.get(pod).is_some_and(|pod| pod.is_live()));
+        job.podless_since = lacks.then(|| job.podless_since.unwrap_or(now));
+    }
+
+    /// Adds to the timeline of a Job.
+    fn note(&mut self, job: Option<&JobUid>, now: Moment, what: String) {
+        if let Some(job) = job.and_then(|uid| self.jobs.get_mut(uid)) {
+            job.timeline.add(now, what);
+        }
+    }
+
+    /// How long a silence has to be for its end to be of interest.
+    fn quiet(&self, job: Option<&JobUid>) -> Duration {
+        let policy = job.and_then(|uid| self.jobs.get(uid)?.facts.as_ref()).map(|facts| &facts.effective.policy);
+        policy.map_or(QUIET, |policy| QUIET.min(policy.quiet()))
+    }
+}
+
+/// The text of an identity that is known already is kept but once.
+fn share<K: Clone + Eq + Hash, V>(known: &HashMap<K, V>, key: &mut K) {
+    if let Some((kept, _)) = known.get_key_value(key) {
+        key.clone_from(kept);
+    }
+}
+
+/// Adds to the timeline what is new in `facts`.
+fn note_job(job: &mut JobRecord, facts: &JobFacts, now: Moment) {
+    let Some(before) = &job.facts else {
+        job.timeline.add(now, "the Job was first seen");
+        return;
+    };
+    if before.suspended != facts.suspended {
+        job.timeline.add(now, if facts.suspended { "the Job is suspended" } else { "the Job is resumed" });
+    }
+    if before.deletion.is_none() && facts.deletion.is_some() {
+        job.timeline.add(now, "the Job is being deleted");
+    }
+    if before.progress != facts.progress {
+        let what = match &facts.progress {
+            Progress::Finished(Finish::Complete) => "the Job is Complete".to_owned(),
+            Progress::Finished(Finish::Failed { reason, .. }) => format!("the Job is Failed: {reason}"),
+            Progress::Failing { reason, .. } => format!("the Job is being failed (FailureTarget): {reason}"),
+            Progress::Succeeding => "the Job is being completed (SuccessCriteriaMet)".to_owned(),
+            Progress::Open => "the Job is open again".to_owned(),
+        };
+        job.timeline.add(now, what);
+    }
+}

@@ -1,0 +1,115 @@
+//! Nodes and their Leases come, change and go.
+
+use std::collections::HashSet;
+
+use jobwarden_common::identity::{JobUid, NodeName};
+
+use super::{QUIET, Index};
+use crate::{
+    evidence::NodeState,
+    moment::Moment,
+    facts::node::{Health, LeaseFacts, NodeFacts},
+    index::records::NodeRecord,
+};
+
+impl Index {
+    /// A node was created or changed.
+    pub fn apply_node(&mut self, facts: &NodeFacts, now: Moment) {
+        let NodeFacts { name, zone, health } = facts;
+        let node = self.nodes.entry(name.clone()).or_insert_with(|| NodeRecord::new(None, now));
+        let moved = node.zone != *zone;
+        node.zone.clone_from(zone);
+        let state = match (health, node.state) {
+            (Health::Ready, _) => NodeState::Ready,
+            (Health::NotReady, _) => NodeState::NotReady,
+            (Health::OutOfService, Some(NodeState::OutOfService { since })) => NodeState::OutOfService { since },
+            (Health::OutOfService, _) => NodeState::OutOfService { since: now },
+        };
+        self.set_node(name, state, now);
+        if moved {
+            self.node_changed(name);
+        }
+    }
+
+    /// How many nodes a zone has.
+    pub fn nodes_in(&self, zone: &str) -> usize {
+        let there = |node: &&NodeRecord| node.state.is_some_and(|state| !matches!(state, NodeState::Deleted { .. }));
+        self.nodes.values().filter(there).filter(|node| node.zone.as_deref() == Some(zone)).count()
+    }
+
+    /// A node is gone.
+    pub fn delete_node(&mut self, name: &NodeName, now: Moment) {
+        let Some(node) = self.nodes.get(name) else { return };
+        if !matches!(node.state, Some(NodeState::Deleted { .. })) {
+            self.set_node(name, NodeState::Deleted { since: now }, now);
+        }
+        self.drop_node_if_idle(name);
+    }
+
+    /// These are all the nodes there are; others are gone.
+    pub fn nodes_listed(&mut self, listed: &HashSet<NodeName>, now: Moment) {
+        self.nodes_listed = true;
+        let gone: Vec<_> = self.nodes.keys().filter(|name| !listed.contains(*name)).cloned().collect();
+        for name in gone {
+            self.delete_node(&name, now);
+        }
+    }
+
+    /// A Lease was listed, created or changed.
+    pub fn apply_lease(&mut self, facts: &LeaseFacts, now: Moment) {
+        let node = self.nodes.entry(facts.node.clone()).or_insert_with(|| NodeRecord::new(None, now));
+        if node.renewed == facts.renewed {
+            return;
+        }
+        let silence = now.since(node.lease_changed);
+        (node.renewed, node.lease_changed) = (facts.renewed, now);
+        // Every renewal is a change, but only the first after a silence may change a verdict.
+        if silence >= QUIET {
+            self.node_changed(&facts.node);
+        }
+    }
+
+    /// A Lease is gone. That says nothing by itself: it will not change any more.
+    pub fn delete_lease(&mut self, node: &NodeName) {
+        self.drop_node_if_idle(node);
+    }
+
+    fn set_node(&mut self, name: &NodeName, state: NodeState, now: Moment) {
+        let Some(node) = self.nodes.get_mut(name) else { return };
+        let before = node.state.replace(state);
+        if before == Some(state) {
+            return;
+        }
+        if before.is_some() {
+            let word = match state {
+                NodeState::Ready => "is Ready",
+                NodeState::NotReady => "is not Ready",
+                NodeState::OutOfService { .. } => "is out of service",
+                NodeState::Deleted { .. } => "is deleted",
+            };
+            for job in self.jobs_on(name) {
+                self.note(Some(&job), now, format!("node {name}: {word}"));
+            }
+        }
+        self.node_changed(name);
+    }
+
+    fn node_changed(&mut self, name: &NodeName) {
+        for job in self.jobs_on(name) {
+            self.mark(&job);
+        }
+    }
+
+    /// The Jobs that have a live pod on this node.
+    fn jobs_on(&self, name: &NodeName) -> HashSet<JobUid> {
+        let pods = self.nodes.get(name).map(|node| &node.pods).into_iter().flatten();
+        let live = pods.filter_map(|uid| self.pods.get(uid)).filter(|pod| pod.is_live());
+        live.filter_map(|pod| pod.facts.job.clone()).collect()
+    }
+
+    fn drop_node_if_idle(&mut self, name: &NodeName) {
+        if self.nodes.get(name).is_some_and(NodeRecord::is_idle) {
+            self.nodes.remove(name);
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Pods come, change and go.
+
+use std::collections::HashSet;
+
+use jobwarden_common::identity::{JobUid, PodUid};
+
+use super::{Index, share};
+use crate::{
+    evidence::{AgentObservation, ContainerState, NodeState, PodPhase},
+    moment::Moment,
+    facts::pod::{PodFacts, SidecarFacts},
+    index::records::{NodeRecord, PodRecord},
+};
+
+impl Index {
+    /// A pod was created or changed.
+    pub fn apply_pod(&mut self, mut facts: PodFacts, now: Moment) {
+        share(&self.pods, &mut facts.uid);
+        facts.job.iter_mut().for_each(|job| share(&self.jobs, job));
+        facts.node.iter_mut().for_each(|node| share(&self.nodes, node));
+        let (uid, job) = (facts.uid.clone(), facts.job.clone());
+        let known = self.pods.get(&uid);
+        if known.is_some_and(|pod| pod.facts == facts) {
+            return;
+        }
+        let news = news(known.map(|pod| &pod.facts), &facts);
+        let before = known.and_then(|pod| pod.facts.job.clone());
+        if let Some(job) = job.as_ref().filter(|job| before.as_ref() != Some(*job)) {
+            // A pod that its Job let go may be its own.
+            if let Some(before) = before.and_then(|before| self.jobs.get_mut(&before)) {
+                before.pods.retain(|other| *other != uid);
+            }
+            self.jobs.entry(job.clone()).or_default().pods.push(uid.clone());
+        }
+        if let Some(node) = &facts.node {
+            // Once the nodes are known, a node that is not among them does not exist.
+            let unknown = self.nodes_listed.then_some(NodeState::Deleted { since: now });
+            let node = self.nodes.entry(node.clone()).or_insert_with(|| NodeRecord::new(unknown, now));
+            node.pods.insert(uid.clone());
+        }
+        let pod = self.pods.entry(uid).or_insert_with(|| Box::new(PodRecord::new(facts.clone())));
+        pod.take(facts, now);
+        for what in news {
+            self.note(job.as_ref(), now, what);
+        }
+        self.pod_changed(job.as_ref(), now);
+    }
+
+    /// A pod is gone. Its Job keeps what it used; one that is bare is gone with it.
+    pub fn delete_pod(&mut self, uid: &PodUid, now: Moment) {
+        let Some(pod) = self.pods.remove(uid) else { return };
+        if let Some(name) = &pod.facts.node
+            && let Some(node) = self.nodes.get_mut(name)
+        {
+            node.pods.remove(uid);
+            if node.is_idle() {
+                self.nodes.remove(name);
+            }
+        }
+        let Some(job_uid) = &pod.facts.job else { return };
+        if let Some(job) = self.jobs.get_mut(job_uid) {
+            job.pods.retain(|other| other != uid);
+            job.past = Some(Box::new(pod.past()));
+            if let Some(usage) = pod.usage(job.finished_since.unwrap_or(now)) {
+                job.add_past_usage(usage);
+            }
+        }
+        self.note(Some(job_uid), now, format!("pod {}: the object is gone", pod.facts.name));
+        self.pod_changed(Some(job_uid), now);
+        if self.jobs.get(job_uid).is_some_and(|job| job.is_bare()) {
+            self.delete_job(job_uid, now);
+        }
+        self.drop_job_if_idle(job_uid);
+    }
+
+    /// These are all the pods there are; others are gone.
+    pub fn pods_listed(&mut self, listed: &HashSet<PodUid>, now: Moment) {
+        let gone: Vec<_> = self.pods.keys().filter(|uid| !listed.contains(*uid)).cloned().collect();
+        for uid in gone {
+            self.delete_pod(&uid, now);
+        }
+    }
+
+    fn pod_changed(&mut self, job: Option<&JobUid>, now: Moment) {
+        if let Some(job) = job {
+            self.update_podless(job, now);
+            self.mark(job);
+        }
+    }
+}
+
+impl PodRecord {
+    fn take(&mut self, facts: PodFacts, now: Moment) {
+        let since = |holds: bool, before: Option<Moment>| holds.then(|| before.unwrap_or(now));
+        let has_run = facts.mains.iter().any(|main| main.state != ContainerState::NotStarted);
+        self.bound_since = since(facts.node.is_some(), self.bound_since);
+        let live = matches!(facts.phase, PodPhase::Pending | PodPhase::Running);
+        self.unscheduled_since = since(live && facts.node.is_none(), self.unscheduled_since);
+        self.terminating_since = since(facts.grace.is_some(), self.terminating_since);
+        self.starting_since = since(facts.starting, self.starting_since);
+        match &facts.start_problem {
+            Some(problem) => self.start_problem = Some(problem.clone()),
+            None if facts.mains.iter().any(|main| main.state == ContainerState::Running) => self.start_problem = None,
+            None => {}
+        }
+        self.sidecar_since = since(facts.sidecar == SidecarFacts::Started, self.sidecar_since);
+        self.ran_since = since(has_run, self.ran_since);
+        self.ended_since = since(!live, self.ended_since);
+        // "Gone" is of the runs that the agent was asked about: a new run, or the wait for one, makes it void.
+        if let AgentObservation::Gone { since, .. } = self.agent
+            && facts.mains.iter().any(|main| !self.has_main_run(&main.name, main.id.as_deref(), main.state))
+        {
+            self.agent = AgentObservation::Blind { last: since };
+        }
+        self.facts = facts;
+    }
+
+    /// Whether this run of a main container is known, and is not followed by another.
+    fn has_main_run(&self, name: &str, id: Option<&str>, state: ContainerState) -> bool {
+        let run_on = matches!(state, ContainerState::Running | ContainerState::Terminated);
+        run_on && self.facts.mains.iter().any(|main| *main.name == *name && main.id.as_deref() == id)
+    }
+}
+
+/// What is new in the facts of a pod, for the timeline.
+fn news(before: Option<&PodFacts>, after: &PodFacts) -> Vec<String> {
+    let name = &after.name;
+    let mut news = Vec::new();
+    if let Some(node) = &after.node
+        && before.is_none_or(|before| before.node.is_none())
+    {
+        news.push(format!("pod {name}: bound to node {node}"));
+    }
+    if after.grace.is_some() && before.is_none_or(|before| before.grace.is_none()) {
+        news.push(format!("pod {name}: is being deleted"));
+    }
+    for main in &after.mains {
+        let was = before.and_then(|before| before.mains.iter().find(|known| known.name == main.name));
+        if was.map_or(ContainerState::NotStarted, |was| was.state) == main.state {
+            continue;
+        }
+        match main.state {
+            ContainerState::NotStarted => {}
+            ContainerState::Running => news.push(format!("pod {name}: container {} runs", main.name)),
+            ContainerState::WaitingToRestart => {
+                news.push(format!("pod {name}: container {} ended and waits to run again", main.name));
+            }
+            ContainerState::Terminated => news.push(format!("pod {name}: container {} ended", main.name)),
+        }
+    }
+    if before.is_none_or(|before| before.phase != after.phase) {
+        match after.phase {
+            PodPhase::Succeeded => news.push(format!("pod {name}: Succeeded")),
+            PodPhase::Failed => {
+                let reason = after
+                    .cause
+                    .as_ref()
+                    .and_then(|cause| cause.reason.as_ref())
+                    .map(|reason| format!(" ({reason})"))
+                    .unwrap_or_default();
+                news.push(format!("pod {name}: Failed{reason}"));
+            }
+            PodPhase::Pending | PodPhase::Running => {}
+        }
+    }
+    news
+}

@@ -1,0 +1,157 @@
+//! What is remembered of one Job, pod and node: the latest facts, and when they were first heard of.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use jobwarden_common::{
+    identity::PodUid,
+    notification::{Attempt, Cause, Usage},
+};
+
+use super::{
+    timeline::Timeline,
+    usage::{self, PodUsage},
+};
+use crate::{
+    causes::of_attempt,
+    evidence::{Active, AgentObservation, LastBeat, NodeState, PodPhase, StartProblem},
+    moment::Moment,
+    facts::{job::JobFacts, pod::PodFacts},
+    snapshot::PastAttempt,
+};
+
+/// A Job that was heard of: by itself, or by a pod of it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct JobRecord {
+    /// None while only its pods are known.
+    pub(super) facts: Option<JobFacts>,
+    /// The object is no longer there.
+    pub(super) gone: bool,
+    pub(super) finished_since: Option<Moment>,
+    pub(super) podless_since: Option<Moment>,
+    pub(super) active: Option<Active>,
+    pub(super) pods: Vec<PodUid>,
+    /// The largest figures of pods that are gone; boxed, for most Jobs have none.
+    pub(super) past_usage: Option<Box<Usage>>,
+    /// The last of its pods that is gone.
+    pub(super) past: Option<Box<PastAttempt>>,
+    pub(super) timeline: Timeline,
+}
+
+impl JobRecord {
+    /// Whether it is a bare pod's.
+    pub(super) fn is_bare(&self) -> bool {
+        self.facts.as_ref().is_some_and(|facts| facts.identity.is_bare())
+    }
+
+    pub(super) fn add_past_usage(&mut self, usage: Usage) {
+        self.past_usage = Some(Box::new(match self.past_usage.take() {
+            Some(past) => usage::max(&past, &usage),
+            None => usage,
+        }));
+    }
+}
+
+/// A pod that is in the API.
+#[derive(Clone, Debug)]
+pub(super) struct PodRecord {
+    pub(super) facts: PodFacts,
+    pub(super) bound_since: Option<Moment>,
+    pub(super) unscheduled_since: Option<Moment>,
+    pub(super) terminating_since: Option<Moment>,
+    pub(super) starting_since: Option<Moment>,
+    /// What last kept a container from starting: the kubelet does not repeat it once the pod is ended for that.
+    pub(super) start_problem: Option<Box<StartProblem>>,
+    pub(super) sidecar_since: Option<Moment>,
+    /// When a main container was first seen started.
+    pub(super) ran_since: Option<Moment>,
+    /// When it was first seen Succeeded or Failed.
+    pub(super) ended_since: Option<Moment>,
+    pub(super) beat: LastBeat,
+    pub(super) agent: AgentObservation,
+    /// When the agent last saw the worker alive.
+    pub(super) seen_alive: Option<Moment>,
+    pub(super) usage: PodUsage,
+    pub(super) cpu: Option<CpuProgress>,
+    /// The agent has reported since the pod ended: nothing more will come.
+    pub(super) acknowledged: bool,
+}
+
+impl PodRecord {
+    pub(super) fn new(facts: PodFacts) -> Self {
+        Self {
+            facts,
+            bound_since: None,
+            unscheduled_since: None,
+            terminating_since: None,
+            starting_since: None,
+            start_problem: None,
+            sidecar_since: None,
+            ran_since: None,
+            ended_since: None,
+            beat: LastBeat::None,
+            agent: AgentObservation::None,
+            seen_alive: None,
+            usage: PodUsage::default(),
+            cpu: None,
+            acknowledged: false,
+        }
+    }
+
+    /// Whether it is pending or running.
+    pub(super) fn is_live(&self) -> bool {
+        matches!(self.facts.phase, PodPhase::Pending | PodPhase::Running)
+    }
+
+    /// Why it ended, as far as its status tells.
+    pub(super) fn cause(&self) -> Cause {
+        of_attempt(&self.facts.cause(), self.start_problem.as_deref())
+    }
+
+    /// What is kept of it when it is gone.
+    pub(super) fn past(&self) -> PastAttempt {
+        let PodFacts { uid, name, node, .. } = &self.facts;
+        PastAttempt {
+            attempt: Attempt { pod_uid: uid.clone(), pod_name: name.clone(), node: node.clone() },
+            cause: self.cause(),
+        }
+    }
+
+    /// What it used, by the kubelet's clock where that tells how long it ran and else until it ended or `until`.
+    pub(super) fn usage(&self, until: Moment) -> Option<Usage> {
+        let heard = || -> Option<Duration> { Some(self.ended_since.unwrap_or(until).since(self.ran_since?)) };
+        self.usage.total(self.facts.ran_for.or_else(heard), self.facts.oom_killed)
+    }
+}
+
+/// How far the CPU time of a pod has come, and when it last did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct CpuProgress {
+    pub(super) cpu_ms: u64,
+    pub(super) at: Moment,
+}
+
+/// A node that was heard of: by itself, by its Lease, or by a pod bound to it.
+#[derive(Clone, Debug)]
+pub(super) struct NodeRecord {
+    /// None before the nodes were listed.
+    pub(super) state: Option<NodeState>,
+    pub(super) zone: Option<Arc<str>>,
+    /// When a change of its Lease was last heard of; at first, when it was first heard of itself.
+    pub(super) lease_changed: Moment,
+    /// What the Lease then said.
+    pub(super) renewed: Option<Timestamp>,
+    /// The pods bound to it.
+    pub(super) pods: BTreeSet<PodUid>,
+}
+
+impl NodeRecord {
+    pub(super) fn new(state: Option<NodeState>, now: Moment) -> Self {
+        Self { state, zone: None, lease_changed: now, renewed: None, pods: BTreeSet::new() }
+    }
+
+    /// Whether nothing is lost by forgetting it.
+    pub(super) fn is_idle(&self) -> bool {
+        self.pods.is_empty() && matches!(self.state, None | Some(NodeState::Deleted { .. }))
+    }
+}

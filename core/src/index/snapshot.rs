@@ -1,0 +1,158 @@
+//! Evidence of one Job, put together from what is remembered.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use jobwarden_common::{
+    identity::{JobUid, NodeName},
+    notification::TimelineEntry,
+};
+
+use super::{Index, usage};
+use crate::{
+    evidence::{
+        LastBeat, Evidence, JobEvidence, JobStage, MainContainer, NodeEvidence, NodeState, PodEvidence, Sidecar,
+        Terminating,
+    },
+    moment::Moment,
+    snapshot::JobSnapshot,
+    facts::job::{JobFacts, Progress},
+    facts::pod::{MainFacts, SidecarFacts},
+    index::records::{JobRecord, PodRecord},
+    index::timeline::Event,
+    policy::Policy,
+};
+
+/// Pods whose last signs of life are told in a timeline; a Job may have thousands.
+const MAX_PODS_TOLD: usize = 16;
+
+impl Index {
+    /// What is known of a Job at `now`, with times for people as `wall` gives them; `None` if the Job itself was never seen, or
+    /// is forgotten. The outcomes of the Job are the caller's to add.
+    pub fn snapshot(&self, uid: &JobUid, now: Moment, wall: impl Fn(Moment) -> Timestamp) -> Option<JobSnapshot> {
+        let job = self.jobs.get(uid)?;
+        let facts = job.facts.as_ref()?;
+        let records: Vec<_> = job.pods.iter().filter_map(|uid| self.pods.get(uid)).collect();
+        let until = job.finished_since.unwrap_or(now);
+        let usage = records
+            .iter()
+            .filter_map(|pod| pod.usage(until))
+            .chain(job.past_usage.as_deref().cloned())
+            .reduce(|a, b| usage::max(&a, &b));
+        let timeline = job.timeline.with(records.iter().take(MAX_PODS_TOLD).flat_map(|pod| self.last_signs(pod)));
+        let entry = |event: Event| TimelineEntry { at: format!("{:.3}", wall(event.at)), event: event.what.into() };
+        Some(JobSnapshot {
+            evidence: self.evidence_of(job, facts),
+            policy: facts.effective.policy.clone(),
+            origins: facts.effective.origins.clone(),
+            usage,
+            past: job.past.as_deref().cloned(),
+            timeline: timeline.into_iter().map(entry).collect(),
+            gone: job.gone,
+            outcomes: BTreeMap::new(),
+        })
+    }
+
+    /// What is known of a Job for the judge, and how it is judged.
+    pub fn evidence(&self, uid: &JobUid) -> Option<(Evidence, Policy)> {
+        let job = self.jobs.get(uid)?;
+        let facts = job.facts.as_ref()?;
+        Some((self.evidence_of(job, facts), facts.effective.policy.clone()))
+    }
+
+    fn evidence_of(&self, job: &JobRecord, facts: &JobFacts) -> Evidence {
+        let pods = job.pods.iter().filter_map(|uid| self.pods.get(uid));
+        Evidence {
+            job: job_evidence(job, facts),
+            pods: pods.map(|pod| self.pod_evidence(pod)).collect(),
+            listening_since: self.listening_since,
+        }
+    }
+
+    fn pod_evidence(&self, pod: &PodRecord) -> PodEvidence {
+        let facts = &pod.facts;
+        PodEvidence {
+            uid: facts.uid.clone(),
+            name: facts.name.clone(),
+            phase: facts.phase,
+            node: facts.node.as_ref().map(|name| self.node_evidence(name)),
+            bound_since: pod.bound_since,
+            ran_since: pod.ran_since,
+            unscheduled_since: pod.unscheduled_since,
+            terminating: facts.grace.zip(pod.terminating_since).map(|(grace, since)| Terminating { since, grace }),
+            mains: facts.mains.iter().map(main_container).collect(),
+            starting_since: pod.starting_since,
+            start_problem: facts.start_problem.as_deref().cloned(),
+            sidecar: match (facts.sidecar, pod.sidecar_since) {
+                (SidecarFacts::Absent, _) => Sidecar::Absent,
+                (SidecarFacts::Started, Some(since)) => Sidecar::Started(since),
+                (SidecarFacts::NotStarted | SidecarFacts::Started, _) => Sidecar::NotStarted,
+            },
+            beat: pod.beat,
+            agent: pod.agent,
+            seen_alive: pod.seen_alive,
+            cpu_progress: pod.cpu.map(|cpu| cpu.at),
+            cause: pod.cause(),
+        }
+    }
+
+    fn node_evidence(&self, name: &NodeName) -> NodeEvidence {
+        let known = self.nodes.get(name);
+        let lease_changed = known.map_or(self.listening_since, |node| node.lease_changed);
+        NodeEvidence {
+            name: name.clone(),
+            zone: known.and_then(|node| node.zone.clone()),
+            state: known.and_then(|node| node.state).unwrap_or(NodeState::NotReady),
+            lease_changed: lease_changed.max(self.listening_since),
+        }
+    }
+
+    /// When the pod and its node were last heard of.
+    fn last_signs(&self, pod: &PodRecord) -> impl Iterator<Item = Event> {
+        let beat = match pod.beat {
+            LastBeat::None => None,
+            LastBeat::Running { last } | LastBeat::Ending { last } => {
+                Some(Event { at: last, what: format!("pod {}: last beat", pod.facts.name).into() })
+            }
+        };
+        let lease = pod.facts.node.as_ref().filter(|_| pod.is_live()).and_then(|name| {
+            let node = self.nodes.get(name).filter(|node| node.renewed.is_some())?;
+            Some(Event { at: node.lease_changed, what: format!("node {name}: Lease last renewed").into() })
+        });
+        beat.into_iter().chain(lease)
+    }
+}
+
+fn main_container(main: &MainFacts) -> MainContainer {
+    MainContainer { name: main.name.to_string(), state: main.state }
+}
+
+fn job_evidence(job: &JobRecord, facts: &JobFacts) -> JobEvidence {
+    let stage = match (&facts.progress, job.finished_since) {
+        (Progress::Finished(finish), Some(since)) => JobStage::Finished { since, finish: finish.clone() },
+        _ if job.gone => JobStage::Vanished,
+        (progress, _) => match (facts.deletion, progress) {
+            (Some(deletion), _) => JobStage::Deleting { orphaning: deletion.orphaning },
+            (None, Progress::Failing { reason, message }) => {
+                JobStage::Failing { reason: reason.clone(), message: message.clone() }
+            }
+            (None, Progress::Succeeding) => JobStage::Succeeding,
+            (None, Progress::Open | Progress::Finished(_)) => JobStage::Open,
+        },
+    };
+    JobEvidence {
+        identity: facts.identity.clone(),
+        stage,
+        suspended: facts.suspended,
+        managed_elsewhere: facts.managed_elsewhere,
+        podless_since: job.podless_since,
+        retries: facts.retries,
+        has_finalizer: facts.has_finalizer,
+        owned: facts.owned,
+        has_ttl: facts.has_ttl,
+        safe_to_duplicate: facts.safe_to_duplicate,
+        replaces_only_failed: facts.replaces_only_failed,
+        started: facts.started.is_some(),
+        active: job.active,
+    }
+}

@@ -1,0 +1,78 @@
+//! Bare pods: each is a Job of its own, and comes and goes with its one pod.
+
+use super::*;
+use crate::evidence::{JobIdentity, JobKind};
+
+fn mk_bare(uid: &str, progress: Progress) -> JobFacts {
+    let facts = mk_job(uid);
+    let identity = JobIdentity { kind: JobKind::BarePod, ..facts.identity.clone() };
+    JobFacts { identity, progress, wants_no_pods: true, owned: true, ..facts }
+}
+
+/// Knows bare pod `bare` beside a Job.
+fn mk_state_with_bare() -> Index {
+    let mut state = mk_state();
+    state.apply_job(mk_bare("bare", Progress::Open), moment(0));
+    state.apply_pod(mk_pod("bare", "bare"), moment(0));
+    state
+}
+
+fn bare(state: &Index) -> Known {
+    state.known(&"bare".into(), moment(0)).expect("it is known")
+}
+
+#[test]
+fn it_is_a_job_with_one_pod() {
+    let evidence = bare(&mk_state_with_bare()).evidence;
+    assert_eq!((evidence.job.stage, evidence.pods.len()), (JobStage::Open, 1));
+    assert_eq!(evidence.pods[0].uid, "bare".into());
+}
+
+#[test]
+fn one_that_is_gone_has_vanished() {
+    let mut state = mk_state_with_bare();
+    state.delete_pod(&"bare".into(), moment(5));
+    let known = bare(&state);
+    assert_eq!(known.evidence.job.stage, JobStage::Vanished);
+    assert_eq!(known.past.map(|past| past.attempt.pod_uid), Some("bare".into()));
+    assert_eq!(known.evidence.job.podless_since, None);
+    state.forget_job(&"bare".into());
+    assert!(!state.knows(&"bare".into()));
+}
+
+#[test]
+fn one_that_had_ended_before_has_finished() {
+    let mut state = mk_state_with_bare();
+    state.apply_job(mk_bare("bare", Progress::Finished(Finish::Complete)), moment(5));
+    state.delete_pod(&"bare".into(), moment(6));
+    assert!(matches!(bare(&state).evidence.job.stage, JobStage::Finished { .. }));
+    assert!(state.is_gone(&"bare".into()));
+}
+
+#[test]
+fn the_list_of_pods_counts_and_that_of_jobs_does_not() {
+    let mut state = mk_state_with_bare();
+    state.jobs_listed(&["job".into()].into(), moment(5));
+    assert_eq!(bare(&state).evidence.job.stage, JobStage::Open);
+    state.pods_listed(&["pod".into()].into(), moment(6));
+    assert_eq!(bare(&state).evidence.job.stage, JobStage::Vanished);
+    assert_eq!(evidence(&state).job.stage, JobStage::Open, "a Job whose pod is there is as it was");
+}
+
+#[test]
+fn one_that_its_job_let_go_is_no_pod_of_that_job_any_more() {
+    let mut state = mk_state();
+    state.apply_job(mk_bare("pod", Progress::Open), moment(5));
+    state.apply_pod(mk_pod("pod", "pod"), moment(5));
+    assert!(evidence(&state).pods.is_empty());
+    assert_eq!(state.known(&"pod".into(), moment(5)).expect("it is known").evidence.pods.len(), 1);
+}
+
+#[test]
+fn people_who_ask_by_a_name_mean_the_job() {
+    let mut state = mk_state_with_bare();
+    let mut facts = mk_bare("bare", Progress::Open);
+    facts.identity.name = "job-name".to_owned();
+    state.apply_job(facts, moment(5));
+    assert_eq!(state.find("ort", "job-name"), Some("job".into()));
+}

@@ -1,0 +1,326 @@
+//! Every row of the table, each from evidence that differs from a healthy pod in what the row is about.
+
+use std::time::Duration;
+
+use jobwarden_common::notification::Cause;
+use rstest::rstest;
+
+use super::*;
+use crate::evidence::{
+    Active, AgentObservation, LastBeat, ContainerState, Finish, JobIdentity, JobKind, MainContainer, NodeEvidence, NodeState,
+    Retries, Sidecar, StartProblem, Terminating,
+};
+
+mod by_choice;
+mod laws;
+mod of_jobs;
+mod silence;
+
+/// All tests judge at this moment, so that everything before it can be put in terms of "ago".
+const NOW: Moment = Moment::at(Duration::from_hours(2));
+
+fn ago(seconds: u64) -> Moment {
+    Moment::at(Duration::from_hours(2).saturating_sub(Duration::from_secs(seconds)))
+}
+
+fn mk_job() -> JobEvidence {
+    JobEvidence {
+        identity: JobIdentity {
+            kind: JobKind::Job,
+            uid: "job".into(),
+            namespace: "default".to_owned(),
+            name: "work".to_owned(),
+            run_id: Some("1".into()),
+            job_id: Some("7".into()),
+            trace_id: None,
+        },
+        stage: JobStage::Open,
+        suspended: false,
+        managed_elsewhere: false,
+        podless_since: None,
+        retries: Retries::Left,
+        has_finalizer: true,
+        owned: false,
+        has_ttl: false,
+        safe_to_duplicate: false,
+        replaces_only_failed: false,
+        started: true,
+        active: None,
+    }
+}
+
+/// A pod that runs on a ready node, heard 5 s ago by beat and agent.
+fn mk_pod() -> PodEvidence {
+    PodEvidence {
+        uid: "pod".into(),
+        name: "work-x".to_owned(),
+        phase: PodPhase::Running,
+        node: Some(NodeEvidence { name: "node-1".into(), zone: None, state: NodeState::Ready, lease_changed: ago(5) }),
+        bound_since: Some(ago(3600)),
+        ran_since: Some(ago(3590)),
+        unscheduled_since: None,
+        terminating: None,
+        mains: vec![MainContainer { name: "main".to_owned(), state: ContainerState::Running }],
+        starting_since: None,
+        start_problem: None,
+        sidecar: Sidecar::Started(ago(3590)),
+        beat: LastBeat::Running { last: ago(5) },
+        agent: AgentObservation::Alive { last: ago(5) },
+        cpu_progress: None,
+        seen_alive: None,
+        cause: Cause::default(),
+    }
+}
+
+fn with(change: impl FnOnce(&mut PodEvidence)) -> PodEvidence {
+    let mut pod = mk_pod();
+    change(&mut pod);
+    pod
+}
+
+fn node(pod: &mut PodEvidence) -> &mut NodeEvidence {
+    pod.node.as_mut().expect("mk_pod makes a bound pod")
+}
+
+fn judge_one(pod: PodEvidence, policy: &Policy) -> (PodVerdict, Option<Moment>) {
+    let evidence = Evidence { job: mk_job(), pods: vec![pod], listening_since: ago(7000) };
+    let judgement = judge(&evidence, policy, NOW);
+    (judgement.pods[0].1, judgement.recheck_at)
+}
+
+fn verdict_of(pod: PodEvidence) -> PodVerdict {
+    judge_one(pod, &Policy::default()).0
+}
+
+/// The node was cut off `seconds` ago: nothing has been heard of it or its pods since.
+fn silent_for(seconds: u64) -> PodEvidence {
+    with(|pod| {
+        pod.beat = LastBeat::Running { last: ago(seconds) };
+        pod.agent = AgentObservation::Alive { last: ago(seconds) };
+        node(pod).lease_changed = ago(seconds);
+        node(pod).state = NodeState::NotReady;
+    })
+}
+
+fn waiting(reason: &str, ours: bool) -> PodEvidence {
+    with(|pod| {
+        pod.phase = PodPhase::Pending;
+        pod.mains[0].state = ContainerState::NotStarted;
+        pod.starting_since = Some(ago(600));
+        pod.start_problem = Some(StartProblem {
+            container: "main".to_owned(),
+            reason: reason.to_owned(),
+            message: String::new(),
+            ours,
+        });
+    })
+}
+
+const LOST: fn(LostReason) -> PodVerdict = PodVerdict::Lost;
+
+#[test]
+fn p1_an_ended_pod_is_left_to_kubernetes_whatever_else_is_known() {
+    let ended = |phase| {
+        let mut pod = silent_for(3000);
+        pod.phase = phase;
+        pod
+    };
+    assert_eq!(verdict_of(ended(PodPhase::Succeeded)), PodVerdict::Finishing);
+    assert_eq!(verdict_of(ended(PodPhase::Failed)), PodVerdict::AttemptFailed);
+}
+
+#[rstest]
+#[case::deleted(NodeState::Deleted { since: ago(10) }, 25, LOST(LostReason::NodeGone))]
+#[case::out_of_service(NodeState::OutOfService { since: ago(10) }, 25, LOST(LostReason::NodeGone))]
+#[case::too_soon(NodeState::Deleted { since: ago(9) }, 31, PodVerdict::Suspect)]
+#[case::heard_of_late(NodeState::Deleted { since: ago(60) }, 24, PodVerdict::Alive { without_beat: false })]
+fn p2_a_gone_node_loses_its_silent_pods_after_ten_seconds(
+    #[case] state: NodeState,
+    #[case] silent: u64,
+    #[case] expected: PodVerdict,
+) {
+    let mut pod = silent_for(silent);
+    node(&mut pod).state = state;
+    assert_eq!(verdict_of(pod), expected);
+}
+
+#[test]
+fn p2_bears_a_policy_that_says_never() {
+    let mut pod = silent_for(31);
+    node(&mut pod).state = NodeState::Deleted { since: ago(60) };
+    let never = Policy { suspect_after: Duration::MAX, lost_after: Duration::MAX, ..Policy::default() };
+    assert_eq!(judge_one(pod, &never).0, PodVerdict::Alive { without_beat: false });
+}
+
+#[rstest]
+#[case::of_late(24, PodVerdict::Alive { without_beat: true })]
+#[case::before_that(25, LOST(LostReason::NodeGone))]
+fn p2_an_agent_that_sees_the_worker_outweighs_a_deleted_node(#[case] seen: u64, #[case] expected: PodVerdict) {
+    let pod = with(|pod| {
+        pod.beat = LastBeat::Running { last: ago(500) };
+        pod.agent = AgentObservation::Alive { last: ago(seen) };
+        node(pod).state = NodeState::Deleted { since: ago(60) };
+    });
+    assert_eq!(verdict_of(pod), expected);
+}
+
+#[rstest]
+#[case("ErrImagePull", LostReason::ImagePullFailed)]
+#[case("ImagePullBackOff", LostReason::ImagePullFailed)]
+#[case("InvalidImageName", LostReason::ImagePullFailed)]
+#[case("ErrImageNeverPull", LostReason::ImagePullFailed)]
+#[case("CreateContainerConfigError", LostReason::CreateFailed)]
+#[case("CreateContainerError", LostReason::CreateFailed)]
+#[case("RunContainerError", LostReason::CreateFailed)]
+#[case("ContainerCreating", LostReason::StartTimeout)]
+fn p3_a_container_that_does_not_start_loses_the_pod_whatever_the_beat(
+    #[case] kubelet: &str,
+    #[case] reason: LostReason,
+) {
+    assert_eq!(verdict_of(waiting(kubelet, false)), LOST(reason));
+}
+
+#[test]
+fn p3_a_start_that_nobody_explains_times_out_too() {
+    let mut pod = waiting("", false);
+    pod.start_problem = None;
+    assert_eq!(verdict_of(pod), LOST(LostReason::StartTimeout));
+}
+
+#[test]
+fn p3_a_job_is_never_lost_for_our_own_sidecars_fault() {
+    assert_eq!(verdict_of(waiting("ImagePullBackOff", true)), PodVerdict::SidecarBlocks);
+}
+
+#[rstest]
+#[case::in_time(|pod: &mut PodEvidence| pod.starting_since = Some(ago(599)))]
+#[case::node_not_ready(|pod: &mut PodEvidence| node(pod).state = NodeState::NotReady)]
+#[case::terminating(|pod: &mut PodEvidence| pod.terminating = Some(Terminating { since: ago(5), grace: Duration::from_secs(30) }))]
+fn p3_does_not_hold(#[case] change: fn(&mut PodEvidence)) {
+    let mut pod = waiting("ErrImagePull", false);
+    change(&mut pod);
+    assert_eq!(verdict_of(pod), PodVerdict::Alive { without_beat: false });
+}
+
+fn gone(since: u64, reports: u32) -> PodEvidence {
+    with(|pod| {
+        pod.beat = LastBeat::Running { last: ago(200) };
+        pod.agent = AgentObservation::Gone { since: ago(since), reports };
+    })
+}
+
+#[rstest]
+#[case::a_minute(gone(60, 6), LOST(LostReason::ProcessGone))]
+#[case::not_yet_a_minute(gone(59, 6), PodVerdict::Unseen)]
+#[case::one_report(gone(60, 1), PodVerdict::Unseen)]
+fn p4_processes_gone_for_a_minute_on_a_node_that_is_well(#[case] pod: PodEvidence, #[case] expected: PodVerdict) {
+    assert_eq!(verdict_of(pod), expected);
+}
+
+#[test]
+fn p4_gone_processes_outweigh_a_sidecar_that_goes_on_beating() {
+    let mut pod = gone(60, 2);
+    pod.beat = LastBeat::Running { last: ago(1) };
+    assert_eq!(verdict_of(pod), LOST(LostReason::ProcessGone));
+}
+
+#[test]
+fn p4_a_container_that_waits_to_be_restarted_is_not_gone() {
+    let mut pod = gone(60, 6);
+    pod.mains.push(MainContainer { name: "second".to_owned(), state: ContainerState::WaitingToRestart });
+    assert_eq!(verdict_of(pod), PodVerdict::Unseen);
+}
+
+#[test]
+fn p4_a_container_the_kubelet_has_seen_end_is_not_gone_unnoticed() {
+    let mut pod = gone(60, 6);
+    pod.mains[0].state = ContainerState::Terminated;
+    assert_eq!(verdict_of(pod), PodVerdict::Unseen);
+}
+
+#[rstest]
+#[case::beat_ended(|pod: &mut PodEvidence| pod.beat = LastBeat::Ending { last: ago(120) }, LOST(LostReason::OutcomeUnknown))]
+#[case::agent_gone(|pod: &mut PodEvidence| pod.agent = AgentObservation::Gone { since: ago(130), reports: 2 }, LOST(LostReason::OutcomeUnknown))]
+#[case::agent_gone_once(|pod: &mut PodEvidence| pod.agent = AgentObservation::Gone { since: ago(130), reports: 1 }, LOST(LostReason::NodeUnreachable))]
+#[case::neither(|_: &mut PodEvidence| {}, LOST(LostReason::NodeUnreachable))]
+fn p5_a_worker_that_ended_before_its_node_fell_silent(
+    #[case] change: fn(&mut PodEvidence),
+    #[case] expected: PodVerdict,
+) {
+    let mut pod = silent_for(120);
+    change(&mut pod);
+    assert_eq!(verdict_of(pod), expected);
+}
+
+#[test]
+fn p5_waits_for_lost_after_of_the_lease() {
+    let mut pod = silent_for(119);
+    pod.beat = LastBeat::Ending { last: ago(119) };
+    let (verdict, recheck_at) = judge_one(pod, &Policy::default());
+    assert_eq!(verdict, PodVerdict::Waiting);
+    assert_eq!(recheck_at, Some(NOW + Duration::from_secs(1)));
+}
+
+#[rstest]
+#[case(90, PodVerdict::Stuck)]
+#[case(89, PodVerdict::Alive { without_beat: false })]
+fn p6_a_pod_that_lives_a_minute_past_its_grace_is_stuck(#[case] since: u64, #[case] expected: PodVerdict) {
+    let pod = with(|pod| pod.terminating = Some(Terminating { since: ago(since), grace: Duration::from_secs(30) }));
+    assert_eq!(verdict_of(pod), expected);
+}
+
+#[test]
+fn p6_a_pod_that_never_started_and_is_not_let_go_is_stuck() {
+    let pod = |since| {
+        with(|pod| {
+            pod.phase = PodPhase::Pending;
+            pod.mains[0].state = ContainerState::NotStarted;
+            pod.sidecar = Sidecar::NotStarted;
+            (pod.beat, pod.agent) = (LastBeat::None, AgentObservation::None);
+            pod.terminating = Some(Terminating { since: ago(since), grace: Duration::from_secs(30) });
+        })
+    };
+    assert_eq!(verdict_of(pod(89)), PodVerdict::Waiting);
+    assert_eq!(verdict_of(pod(90)), PodVerdict::Stuck);
+}
+
+#[test]
+fn p7_a_fresh_beat_outweighs_an_unknown_node() {
+    let mut pod = silent_for(3000);
+    pod.beat = LastBeat::Running { last: ago(29) };
+    assert_eq!(verdict_of(pod), PodVerdict::Alive { without_beat: false });
+}
+
+#[test]
+fn p7_a_live_worker_with_a_dead_sidecar_is_alive() {
+    let mut pod = silent_for(3000);
+    pod.agent = AgentObservation::Alive { last: ago(29) };
+    assert_eq!(verdict_of(pod), PodVerdict::Alive { without_beat: true });
+}
+
+#[test]
+fn p7_a_sidecar_that_has_just_ended_is_not_at_fault() {
+    let pod = with(|pod| pod.beat = LastBeat::Ending { last: ago(5) });
+    assert_eq!(verdict_of(pod), PodVerdict::Alive { without_beat: false });
+}
+
+#[test]
+fn p11_an_unscheduled_pod_waits_for_ever() {
+    let pod = with(|pod| {
+        pod.phase = PodPhase::Pending;
+        pod.node = None;
+        pod.bound_since = None;
+        pod.beat = LastBeat::None;
+        pod.agent = AgentObservation::None;
+    });
+    assert_eq!(judge_one(pod, &Policy::default()), (PodVerdict::Waiting, None));
+}
+
+#[test]
+fn each_pod_of_a_job_is_judged_by_itself() {
+    let evidence = Evidence { job: mk_job(), pods: vec![mk_pod(), silent_for(120)], listening_since: ago(7000) };
+    let judgement = judge(&evidence, &Policy::default(), NOW);
+    assert_eq!(judgement.job, JobVerdict::Open);
+    assert_eq!(judgement.pods[0].1, PodVerdict::Alive { without_beat: false });
+    assert_eq!(judgement.pods[1].1, LOST(LostReason::NodeUnreachable));
+}

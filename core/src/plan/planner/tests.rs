@@ -1,0 +1,520 @@
+use jobwarden_common::notification::{Cause, OutcomeKind};
+use rstest::rstest;
+
+use super::*;
+use crate::{
+    builders::evidence::{NOW, at, judged, mk_snapshot, mk_job, mk_pod, on_gone_node, terminating, unreachable},
+    evidence::{AgentObservation, LastBeat, ContainerState, NodeState, Sidecar, StartProblem},
+    policy::Unseen,
+};
+
+fn finished(reason: Option<&str>) -> JobStage {
+    let finish = match reason {
+        None => Finish::Complete,
+        Some(reason) => Finish::Failed { reason: reason.to_owned(), message: "so it was".to_owned() },
+    };
+    JobStage::Finished { since: at(NOW - 60), finish }
+}
+
+fn failing(reason: &str) -> JobStage {
+    JobStage::Failing { reason: reason.to_owned(), message: "so it was".to_owned() }
+}
+
+fn open() -> crate::evidence::JobEvidence {
+    mk_job(JobStage::Open)
+}
+
+fn retrying(retries: Retries) -> crate::evidence::JobEvidence {
+    crate::evidence::JobEvidence { retries, ..open() }
+}
+
+mod bare;
+mod choices;
+mod telling;
+
+fn steps(snapshot: &JobSnapshot, recorded: &Recorded) -> Vec<Step> {
+    plan(snapshot, &judged(snapshot), None, recorded, at(NOW))
+}
+
+/// The steps in a line: what is done to whom.
+fn brief(steps: &[Step]) -> Vec<String> {
+    let words = steps.iter().map(|step| match step {
+        Step::FailJob { reason, .. } => format!("fail {reason}"),
+        Step::EndJob { reason, .. } => format!("end {reason}"),
+        Step::DeletePod { pod, .. } => format!("delete {}", pod.name),
+        Step::MarkPodFailed { pod, .. } => format!("give-up {}", pod.name),
+        Step::ForceDeletePod { pod } => format!("force-delete {}", pod.name),
+        Step::Record(draft) => format!("record {} {} {}", draft.name, draft.data.kind, draft.data.reason),
+        Step::RecordEvent(notice) => format!("tell {}", notice.reason),
+        Step::ClearNotice((_, reason)) => format!("calm {reason}"),
+        Step::Abandon(pod) => format!("abandon {pod}"),
+        other => other.as_str().to_owned(),
+    });
+    words.collect()
+}
+
+fn planned(snapshot: &JobSnapshot) -> Vec<String> {
+    brief(&steps(snapshot, &Recorded::default()))
+}
+
+fn having(names: &[OutcomeName], settled: bool) -> Recorded {
+    Recorded { outcomes: names.iter().map(|name| (name.clone(), settled)).collect(), ..Recorded::default() }
+}
+
+fn job_final() -> OutcomeName {
+    OutcomeName::job_final(&"job-uid".into())
+}
+
+#[rstest]
+#[case::complete(None, "record job-uid.final succeeded Complete")]
+#[case::failed(Some("BackoffLimitExceeded"), "record job-uid.final failed BackoffLimitExceeded")]
+#[case::by_our_verdict_that_was_not_recorded(Some("NodeUnreachable"), "record job-uid.final lost NodeUnreachable")]
+fn j1_a_finished_job_is_recorded_before_it_is_released(#[case] reason: Option<&str>, #[case] recorded: &str) {
+    let snapshot = mk_snapshot(mk_job(finished(reason)), vec![]);
+    assert_eq!(planned(&snapshot), [recorded, "release-finalizer"]);
+}
+
+#[test]
+fn j1_a_finished_job_is_recorded_once() {
+    let snapshot = mk_snapshot(mk_job(finished(None)), vec![]);
+    assert_eq!(brief(&steps(&snapshot, &having(&[job_final()], false))), ["release-finalizer"]);
+}
+
+#[test]
+fn j1_the_cause_is_taken_from_the_pod_that_says_why() {
+    let oom = Cause {
+        container: Some("main".to_owned()),
+        reason: Some("OOMKilled".to_owned()),
+        exit_code: Some(137),
+        ..Cause::default()
+    };
+    let failed = |name: &str, cause: Cause| PodEvidence { phase: PodPhase::Failed, cause, ..mk_pod(name) };
+    let pods = vec![failed("a", Cause::default()), failed("b", oom.clone()), failed("c", Cause::default())];
+    let snapshot = mk_snapshot(mk_job(finished(Some("BackoffLimitExceeded"))), pods);
+    let Some(Step::Record(draft)) = steps(&snapshot, &Recorded::default()).into_iter().next() else {
+        panic!("an outcome is recorded first")
+    };
+    assert_eq!(draft.data.cause, oom);
+    assert_eq!(draft.data.message, "so it was. Container main ended with OOMKilled, exit code 137.");
+    assert_eq!(draft.data.attempt.map(|attempt| attempt.pod_name), Some("b".to_owned()));
+    assert_eq!(draft.data.decided_by.row, "J1");
+}
+
+#[test]
+fn a_late_success_is_told_in_the_outcome_of_a_lost_job() {
+    let succeeded = PodEvidence { phase: PodPhase::Succeeded, ..mk_pod("w") };
+    let snapshot = mk_snapshot(mk_job(finished(Some("NodeUnreachable"))), vec![succeeded]);
+    let Some(Step::Record(draft)) = steps(&snapshot, &Recorded::default()).into_iter().next() else {
+        panic!("an outcome is recorded first")
+    };
+    assert_eq!(draft.data.kind, OutcomeKind::Lost);
+    assert_eq!(draft.data.decided_by.row, "P8");
+    assert!(draft.data.message.contains("succeeded in the same moment"), "{}", draft.data.message);
+}
+
+#[rstest]
+#[case::in_time(3600, true, false, false, true)]
+#[case::within_its_retention(3599, true, false, false, false)]
+#[case::not_before_it_is_delivered(3600, false, false, false, false)]
+#[case::its_controller_deletes_it(3600, true, true, false, false)]
+#[case::kubernetes_deletes_it(3600, true, false, true, false)]
+fn a_finished_job_is_deleted_after_retention_and_delivery(
+    #[case] age: u64,
+    #[case] settled: bool,
+    #[case] owned: bool,
+    #[case] has_ttl: bool,
+    #[case] deleted: bool,
+) {
+    let job = crate::evidence::JobEvidence { owned, has_ttl, has_finalizer: false, ..mk_job(finished(None)) };
+    let snapshot = mk_snapshot(job, vec![]);
+    let now = at(NOW - 60 + age);
+    let judgement = judged(&snapshot);
+    let steps = plan(&snapshot, &judgement, None, &having(&[job_final()], settled), now);
+    assert_eq!(steps, if deleted { vec![Step::DeleteJob] } else { vec![] });
+    let again = requeue_at(&snapshot, &judgement, None, now);
+    assert_eq!(again, (age < 3600).then(|| at(NOW - 60 + 3600)), "retention has its deadline");
+}
+
+#[test]
+fn j2_a_deleted_job_is_recorded_then_its_pods_deleted_then_released() {
+    let pods = vec![
+        mk_pod("runs"),
+        terminating(mk_pod("goes"), NOW - 1),
+        PodEvidence { phase: PodPhase::Succeeded, ..mk_pod("done") },
+    ];
+    let snapshot = mk_snapshot(mk_job(JobStage::Deleting { orphaning: false }), pods);
+    assert_eq!(
+        planned(&snapshot),
+        ["confirm-deleted", "record job-uid.final lost JobDeleted", "delete runs", "release-finalizer"]
+    );
+}
+
+#[test]
+fn j2_a_deletion_that_orphans_leaves_the_pods_alone() {
+    let snapshot = mk_snapshot(mk_job(JobStage::Deleting { orphaning: true }), vec![mk_pod("runs")]);
+    assert_eq!(planned(&snapshot), ["confirm-deleted", "record job-uid.final lost JobDeleted", "release-finalizer"]);
+}
+
+#[test]
+fn j2_where_a_controller_owns_the_job_it_is_only_deleted() {
+    let job = crate::evidence::JobEvidence { owned: true, ..mk_job(JobStage::Vanished) };
+    let snapshot = mk_snapshot(job, vec![]);
+    assert_eq!(planned(&snapshot), ["confirm-deleted", "record job-uid.final deleted JobDeleted", "forget"]);
+}
+
+#[test]
+fn j2_a_job_that_was_called_lost_and_then_deleted_is_reported_once() {
+    let snapshot = mk_snapshot(mk_job(JobStage::Vanished), vec![]);
+    assert_eq!(brief(&steps(&snapshot, &having(&[job_final()], true))), ["forget"]);
+}
+
+#[test]
+fn j3_another_controllers_job_is_ignored() {
+    let job = crate::evidence::JobEvidence { managed_elsewhere: true, ..open() };
+    let snapshot = mk_snapshot(job, vec![unreachable("w", 100)]);
+    assert!(planned(&snapshot).is_empty());
+}
+
+#[test]
+fn j4_what_was_failed_by_us_is_recorded_though_we_did_not_live_to_do_it() {
+    let snapshot = mk_snapshot(mk_job(failing("NodeUnreachable")), vec![unreachable("w", 100)]);
+    assert_eq!(planned(&snapshot), ["record job-uid.final lost NodeUnreachable"]);
+}
+
+#[test]
+fn j4_what_kubernetes_fails_is_recorded_when_it_has_failed() {
+    let snapshot = mk_snapshot(mk_job(failing("BackoffLimitExceeded")), vec![mk_pod("w")]);
+    assert!(planned(&snapshot).is_empty());
+}
+
+#[rstest]
+#[case::failing(failing("DeadlineExceeded"))]
+#[case::succeeding(JobStage::Succeeding)]
+fn j4_a_pod_that_terminates_on_an_unreachable_node_is_given_up_but_not_removed(#[case] stage: JobStage) {
+    let snapshot = mk_snapshot(mk_job(stage), vec![terminating(unreachable("w", 100), NOW - 5)]);
+    assert_eq!(planned(&snapshot), ["give-up w", "abandon w-uid"]);
+}
+
+#[test]
+fn j4_on_a_gone_node_it_is_removed_too() {
+    let snapshot = mk_snapshot(mk_job(failing("DeadlineExceeded")), vec![terminating(on_gone_node("w"), NOW - 5)]);
+    assert_eq!(planned(&snapshot), ["give-up w", "force-delete w", "abandon w-uid"]);
+}
+
+#[test]
+fn j4_a_living_pod_that_terminates_is_left_to_its_kubelet() {
+    let snapshot = mk_snapshot(mk_job(failing("DeadlineExceeded")), vec![terminating(mk_pod("w"), NOW - 5)]);
+    assert!(planned(&snapshot).is_empty());
+}
+
+#[test]
+fn j5_of_a_suspended_job_only_fenced_pods_are_given_up_for_it_may_go_on() {
+    let job = || crate::evidence::JobEvidence { suspended: true, ..open() };
+    let pods = vec![terminating(unreachable("far", 100), NOW - 5), terminating(on_gone_node("gone"), NOW - 5)];
+    let planned = planned(&mk_snapshot(job(), pods));
+    assert_eq!(planned, ["abandon far-uid", "give-up gone", "force-delete gone", "abandon gone-uid"]);
+}
+
+#[test]
+fn j6_a_job_that_gets_no_pod_is_told() {
+    let job = crate::evidence::JobEvidence { podless_since: Some(at(NOW - 600)), ..open() };
+    assert_eq!(planned(&mk_snapshot(job, vec![])), ["record job-uid.suspect suspect NotStarting", "tell NotStarting"]);
+}
+
+#[test]
+fn a_lost_pod_without_retries_fails_the_job_and_only_then_it_is_recorded() {
+    let snapshot = mk_snapshot(retrying(Retries::Exhausted), vec![unreachable("w", 100), unreachable("v", 100)]);
+    assert_eq!(
+        planned(&snapshot),
+        ["fail NodeUnreachable", "record job-uid.final lost NodeUnreachable", "abandon w-uid", "tell NodeUnreachable"]
+    );
+}
+
+#[rstest]
+#[case(Retries::Left)]
+#[case(Retries::LeftToKubernetes)]
+fn a_lost_pod_with_retries_is_deleted_and_never_called_a_lost_job(#[case] retries: Retries) {
+    let snapshot = mk_snapshot(retrying(retries), vec![unreachable("w", 100)]);
+    assert_eq!(
+        planned(&snapshot),
+        [
+            "delete w",
+            "record w-uid.attempt-failed attempt_failed NodeUnreachable",
+            "abandon w-uid",
+            "tell NodeUnreachable"
+        ]
+    );
+}
+
+#[test]
+fn a_lost_pod_is_given_up_at_once_where_its_node_is_gone() {
+    let snapshot = mk_snapshot(retrying(Retries::Left), vec![on_gone_node("w")]);
+    assert_eq!(
+        planned(&snapshot),
+        [
+            "delete w",
+            "give-up w",
+            "force-delete w",
+            "record w-uid.attempt-failed attempt_failed NodeGone",
+            "abandon w-uid",
+            "tell NodeGone"
+        ]
+    );
+}
+
+#[test]
+fn where_two_may_run_side_by_side_an_unfenced_pod_is_given_up_but_not_removed() {
+    let job = crate::evidence::JobEvidence { safe_to_duplicate: true, ..retrying(Retries::Left) };
+    let planned = planned(&mk_snapshot(job, vec![unreachable("w", 100)]));
+    assert_eq!(planned[..2], ["delete w", "give-up w"]);
+    assert!(!planned.contains(&"force-delete w".to_owned()));
+}
+
+#[test]
+fn processes_that_an_agent_saw_go_are_fenced_although_the_node_is_silent() {
+    let gone = AgentObservation::Gone { since: at(100), reports: GONE_REPORTS };
+    let snapshot = mk_snapshot(retrying(Retries::Left), vec![PodEvidence { agent: gone, ..unreachable("w", 100) }]);
+    assert_eq!(planned(&snapshot)[..3], ["delete w", "give-up w", "force-delete w"]);
+}
+
+#[test]
+fn an_attempt_that_was_counted_does_not_fail_the_job_when_the_count_is_full() {
+    // The last retry was granted for this very pod: with it the count is full, but its replacement is under way.
+    let snapshot = mk_snapshot(retrying(Retries::Exhausted), vec![terminating(unreachable("w", 100), NOW - 5)]);
+    assert!(!planned(&snapshot).iter().any(|step| step.starts_with("fail")));
+    let replaced = vec![terminating(unreachable("w", 100), NOW - 900), mk_pod("v")];
+    assert!(!planned(&mk_snapshot(retrying(Retries::Exhausted), replaced)).iter().any(|step| step.starts_with("fail")));
+}
+
+#[test]
+fn a_job_whose_next_attempt_has_succeeded_is_not_failed_for_the_one_before() {
+    let succeeded = PodEvidence { phase: PodPhase::Succeeded, ..mk_pod("v") };
+    let pods = vec![terminating(unreachable("w", 100), NOW - 900), succeeded];
+    assert!(!planned(&mk_snapshot(retrying(Retries::Exhausted), pods)).iter().any(|step| step.starts_with("fail")));
+}
+
+#[rstest]
+#[case::its_next_attempt_is_being_deleted_too(vec![terminating(mk_pod("v"), NOW - 5)])]
+#[case::none_was_made_yet(vec![])]
+fn a_counted_attempt_never_fails_the_job_however_long_it_terminates(#[case] others: Vec<PodEvidence>) {
+    let pods = [vec![terminating(unreachable("w", 100), NOW - 900)], others].concat();
+    assert!(!planned(&mk_snapshot(retrying(Retries::Exhausted), pods)).iter().any(|step| step.starts_with("fail")));
+}
+
+#[test]
+fn a_pod_that_its_job_does_not_count_before_it_has_ended_fails_it() {
+    let job = crate::evidence::JobEvidence { replaces_only_failed: true, ..retrying(Retries::Exhausted) };
+    let snapshot = mk_snapshot(job, vec![terminating(unreachable("w", 100), NOW - 5)]);
+    assert_eq!(planned(&snapshot)[0], "fail NodeUnreachable");
+}
+
+#[test]
+fn by_choice_every_loss_fails_the_job() {
+    let mut snapshot = mk_snapshot(retrying(Retries::Left), vec![unreachable("w", 100)]);
+    snapshot.policy.on_lost = OnLost::Fail;
+    assert_eq!(planned(&snapshot)[0], "fail NodeUnreachable");
+}
+
+#[test]
+fn by_choice_a_loss_is_only_told() {
+    let mut snapshot = mk_snapshot(open(), vec![unreachable("w", 100)]);
+    snapshot.policy.on_lost = OnLost::Report;
+    assert_eq!(planned(&snapshot), ["record w-uid.suspect suspect NodeUnreachable", "tell NodeUnreachable"]);
+}
+
+#[rstest]
+#[case(Hold::SelfBeat)]
+#[case(Hold::WatchDown)]
+#[case(Hold::WarmUp { until: at(NOW + 7) })]
+fn a_guard_holds_every_write_but_not_the_notice(#[case] hold: Hold) {
+    let lost = mk_snapshot(open(), vec![unreachable("w", 100)]);
+    let planned = |snapshot: &JobSnapshot| brief(&plan(snapshot, &judged(snapshot), Some(hold), &Recorded::default(), at(NOW)));
+    assert_eq!(planned(&lost), ["record w-uid.suspect suspect NodeUnreachable", "tell Held"]);
+    let stuck = mk_snapshot(mk_job(failing("DeadlineExceeded")), vec![terminating(unreachable("w", 100), NOW - 5)]);
+    assert!(planned(&stuck).is_empty());
+    if let Hold::WarmUp { until } = hold {
+        assert_eq!(requeue_at(&lost, &judged(&lost), Some(hold), at(NOW)), Some(until));
+    }
+}
+
+#[test]
+fn no_guard_holds_what_kubernetes_itself_tells() {
+    let snapshot = mk_snapshot(mk_job(finished(None)), vec![]);
+    let steps = plan(&snapshot, &judged(&snapshot), Some(Hold::SelfBeat), &Recorded::default(), at(NOW));
+    assert_eq!(brief(&steps), ["record job-uid.final succeeded Complete", "release-finalizer"]);
+}
+
+#[test]
+fn nothing_is_failed_that_the_job_controller_has_not_taken_up() {
+    let job = crate::evidence::JobEvidence { started: false, ..open() };
+    assert!(planned(&mk_snapshot(job, vec![unreachable("w", 100)])).is_empty());
+}
+
+#[test]
+fn p3_our_own_fault_is_an_event_and_never_a_loss() {
+    let problem = StartProblem {
+        container: "jobwarden-heartbeat".to_owned(),
+        reason: "ErrImagePull".to_owned(),
+        message: "no such image".to_owned(),
+        ours: true,
+    };
+    let mut pod = PodEvidence { start_problem: Some(problem), starting_since: Some(at(1)), ..mk_pod("w") };
+    pod.sidecar = Sidecar::NotStarted;
+    pod.mains[0].state = ContainerState::NotStarted;
+    assert_eq!(planned(&mk_snapshot(open(), vec![pod])), ["tell SidecarFault"]);
+}
+
+#[test]
+fn p3_a_missing_image_is_the_cause_of_the_loss() {
+    let problem = StartProblem {
+        container: "main".to_owned(),
+        reason: "ErrImagePull".to_owned(),
+        message: "no such image".to_owned(),
+        ours: false,
+    };
+    let pod = PodEvidence { start_problem: Some(problem), starting_since: Some(at(1)), ..mk_pod("w") };
+    let steps = steps(&mk_snapshot(open(), vec![pod]), &Recorded::default());
+    assert_eq!(brief(&steps)[0], "fail ImagePullFailed");
+    let Some(Step::Record(draft)) = steps.get(1) else { panic!("it is recorded") };
+    assert_eq!(draft.data.cause.reason.as_deref(), Some("ErrImagePull"));
+    assert_eq!(draft.data.decided_by.row, "P3");
+}
+
+#[test]
+fn p6_a_stuck_pod_is_an_event() {
+    assert_eq!(planned(&mk_snapshot(open(), vec![terminating(mk_pod("w"), NOW - 200)])), ["tell Stuck"]);
+}
+
+#[test]
+fn p7_a_pod_that_lives_without_a_beat_is_an_event() {
+    let pod = PodEvidence { beat: LastBeat::None, ..mk_pod("w") };
+    assert_eq!(planned(&mk_snapshot(open(), vec![pod])), ["tell SidecarFault"]);
+}
+
+#[test]
+fn p7_a_pod_without_a_sidecar_is_unguarded_and_not_at_fault() {
+    let pod = PodEvidence { beat: LastBeat::None, sidecar: Sidecar::Absent, ..mk_pod("w") };
+    assert_eq!(planned(&mk_snapshot(open(), vec![pod])), ["tell SidecarMissing"]);
+}
+
+#[test]
+fn p7_a_pod_that_lives_calls_for_nothing_whatever_its_node_says() {
+    let mut pod = mk_pod("w");
+    if let Some(node) = &mut pod.node {
+        node.state = NodeState::NotReady;
+        node.lease_changed = at(1);
+    }
+    assert!(planned(&mk_snapshot(open(), vec![pod])).is_empty());
+}
+
+#[test]
+fn p9_a_pod_that_nobody_sees_is_told_and_by_choice_lost() {
+    let unseen = || PodEvidence { beat: LastBeat::Running { last: at(1) }, agent: AgentObservation::None, ..mk_pod("w") };
+    let mut snapshot = mk_snapshot(open(), vec![unseen()]);
+    assert_eq!(planned(&snapshot), ["record w-uid.suspect suspect Unseen", "tell Unseen"]);
+    snapshot.policy.unseen = Unseen::Lost;
+    assert_eq!(planned(&snapshot)[0], "fail HeartbeatLost");
+}
+
+#[test]
+fn p9_a_node_that_died_with_its_pod_is_no_riddle_while_its_lease_is_still_fresh() {
+    let died = |lease_changed| {
+        let mut pod =
+            PodEvidence { beat: LastBeat::Running { last: at(NOW - 125) }, agent: AgentObservation::None, ..mk_pod("w") };
+        if let Some(node) = &mut pod.node {
+            node.lease_changed = at(lease_changed);
+        }
+        mk_snapshot(open(), vec![pod])
+    };
+    let still_fresh = died(NOW - 10);
+    assert!(planned(&still_fresh).is_empty());
+    let judgement = judged(&still_fresh);
+    assert_eq!(requeue_at(&still_fresh, &judgement, None, at(NOW)), Some(at(NOW + 30)), "when it would be stale");
+    assert_eq!(planned(&died(NOW - 4)), ["record w-uid.suspect suspect Unseen", "tell Unseen"]);
+}
+
+#[test]
+fn what_a_partition_gives_back_of_a_given_up_attempt_is_told_to_stop_and_not_reported_again() {
+    let recorded = having(&[OutcomeName::attempt_failed(&"w-uid".into())], true);
+    let alive = terminating(mk_pod("w"), NOW - 300);
+    let silent = PodEvidence { beat: LastBeat::Running { last: at(1) }, agent: AgentObservation::None, ..alive.clone() };
+    let told = |pod| brief(&steps(&mk_snapshot(retrying(Retries::Left), vec![pod]), &recorded));
+    assert_eq!(told(PodEvidence { agent: AgentObservation::None, ..alive }), ["abandon w-uid", "tell HeartbeatResumed"]);
+    assert_eq!(told(silent), ["abandon w-uid"]);
+}
+
+#[test]
+fn p10_a_late_beat_is_an_event_and_told_to_the_orchestrator_by_choice_only() {
+    let late = PodEvidence { beat: LastBeat::Running { last: at(NOW - 40) }, agent: AgentObservation::None, ..mk_pod("w") };
+    let mut snapshot = mk_snapshot(open(), vec![late]);
+    assert_eq!(planned(&snapshot), ["tell Suspect"]);
+    snapshot.policy.notify_late = true;
+    assert_eq!(planned(&snapshot), ["record w-uid.late suspect HeartbeatLate", "tell Suspect"]);
+}
+
+#[test]
+fn what_gave_a_pod_up_need_not_live_to_remove_it() {
+    let cause = Cause { reason: Some("NodeGone".to_owned()), ..Cause::default() };
+    let given_up = |since| {
+        let pod = PodEvidence { phase: PodPhase::Failed, cause: cause.clone(), ..on_gone_node("w") };
+        mk_snapshot(retrying(Retries::Left), vec![terminating(pod, since)])
+    };
+    assert_eq!(planned(&given_up(NOW - 90)), ["force-delete w"]);
+    let waiting = given_up(NOW - 80);
+    assert!(planned(&waiting).is_empty());
+    assert_eq!(requeue_at(&waiting, &judged(&waiting), None, at(NOW)), Some(at(NOW + 10)));
+}
+
+/// Whatever was recorded, told and abandoned by the steps of a plan is not planned again.
+#[rstest]
+#[case::without_retries(open(), vec![unreachable("w", 100)])]
+#[case::with_retries(retrying(Retries::Left), vec![terminating(unreachable("w", 100), NOW - 5), unreachable("v", 100)])]
+#[case::no_pod(crate::evidence::JobEvidence { podless_since: Some(at(1)), ..open() }, vec![])]
+#[case::finished(mk_job(finished(None)), vec![])]
+#[case::deleted(mk_job(JobStage::Deleting { orphaning: false }), vec![mk_pod("w")])]
+fn an_outcome_is_recorded_once_and_an_event_told_once(
+    #[case] job: crate::evidence::JobEvidence,
+    #[case] pods: Vec<PodEvidence>,
+) {
+    let snapshot = mk_snapshot(job, pods);
+    let mut recorded = Recorded::default();
+    let first = steps(&snapshot, &recorded);
+    assert!(first.iter().any(|step| matches!(step, Step::Record(_))));
+    for step in first {
+        match step {
+            Step::Record(draft) => {
+                recorded.outcomes.insert(draft.name, false);
+            }
+            Step::RecordEvent(notice) => {
+                recorded.notified.insert(notice.key());
+            }
+            Step::Abandon(pod) => {
+                recorded.abandoned.insert(pod);
+            }
+            _ => {}
+        }
+    }
+    let second = steps(&snapshot, &recorded);
+    assert!(
+        !second.iter().any(|step| matches!(step, Step::Record(_) | Step::RecordEvent(_) | Step::Abandon(_))),
+        "{second:?}"
+    );
+}
+
+#[test]
+fn observing_only_leaves_no_write_to_a_job_or_pod() {
+    let all = [
+        mk_snapshot(open(), vec![unreachable("w", 100)]),
+        mk_snapshot(retrying(Retries::Left), vec![on_gone_node("w")]),
+        mk_snapshot(mk_job(finished(None)), vec![]),
+        mk_snapshot(mk_job(JobStage::Vanished), vec![mk_pod("w")]),
+    ];
+    for mut snapshot in all {
+        snapshot.policy.on_lost = OnLost::Report;
+        let left: Vec<_> =
+            steps(&snapshot, &Recorded::default()).into_iter().filter(|step| !step.writes_workload()).collect();
+        let harmless =
+            |step: &Step| matches!(step, Step::Record(_) | Step::RecordEvent(_) | Step::ConfirmDeleted | Step::Forget);
+        assert!(!left.is_empty() && left.iter().all(harmless), "{left:?}");
+    }
+}

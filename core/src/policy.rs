@@ -1,0 +1,124 @@
+//! The policy: after how long what is concluded, and what is then done.
+//!
+//! It is put together from layers, each of which overrides single values of those before: the command line, the configuration
+//! file, its rules, the annotations of the namespace and those of the Job. See `docs/policy.md`.
+
+use std::time::Duration;
+
+pub use self::{
+    choices::{NotStarting, OnLost, UnknownWord, Unseen},
+    file::{FilePolicy, Preset, Rule},
+    layers::{Effective, Labels, Policies},
+    setting::{BadSetting, Changes, PolicyField, Origin, Origins, Setting},
+};
+
+mod choices;
+mod file;
+mod layers;
+mod setting;
+
+/// How one Job is judged and what is done about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// A beat older than this is late.
+    pub suspect_after: Duration,
+    /// A beat older than this has expired.
+    pub lost_after: Duration,
+    /// How long a bound pod may take to start its main containers, and an open Job to have a live pod.
+    pub start_timeout: Duration,
+    /// How long a pod may wait for a node; for ever, if nothing is said.
+    pub unscheduled_timeout: Option<Duration>,
+    /// How long a Job may run, by its start time; for ever, if nothing is said.
+    pub active_timeout: Option<Duration>,
+    /// How long a worker may live without using CPU time; for ever, if nothing is said.
+    pub stall_after: Option<Duration>,
+    /// What is done about a lost pod.
+    pub on_lost: OnLost,
+    /// What is done about a pod that nobody sees while its node is well.
+    pub unseen: Unseen,
+    /// What is done about an open Job that gets no pod.
+    pub not_starting: NotStarting,
+    /// How long a finished Job is kept before it is deleted.
+    pub retention: Duration,
+    /// Whether a late beat is told to the orchestrator.
+    pub notify_late: bool,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            suspect_after: Duration::from_secs(30),
+            lost_after: Duration::from_mins(2),
+            start_timeout: Duration::from_mins(10),
+            unscheduled_timeout: None,
+            active_timeout: None,
+            stall_after: None,
+            on_lost: OnLost::Retry,
+            unseen: Unseen::Report,
+            not_starting: NotStarting::Report,
+            retention: Duration::from_hours(1),
+            notify_late: false,
+        }
+    }
+}
+
+impl Policy {
+    /// For how long nothing may be heard before a loss is in sight: what the breaker goes by.
+    ///
+    /// At most half of lost-after, so that Jobs which fell silent together, whose deadlines lie apart by a beat and a renewal
+    /// of the Lease, are all in sight before the first of them is lost.
+    pub fn quiet(&self) -> Duration {
+        self.suspect_after.min(self.lost_after / 2)
+    }
+
+    /// The same policy with less patience: what it calls lost will be lost before long if nothing more is heard.
+    #[must_use]
+    pub fn for_preview(&self) -> Self {
+        let quiet = self.quiet();
+        let ahead = self.lost_after.saturating_sub(quiet);
+        // By half at most: what is waited for shortly would else be in sight the moment that the wait begins.
+        let sooner = |after: Duration| after.saturating_sub(ahead).max(after / 2);
+        Self {
+            suspect_after: quiet,
+            lost_after: quiet,
+            start_timeout: sooner(self.start_timeout),
+            unscheduled_timeout: self.unscheduled_timeout.map(sooner),
+            stall_after: self.stall_after.map(sooner),
+            ..self.clone()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::default(120, 30, 30)]
+    #[case::short(30, 30, 15)]
+    #[case::suspicious(120, 5, 5)]
+    fn quiet_is_suspect_after_and_at_most_half_of_lost_after(
+        #[case] lost_after: u64,
+        #[case] suspect_after: u64,
+        #[case] quiet: u64,
+    ) {
+        let seconds = Duration::from_secs;
+        let policy =
+            Policy { lost_after: seconds(lost_after), suspect_after: seconds(suspect_after), ..Policy::default() };
+        assert_eq!(policy.quiet(), seconds(quiet));
+        let for_preview = policy.for_preview();
+        assert_eq!((for_preview.lost_after, for_preview.suspect_after), (seconds(quiet), seconds(quiet)));
+        assert_eq!(for_preview.start_timeout, seconds(600 - (lost_after - quiet)));
+    }
+
+    #[test]
+    fn what_has_just_begun_to_wait_is_not_in_sight() {
+        let minute = Some(Duration::from_mins(1));
+        let policy = Policy { stall_after: minute, unscheduled_timeout: minute, ..Policy::default() };
+        let for_preview = policy.for_preview();
+        assert_eq!(for_preview.stall_after, Some(Duration::from_secs(30)));
+        assert_eq!(for_preview.unscheduled_timeout, Some(Duration::from_secs(30)));
+    }
+}

@@ -1,0 +1,331 @@
+//! Single values of a policy: their names, their words, and where each came from.
+
+use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc, time::Duration};
+
+use jobwarden_common::names::annotation;
+use serde::{Deserialize, Deserializer, de::Error as _};
+
+use super::{NotStarting, OnLost, Policy, UnknownWord, Unseen};
+
+/// The word for "no limit".
+const NEVER: &str = "never";
+
+/// A value of a policy, by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(missing_docs)] // `Policy` says what each is.
+pub enum PolicyField {
+    LostAfter,
+    SuspectAfter,
+    StartTimeout,
+    UnscheduledTimeout,
+    ActiveTimeout,
+    StallAfter,
+    OnLost,
+    Unseen,
+    NotStarting,
+    Retention,
+    NotifyLate,
+}
+
+impl PolicyField {
+    /// All there are, in the order in which people are shown them.
+    pub const ALL: [Self; 11] = [
+        Self::LostAfter,
+        Self::SuspectAfter,
+        Self::StartTimeout,
+        Self::UnscheduledTimeout,
+        Self::ActiveTimeout,
+        Self::StallAfter,
+        Self::OnLost,
+        Self::Unseen,
+        Self::NotStarting,
+        Self::Retention,
+        Self::NotifyLate,
+    ];
+
+    /// The annotation by which a namespace or a Job sets it.
+    pub fn annotation(self) -> &'static str {
+        match self {
+            Self::LostAfter => annotation::LOST_AFTER,
+            Self::SuspectAfter => annotation::SUSPECT_AFTER,
+            Self::StartTimeout => annotation::START_TIMEOUT,
+            Self::UnscheduledTimeout => annotation::UNSCHEDULED_TIMEOUT,
+            Self::ActiveTimeout => annotation::ACTIVE_TIMEOUT,
+            Self::StallAfter => annotation::STALL_AFTER,
+            Self::OnLost => annotation::ON_LOST,
+            Self::Unseen => annotation::UNSEEN,
+            Self::NotStarting => annotation::NOT_STARTING,
+            Self::Retention => annotation::RETENTION,
+            Self::NotifyLate => annotation::NOTIFY_LATE,
+        }
+    }
+
+    /// Its name on the command line, in the API and for people: `lost-after`.
+    pub fn as_str(self) -> &'static str {
+        let key = self.annotation();
+        key.split_once('/').map_or(key, |(_, name)| name)
+    }
+
+    /// Its name in the configuration file: `lostAfter`.
+    fn in_file(self) -> String {
+        let mut words = self.as_str().split('-');
+        let mut name = words.next().unwrap_or_default().to_owned();
+        for word in words {
+            let (first, rest) = word.split_at(1);
+            name.push_str(&first.to_ascii_uppercase());
+            name.push_str(rest);
+        }
+        name
+    }
+}
+
+impl fmt::Display for PolicyField {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One value that is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // `Policy` says what each is.
+pub enum Setting {
+    LostAfter(Duration),
+    SuspectAfter(Duration),
+    StartTimeout(Duration),
+    UnscheduledTimeout(Option<Duration>),
+    ActiveTimeout(Option<Duration>),
+    StallAfter(Option<Duration>),
+    OnLost(OnLost),
+    Unseen(Unseen),
+    NotStarting(NotStarting),
+    Retention(Duration),
+    NotifyLate(bool),
+}
+
+impl Setting {
+    /// What `text` says of `knob`; if it says nothing, what is wrong with it.
+    pub fn parse(knob: PolicyField, text: &str) -> Result<Self, String> {
+        Ok(match knob {
+            PolicyField::LostAfter => Self::LostAfter(duration(text)?),
+            PolicyField::SuspectAfter => Self::SuspectAfter(duration(text)?),
+            PolicyField::StartTimeout => Self::StartTimeout(duration(text)?),
+            PolicyField::UnscheduledTimeout => Self::UnscheduledTimeout(limit(text)?),
+            PolicyField::ActiveTimeout => Self::ActiveTimeout(limit(text)?),
+            PolicyField::StallAfter => Self::StallAfter(limit(text)?),
+            PolicyField::OnLost => Self::OnLost(word(text)?),
+            PolicyField::Unseen => Self::Unseen(word(text)?),
+            PolicyField::NotStarting => Self::NotStarting(word(text)?),
+            PolicyField::Retention => Self::Retention(duration(text)?),
+            PolicyField::NotifyLate => Self::NotifyLate(match text {
+                "true" => true,
+                "false" => false,
+                _ => return Err(UnknownWord::new(text, "true, false").to_string()),
+            }),
+        })
+    }
+
+    /// What `policy` says of `knob`.
+    pub fn of(policy: &Policy, knob: PolicyField) -> Self {
+        match knob {
+            PolicyField::LostAfter => Self::LostAfter(policy.lost_after),
+            PolicyField::SuspectAfter => Self::SuspectAfter(policy.suspect_after),
+            PolicyField::StartTimeout => Self::StartTimeout(policy.start_timeout),
+            PolicyField::UnscheduledTimeout => Self::UnscheduledTimeout(policy.unscheduled_timeout),
+            PolicyField::ActiveTimeout => Self::ActiveTimeout(policy.active_timeout),
+            PolicyField::StallAfter => Self::StallAfter(policy.stall_after),
+            PolicyField::OnLost => Self::OnLost(policy.on_lost),
+            PolicyField::Unseen => Self::Unseen(policy.unseen),
+            PolicyField::NotStarting => Self::NotStarting(policy.not_starting),
+            PolicyField::Retention => Self::Retention(policy.retention),
+            PolicyField::NotifyLate => Self::NotifyLate(policy.notify_late),
+        }
+    }
+
+    /// Which value it is.
+    pub fn knob(self) -> PolicyField {
+        match self {
+            Self::LostAfter(_) => PolicyField::LostAfter,
+            Self::SuspectAfter(_) => PolicyField::SuspectAfter,
+            Self::StartTimeout(_) => PolicyField::StartTimeout,
+            Self::UnscheduledTimeout(_) => PolicyField::UnscheduledTimeout,
+            Self::ActiveTimeout(_) => PolicyField::ActiveTimeout,
+            Self::StallAfter(_) => PolicyField::StallAfter,
+            Self::OnLost(_) => PolicyField::OnLost,
+            Self::Unseen(_) => PolicyField::Unseen,
+            Self::NotStarting(_) => PolicyField::NotStarting,
+            Self::Retention(_) => PolicyField::Retention,
+            Self::NotifyLate(_) => PolicyField::NotifyLate,
+        }
+    }
+
+    /// Sets it.
+    pub fn apply(self, policy: &mut Policy) {
+        match self {
+            Self::LostAfter(after) => policy.lost_after = after,
+            Self::SuspectAfter(after) => policy.suspect_after = after,
+            Self::StartTimeout(timeout) => policy.start_timeout = timeout,
+            Self::UnscheduledTimeout(timeout) => policy.unscheduled_timeout = timeout,
+            Self::ActiveTimeout(timeout) => policy.active_timeout = timeout,
+            Self::StallAfter(after) => policy.stall_after = after,
+            Self::OnLost(what) => policy.on_lost = what,
+            Self::Unseen(what) => policy.unseen = what,
+            Self::NotStarting(what) => policy.not_starting = what,
+            Self::Retention(long) => policy.retention = long,
+            Self::NotifyLate(whether) => policy.notify_late = whether,
+        }
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|error| format!("{text:?}: {error}"))
+}
+
+fn limit(text: &str) -> Result<Option<Duration>, String> {
+    if text == NEVER { Ok(None) } else { duration(text).map(Some) }
+}
+
+fn word<T: FromStr<Err = UnknownWord>>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|error: UnknownWord| error.to_string())
+}
+
+impl fmt::Display for Setting {
+    /// In the words that [`Setting::parse`] understands.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::LostAfter(after) | Self::SuspectAfter(after) => humantime::format_duration(*after).fmt(f),
+            Self::StartTimeout(long) | Self::Retention(long) => humantime::format_duration(*long).fmt(f),
+            Self::UnscheduledTimeout(limit) | Self::ActiveTimeout(limit) | Self::StallAfter(limit) => match limit {
+                Some(limit) => humantime::format_duration(*limit).fmt(f),
+                None => f.write_str(NEVER),
+            },
+            Self::OnLost(what) => what.fmt(f),
+            Self::Unseen(what) => what.fmt(f),
+            Self::NotStarting(what) => what.fmt(f),
+            Self::NotifyLate(whether) => whether.fmt(f),
+        }
+    }
+}
+
+/// An annotation that could not be read; what the layers before say applies instead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadSetting {
+    /// Its key.
+    pub key: &'static str,
+    /// What is wrong with it.
+    pub problem: String,
+}
+
+impl fmt::Display for BadSetting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "annotation {}: {}", self.key, self.problem)
+    }
+}
+
+/// What one layer changes of a policy: at most one setting of each knob.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes(Vec<Setting>);
+
+impl Changes {
+    /// Those that annotations ask for, and the annotations that could not be read.
+    pub fn by_annotations(annotations: &BTreeMap<String, String>) -> (Self, Vec<BadSetting>) {
+        let (mut changes, mut bad) = (Vec::new(), Vec::new());
+        for knob in PolicyField::ALL {
+            let key = knob.annotation();
+            match annotations.get(key).map(|text| Setting::parse(knob, text)) {
+                None => {}
+                Some(Ok(setting)) => changes.push(setting),
+                Some(Err(problem)) => bad.push(BadSetting { key, problem }),
+            }
+        }
+        (Self(changes), bad)
+    }
+
+    /// Whether it changes nothing.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Each.
+    pub fn iter(&self) -> impl Iterator<Item = Setting> + '_ {
+        self.0.iter().copied()
+    }
+}
+
+impl FromIterator<Setting> for Changes {
+    fn from_iter<I: IntoIterator<Item = Setting>>(settings: I) -> Self {
+        Self(settings.into_iter().collect())
+    }
+}
+
+impl<'de> Deserialize<'de> for Changes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Scalar {
+            Bool(bool),
+            Text(String),
+        }
+        let given = BTreeMap::<String, Scalar>::deserialize(deserializer)?;
+        let settings = given.into_iter().map(|(name, value)| {
+            let Some(knob) = PolicyField::ALL.into_iter().find(|knob| knob.in_file() == name) else {
+                let all: Vec<_> = PolicyField::ALL.into_iter().map(PolicyField::in_file).collect();
+                return Err(D::Error::custom(format!("{name:?} is none of {}", all.join(", "))));
+            };
+            let text = match value {
+                Scalar::Bool(value) => value.to_string(),
+                Scalar::Text(value) => value,
+            };
+            Setting::parse(knob, &text).map_err(|problem| D::Error::custom(format!("{name}: {problem}")))
+        });
+        settings.collect()
+    }
+}
+
+/// Which layer a value comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// The command line, or what is built in.
+    Default,
+    /// The configuration file.
+    File,
+    /// A rule of the configuration file, by its name.
+    Rule(Arc<str>),
+    /// An annotation of the namespace.
+    Namespace,
+    /// An annotation of the Job or of its pod template.
+    Job,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File => f.write_str("configuration file"),
+            Self::Rule(name) => write!(f, "rule {name} of the configuration file"),
+            Self::Namespace => f.write_str("annotation of the namespace"),
+            Self::Job => f.write_str("annotation of the Job"),
+        }
+    }
+}
+
+/// Which layer each value of a policy comes from. Only what is no default is kept: there is one of these for each Job.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origins(Vec<(PolicyField, Origin)>);
+
+impl Origins {
+    /// Where the value of `knob` comes from.
+    pub fn of(&self, knob: PolicyField) -> Origin {
+        let found = self.0.iter().find(|(known, _)| *known == knob);
+        found.map_or(Origin::Default, |(_, origin)| origin.clone())
+    }
+
+    pub(super) fn set(&mut self, knob: PolicyField, origin: Origin) {
+        match self.0.iter_mut().find(|(known, _)| *known == knob) {
+            Some((_, known)) => *known = origin,
+            None => self.0.push((knob, origin)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,59 @@
+use rstest::rstest;
+
+use super::*;
+
+fn annotations<const N: usize>(pairs: [(&str, &str); N]) -> BTreeMap<String, String> {
+    pairs.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+}
+
+#[rstest]
+#[case(PolicyField::LostAfter, "45s", Setting::LostAfter(Duration::from_secs(45)))]
+#[case(PolicyField::SuspectAfter, "5s", Setting::SuspectAfter(Duration::from_secs(5)))]
+#[case(PolicyField::StartTimeout, "1h", Setting::StartTimeout(Duration::from_hours(1)))]
+#[case(PolicyField::UnscheduledTimeout, "1day", Setting::UnscheduledTimeout(Some(Duration::from_hours(24))))]
+#[case(PolicyField::ActiveTimeout, "2h", Setting::ActiveTimeout(Some(Duration::from_hours(2))))]
+#[case(PolicyField::ActiveTimeout, "never", Setting::ActiveTimeout(None))]
+#[case(PolicyField::StallAfter, "30m", Setting::StallAfter(Some(Duration::from_mins(30))))]
+#[case(PolicyField::OnLost, "fail", Setting::OnLost(OnLost::Fail))]
+#[case(PolicyField::Unseen, "lost", Setting::Unseen(Unseen::Lost))]
+#[case(PolicyField::NotStarting, "fail", Setting::NotStarting(NotStarting::Fail))]
+#[case(PolicyField::Retention, "5m", Setting::Retention(Duration::from_mins(5)))]
+#[case(PolicyField::NotifyLate, "true", Setting::NotifyLate(true))]
+fn a_setting_is_said_and_read_in_the_same_words(#[case] knob: PolicyField, #[case] text: &str, #[case] setting: Setting) {
+    assert_eq!(Setting::parse(knob, text), Ok(setting));
+    assert_eq!(setting.to_string(), text);
+    assert_eq!(setting.knob(), knob);
+    let mut policy = Policy::default();
+    setting.apply(&mut policy);
+    assert_eq!(Setting::of(&policy, knob), setting);
+}
+
+#[rstest]
+#[case(PolicyField::LostAfter, "soon")]
+#[case(PolicyField::LostAfter, "never")]
+#[case(PolicyField::StallAfter, "")]
+#[case(PolicyField::OnLost, "explode")]
+#[case(PolicyField::NotStarting, "lost")]
+#[case(PolicyField::NotifyLate, "yes")]
+fn what_says_nothing_is_refused(#[case] knob: PolicyField, #[case] text: &str) {
+    assert!(Setting::parse(knob, text).is_err());
+}
+
+#[test]
+fn a_bad_annotation_is_named_and_the_others_apply() {
+    let given = annotations([
+        (annotation::LOST_AFTER, "soon"),
+        (annotation::ON_LOST, "explode"),
+        (annotation::RETENTION, "5m"),
+    ]);
+    let (changes, bad) = Changes::by_annotations(&given);
+    assert_eq!(changes.iter().collect::<Vec<_>>(), [Setting::Retention(Duration::from_mins(5))]);
+    assert_eq!(bad.iter().map(|b| b.key).collect::<Vec<_>>(), [annotation::LOST_AFTER, annotation::ON_LOST]);
+    assert_eq!(bad[1].problem, "\"explode\" is none of retry, fail, report");
+}
+
+#[test]
+fn names_in_the_file_are_those_of_the_flags_in_camel_case() {
+    assert_eq!(PolicyField::UnscheduledTimeout.in_file(), "unscheduledTimeout");
+    assert_eq!(PolicyField::Unseen.in_file(), "unseen");
+}

@@ -1,0 +1,307 @@
+//! The work queue: which Job is evaluated when, at most once at a time, and with backoff after failures.
+
+use std::{
+    collections::{BTreeSet, HashMap, VecDeque},
+    time::{Duration, Instant},
+};
+
+use jobwarden_common::identity::JobUid;
+
+use crate::moment::Moment;
+
+/// The shortest time after which a Job is evaluated again because time has passed. Deadlines are kept by a clock that pauses
+/// while signals do not arrive, and must not be asked for continually.
+const MIN_REQUEUE: Duration = Duration::from_millis(100);
+/// The backoff after a failure, doubled with every further one.
+const BACKOFF: Duration = Duration::from_secs(1);
+/// The longest backoff.
+const BACKOFF_CAP: Duration = Duration::from_mins(1);
+
+/// How work on a Job ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Completion {
+    /// All steps were taken.
+    Done {
+        /// After how long the Job is evaluated again although nothing has changed.
+        requeue: Option<Duration>,
+    },
+    /// A step could not be taken.
+    Failed,
+    /// The Job is not known any more.
+    Forgotten,
+}
+
+/// Which Job is evaluated when.
+#[derive(Debug, Default)]
+pub(super) struct WorkQueue {
+    items: HashMap<JobUid, Item>,
+    /// The Jobs whose time has not come.
+    scheduled: BTreeSet<(Instant, JobUid)>,
+    /// The Jobs whose time has come, waiting for room.
+    ready: VecDeque<JobUid>,
+    /// Those of them that changed since they were promoted.
+    stale: Vec<JobUid>,
+}
+
+#[derive(Debug, Default)]
+struct Item {
+    due: Option<Instant>,
+    state: State,
+    failures: u32,
+    /// When time alone may change what the breaker's preview of the Job says.
+    preview_recheck: Option<Moment>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum State {
+    /// Its time has not come.
+    #[default]
+    Waiting,
+    /// Its time has come.
+    Ready {
+        /// It changed since it was promoted.
+        stale: bool,
+    },
+    /// Somebody works on it.
+    Running {
+        /// It changed meanwhile.
+        changed: bool,
+    },
+}
+
+impl WorkQueue {
+    /// Something about a Job has changed.
+    pub(super) fn enqueue(&mut self, job: JobUid, now: Instant) {
+        let item = self.items.entry(job.clone()).or_default();
+        match &mut item.state {
+            State::Running { changed } => *changed = true,
+            State::Ready { stale: true } => {}
+            State::Ready { stale } => {
+                *stale = true;
+                self.stale.push(job);
+            }
+            State::Waiting => {
+                // What failed may succeed after a change, but a stream of changes must not make a stream of attempts.
+                let at = if item.failures == 0 { now } else { now + BACKOFF };
+                if item.due.is_none_or(|due| at < due) {
+                    self.schedule(job, at);
+                }
+            }
+        }
+    }
+
+    /// The Jobs whose time has come since this was last called, and those that changed while they wait for room. All of them wait
+    /// for [`Self::take`].
+    pub(super) fn promote_due(&mut self, now: Instant) -> Vec<JobUid> {
+        let mut jobs = std::mem::take(&mut self.stale);
+        jobs.retain(|job| {
+            let Some(Item { state: State::Ready { stale }, .. }) = self.items.get_mut(job) else { return false };
+            std::mem::take(stale)
+        });
+        while let Some((at, _)) = self.scheduled.first()
+            && *at <= now
+            && let Some((_, job)) = self.scheduled.pop_first()
+        {
+            if let Some(item) = self.items.get_mut(&job) {
+                (item.due, item.state) = (None, State::Ready { stale: false });
+            }
+            self.ready.push_back(job.clone());
+            jobs.push(job);
+        }
+        jobs
+    }
+
+    /// When time alone may change what the breaker's preview of a Job says.
+    pub(super) fn set_preview_recheck(&mut self, job: &JobUid, at: Option<Moment>) {
+        if let Some(item) = self.items.get_mut(job) {
+            item.preview_recheck = at;
+        }
+    }
+
+    /// See [`Self::set_preview_recheck`].
+    pub(super) fn preview_recheck(&self, job: &JobUid) -> Option<Moment> {
+        self.items.get(job)?.preview_recheck
+    }
+
+    /// Takes up to `room` Jobs to work on; [`Self::done`] is called for each.
+    pub(super) fn take(&mut self, room: usize) -> Vec<JobUid> {
+        let jobs: Vec<_> = self.ready.drain(..room.min(self.ready.len())).collect();
+        for job in &jobs {
+            if let Some(item) = self.items.get_mut(job) {
+                item.state = State::Running { changed: false };
+            }
+        }
+        jobs
+    }
+
+    /// When the next Job is due, of those whose time has not come.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.scheduled.first().map(|(at, _)| *at)
+    }
+
+    /// The work on a Job has ended. `jitter` is a random number in `0..1`.
+    pub(super) fn done(&mut self, job: &JobUid, completion: Completion, now: Instant, jitter: f64) {
+        let Some(item) = self.items.get_mut(job) else { return };
+        let changed = matches!(std::mem::take(&mut item.state), State::Running { changed: true });
+        let at = match completion {
+            Completion::Failed => {
+                item.failures = item.failures.saturating_add(1);
+                let backoff = BACKOFF.saturating_mul(2_u32.saturating_pow(item.failures - 1)).min(BACKOFF_CAP);
+                let at = now + backoff.mul_f64(0.5 + jitter / 2.0);
+                Some(if changed { at.min(now + BACKOFF) } else { at })
+            }
+            Completion::Done { .. } | Completion::Forgotten if changed => Some(now),
+            Completion::Done { requeue } => requeue.and_then(|after| now.checked_add(after.max(MIN_REQUEUE))),
+            Completion::Forgotten => None,
+        };
+        if completion != Completion::Failed {
+            item.failures = 0;
+        }
+        match at {
+            Some(at) => self.schedule(job.clone(), at),
+            // There is nothing to remember: a change puts the Job back.
+            None => {
+                self.items.remove(job);
+            }
+        }
+    }
+
+    fn schedule(&mut self, job: JobUid, at: Instant) {
+        let item = self.items.entry(job.clone()).or_default();
+        if let Some(before) = item.due.replace(at) {
+            self.scheduled.remove(&(before, job.clone()));
+        }
+        self.scheduled.insert((at, job));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job() -> JobUid {
+        JobUid::from("j")
+    }
+
+    impl WorkQueue {
+        fn take_due(&mut self, now: Instant, room: usize) -> Vec<JobUid> {
+            self.promote_due(now);
+            self.take(room)
+        }
+    }
+
+    #[test]
+    fn a_job_that_waits_for_room_is_promoted_once_and_taken_once() {
+        let now = Instant::now();
+        let mut queue = WorkQueue::default();
+        queue.enqueue(job(), now);
+        assert_eq!(queue.promote_due(now), [job()]);
+        queue.enqueue(job(), now);
+        queue.promote_due(now);
+        assert!(queue.next_due().is_none());
+        assert_eq!(queue.take(9), [job()]);
+        queue.done(&job(), Completion::Done { requeue: None }, now, 0.5);
+        assert!(queue.take_due(now, 9).is_empty());
+    }
+
+    /// A queue whose one Job is being worked on.
+    fn running(now: Instant) -> WorkQueue {
+        let mut queue = WorkQueue::default();
+        queue.enqueue(job(), now);
+        assert_eq!(queue.take_due(now, 1), [job()]);
+        queue
+    }
+
+    #[test]
+    fn a_changed_job_is_taken_at_once_and_once() {
+        let now = Instant::now();
+        let mut queue = WorkQueue::default();
+        queue.enqueue(job(), now);
+        queue.enqueue(job(), now);
+        assert_eq!(queue.take_due(now, 9), [job()]);
+        assert!(queue.take_due(now, 9).is_empty());
+    }
+
+    #[test]
+    fn a_job_is_never_worked_on_twice_at_a_time() {
+        let now = Instant::now();
+        let mut queue = running(now);
+        queue.enqueue(job(), now);
+        assert!(queue.take_due(now, 9).is_empty());
+        queue.done(&job(), Completion::Done { requeue: None }, now, 0.5);
+        assert_eq!(queue.take_due(now, 9), [job()], "a change meanwhile is dealt with afterwards");
+    }
+
+    #[test]
+    fn a_deadline_is_kept_and_a_job_without_one_is_not_remembered() {
+        let now = Instant::now();
+        let mut queue = running(now);
+        queue.done(&job(), Completion::Done { requeue: Some(Duration::from_secs(20)) }, now, 0.5);
+        assert_eq!(queue.next_due(), Some(now + Duration::from_secs(20)));
+        assert!(queue.take_due(now + Duration::from_secs(19), 9).is_empty());
+        assert_eq!(queue.take_due(now + Duration::from_secs(20), 9), [job()]);
+        queue.done(&job(), Completion::Done { requeue: None }, now, 0.5);
+        assert!(queue.items.is_empty() && queue.next_due().is_none());
+    }
+
+    #[test]
+    fn a_deadline_on_a_paused_clock_is_not_asked_for_continually() {
+        let now = Instant::now();
+        let mut queue = running(now);
+        queue.done(&job(), Completion::Done { requeue: Some(Duration::ZERO) }, now, 0.5);
+        assert_eq!(queue.next_due(), Some(now + MIN_REQUEUE));
+    }
+
+    #[test]
+    fn failures_are_retried_with_growing_backoff() {
+        let now = Instant::now();
+        let mut queue = running(now);
+        let mut pauses = Vec::new();
+        for _ in 0..8 {
+            queue.done(&job(), Completion::Failed, now, 1.0);
+            let due = queue.next_due().expect("the Job is scheduled again");
+            pauses.push(due.duration_since(now).as_secs());
+            assert_eq!(queue.take_due(due, 1), [job()]);
+        }
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60]);
+    }
+
+    #[test]
+    fn a_change_shortens_the_backoff_to_its_minimum() {
+        let now = Instant::now();
+        let mut queue = running(now);
+        for _ in 0..6 {
+            queue.done(&job(), Completion::Failed, now, 1.0);
+            let due = queue.next_due().expect("the Job is scheduled again");
+            queue.take_due(due, 1);
+        }
+        queue.done(&job(), Completion::Failed, now, 1.0);
+        queue.enqueue(job(), now);
+        assert_eq!(queue.next_due(), Some(now + BACKOFF));
+    }
+
+    #[test]
+    fn no_more_are_taken_than_there_is_room_for() {
+        let now = Instant::now();
+        let mut queue = WorkQueue::default();
+        for name in ["a", "b", "c"] {
+            queue.enqueue(JobUid::from(name), now);
+        }
+        assert_eq!(queue.take_due(now, 2).len(), 2);
+        assert_eq!(queue.take_due(now, 2).len(), 1);
+    }
+
+    #[test]
+    fn a_job_that_changes_while_it_waits_for_room_is_previewed_again_and_taken_once() {
+        let now = Instant::now();
+        let mut queue = WorkQueue::default();
+        queue.enqueue(job(), now);
+        assert_eq!(queue.promote_due(now), [job()]);
+        queue.enqueue(job(), now);
+        queue.enqueue(job(), now);
+        assert_eq!(queue.promote_due(now), [job()], "the breaker has to know of the change");
+        assert!(queue.promote_due(now).is_empty());
+        assert_eq!(queue.take(9), [job()]);
+        assert!(queue.take_due(now, 9).is_empty());
+    }
+}

@@ -1,0 +1,135 @@
+//! What was last concluded of each Job, and how often each row has decided.
+
+use std::collections::{BTreeMap, HashMap};
+
+use jobwarden_common::identity::{JobUid, PodUid};
+
+use crate::{
+    explain::{Summary, summary},
+    moment::Moment,
+    verdict::{Judgement, Row},
+};
+
+/// What was last concluded of each Job that is known.
+#[derive(Debug, Default)]
+pub(super) struct VerdictCache {
+    jobs: HashMap<JobUid, Entry>,
+    by_verdict: BTreeMap<&'static str, usize>,
+    by_row: BTreeMap<Row, u64>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    conclusion: Conclusion,
+    job: Option<Row>,
+    /// Sorted.
+    pods: Box<[(PodUid, Row)]>,
+}
+
+/// What was last concluded of a Job, in short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Conclusion {
+    /// See [`Summary`].
+    pub verdict: &'static str,
+    /// The reason of a loss.
+    pub reason: Option<&'static str>,
+    /// The row that decided.
+    pub row: Option<Row>,
+    /// Since when that is so.
+    pub since: Moment,
+}
+
+impl VerdictCache {
+    /// This was concluded of a Job at `now`.
+    pub(super) fn record(&mut self, job: &JobUid, judgement: &Judgement, now: Moment) {
+        let Summary { verdict, reason, row, pod: _ } = summary(judgement);
+        let mut pods: Box<[_]> = judgement.pods.iter().map(|(uid, verdict)| (uid.clone(), verdict.row())).collect();
+        pods.sort_unstable();
+        let mut conclusion = Conclusion { verdict, reason, row, since: now };
+        let job_row = judgement.job.row();
+        let before = self.jobs.get(job);
+        if let Some(row) = job_row.filter(|row| before.and_then(|before| before.job) != Some(*row)) {
+            *self.by_row.entry(row).or_default() += 1;
+        }
+        for pod in &pods {
+            if before.is_none_or(|before| before.pods.binary_search(pod).is_err()) {
+                *self.by_row.entry(pod.1).or_default() += 1;
+            }
+        }
+        let was = before.map(|before| before.conclusion);
+        if let Some(was) = was.filter(|was| (was.verdict, was.reason, was.row) == (verdict, reason, row)) {
+            conclusion.since = was.since;
+        }
+        if was.is_none_or(|was| was.verdict != verdict) {
+            *self.by_verdict.entry(verdict).or_default() += 1;
+            if let Some(was) = was {
+                self.uncount(was.verdict);
+            }
+        }
+        self.jobs.insert(job.clone(), Entry { conclusion, job: job_row, pods });
+    }
+
+    /// Since when the verdict on a Job is what it is.
+    pub(super) fn since(&self, job: &JobUid) -> Option<Moment> {
+        self.jobs.get(job).map(|entry| entry.conclusion.since)
+    }
+
+    /// What was last concluded of each Job.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&JobUid, Conclusion)> {
+        self.jobs.iter().map(|(uid, entry)| (uid, entry.conclusion))
+    }
+
+    /// How many Jobs have which verdict.
+    pub(super) fn jobs_by_verdict(&self) -> &BTreeMap<&'static str, usize> {
+        &self.by_verdict
+    }
+
+    /// How often each row has decided.
+    pub(super) fn decisions_by_row(&self) -> &BTreeMap<Row, u64> {
+        &self.by_row
+    }
+
+    /// The Job is no longer known.
+    pub(super) fn forget(&mut self, job: &JobUid) {
+        if let Some(entry) = self.jobs.remove(job) {
+            self.uncount(entry.conclusion.verdict);
+        }
+    }
+
+    /// No Job is known any more. How often each row has decided stays: counters of a process only grow.
+    pub(super) fn clear(&mut self) {
+        self.jobs.clear();
+        self.by_verdict.clear();
+    }
+
+    fn uncount(&mut self, verdict: &'static str) {
+        if let Some(jobs) = self.by_verdict.get_mut(verdict) {
+            *jobs -= 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        builders::evidence::{at, judged, mk_job, mk_pod, mk_snapshot, unreachable},
+        evidence::JobStage,
+    };
+
+    #[test]
+    fn each_job_counts_once_and_each_change_of_row_once() {
+        let mut cache = VerdictCache::default();
+        let uid = JobUid::from("job-uid");
+        let alive = judged(&mk_snapshot(mk_job(JobStage::Open), vec![mk_pod("w")]));
+        let lost = judged(&mk_snapshot(mk_job(JobStage::Open), vec![unreachable("w", 100)]));
+        for (second, judgement) in (1..).zip([&alive, &alive, &lost, &lost, &alive]) {
+            cache.record(&uid, judgement, at(second));
+        }
+        assert_eq!(cache.since(&uid), Some(at(5)));
+        assert_eq!(*cache.jobs_by_verdict(), [("alive", 1), ("lost", 0)].into());
+        assert_eq!(*cache.decisions_by_row(), [(Row::P7, 2), (Row::P8, 1)].into());
+        cache.forget(&uid);
+        assert_eq!(cache.jobs_by_verdict()["alive"], 0);
+    }
+}

@@ -1,0 +1,223 @@
+//! The second look: what the live objects must say before anything is written.
+//!
+//! A plan is made from what the watches have brought so far, which may be older than the cluster. Before each write, whoever
+//! takes a step reads the Job and the pod again and asks here. The answer is a function of these objects alone.
+
+use jobwarden_common::names::FINALIZER;
+use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
+
+use crate::{
+    evidence::JobIdentity,
+    facts::job::{KUBERNETES_JOB_CONTROLLER, verdict},
+    plan::step::Removal,
+    verdict::EndReason,
+};
+
+/// What to do about a step whose objects bear out its plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proceed {
+    /// Write.
+    Write,
+    /// Nothing is left to do: the objects are already as the step would make them.
+    AlreadyDone,
+}
+
+/// What the live objects say against a plan.
+#[allow(missing_docs, reason = "each says what it is in its message")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Contradiction {
+    #[error("it is gone")]
+    Gone,
+    #[error("it has finished")]
+    JobFinished,
+    #[error("it has not finished")]
+    JobNotFinished,
+    #[error("it is suspended")]
+    Suspended,
+    #[error("another controller manages it")]
+    ManagedElsewhere,
+    #[error("the Job controller has not started it")]
+    NotStarted,
+    #[error("it is being failed for another reason")]
+    FailingAlready,
+    #[error("it is not being deleted")]
+    NotDeleted,
+    #[error("it is being deleted")]
+    BeingDeleted,
+    #[error("it has ended, as its kubelet reports")]
+    PodEnded,
+    #[error("it has not ended")]
+    PodNotEnded,
+    #[error("it has an active pod")]
+    HasPod,
+    #[error("the Job no longer controls it")]
+    NotOfThisJob,
+    #[error("it does not carry the verdict of jobwarden")]
+    WithoutOurVerdict,
+}
+
+/// An answer of the second look.
+pub type Answer = Result<Proceed, Contradiction>;
+
+/// Whether an open Job may be acted upon: it exists, has started, and is neither finished, suspended nor another controller's.
+pub fn open_job(live: Option<&Job>) -> Result<&Job, Contradiction> {
+    let job = live.ok_or(Contradiction::Gone)?;
+    let spec = job.spec.as_ref();
+    let managed_by = spec.and_then(|spec| spec.managed_by.as_deref());
+    if ["Complete", "Failed", "SuccessCriteriaMet"].iter().any(|type_| condition(job, type_).is_some()) {
+        return Err(Contradiction::JobFinished);
+    }
+    if spec.and_then(|spec| spec.suspend) == Some(true) {
+        return Err(Contradiction::Suspended);
+    }
+    if managed_by.is_some_and(|by| by != KUBERNETES_JOB_CONTROLLER) {
+        return Err(Contradiction::ManagedElsewhere);
+    }
+    if job.status.as_ref().is_none_or(|status| status.start_time.is_none()) {
+        return Err(Contradiction::NotStarted);
+    }
+    Ok(job)
+}
+
+/// Whether the verdict `reason` may be written on an open Job.
+pub fn fail_job(live: &Job, reason: &str) -> Answer {
+    match condition(live, "FailureTarget") {
+        Some(by) if by == reason => Ok(Proceed::AlreadyDone),
+        Some(_) => Err(Contradiction::FailingAlready),
+        None => Ok(Proceed::Write),
+    }
+}
+
+/// Whether an open Job that has no lost pod may be failed with `reason`.
+pub fn end_job(live: &Job, reason: EndReason) -> Answer {
+    let has_pod = live.status.as_ref().and_then(|status| status.active).is_some_and(|active| active > 0);
+    match fail_job(live, reason.as_str())? {
+        Proceed::Write if reason == EndReason::NotStarting && has_pod => Err(Contradiction::HasPod),
+        proceed => Ok(proceed),
+    }
+}
+
+/// Whether the verdict `reason` may be written on a bare pod.
+pub fn fail_bare_pod(identity: &JobIdentity, live: Option<&Pod>, reason: &str) -> Answer {
+    let pod = live.ok_or(Contradiction::Gone)?;
+    match our_verdict(pod) {
+        Some(by) if by == reason => return Ok(Proceed::AlreadyDone),
+        Some(_) => return Err(Contradiction::FailingAlready),
+        None => {}
+    }
+    running_pod(identity, pod)?;
+    if pod.metadata.deletion_timestamp.is_some() {
+        return Err(Contradiction::BeingDeleted);
+    }
+    Ok(Proceed::Write)
+}
+
+/// Whether a Job was deleted before it had finished. An object that is gone was.
+pub fn job_deleted(live: Option<&Job>) -> Result<(), Contradiction> {
+    let Some(job) = live else { return Ok(()) };
+    if job.metadata.deletion_timestamp.is_none() {
+        return Err(Contradiction::NotDeleted);
+    }
+    if has_finished(job) {
+        return Err(Contradiction::JobFinished);
+    }
+    Ok(())
+}
+
+/// The same of a bare pod.
+pub fn bare_pod_deleted(identity: &JobIdentity, live: Option<&Pod>) -> Result<(), Contradiction> {
+    let Some(pod) = live else { return Ok(()) };
+    running_pod(identity, pod)?;
+    if pod.metadata.deletion_timestamp.is_none() {
+        return Err(Contradiction::NotDeleted);
+    }
+    Ok(())
+}
+
+/// Whether a pod has not ended and is this Job's, or is the bare pod itself.
+pub fn running_pod(identity: &JobIdentity, live: &Pod) -> Result<(), Contradiction> {
+    if has_ended(live) {
+        return Err(Contradiction::PodEnded);
+    }
+    let mut owners = live.metadata.owner_references.iter().flatten();
+    let is_controlled = owners.any(|owner| owner.controller == Some(true) && owner.uid == identity.uid.as_str());
+    if !is_controlled && !identity.is_bare() {
+        return Err(Contradiction::NotOfThisJob);
+    }
+    Ok(())
+}
+
+/// Whether a pod may be deleted for `why`. Of a lost pod, the Job has been looked at before.
+pub fn delete_pod(identity: &JobIdentity, live: Option<&Pod>, why: Removal) -> Answer {
+    let Some(pod) = live.filter(|pod| pod.metadata.deletion_timestamp.is_none()) else {
+        return Ok(Proceed::AlreadyDone);
+    };
+    match (running_pod(identity, pod), why) {
+        (Ok(()), Removal::Failing) if our_verdict(pod).is_none() => Err(Contradiction::WithoutOurVerdict),
+        (Ok(()), Removal::Lost | Removal::JobDeleted | Removal::Failing) => Ok(Proceed::Write),
+        (Err(contradiction), Removal::Lost) => Err(contradiction),
+        // The garbage collector deletes such pods of a deleted Job, unless they are somebody else's by now; a bare pod has ended.
+        (Err(_), Removal::JobDeleted | Removal::Failing) => Ok(Proceed::AlreadyDone),
+    }
+}
+
+/// Whether a pod may be marked Failed. One that is not terminating may not: its kubelet would write `Running` again, and the Job
+/// controller would count wrongly.
+pub fn mark_pod_failed(live: Option<&Pod>) -> Answer {
+    let Some(pod) = live.filter(|pod| !has_ended(pod)) else { return Ok(Proceed::AlreadyDone) };
+    if pod.metadata.deletion_timestamp.is_none() {
+        return Err(Contradiction::NotDeleted);
+    }
+    Ok(Proceed::Write)
+}
+
+/// Whether the object of a pod may be removed without waiting for its kubelet.
+pub fn force_delete_pod(live: Option<&Pod>) -> Answer {
+    let Some(pod) = live else { return Ok(Proceed::AlreadyDone) };
+    if pod.metadata.deletion_timestamp.is_none() {
+        return Err(Contradiction::NotDeleted);
+    }
+    if !has_ended(pod) {
+        return Err(Contradiction::PodNotEnded);
+    }
+    Ok(Proceed::Write)
+}
+
+/// Whether a finished Job may be deleted.
+pub fn delete_job(live: Option<&Job>) -> Answer {
+    let Some(job) = live else { return Ok(Proceed::AlreadyDone) };
+    if !has_finished(job) {
+        return Err(Contradiction::JobNotFinished);
+    }
+    if job.metadata.deletion_timestamp.is_some() {
+        return Ok(Proceed::AlreadyDone);
+    }
+    Ok(Proceed::Write)
+}
+
+/// The finalizers that a Job keeps once jobwarden has released it; `None` if there is nothing to release.
+pub fn released_finalizers(live: Option<&Job>) -> Option<Vec<String>> {
+    let finalizers = live?.metadata.finalizers.as_ref()?;
+    let kept: Vec<_> = finalizers.iter().filter(|finalizer| *finalizer != FINALIZER).cloned().collect();
+    (kept.len() < finalizers.len()).then_some(kept)
+}
+
+fn has_finished(job: &Job) -> bool {
+    condition(job, "Complete").is_some() || condition(job, "Failed").is_some()
+}
+
+fn has_ended(pod: &Pod) -> bool {
+    matches!(pod.status.as_ref().and_then(|status| status.phase.as_deref()), Some("Succeeded" | "Failed"))
+}
+
+/// The reason of a condition that is true; empty where it gives none.
+fn condition<'a>(job: &'a Job, type_: &str) -> Option<&'a str> {
+    let conditions = job.status.as_ref()?.conditions.as_deref()?;
+    let condition = conditions.iter().find(|condition| condition.type_ == type_ && condition.status == "True")?;
+    Some(condition.reason.as_deref().unwrap_or_default())
+}
+
+/// The reason of our verdict on a bare pod.
+fn our_verdict(pod: &Pod) -> Option<&str> {
+    pod.status.as_ref().and_then(verdict).map(|(reason, _)| reason)
+}

@@ -1,0 +1,370 @@
+//! Jobs: the objects, and the Job controller (`pkg/controller/job`).
+
+use std::{collections::BTreeMap, time::Duration};
+
+use jobwarden_common::identity::JobUid;
+use jobwarden_core::outcome::OutcomeName;
+
+use super::{
+    objects::job_uid,
+    pod::{Container, Containers, Phase, Pod, Run, Status, Truth, backoff},
+};
+use crate::{
+    dice::Dice,
+    laws::signs::Signs,
+    reaper::watches::Kind,
+    world::{Event, World},
+};
+
+/// A Job.
+#[derive(Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
+pub(crate) struct Job {
+    /// `metadata.uid`.
+    pub(crate) uid: JobUid,
+    /// The object is there.
+    pub(crate) exists: bool,
+    /// Our finalizer holds it.
+    pub(crate) finalizer: bool,
+    /// It carries a deletion timestamp.
+    pub(crate) deleting: bool,
+    /// Its deletion leaves its pods alone.
+    pub(crate) orphaning: bool,
+    /// `status.startTime`; the same on the clock of [`crate::laws::listening`].
+    pub(crate) started: Option<(Duration, i64)>,
+    /// The condition that ends it.
+    pub(crate) ending: Option<Ending>,
+    /// `status.failed`.
+    pub(crate) failed: usize,
+    /// `status.succeeded`.
+    pub(crate) succeeded: usize,
+    /// When a pod last failed.
+    pub(crate) last_failure: Duration,
+    /// Its pods, in the order of their creation.
+    pub(crate) attempts: Vec<usize>,
+    /// Its outcomes that exist, and whether each is settled.
+    pub(crate) outcomes: BTreeMap<OutcomeName, bool>,
+    /// How many reasons there are for each of these.
+    pub(crate) suspended: u32,
+    pub(crate) unschedulable: u32,
+    pub(crate) over_quota: u32,
+    pub(crate) image_missing: u32,
+    pub(crate) config_missing: u32,
+    pub(crate) sidecar_missing: u32,
+    sync_pending: bool,
+    dice: Dice,
+}
+
+/// The conditions of a Job that is ending or has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// `SuccessCriteriaMet`.
+    Succeeding,
+    /// `Complete`.
+    Complete,
+    /// `FailureTarget`, with a reason.
+    Failing(String),
+    /// `Failed`, with a reason.
+    Failed(String),
+}
+
+impl Job {
+    pub(crate) fn new(number: usize, seed: u64) -> Self {
+        Self {
+            uid: job_uid(number),
+            exists: false,
+            finalizer: true,
+            deleting: false,
+            orphaning: false,
+            started: None,
+            ending: None,
+            failed: 0,
+            succeeded: 0,
+            last_failure: Duration::ZERO,
+            attempts: Vec::new(),
+            outcomes: BTreeMap::new(),
+            suspended: 0,
+            unschedulable: 0,
+            over_quota: 0,
+            image_missing: 0,
+            config_missing: 0,
+            sidecar_missing: 0,
+            sync_pending: false,
+            dice: Dice::of(seed, [3, number as u64, 0]),
+        }
+    }
+
+    pub(crate) fn has_finished(&self) -> bool {
+        matches!(self.ending, Some(Ending::Complete | Ending::Failed(_)))
+    }
+}
+
+impl World<'_> {
+    pub(crate) fn create_job(&mut self, job: usize) {
+        if !self.cluster.api_is_up() {
+            let later = self.now + Duration::from_secs(1);
+            return self.at(later, Event::CreateJob(job));
+        }
+        self.note(|| format!("job-{job} is created"));
+        self.jobs[job].exists = true;
+        self.publish(Kind::Job(job), false);
+        self.sync_job_soon(job);
+    }
+
+    pub(crate) fn sync_job_soon(&mut self, job: usize) {
+        if std::mem::replace(&mut self.jobs[job].sync_pending, true) {
+            return;
+        }
+        let after = self.jobs[job].dice.ms(50, 400);
+        self.after(after, Event::SyncJob(job));
+    }
+
+    /// One pass of the controller over a Job.
+    pub(crate) fn sync_job(&mut self, job: usize) {
+        self.jobs[job].sync_pending = false;
+        if !self.cluster.api_is_up() {
+            return; // Its return has all Jobs synced.
+        }
+        self.count_pods(job);
+        let it = &self.jobs[job];
+        if !it.exists || it.has_finished() || it.deleting {
+            return;
+        }
+        match &it.ending {
+            Some(Ending::Failing(_) | Ending::Succeeding) => return self.finish_job(job),
+            _ if self.past_backoff_limit(job) => {
+                return self.begin_end(job, Ending::Failing("BackoffLimitExceeded".to_owned()));
+            }
+            _ => {}
+        }
+        if it.suspended > 0 {
+            if self.jobs[job].started.take().is_some() {
+                self.publish(Kind::Job(job), false);
+            }
+            return self.delete_active_pods(job);
+        }
+        if it.started.is_none() {
+            self.jobs[job].started = Some((self.now, self.laws.listening.at(self.now)));
+            self.publish(Kind::Job(job), false);
+        }
+        let wanted = self.history.jobs[job].pods;
+        if self.jobs[job].succeeded >= wanted {
+            return self.begin_end(job, Ending::Succeeding);
+        }
+        self.create_pods(job, wanted - self.jobs[job].succeeded);
+    }
+
+    /// Counts every pod that has ended or, unless `podReplacementPolicy` says otherwise, is being deleted; once.
+    fn count_pods(&mut self, job: usize) {
+        let mut changed = false;
+        let eager = !self.history.jobs[job].replaces_only_failed;
+        for index in 0..self.jobs[job].attempts.len() {
+            let pod = self.jobs[job].attempts[index];
+            let it = &self.pods[pod];
+            if it.exists && it.owned && !it.counted && (it.status.phase.is_terminal() || (it.deleting && eager)) {
+                self.count_pod(pod);
+                changed = true;
+            }
+        }
+        if changed && self.jobs[job].exists {
+            self.publish(Kind::Job(job), false);
+        }
+    }
+
+    fn count_pod(&mut self, pod: usize) {
+        let it = &mut self.pods[pod];
+        it.counted = true;
+        let job = &mut self.jobs[it.job];
+        if it.status.phase == Phase::Succeeded {
+            job.succeeded += 1;
+        } else if job.suspended == 0 {
+            job.failed += 1;
+            job.last_failure = self.now;
+        }
+    }
+
+    fn past_backoff_limit(&self, job: usize) -> bool {
+        let plan = &self.history.jobs[job];
+        let restarts: usize = if plan.restarts {
+            let live = self.jobs[job].attempts.iter().map(|&pod| &self.pods[pod]).filter(|pod| pod.is_active());
+            let mains = live.flat_map(|pod| &pod.status.containers.mains);
+            mains.map(|main| main.run.saturating_sub(1) as usize).sum()
+        } else {
+            0
+        };
+        self.jobs[job].failed > plan.backoff_limit || restarts > plan.backoff_limit
+    }
+
+    fn begin_end(&mut self, job: usize, how: Ending) {
+        self.note(|| format!("job-{job}: the Job controller begins to end it: {how:?}"));
+        self.jobs[job].ending = Some(how);
+        self.publish(Kind::Job(job), false);
+        self.finish_job(job);
+    }
+
+    /// Its pods have to be gone or terminal before its last condition is written.
+    fn finish_job(&mut self, job: usize) {
+        self.delete_active_pods(job);
+        let open = self.jobs[job].attempts.iter().any(|&pod| self.pods[pod].is_open() && self.pods[pod].owned);
+        if open {
+            return;
+        }
+        let last = match self.jobs[job].ending.take() {
+            Some(Ending::Failing(reason)) => Ending::Failed(reason),
+            _ => Ending::Complete,
+        };
+        self.note(|| format!("job-{job} has finished: {last:?}"));
+        self.jobs[job].ending = Some(last);
+        self.publish(Kind::Job(job), false);
+    }
+
+    fn delete_active_pods(&mut self, job: usize) {
+        for index in 0..self.jobs[job].attempts.len() {
+            let pod = self.jobs[job].attempts[index];
+            if self.pods[pod].is_active() && self.pods[pod].owned {
+                self.delete_pod(pod);
+            }
+        }
+    }
+
+    fn create_pods(&mut self, job: usize, wanted: usize) {
+        let eager = !self.history.jobs[job].replaces_only_failed;
+        let holds_place = |pod: &Pod| pod.is_active() || (!eager && pod.is_open());
+        let active = self.jobs[job].attempts.iter().filter(|&&pod| holds_place(&self.pods[pod])).count();
+        let due = self.jobs[job].last_failure + backoff(self.jobs[job].failed);
+        if active >= wanted {
+            return;
+        }
+        if self.now < due && self.jobs[job].failed > 0 {
+            return self.at(due, Event::SyncJob(job));
+        }
+        if self.jobs[job].over_quota > 0 {
+            return self.after(Duration::from_secs(10), Event::SyncJob(job));
+        }
+        for _ in active..wanted {
+            self.create_pod(job);
+        }
+    }
+
+    fn create_pod(&mut self, job: usize) {
+        let plan = &self.history.jobs[job];
+        let (number, attempt) = (self.pods.len(), self.jobs[job].attempts.len());
+        let containers = Containers {
+            sidecar: plan.sidecar.then(Container::default),
+            init: plan.init.map(|_| Container::default()),
+            mains: vec![Container::default(); plan.mains],
+        };
+        let name = format!("job-{job}-{attempt}");
+        self.note(|| format!("pod {name} is created"));
+        self.pods.push(Pod {
+            uid: name.clone().into(),
+            name,
+            created: self.now,
+            created_at: self.laws.listening.at(self.now),
+            job,
+            attempt,
+            exists: true,
+            owned: true,
+            node: None,
+            deleting: false,
+            counted: false,
+            status: Status { phase: Phase::Pending, reason: None, containers: containers.clone() },
+            told_at: self.now,
+            truth: Truth { containers, ..Truth::default() },
+            dice: Dice::of(self.history.seed, [4, job as u64, attempt as u64]),
+            beat_dice: Dice::of(self.history.seed, [6, job as u64, attempt as u64]),
+            signs: Signs::default(),
+        });
+        self.jobs[job].attempts.push(number);
+        self.publish(Kind::Pod(number), false);
+        self.after(Duration::from_millis(100), Event::Schedule(number));
+    }
+
+    /// Somebody deletes a pod.
+    pub(crate) fn delete_pod(&mut self, pod: usize) {
+        let it = &mut self.pods[pod];
+        if !it.exists || it.deleting {
+            return;
+        }
+        it.deleting = true;
+        let (name, job, unbound) = (it.name.clone(), it.job, it.node.is_none());
+        self.note(|| format!("pod {name} is being deleted"));
+        self.publish(Kind::Pod(pod), false);
+        self.sync_job_soon(job);
+        if unbound {
+            self.remove_pod(pod);
+        } else {
+            self.notice_soon(pod);
+        }
+    }
+
+    /// The object of a pod goes; its finalizer has the Job controller count it first.
+    pub(crate) fn remove_pod(&mut self, pod: usize) {
+        if !self.pods[pod].exists {
+            return;
+        }
+        if !self.pods[pod].counted && self.pods[pod].owned {
+            self.count_pod(pod);
+            if self.jobs[self.pods[pod].job].exists {
+                self.publish(Kind::Job(self.pods[pod].job), false);
+            }
+        }
+        self.pods[pod].exists = false;
+        let (name, job) = (self.pods[pod].name.clone(), self.pods[pod].job);
+        self.note(|| format!("pod {name} is gone"));
+        self.publish(Kind::Pod(pod), true);
+        self.sync_job_soon(job);
+        self.notice_soon(pod);
+    }
+
+    /// Somebody deletes a Job.
+    pub(crate) fn delete_job(&mut self, job: usize, orphaning: bool) {
+        let it = &mut self.jobs[job];
+        if !it.exists || it.deleting {
+            return;
+        }
+        (it.deleting, it.orphaning) = (true, orphaning);
+        self.note(|| format!("job-{job} is being deleted"));
+        self.publish(Kind::Job(job), false);
+        self.after(Duration::from_secs(1), Event::CollectJob(job));
+    }
+
+    /// The garbage collector.
+    pub(crate) fn collect_job(&mut self, job: usize) {
+        if !self.jobs[job].deleting {
+            return;
+        }
+        if !self.cluster.api_is_up() {
+            return self.after(Duration::from_secs(2), Event::CollectJob(job));
+        }
+        if self.jobs[job].orphaning {
+            for pod in self.jobs[job].attempts.clone() {
+                if self.pods[pod].exists && std::mem::replace(&mut self.pods[pod].owned, false) {
+                    self.publish(Kind::Pod(pod), false);
+                }
+            }
+            self.jobs[job].orphaning = false;
+            self.publish(Kind::Job(job), false);
+        }
+        if self.jobs[job].exists && !self.jobs[job].finalizer {
+            self.jobs[job].exists = false;
+            self.note(|| format!("job-{job} is gone"));
+            self.publish(Kind::Job(job), true);
+        }
+        if !self.jobs[job].exists {
+            for pod in self.jobs[job].attempts.clone() {
+                if self.pods[pod].owned {
+                    self.delete_pod(pod);
+                }
+            }
+        }
+    }
+}
+
+impl Run {
+    /// How an attempt of this plan ends in its run.
+    pub(crate) fn exit(exits: &[i32], attempt: usize, run: u32) -> i32 {
+        let index = attempt + run.saturating_sub(1) as usize;
+        exits.get(index).or(exits.last()).copied().unwrap_or(0)
+    }
+}

@@ -1,0 +1,107 @@
+//! The breaker: never are more losses enforced within one lost-after than it lets through.
+//!
+//! Counted anew here, by what is really written and in real time, of which the reaper's clock never counts more. The limits
+//! stand here once more on purpose: they are the promise, and what the breaker goes by must not change them unseen.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use jobwarden_core::{
+    enforce::{Removal, Step},
+    verdict::LostReason,
+};
+
+use super::{Law, looks::Look};
+use crate::world::World;
+
+/// So many Jobs may be lost at any time, and so many in a hundred.
+const JOBS: usize = 20;
+const PERCENT: usize = 10;
+/// In a zone of three or more nodes: so many in a hundred, where that is more than so many, on two nodes or more. The share that
+/// is asked for here is larger than the breaker's, because what it counts the whole by is what the watches have told it so far.
+const ZONE_PERCENT: usize = 70;
+const ZONE_JOBS: usize = 6;
+const ZONE_NODES: usize = 3;
+
+/// Until the breaker lets go at last, which it does later on the reaper's clock than on ours if that stood still.
+const SETTLED_AFTER: Duration = Duration::from_mins(4);
+
+/// A loss that was enforced.
+#[derive(Clone, Debug)]
+pub(crate) struct Loss {
+    job: usize,
+    until: Duration,
+    nodes: BTreeSet<usize>,
+}
+
+impl World<'_> {
+    /// Losses are about to be enforced.
+    pub(super) fn the_breaker_holds(&mut self, look: &Look<'_>) {
+        let lost: BTreeSet<_> = look.steps.iter().filter_map(|step| self.loss(look, step)).collect();
+        if lost.is_empty() {
+            return;
+        }
+        let until = self.now + self.history.jobs[look.job].policy.lost_after;
+        let now = self.now;
+        let losses = &mut self.laws.losses;
+        losses.retain(|loss| loss.until > now);
+        let nodes: BTreeSet<_> = lost.iter().filter_map(|&pod| self.pods[pod].node).collect();
+        match losses.iter_mut().find(|loss| loss.job == look.job) {
+            Some(loss) => loss.nodes.extend(nodes.iter()),
+            None => losses.push(Loss { job: look.job, until, nodes: nodes.clone() }),
+        }
+        let (many, open) = (losses.len(), self.jobs.iter().filter(|job| job.exists && !job.has_finished()).count());
+        if many > JOBS && many * 100 > open * PERCENT {
+            self.break_law(Law::GuardsHold, format!("{many} of {open} Jobs are lost at one time"));
+        }
+        let zones: BTreeSet<_> = nodes.iter().map(|&node| self.nodes[node].zone).collect();
+        for zone in zones {
+            self.the_breaker_holds_in(zone);
+        }
+    }
+
+    fn the_breaker_holds_in(&mut self, zone: usize) {
+        let of_zone = |node: &usize| self.nodes[*node].zone == zone;
+        let there = (0..self.nodes.len()).filter(|node| of_zone(node) && self.nodes[*node].exists).count();
+        let here: Vec<_> = self.laws.losses.iter().filter(|loss| loss.nodes.iter().any(of_zone)).collect();
+        let lost: BTreeSet<_> = here.iter().map(|loss| loss.job).collect();
+        let nodes: BTreeSet<_> = here.iter().flat_map(|loss| loss.nodes.iter().filter(|node| of_zone(node))).collect();
+        let lives = self.pods.iter().filter(|pod| pod.is_open() && pod.node.as_ref().is_some_and(of_zone));
+        let all: BTreeSet<_> = lives.map(|pod| pod.job).chain(lost.iter().copied()).collect();
+        let trips = lost.len() > ZONE_JOBS && lost.len() * 100 >= all.len() * ZONE_PERCENT;
+        if trips && nodes.len() >= 2 && there >= ZONE_NODES {
+            let (many, of) = (lost.len(), all.len());
+            self.break_law(Law::GuardsHold, format!("{many} of {of} Jobs of zone-{zone} are lost at one time"));
+        }
+    }
+
+    /// The pod whose loss a step enforces, if it does and the breaker counts it.
+    fn loss(&self, look: &Look<'_>, step: &Step) -> Option<usize> {
+        let uid = match step {
+            Step::FailJob { pod, .. } | Step::DeletePod { pod, why: Removal::Lost } => &pod.uid,
+            _ => return None,
+        };
+        let verdict = look.judgement.pods.iter().find(|(pod, _)| pod == uid).and_then(|(_, verdict)| verdict.lost());
+        let pod = self.pods.iter().position(|pod| pod.uid == *uid)?;
+        verdict.filter(|reason| *reason != LostReason::NodeGone).map(|_| pod)
+    }
+
+    /// The breaker may hold: so many Jobs are in doubt, or were not long ago. A death among them need not be told before it
+    /// lets go.
+    pub(super) fn the_breaker_may_hold(&mut self) -> bool {
+        if self.many_are_in_doubt() {
+            self.laws.doubtful_until = self.now + SETTLED_AFTER;
+        }
+        self.now < self.laws.doubtful_until
+    }
+
+    fn many_are_in_doubt(&self) -> bool {
+        let doubtful = |pod: &&crate::kubernetes::pod::Pod| {
+            let policy = &self.history.jobs[pod.job].policy;
+            let quiet = policy.suspect_after.min(policy.lost_after / 2);
+            pod.is_open() && pod.node.is_some() && !pod.signs.is_heard(self.now, quiet, quiet)
+        };
+        let jobs: BTreeSet<_> = self.pods.iter().filter(doubtful).map(|pod| pod.job).collect();
+        let lost = self.laws.losses.iter().filter(|loss| loss.until > self.now).map(|loss| loss.job);
+        jobs.into_iter().chain(lost).collect::<BTreeSet<_>>().len() >= ZONE_JOBS
+    }
+}

@@ -1,0 +1,76 @@
+//! Rows that a policy has to ask for: what they measure is done neither early nor late.
+
+use std::time::Duration;
+
+use jobwarden_core::verdict::{JobVerdict, LostReason, PodVerdict};
+
+use super::{Law, listening::ms, looks::Look};
+use crate::{kubernetes::pod::Pod, world::World};
+
+/// For how long after it works again a worker may be called stalled: until the agent's word is old.
+const WORKS_AGAIN: Duration = Duration::from_secs(30);
+/// How late anything may come that no witness puts off: a probe, the agenda, and the watches that have to bring it.
+const SLACK_MS: i64 = 60_000;
+
+impl World<'_> {
+    /// J7 not before active-timeout, by the time of the cluster; P13 not before unscheduled-timeout has passed since the
+    /// pod was made; P12 not before the worker has been stalled for stall-after.
+    pub(super) fn nothing_is_early(&mut self, look: &Look<'_>) {
+        let policy = self.history.jobs[look.job].policy;
+        if look.judgement.job == JobVerdict::Overdue {
+            let active = self.jobs[look.job].started.map(|(since, _)| self.now.saturating_sub(since));
+            if active.zip(policy.active_timeout).is_some_and(|(active, timeout)| active < timeout) {
+                self.break_law(Law::DeadlinesAreKept, format!("job-{} is overdue after {active:?}", look.job));
+            }
+        }
+        for (uid, verdict) in &look.judgement.pods {
+            let Some(pod) = self.pods.iter().find(|pod| pod.uid == *uid) else { continue };
+            let early = match verdict {
+                PodVerdict::Lost(LostReason::Unschedulable) => {
+                    policy.unscheduled_timeout.is_none_or(|timeout| self.now.saturating_sub(pod.created) < timeout)
+                }
+                PodVerdict::Lost(LostReason::Stalled) => !self.is_stalled(pod, policy.stall_after),
+                _ => false,
+            };
+            if early {
+                self.break_law(Law::DeadlinesAreKept, format!("pod {uid} is {verdict:?}, which is not so"));
+            }
+        }
+    }
+
+    /// The worker has been stalled for so long, and was a moment ago. While the reaper is deaf it cannot know better.
+    fn is_stalled(&self, pod: &Pod, stall_after: Option<Duration>) -> bool {
+        let Some(((since, until), after)) = pod.truth.stalled.zip(stall_after) else { return false };
+        let was =
+            until.is_none_or(|until| self.now.saturating_sub(until) < WORKS_AGAIN) || !self.laws.listening.hears();
+        self.now.saturating_sub(since) >= after && was
+    }
+
+    /// J7: a Job that the reaper can see is failed soon after active-timeout. P13: a pod that nobody places is lost soon after
+    /// unscheduled-timeout. Counted on the laws' clock, from the begin of the term where the reaper counts by its own.
+    pub(super) fn nothing_is_late(&mut self, job: usize, judgement: &jobwarden_core::verdict::Judgement) {
+        let policy = self.history.jobs[job].policy;
+        let moment = self.laws.listening.at(self.now);
+        let it = &self.jobs[job];
+        let open = it.exists && !it.deleting && it.suspended == 0 && it.ending.is_none();
+        if !open || self.history.jobs[job].managed_elsewhere {
+            return;
+        }
+        let overdue = it.started.zip(policy.active_timeout);
+        if overdue.is_some_and(|((_, since), timeout)| moment > since + ms(timeout) + SLACK_MS) {
+            self.break_law(Law::DeadlinesAreKept, format!("job-{job} runs longer than it may"));
+        }
+        let Some(timeout) = policy.unscheduled_timeout else { return };
+        let waits = |pod: &&Pod| pod.exists && pod.node.is_none() && !pod.deleting;
+        let waiting: Vec<_> = self.jobs[job].attempts.iter().map(|&pod| &self.pods[pod]).filter(waits).collect();
+        let late = waiting.into_iter().find(|pod| {
+            let verdict = judgement.pods.iter().find(|(uid, _)| *uid == pod.uid).map(|(_, verdict)| *verdict);
+            let since = pod.created_at.max(self.laws.led_at);
+            verdict == Some(PodVerdict::Waiting) && moment > since + ms(timeout) + SLACK_MS
+        });
+        if let Some(pod) = late {
+            let how = format!("pod {} has waited for a node for too long", pod.uid);
+            self.break_law(Law::DeadlinesAreKept, how);
+        }
+    }
+}

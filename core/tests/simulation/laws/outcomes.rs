@@ -1,0 +1,161 @@
+//! Outcomes: never two that differ, never one that the cluster gives the lie to, and the same with and without a restart.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use jobwarden_common::{
+    identity::PodUid,
+    names::reason,
+    notification::{OutcomeData, OutcomeKind},
+};
+use jobwarden_core::outcome::OutcomeName;
+
+use super::{Law, Violation, looks::is_ours};
+use crate::{
+    kubernetes::{job_controller::Ending, pod::Phase},
+    world::World,
+};
+
+/// What was said of one Job, and since when it is without a row.
+#[derive(Debug, Default)]
+pub(crate) struct Record {
+    last: Option<(OutcomeKind, Duration)>,
+    attempts: BTreeMap<PodUid, String>,
+    pub(super) podless: Option<i64>,
+    pub(super) waiting: BTreeMap<usize, Option<(i64, bool)>>,
+}
+
+impl Record {
+    /// A new term has to wait for everything anew.
+    pub(crate) fn wait_anew(&mut self) {
+        self.podless = None;
+        self.waiting.clear();
+    }
+}
+
+/// What became of a Job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Fate {
+    /// How it ended, if it has.
+    pub(crate) end: End,
+    /// Whether its final outcome says the same; when it was recorded.
+    pub(crate) told: Option<Duration>,
+    /// How many attempts it made.
+    pub(crate) attempts: usize,
+}
+
+/// How a Job ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Open,
+    Complete,
+    /// By whose account is a race where both see it: what it is for the orchestrator is the same.
+    Failed,
+    Deleted,
+}
+
+/// Reasons by how much they say of one silence: a Job may be failed for an attempt of which more is known than when it was lost,
+/// though never of which something else is.
+const SAYING_MORE: [&str; 4] =
+    [reason::HEARTBEAT_LOST, reason::NODE_UNREACHABLE, reason::OUTCOME_UNKNOWN, reason::NODE_GONE];
+
+fn is_told_better(before: &str, after: &str) -> bool {
+    let says = |reason: &str| SAYING_MORE.iter().position(|word| *word == reason);
+    before == after || says(before).zip(says(after)).is_some_and(|(before, after)| before < after)
+}
+
+impl World<'_> {
+    /// An outcome is recorded.
+    pub(crate) fn judge_the_outcome(&mut self, job: usize, name: &OutcomeName, data: &OutcomeData) {
+        *self.account.outcomes.entry(data.kind.as_str()).or_default() += 1;
+        let pod = data.attempt.as_ref().map(|attempt| attempt.pod_uid.clone());
+        let wrong = match data.kind {
+            OutcomeKind::Suspect => None,
+            OutcomeKind::AttemptFailed => self.judge_the_attempt(job, pod, &data.reason),
+            _ => self.judge_the_end(job, pod, data),
+        };
+        if let Some(wrong) = wrong {
+            self.break_law(
+                Law::OneFinalVerdict,
+                format!("{name}: {} with reason {}, but {wrong}", data.kind, data.reason),
+            );
+        }
+    }
+
+    fn judge_the_attempt(&mut self, job: usize, pod: Option<PodUid>, reason: &str) -> Option<String> {
+        let Some(pod) = pod else { return Some("of no pod".to_owned()) };
+        let succeeded = self.pods.iter().any(|it| it.uid == pod && it.status.phase == Phase::Succeeded);
+        if succeeded {
+            return Some(format!("pod {pod} has succeeded"));
+        }
+        let before = self.laws.records[job].attempts.insert(pod, reason.to_owned());
+        before.map(|before| format!("it was {before} before"))
+    }
+
+    /// A final outcome agrees with the Job as it is, and with what was said of its attempt.
+    fn judge_the_end(&mut self, job: usize, pod: Option<PodUid>, data: &OutcomeData) -> Option<String> {
+        let now = self.now;
+        let it = &self.jobs[job];
+        let ending = it.ending.clone();
+        let agrees = match (data.kind, &ending) {
+            (OutcomeKind::Succeeded, Some(Ending::Complete)) => true,
+            (OutcomeKind::Failed, Some(Ending::Failed(by))) => !is_ours(by),
+            (OutcomeKind::Lost, Some(Ending::Failing(by) | Ending::Failed(by))) if *by == data.reason => is_ours(by),
+            (OutcomeKind::Lost | OutcomeKind::Deleted, _) => {
+                data.reason == reason::JOB_DELETED && (it.deleting || !it.exists) && !it.has_finished()
+            }
+            _ => false,
+        };
+        let record = &mut self.laws.records[job];
+        if let Some((before, _)) = record.last.replace((data.kind, now)) {
+            return Some(format!("it was {before} before"));
+        }
+        let of_attempt = pod.and_then(|pod| record.attempts.get(&pod)).filter(|before| {
+            data.kind == OutcomeKind::Lost && is_ours(&data.reason) && !is_told_better(before, &data.reason)
+        });
+        match of_attempt {
+            Some(before) => Some(format!("its attempt was {before} before")),
+            None if agrees => None,
+            None => Some(format!("the Job is {ending:?}")),
+        }
+    }
+
+    /// What became of each Job.
+    pub(crate) fn fates(&self) -> Vec<Fate> {
+        let fate = |(number, job): (usize, &crate::kubernetes::job_controller::Job)| Fate {
+            end: match job.ending {
+                Some(Ending::Complete) => End::Complete,
+                Some(Ending::Failed(_)) => End::Failed,
+                _ if job.deleting => End::Deleted,
+                _ => End::Open,
+            },
+            told: self.laws.records[number].last.map(|(_, at)| at),
+            attempts: job.attempts.len(),
+        };
+        self.jobs.iter().enumerate().map(fate).collect()
+    }
+}
+
+/// Law 6: with and without a restart every Job ends alike and is told of, later by no more than what the restart costs: the
+/// gap, and for each attempt that was under way lost-after of warm-up and the minute that the gap may last. Histories end, so
+/// what might come after the end of one is not compared.
+pub(crate) fn compare(
+    without: &[Fate],
+    with: &[Fate],
+    until: Duration,
+    lost_after: impl Fn(usize) -> Duration,
+) -> Option<Violation> {
+    for (job, (without, with)) in without.iter().zip(with).enumerate() {
+        let attempts = u32::try_from(without.attempts.max(with.attempts) + 1).unwrap_or(u32::MAX);
+        let bound = (lost_after(job) + Duration::from_mins(1)) * attempts;
+        let differs = match (without.told, with.told) {
+            (None, None) => false,
+            (Some(told), None) | (None, Some(told)) => told + bound < until,
+            (Some(before), Some(after)) => without.end != with.end || after > before + bound,
+        };
+        if differs {
+            let how = format!("job-{job} ends with a restart as {with:?} and without as {without:?}");
+            return Some(Violation { at: with.told.unwrap_or_default(), law: Law::RestartsChangeNothing, how });
+        }
+    }
+    None
+}

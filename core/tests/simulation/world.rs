@@ -1,0 +1,341 @@
+//! The world: everything that is simulated, and the queue of what happens next.
+
+use std::{
+    cmp::Ordering,
+    collections::BinaryHeap,
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    account::Account,
+    dice::Dice,
+    history::History,
+    kubernetes::{job_controller::Job, node_lifecycle::Node, pod::Pod},
+    laws::{Laws, Violation},
+    reaper::{Reaper, watches::Item},
+};
+
+/// What can happen.
+#[derive(Clone, Debug)]
+pub(crate) enum Event {
+    /// A fault begins, or ends.
+    Begin(usize),
+    End(usize),
+    /// To Jobs.
+    CreateJob(usize),
+    SyncJob(usize),
+    CollectJob(usize),
+    /// To pods.
+    Schedule(usize),
+    Kubelet(usize),
+    Advance {
+        pod: usize,
+        life: u32,
+    },
+    InitEnds {
+        pod: usize,
+        life: u32,
+    },
+    MainEnds {
+        pod: usize,
+        main: usize,
+        run: u32,
+        life: u32,
+        code: i32,
+        oom: bool,
+    },
+    EndSidecar(usize),
+    Push(usize),
+    Remove(usize),
+    Evict {
+        pod: usize,
+        node: usize,
+        taints: u32,
+    },
+    CollectPod(usize),
+    /// To nodes.
+    Renew(usize),
+    Monitor(usize),
+    /// From sidecars and agents.
+    Beat {
+        pod: usize,
+        life: u32,
+        run: u32,
+    },
+    Observe(usize),
+    /// To a reaper, in one of its lives.
+    Start {
+        reaper: usize,
+        life: u32,
+    },
+    Lead {
+        reaper: usize,
+        life: u32,
+    },
+    OwnBeat {
+        reaper: usize,
+        life: u32,
+        term: u32,
+    },
+    Deliver {
+        reaper: usize,
+        life: u32,
+        item: Rc<Item>,
+    },
+    List {
+        reaper: usize,
+        life: u32,
+        watch: usize,
+    },
+    Resume {
+        reaper: usize,
+        life: u32,
+        watch: usize,
+    },
+    Renewal {
+        reaper: usize,
+        life: u32,
+    },
+    Depose {
+        reaper: usize,
+        life: u32,
+        term: u32,
+    },
+    NoticeSilence {
+        reaper: usize,
+        life: u32,
+    },
+    Look {
+        reaper: usize,
+        life: u32,
+        job: usize,
+    },
+    Step {
+        reaper: usize,
+        life: u32,
+        job: usize,
+    },
+    Settle {
+        job: usize,
+        outcome: jobwarden_core::outcome::OutcomeName,
+    },
+    /// To the laws: a death has to be reported by now; no verdict has changed unnoticed.
+    DeathDue(usize),
+    Probe,
+}
+
+struct Due {
+    at: Duration,
+    order: u64,
+    event: Event,
+}
+
+impl PartialEq for Due {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Due {}
+
+impl PartialOrd for Due {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Due {
+    /// The earliest is the greatest, as a heap gives the greatest first; of two at one time, the one that was put in first.
+    fn cmp(&self, other: &Self) -> Ordering {
+        (other.at, other.order).cmp(&(self.at, self.order))
+    }
+}
+
+/// What is true of the whole cluster. Each counts its reasons.
+#[derive(Debug, Default)]
+pub(crate) struct Cluster {
+    pub(crate) api_down: u32,
+    pub(crate) reapers_cut_off: u32,
+    pub(crate) service_broken: u32,
+    pub(crate) own_beat_lost: u32,
+    pub(crate) reapers_down: u32,
+    pub(crate) sidecars_silenced: u32,
+    pub(crate) agents_gone: u32,
+}
+
+impl Cluster {
+    pub(crate) fn api_is_up(&self) -> bool {
+        self.api_down == 0
+    }
+
+    /// The reapers reach the API server.
+    pub(crate) fn reapers_reach_api(&self) -> bool {
+        self.api_down == 0 && self.reapers_cut_off == 0
+    }
+}
+
+/// Everything that is simulated.
+pub(crate) struct World<'a> {
+    pub(crate) history: &'a History,
+    pub(crate) now: Duration,
+    pub(crate) start: Instant,
+    pub(crate) cluster: Cluster,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) jobs: Vec<Job>,
+    pub(crate) pods: Vec<Pod>,
+    pub(crate) reapers: Vec<Reaper>,
+    pub(crate) laws: Laws,
+    pub(crate) account: Account,
+    pub(crate) dice: Dice,
+    queue: BinaryHeap<Due>,
+    order: u64,
+    timeline: Option<Vec<String>>,
+}
+
+/// How a history ended.
+pub(crate) struct Ended {
+    /// What happened, where that was asked for.
+    pub(crate) timeline: Vec<String>,
+    /// Figures.
+    pub(crate) account: Account,
+    /// What became of each Job.
+    pub(crate) fates: Vec<crate::laws::outcomes::Fate>,
+    /// The first law that was broken.
+    pub(crate) violation: Option<Violation>,
+}
+
+impl<'a> World<'a> {
+    pub(crate) fn new(history: &'a History, tell: bool) -> Self {
+        let seed = history.seed;
+        let start = Instant::now();
+        let nodes =
+            (0..history.nodes).map(|n| Node::new(n, n % history.zones, n < history.blind_nodes, seed)).collect();
+        let jobs = (0..history.jobs.len()).map(|job| Job::new(job, seed)).collect();
+        let reapers = (0..history.reapers).map(|reaper| Reaper::new(reaper, start, seed)).collect();
+        let mut world = Self {
+            history,
+            now: Duration::ZERO,
+            start,
+            cluster: Cluster::default(),
+            nodes,
+            jobs,
+            pods: Vec::new(),
+            reapers,
+            laws: Laws::new(history),
+            account: Account::default(),
+            dice: Dice::of(seed, [9, 0, 0]),
+            queue: BinaryHeap::new(),
+            order: 0,
+            timeline: tell.then(Vec::new),
+        };
+        world.set_the_stage();
+        world
+    }
+
+    fn set_the_stage(&mut self) {
+        let history = self.history;
+        for (number, job) in history.jobs.iter().enumerate() {
+            self.at(job.at, Event::CreateJob(number));
+        }
+        for (number, fault) in history.faults.iter().enumerate() {
+            self.at(fault.at, Event::Begin(number));
+            if let Some(lasts) = fault.lasts {
+                self.at(fault.at + lasts, Event::End(number));
+            }
+        }
+        for node in 0..history.nodes {
+            let (renew, observe) = (self.nodes[node].dice.ms(0, 10_000), self.nodes[node].dice.ms(0, 10_000));
+            self.at(renew, Event::Renew(node));
+            self.at(observe, Event::Observe(node));
+            self.at(Duration::from_secs(50), Event::Monitor(node));
+        }
+        for reaper in 0..history.reapers {
+            self.at(Duration::from_millis(100 * reaper as u64), Event::Start { reaper, life: 0 });
+        }
+        self.at(Duration::from_millis(500), Event::Lead { reaper: 0, life: 0 });
+        self.at(Duration::from_secs(30), Event::Probe);
+    }
+
+    /// Lets everything happen until the end, or until a law is broken.
+    pub(crate) fn run(mut self) -> Ended {
+        while let Some(Due { at, event, .. }) = self.queue.pop() {
+            if at > self.history.until || self.laws.violation.is_some() {
+                break;
+            }
+            self.now = at;
+            self.account.events += 1;
+            self.happen(event);
+        }
+        self.account.histories += 1;
+        for fault in &self.history.faults {
+            *self.account.faults.entry(fault.what.kind()).or_default() += 1;
+        }
+        Ended {
+            fates: self.fates(),
+            timeline: self.timeline.unwrap_or_default(),
+            account: self.account,
+            violation: self.laws.violation,
+        }
+    }
+
+    /// Something will happen at a time.
+    pub(crate) fn at(&mut self, at: Duration, event: Event) {
+        self.order += 1;
+        self.queue.push(Due { at: at.max(self.now), order: self.order, event });
+    }
+
+    /// Something will happen after a time.
+    pub(crate) fn after(&mut self, after: Duration, event: Event) {
+        self.at(self.now.saturating_add(after), event);
+    }
+
+    /// Writes down what happens, where that was asked for.
+    pub(crate) fn note(&mut self, what: impl FnOnce() -> String) {
+        if let Some(timeline) = &mut self.timeline {
+            timeline.push(format!("{:9.3}  {}", self.now.as_secs_f64(), what()));
+        }
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Begin(fault) => self.begin(fault),
+            Event::End(fault) => self.end(fault),
+            Event::CreateJob(job) => self.create_job(job),
+            Event::SyncJob(job) => self.sync_job(job),
+            Event::CollectJob(job) => self.collect_job(job),
+            Event::Schedule(pod) => self.schedule(pod),
+            Event::Kubelet(pod) => self.kubelet_notices(pod),
+            Event::Advance { pod, life } => self.advance(pod, life),
+            Event::InitEnds { pod, life } => self.init_ends(pod, life),
+            Event::MainEnds { pod, main, run, life, code, oom } => {
+                if self.pods[pod].truth.life == life {
+                    self.main_ends(pod, main, run, code, oom);
+                }
+            }
+            Event::EndSidecar(pod) => self.end_sidecar(pod),
+            Event::Push(pod) => self.push(pod),
+            Event::Remove(pod) => self.kubelet_removes(pod),
+            Event::Evict { pod, node, taints } => self.evict(pod, node, taints),
+            Event::CollectPod(pod) => self.collect_pod(pod),
+            Event::Renew(node) => self.renew_lease(node),
+            Event::Monitor(node) => self.monitor_node(node),
+            Event::Beat { pod, life, run } => self.sidecar_beats(pod, life, run),
+            Event::Observe(node) => self.agent_reports(node),
+            Event::Start { reaper, life } => self.start_reaper(reaper, life),
+            Event::Lead { reaper, life } => self.lead(reaper, life),
+            Event::OwnBeat { reaper, life, term } => self.own_beat(reaper, life, term),
+            Event::Deliver { reaper, life, item } => self.deliver(reaper, life, &item),
+            Event::List { reaper, life, watch } => self.list(reaper, life, watch),
+            Event::Resume { reaper, life, watch } => self.resume_watch(reaper, life, watch),
+            Event::Renewal { reaper, life } => self.renew_watches(reaper, life),
+            Event::Depose { reaper, life, term } => self.depose(reaper, life, term),
+            Event::NoticeSilence { reaper, life } => self.notice_silence(reaper, life),
+            Event::Look { reaper, life, job } => self.look(reaper, life, job),
+            Event::Step { reaper, life, job } => self.take_step(reaper, life, job),
+            Event::Settle { job, outcome } => self.settle(job, outcome),
+            Event::DeathDue(pod) => self.death_is_due(pod),
+            Event::Probe => self.probe(),
+        }
+    }
+}
