@@ -6,8 +6,8 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use jobwarden_common::notification::Cause;
 use jobwarden_core::{
     evidence::{
-        AgentObservation, LastBeat, ContainerState, Evidence, JobEvidence, JobIdentity, JobKind, JobStage, MainContainer,
-        NodeEvidence, NodeState, PodEvidence, PodPhase, Retries, Sidecar,
+        AgentObservation, ContainerState, Evidence, JobEvidence, JobIdentity, JobKind, JobStage, LastBeat,
+        MainContainer, NodeEvidence, NodeState, PodEvidence, PodPhase, Retries, Sidecar,
     },
     judge::judge,
     moment::Moment,

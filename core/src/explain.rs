@@ -1,5 +1,9 @@
 //! The evidence in words: what had been seen when a verdict was given, for notifications, conditions, Events and the API.
 
+mod upcoming;
+
+pub use self::upcoming::{Upcoming, UpcomingVerdict, upcoming};
+
 use std::time::Duration;
 
 use jobwarden_common::{
@@ -9,8 +13,8 @@ use jobwarden_common::{
 
 use crate::{
     evidence::{
-        AgentObservation, LastBeat, ContainerState, Finish, JobEvidence, JobStage, NodeEvidence, NodeState, PodEvidence,
-        PodPhase, Retries, Sidecar,
+        AgentObservation, ContainerState, Finish, JobEvidence, JobStage, LastBeat, NodeEvidence, NodeState,
+        PodEvidence, PodPhase, Retries, Sidecar,
     },
     judge,
     moment::Moment,
@@ -177,7 +181,8 @@ fn beat(pod: &PodEvidence, policy: &Policy, now: Moment) -> String {
 fn agent(pod: &PodEvidence, policy: &Policy, now: Moment) -> String {
     let heard = |last: Moment, word: &str| {
         let age = now.since(last);
-        let silent = age >= judge::life_sign_ttl(judge::AGENT_SILENT_AFTER.min(policy.lost_after), pod.node.as_ref(), now);
+        let silent =
+            age >= judge::life_sign_ttl(judge::AGENT_SILENT_AFTER.min(policy.lost_after), pod.node.as_ref(), now);
         if silent { format!("silent, last report {}: {word}", ago(age)) } else { format!("{word}, {}", ago(age)) }
     };
     match pod.agent {

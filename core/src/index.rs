@@ -34,10 +34,10 @@ mod pods;
 mod records;
 mod signals;
 mod snapshot;
-mod timeline;
-mod usage;
 #[cfg(test)]
 mod tests;
+mod timeline;
+mod usage;
 
 pub use signals::{BeatRejected, ForeignPod};
 
@@ -58,7 +58,7 @@ pub struct Index {
     nodes: HashMap<NodeName, NodeRecord>,
     /// The nodes have been listed: one that is not known does not exist.
     nodes_listed: bool,
-    given_up: AbandonedPods,
+    abandoned: AbandonedPods,
     interner: Interner,
     changed: HashSet<JobUid>,
     /// Jobs that went while this reaper did not lead, the earliest first.
@@ -208,8 +208,8 @@ impl Index {
     }
 
     /// LastBeat of this pod are answered with `stop` from now on.
-    pub fn give_up(&mut self, pod: &PodUid) {
-        self.given_up.add(pod);
+    pub fn abandon(&mut self, pod: &PodUid) {
+        self.abandoned.add(pod);
     }
 
     /// Forgets what was gone for so long that the leader before must have seen to it.

@@ -5,13 +5,14 @@
 
 use std::time::Duration;
 
+use pod::PodView;
+
 use crate::{
     evidence::{Evidence, JobEvidence, JobStage, NodeEvidence, PodEvidence, PodPhase},
     moment::Moment,
     policy::{Policy, Unseen},
     verdict::{JobVerdict, Judgement, LostReason, PodVerdict},
 };
-use pod::PodView;
 
 mod pod;
 #[cfg(test)]

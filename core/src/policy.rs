@@ -9,7 +9,7 @@ pub use self::{
     choices::{NotStarting, OnLost, UnknownWord, Unseen},
     file::{FilePolicy, Preset, Rule},
     layers::{Effective, Labels, Policies},
-    setting::{BadSetting, Changes, PolicyField, Origin, Origins, Setting},
+    setting::{BadSetting, Changes, Origin, Origins, PolicyField, Setting},
 };
 
 mod choices;

@@ -21,7 +21,7 @@ use jobwarden_serve::lease::Leadership;
 use tokio::sync::watch;
 
 pub use self::server::serve;
-use crate::{controller::Enforcer, observe::Observer, outcome::Outbox};
+use crate::{controller::Enforcer, observer::Observer, outbox::Outbox};
 
 pub mod model;
 mod problem;
@@ -29,10 +29,10 @@ mod routes;
 mod server;
 #[cfg(test)]
 mod tests;
-mod timers;
+
 mod view;
 
-pub use self::{problem::Problem, timers::upcoming};
+pub use self::problem::Problem;
 
 /// What the API reads.
 #[derive(Clone)]

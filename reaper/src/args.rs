@@ -4,14 +4,10 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 use jobwarden_common::names::{object, port};
+use jobwarden_core::policy::{NotStarting, OnLost, Policy, Unseen};
 use jobwarden_serve::{admin::AdminArgs, lease::LeaseArgs, logs::LogArgs, shutdown::ShutdownArgs};
 
-use crate::{
-    enforce::FailWith,
-    explain::ExplainArgs,
-    policy::{NotStarting, OnLost, Policy, Unseen},
-    release::ReleaseArgs,
-};
+use crate::{execute::FailWith, explain::ExplainArgs, release::ReleaseArgs};
 
 /// A lost-after below this is fooled by a single Lease renewal that comes late.
 const SHORTEST_SENSIBLE_LOST_AFTER: Duration = Duration::from_secs(20);

@@ -96,11 +96,11 @@ impl Followed {
 mod tests {
     use std::{fs, sync::mpsc, time::Duration};
 
+    use jobwarden_core::policy::{Changes, Labels, Policies, Policy};
     use jobwarden_serve::file::LOOK_EVERY;
     use tokio::time::timeout;
 
     use super::*;
-    use jobwarden_core::policy::{Changes, Labels, Policies, Policy};
 
     fn lost_after(config: &Config) -> Duration {
         let mut policies = Policies::new(Policy::default());

@@ -1,4 +1,4 @@
-//! The controller: joins the rooms, and runs them while this process leads.
+//! The controller: wires the rooms together, and runs them while this process leads.
 //!
 //! ```text
 //!  observer.changed ─┐
@@ -6,10 +6,9 @@
 //!  deadlines        ─┘     ▲──────────────────────── when to look again ──────────────┘
 //! ```
 
-mod agenda;
 mod enforcer;
+mod metrics;
 mod role;
-mod tally;
 #[cfg(test)]
 mod tests;
 
@@ -24,24 +23,22 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use self::agenda::WorkQueue;
 pub use self::{
-    enforcer::{Enforcer, Look, Mode},
+    enforcer::{Enforcer, Inspected},
     role::Role,
-    tally::Concluded,
 };
 use crate::{
+    backfill::Backfill,
     deliver::{Deliverer, retire},
     metrics::Metrics,
-    missed::Missed,
-    observe::Observer,
-    outcome::{JobOutcome, Outbox},
+    observer::Observer,
+    outbox::{JobOutcome, Outbox},
 };
 
 /// Jobs that are enforced at one time.
 const CONCURRENCY: usize = 16;
-/// Jobs that are judged before others may have the processor.
-const AT_ONE_GO: usize = 256;
+/// Jobs that are previewed before other tasks get the processor.
+const BATCH: usize = 256;
 /// How often a new leader looks whether its watches have listed everything.
 const SYNC_EVERY: Duration = Duration::from_millis(200);
 
@@ -55,8 +52,8 @@ pub struct Controller {
     pub enforcer: Arc<Enforcer>,
     /// How it delivers.
     pub deliverer: Deliverer,
-    /// What makes up for what admission has missed; nothing where no Job may be written to.
-    pub missed: Option<Missed>,
+    /// Labels what admission has missed; `None` where no Job may be written to.
+    pub backfill: Option<Backfill>,
     /// How it is found by beats.
     pub role: Role,
     /// The outcomes, to be retired in time.
@@ -89,7 +86,7 @@ impl Controller {
 
     async fn step_down(&self) {
         self.metrics.leader.set(0);
-        self.enforcer.forget_everything();
+        self.enforcer.clear();
         self.observer.stop_listening();
         self.role.resign().await;
     }
@@ -106,44 +103,46 @@ impl Controller {
         };
         let exists = |job: &_| !self.observer.synced() || self.observer.snapshot(job).is_some();
         let retiring = retire(self.outcomes.clone(), self.outbox.clone(), self.outcome_retention, exists);
-        let making_up = async {
-            if let Some(missed) = &self.missed {
-                Box::pin(missed.run()).await;
+        let backfilling = async {
+            if let Some(backfill) = &self.backfill {
+                Box::pin(backfill.run()).await;
             }
         };
-        tokio::join!(enforcing, self.deliverer.run(), retiring, making_up);
+        tokio::join!(enforcing, self.deliverer.run(), retiring, backfilling);
     }
 
-    /// Enforces whatever is due, for ever.
+    /// Enforces whatever is due, until it is dropped.
     async fn enforce(&self) {
-        let mut agenda = WorkQueue::default();
         let mut recorded = self.outbox.subscribe();
         let mut running = FuturesUnordered::new();
         loop {
             recorded.borrow_and_update();
             let now = Instant::now();
-            for job in self.observer.take_changed().into_iter().chain(self.outbox.take_changed()) {
-                agenda.touch(job, now);
-            }
-            // Before anything is written for any of them, it is known how all of them stand.
-            for (surveyed, job) in agenda.promote_due(now).iter().enumerate() {
-                self.enforcer.survey(job);
-                if surveyed % AT_ONE_GO == AT_ONE_GO - 1 {
+            let changed = self.observer.take_changed().into_iter().chain(self.outbox.take_changed());
+            let due = {
+                let mut reconciler = self.enforcer.reconciler();
+                changed.for_each(|job| reconciler.enqueue(job, now.into_std()));
+                reconciler.promote_due(now.into_std())
+            };
+            for (previewed, job) in due.iter().enumerate() {
+                self.enforcer.preview(job);
+                if previewed % BATCH == BATCH - 1 {
                     yield_now().await;
                 }
             }
-            for job in agenda.take(CONCURRENCY.saturating_sub(running.len())) {
-                running.push(async move {
-                    let done = self.enforcer.enforce(&job).await;
-                    (job, done)
-                });
+            let room = CONCURRENCY.saturating_sub(running.len());
+            let (taken, wake) = {
+                let mut reconciler = self.enforcer.reconciler();
+                (reconciler.due(room), reconciler.next_due().map(Instant::from_std))
+            };
+            for job in taken {
+                running.push(async move { self.enforcer.enforce(&job).await });
             }
-            let wake = agenda.next_due();
             tokio::select! {
                 () = self.observer.changed() => {}
-                // The outbox, which we hold, keeps the channel open.
+                // The outbox, which this controller holds, keeps the channel open.
                 _ = recorded.changed() => {}
-                Some((job, done)) = running.next() => agenda.done(&job, done, Instant::now(), fastrand::f64()),
+                Some(()) = running.next() => {}
                 () = sleep_until(wake.unwrap_or(now)), if wake.is_some() => {}
             }
         }

@@ -25,7 +25,7 @@ pub use self::{
 use self::{http::HttpSink, state::Post, worker::Worker};
 use crate::{
     metrics::Metrics,
-    outcome::{JobOutcome, Outbox},
+    outbox::{JobOutcome, Outbox},
 };
 
 /// Delivers to all sinks. Clones share everything.

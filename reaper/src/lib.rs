@@ -1,37 +1,33 @@
-//! The reaper: joins missing beats, Job, pod and node status and the agents' word into one verdict, fails and cleans up
-//! lost Jobs, and never fails to tell the orchestrator why.
+//! The reaper: joins missing beats, Job, pod and node status and what the agents observe into one verdict, fails and cleans up
+//! lost Jobs, and always notifies the orchestrator why.
 //!
-//! Data takes one way through these rooms:
+//! Data flows one way through these rooms:
 //!
 //! ```text
-//!  watches ─┐
-//!  beats   ─┼─► observe ──Evidence──► judge ──Judgement──► enforce ──JobOutcome──► deliver ──► orchestrator
-//!  agents  ─┘     │                (pure)                     │
-//!                 └── usage ── peak memory of each job ───────┘
+//!  watch ────┐
+//!  intake ───┼─► observer ──JobSnapshot──► core::reconcile ──steps──► execute ──JobOutcome──► outbox ──► deliver
+//!  self_beat ┘                                  ▲                        │
+//!                                               └──────StepReport────────┘
 //! ```
 //!
-//! [`judge`] decides and does nothing else; the other rooms do and decide nothing.
+//! [`jobwarden_core`] decides; the rooms of this crate do the I/O and decide nothing.
 
 pub mod api;
 pub mod args;
+pub mod backfill;
 pub mod configuration;
 pub mod controller;
 pub mod deliver;
-pub mod enforce;
-pub mod evidence;
-pub mod explain;
-pub mod guard;
-pub mod judge;
+pub mod execute;
+mod explain;
+pub mod intake;
 pub mod metrics;
-pub mod missed;
-pub mod moment;
-pub mod observe;
-pub mod outcome;
-pub mod policy;
+pub mod observer;
+pub mod outbox;
 pub mod process;
 pub mod release;
-pub mod usage;
-pub mod verdict;
+pub mod self_beat;
+pub mod watch;
 
 #[cfg(test)]
 mod fake_api;

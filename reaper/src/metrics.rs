@@ -1,4 +1,4 @@
-//! What Prometheus hears of enforcing and delivering.
+//! Metrics of executing and delivering.
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -6,21 +6,13 @@ use prometheus_client::{
     registry::Registry,
 };
 
-/// Figures of the rooms `enforce` and `deliver`; clones are the same figures.
+/// Metrics of the rooms `execute` and `deliver`; clones are the same metrics.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
     /// Steps taken, by how they went.
     pub steps: Family<StepLabels, Counter>,
     /// Outcomes recorded.
     pub outcomes: Family<OutcomeLabels, Counter>,
-    /// Jobs by the verdict on them, as last looked at by the leader.
-    pub jobs: Family<VerdictLabels, Gauge>,
-    /// How often a row of the table has come to decide over a Job or pod.
-    pub verdicts: Family<RowLabels, Counter>,
-    /// Jobs with a lost verdict whose writes a guard holds now.
-    pub held: Family<GuardLabels, Gauge>,
-    /// Jobs that are lost or silent, as the breaker counts them.
-    pub silent: Gauge,
     /// Attempts to deliver.
     pub deliveries: Family<DeliveryLabels, Counter>,
     /// Outcomes a sink has yet to take.
@@ -34,7 +26,7 @@ pub struct Metrics {
 /// Labels of [`Metrics::steps`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct StepLabels {
-    /// See [`crate::enforce::Step::as_str`].
+    /// See [`jobwarden_core::plan::step::Step::as_str`].
     pub step: &'static str,
     /// `ok`, `aborted` (the second look, a conflict) or `error`.
     pub result: &'static str,
@@ -45,27 +37,6 @@ pub struct StepLabels {
 pub struct OutcomeLabels {
     /// See [`jobwarden_common::notification::OutcomeKind`].
     pub kind: &'static str,
-}
-
-/// Labels of [`Metrics::jobs`].
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct VerdictLabels {
-    /// See [`jobwarden_core::explain::Summary::verdict`].
-    pub verdict: &'static str,
-}
-
-/// Labels of [`Metrics::verdicts`].
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct RowLabels {
-    /// See [`jobwarden_core::verdict::Row`].
-    pub row: &'static str,
-}
-
-/// Labels of [`Metrics::held`].
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct GuardLabels {
-    /// See [`jobwarden_core::guard::Hold::as_str`].
-    pub guard: &'static str,
 }
 
 /// Labels of [`Metrics::deliveries`].
@@ -90,19 +61,6 @@ impl Metrics {
         let metrics = Self::default();
         registry.register("jobwarden_enforcement_steps", "Steps taken on Jobs and pods", metrics.steps.clone());
         registry.register("jobwarden_outcomes", "Outcomes recorded", metrics.outcomes.clone());
-        registry.register("jobwarden_jobs", "Jobs by the leader's verdict on them", metrics.jobs.clone());
-        let help = "How often a row of the table has come to decide over a Job or pod";
-        registry.register("jobwarden_verdicts", help, metrics.verdicts.clone());
-        registry.register(
-            "jobwarden_held_jobs",
-            "Jobs with a lost verdict whose writes a guard holds",
-            metrics.held.clone(),
-        );
-        registry.register(
-            "jobwarden_breaker_jobs",
-            "Jobs that are silent, lost or were lost a moment ago, as the breaker counts them",
-            metrics.silent.clone(),
-        );
         registry.register("jobwarden_deliveries", "Attempts to deliver an outcome", metrics.deliveries.clone());
         registry.register("jobwarden_outcomes_pending", "Outcomes a sink has yet to take", metrics.pending.clone());
         registry.register("jobwarden_outcomes_dead", "Outcomes that were given up", metrics.dead.clone());

@@ -7,6 +7,7 @@ use jobwarden_common::{
     identity::PodUid,
     names::{object, port},
 };
+use jobwarden_core::{judge, reconcile::Mode};
 use jobwarden_serve::{
     accept::{self, Limits, serve_https},
     admin::{self, AdminError, Gate, Readiness},
@@ -24,22 +25,19 @@ use tokio::{net::TcpListener, sync::watch, task::JoinSet, time::sleep};
 use crate::{
     api,
     args::{Cli, Command, ServeArgs},
+    backfill::{self, Backfill, rules},
     configuration,
-    controller::{Controller, Enforcer, Mode, Role},
+    controller::{Controller, Enforcer, Role},
     deliver::{Config, ConfigError, Deliverer},
-    enforce::Executor,
+    execute::Executor,
     explain::ExplainError,
-    judge,
+    intake::{self, Intake, IntakeSettings, keys::KeyRing, review::Reviewer, token::Verifier},
     metrics::Metrics,
-    missed::{self, Missed, rules},
-    observe::{
-        Observer,
-        intake::{self, Intake, IntakeSettings, keys::KeyRing, review::Reviewer, token::Verifier},
-        self_beat::SelfBeat,
-        watch as cluster,
-    },
-    outcome::{JobOutcome, Outbox},
+    observer::Observer,
+    outbox::{JobOutcome, Outbox},
     release::ReleaseError,
+    self_beat::SelfBeat,
+    watch as cluster,
 };
 
 /// How often a starting process looks whether its watches have listed everything.
@@ -157,16 +155,22 @@ async fn serve(args: ServeArgs) -> Result<(), RunError> {
     let client = Client::try_default().await.map_err(RunError::Client)?;
 
     let mut registry = Registry::default();
-    let Figures { metrics, intake_metrics, accept_metrics, missed_metrics, config_metrics } =
+    let Figures { metrics, intake_metrics, accept_metrics, backfill_metrics, config_metrics } =
         Figures::register(&mut registry);
     let observer = Observer::new(policy);
     observer.set_policy(config.policy.clone());
     observer.register(&mut registry);
+    let outbox = Outbox::new();
+    let sinks = sink_names(&config);
+    let executor =
+        Executor::new(client.clone(), &namespace, pod_name.clone(), outbox.clone(), sinks, fail_with, metrics.clone());
+    let mode = if observe_only { Mode::ObserveOnly } else { Mode::Enforce };
+    let enforcer = Arc::new(Enforcer::new(observer.clone(), outbox.clone(), executor, mode));
+    enforcer.register(&mut registry);
     let readiness = Readiness::new();
     let (certificate, watches) = (readiness.condition("certificate"), readiness.condition("watches"));
     admin::serve(admin.admin_addr, Arc::new(registry), readiness, shutdown.clone()).await?;
 
-    let outbox = Outbox::new();
     let (identity, ca) = (ServerIdentity::new(), Arc::new(ArcSwapOption::empty()));
     let mut parts = Parts::default();
     parts.follow_certificate(&client, &namespace, &identity, &ca, certificate);
@@ -180,7 +184,8 @@ async fn serve(args: ServeArgs) -> Result<(), RunError> {
     // Jobs are held only where somebody is told of outcomes, and never where they could not be released either.
     let finalizer = !config.sinks.is_empty();
     let own = [namespace.clone(), agent_namespace.clone()];
-    let missed = (!observe_only).then(|| Missed::new(client.clone(), own, rules.current(), finalizer, missed_metrics));
+    let backfill =
+        (!observe_only).then(|| Backfill::new(client.clone(), own, rules.current(), finalizer, backfill_metrics));
     parts.spawn(rules.follow());
 
     let settings = IntakeSettings {
@@ -195,14 +200,10 @@ async fn serve(args: ServeArgs) -> Result<(), RunError> {
     let api_listener = TcpListener::bind(api_addr).await.map_err(|source| RunError::ListenApi(api_addr, source))?;
     tracing::info!(%listen, %api_addr, namespace, pod = pod_name, observe_only, sinks = config.sinks.len(), "standing by");
 
-    let sinks = sink_names(&config);
-    let executor =
-        Executor::new(client.clone(), &namespace, pod_name.clone(), outbox.clone(), sinks, fail_with, metrics.clone());
-    let mode = if observe_only { Mode::ObserveOnly } else { Mode::Enforce };
     let controller = Controller {
-        enforcer: Arc::new(Enforcer::new(observer.clone(), outbox.clone(), executor, mode, metrics.clone())),
+        enforcer,
         deliverer: Deliverer::new(&config, client.clone(), &namespace, outbox.clone(), metrics.clone())?,
-        missed,
+        backfill,
         role: Role::new(client.clone(), &namespace, &pod_name),
         outcomes: Api::namespaced(client.clone(), &namespace),
         observer,
@@ -254,7 +255,7 @@ struct Figures {
     metrics: Metrics,
     intake_metrics: intake::metrics::Metrics,
     accept_metrics: accept::Metrics,
-    missed_metrics: missed::Metrics,
+    backfill_metrics: backfill::Metrics,
     config_metrics: configuration::Metrics,
 }
 
@@ -264,10 +265,10 @@ impl Figures {
         let (intake_metrics, accept_metrics) = (intake::metrics::Metrics::default(), accept::Metrics::default());
         intake_metrics.register(registry);
         accept_metrics.register(registry);
-        let (missed_metrics, config_metrics) = (missed::Metrics::default(), configuration::Metrics::default());
-        missed_metrics.register(registry);
+        let (backfill_metrics, config_metrics) = (backfill::Metrics::default(), configuration::Metrics::default());
+        backfill_metrics.register(registry);
         config_metrics.register(registry);
-        Self { metrics, intake_metrics, accept_metrics, missed_metrics, config_metrics }
+        Self { metrics, intake_metrics, accept_metrics, backfill_metrics, config_metrics }
     }
 }
 

@@ -6,13 +6,13 @@ use jobwarden_common::{identity::PodUid, notification::Cause};
 
 use crate::{
     evidence::{
-        AgentObservation, LastBeat, ContainerState, Evidence, JobEvidence, JobIdentity, JobKind, JobStage, MainContainer,
-        NodeEvidence, NodeState, PodEvidence, PodPhase, Retries, Sidecar, Terminating,
+        AgentObservation, ContainerState, Evidence, JobEvidence, JobIdentity, JobKind, JobStage, LastBeat,
+        MainContainer, NodeEvidence, NodeState, PodEvidence, PodPhase, Retries, Sidecar, Terminating,
     },
     judge::judge,
     moment::Moment,
-    snapshot::JobSnapshot,
     policy::{Origins, Policy},
+    snapshot::JobSnapshot,
     verdict::Judgement,
 };
 

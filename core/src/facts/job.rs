@@ -3,7 +3,6 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-
 use jobwarden_common::names::{FINALIZER, annotation, label_value};
 use k8s_openapi::{
     api::batch::v1::{Job, JobCondition, JobSpec, JobStatus},

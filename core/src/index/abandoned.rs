@@ -39,13 +39,13 @@ mod tests {
 
     #[test]
     fn the_oldest_is_forgotten_when_there_are_too_many() {
-        let mut given_up = AbandonedPods::default();
+        let mut abandoned = AbandonedPods::default();
         let uid = |i: usize| PodUid::from(i.to_string());
         for i in 0..=MAX {
-            given_up.add(&uid(i));
-            given_up.add(&uid(i));
+            abandoned.add(&uid(i));
+            abandoned.add(&uid(i));
         }
-        assert!(!given_up.contains(&uid(0)));
-        assert!(given_up.contains(&uid(1)) && given_up.contains(&uid(MAX)));
+        assert!(!abandoned.contains(&uid(0)));
+        assert!(abandoned.contains(&uid(1)) && abandoned.contains(&uid(MAX)));
     }
 }

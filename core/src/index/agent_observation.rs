@@ -2,9 +2,9 @@
 
 use jobwarden_common::observation::{ContainerObservation, PodObservation};
 
-use crate::facts::pod::{MainFacts, PodFacts};
 use crate::{
     evidence::{AgentObservation, ContainerState},
+    facts::pod::{MainFacts, PodFacts},
     moment::Moment,
 };
 
@@ -14,7 +14,12 @@ use crate::{
 /// A pod is gone only if that leaves no doubt: every main container has run, has ended by the kubelet's word or is seen
 /// by the agent without processes, and none waits to run again. The agent sees the sandbox too, which no status names;
 /// more than one unknown container with processes may be a main container of which the kubelet could not tell us.
-pub(super) fn word(before: AgentObservation, pod: &PodFacts, seen: Option<&PodObservation>, now: Moment) -> AgentObservation {
+pub(super) fn word(
+    before: AgentObservation,
+    pod: &PodFacts,
+    seen: Option<&PodObservation>,
+    now: Moment,
+) -> AgentObservation {
     let Some(seen) = seen else { return AgentObservation::Blind { last: now } };
     let latest = |main: &MainFacts| find(seen, main.id.as_deref()?);
     if pod.mains.iter().filter_map(latest).any(|container| container.processes > 0) {
@@ -30,7 +35,9 @@ pub(super) fn word(before: AgentObservation, pod: &PodFacts, seen: Option<&PodOb
         return AgentObservation::Blind { last: now };
     }
     match before {
-        AgentObservation::Gone { since, reports } => AgentObservation::Gone { since, reports: reports.saturating_add(1) },
+        AgentObservation::Gone { since, reports } => {
+            AgentObservation::Gone { since, reports: reports.saturating_add(1) }
+        }
         _ => AgentObservation::Gone { since: now, reports: 1 },
     }
 }
@@ -51,7 +58,9 @@ fn unknown_alive(pod: &PodFacts, seen: &PodObservation) -> usize {
 pub(super) fn differs(before: AgentObservation, after: AgentObservation) -> bool {
     match (before, after) {
         // The table asks for two reports in a row; more say nothing new.
-        (AgentObservation::Gone { .. }, AgentObservation::Gone { reports, .. }) => reports <= crate::judge::GONE_REPORTS,
+        (AgentObservation::Gone { .. }, AgentObservation::Gone { reports, .. }) => {
+            reports <= crate::judge::GONE_REPORTS
+        }
         (before, after) => std::mem::discriminant(&before) != std::mem::discriminant(&after),
     }
 }

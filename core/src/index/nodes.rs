@@ -4,12 +4,12 @@ use std::collections::HashSet;
 
 use jobwarden_common::identity::{JobUid, NodeName};
 
-use super::{QUIET, Index};
+use super::{Index, QUIET};
 use crate::{
     evidence::NodeState,
-    moment::Moment,
     facts::node::{Health, LeaseFacts, NodeFacts},
     index::records::NodeRecord,
+    moment::Moment,
 };
 
 impl Index {

@@ -7,9 +7,9 @@ use jobwarden_common::identity::{JobUid, PodUid};
 use super::{Index, share};
 use crate::{
     evidence::{AgentObservation, ContainerState, NodeState, PodPhase},
-    moment::Moment,
     facts::pod::{PodFacts, SidecarFacts},
     index::records::{NodeRecord, PodRecord},
+    moment::Moment,
 };
 
 impl Index {

@@ -15,8 +15,8 @@ use super::{
 use crate::{
     causes::of_attempt,
     evidence::{Active, AgentObservation, LastBeat, NodeState, PodPhase, StartProblem},
-    moment::Moment,
     facts::{job::JobFacts, pod::PodFacts},
+    moment::Moment,
     snapshot::PastAttempt,
 };
 

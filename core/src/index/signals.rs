@@ -8,12 +8,14 @@ use jobwarden_common::{
     observation::{PodObservation, Report},
 };
 
-use super::{QUIET, Index};
+use super::{Index, QUIET};
 use crate::{
     evidence::{AgentObservation, LastBeat},
+    index::{
+        agent_observation::{self, differs},
+        records::{CpuProgress, PodRecord},
+    },
     moment::Moment,
-    index::agent_observation::{self, differs},
-    index::records::{CpuProgress, PodRecord},
 };
 
 /// Why a beat is not taken, though its token is good.
@@ -46,7 +48,7 @@ impl Index {
         phase: Phase,
         now: Moment,
     ) -> Result<Command, BeatRejected> {
-        let command = if self.given_up.contains(uid) { Command::Stop } else { Command::Continue };
+        let command = if self.abandoned.contains(uid) { Command::Stop } else { Command::Continue };
         let Some(pod) = self.pods.get_mut(uid) else {
             return if command == Command::Stop { Ok(command) } else { Err(BeatRejected::UnknownPod) };
         };
@@ -67,7 +69,9 @@ impl Index {
             (LastBeat::Running { last } | LastBeat::Ending { last }, _) => {
                 let news = match (before, after) {
                     (LastBeat::Running { .. }, LastBeat::Ending { .. }) => Some("the sidecar is asked to end"),
-                    (LastBeat::Ending { .. }, LastBeat::Running { .. }) => Some("beats again after it was asked to end"),
+                    (LastBeat::Ending { .. }, LastBeat::Running { .. }) => {
+                        Some("beats again after it was asked to end")
+                    }
                     _ => None,
                 };
                 (news, Some(now.since(last)))
@@ -129,12 +133,14 @@ impl Index {
             AgentObservation::None | AgentObservation::Gone { .. } => Duration::ZERO,
         };
         let news = match (before, after) {
-            (AgentObservation::None | AgentObservation::Blind { .. } | AgentObservation::Gone { .. }, AgentObservation::Alive { .. }) => {
-                Some("the agent sees its processes")
-            }
-            (AgentObservation::Alive { .. } | AgentObservation::Blind { .. } | AgentObservation::None, AgentObservation::Gone { .. }) => {
-                Some("the agent sees that its processes are gone")
-            }
+            (
+                AgentObservation::None | AgentObservation::Blind { .. } | AgentObservation::Gone { .. },
+                AgentObservation::Alive { .. },
+            ) => Some("the agent sees its processes"),
+            (
+                AgentObservation::Alive { .. } | AgentObservation::Blind { .. } | AgentObservation::None,
+                AgentObservation::Gone { .. },
+            ) => Some("the agent sees that its processes are gone"),
             (AgentObservation::Alive { .. } | AgentObservation::Gone { .. }, AgentObservation::Blind { .. }) => {
                 Some("the agent cannot see it any more")
             }

@@ -11,16 +11,20 @@ use jobwarden_common::{
 use super::{Index, usage};
 use crate::{
     evidence::{
-        LastBeat, Evidence, JobEvidence, JobStage, MainContainer, NodeEvidence, NodeState, PodEvidence, Sidecar,
+        Evidence, JobEvidence, JobStage, LastBeat, MainContainer, NodeEvidence, NodeState, PodEvidence, Sidecar,
         Terminating,
     },
+    facts::{
+        job::{JobFacts, Progress},
+        pod::{MainFacts, SidecarFacts},
+    },
+    index::{
+        records::{JobRecord, PodRecord},
+        timeline::Event,
+    },
     moment::Moment,
-    snapshot::JobSnapshot,
-    facts::job::{JobFacts, Progress},
-    facts::pod::{MainFacts, SidecarFacts},
-    index::records::{JobRecord, PodRecord},
-    index::timeline::Event,
     policy::Policy,
+    snapshot::JobSnapshot,
 };
 
 /// Pods whose last signs of life are told in a timeline; a Job may have thousands.

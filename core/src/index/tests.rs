@@ -8,13 +8,15 @@ use rstest::rstest;
 
 use super::*;
 use crate::{
+    builders::facts::{mk_job, mk_lease, mk_main, mk_node, mk_pod, mk_report},
     evidence::{
         ContainerState, Evidence, JobStage, NodeEvidence, NodeState, PodEvidence, PodPhase, Sidecar, Terminating,
     },
-    builders::facts::{mk_job, mk_lease, mk_main, mk_node, mk_pod, mk_report},
-    facts::job::Deletion,
-    facts::node::Health,
-    facts::pod::{PodFacts, SidecarFacts},
+    facts::{
+        job::Deletion,
+        node::Health,
+        pod::{PodFacts, SidecarFacts},
+    },
 };
 
 mod bare;
@@ -38,8 +40,8 @@ fn mk_state() -> Index {
     state
 }
 
-fn known(state: &Index, now: u64) -> Known {
-    state.known(&"job".into(), moment(now)).expect("the Job is known")
+fn known(state: &Index, now: u64) -> JobSnapshot {
+    state.snapshot(&"job".into(), moment(now), wall).expect("the Job is known")
 }
 
 fn evidence(state: &Index) -> Evidence {

@@ -140,8 +140,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        evidence::ContainerState,
         builders::facts::{mk_container, mk_main, mk_pod},
+        evidence::ContainerState,
     };
 
     fn mk_seen(id: &str, rss: u64, hwm: u64, cpu_ms: u64) -> ContainerObservation {

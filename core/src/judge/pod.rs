@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use super::{
-    AGENT_SILENT_AFTER, Clock, GONE_REPORTS, LEASE_STALE_AFTER, NODE_GONE_AFTER, RowTimeouts, STUCK_AFTER, life_sign_ttl,
+    AGENT_SILENT_AFTER, Clock, GONE_REPORTS, LEASE_STALE_AFTER, NODE_GONE_AFTER, RowTimeouts, STUCK_AFTER,
+    life_sign_ttl,
 };
 use crate::{
     evidence::{
-        AgentObservation, LastBeat, ContainerState, NodeEvidence, NodeState, PodEvidence, PodPhase, Sidecar, StartProblem,
+        AgentObservation, ContainerState, LastBeat, NodeEvidence, NodeState, PodEvidence, PodPhase, Sidecar,
+        StartProblem,
     },
     moment::Moment,
     policy::Policy,

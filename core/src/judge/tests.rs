@@ -7,8 +7,8 @@ use rstest::rstest;
 
 use super::*;
 use crate::evidence::{
-    Active, AgentObservation, LastBeat, ContainerState, Finish, JobIdentity, JobKind, MainContainer, NodeEvidence, NodeState,
-    Retries, Sidecar, StartProblem, Terminating,
+    Active, AgentObservation, ContainerState, Finish, JobIdentity, JobKind, LastBeat, MainContainer, NodeEvidence,
+    NodeState, Retries, Sidecar, StartProblem, Terminating,
 };
 
 mod by_choice;

@@ -6,13 +6,12 @@ use jobwarden_common::{
 };
 
 use crate::{
-    evidence::{LastBeat, JobKind, PodEvidence, PodPhase, Sidecar},
+    causes::{self, DeletionFacts},
+    evidence::{JobKind, LastBeat, PodEvidence, PodPhase, Sidecar},
     explain,
     guard::Hold,
     moment::Moment,
-    snapshot::JobSnapshot,
-    snapshot::PastAttempt,
-    causes::{self, DeletionFacts},
+    snapshot::{JobSnapshot, PastAttempt},
     verdict::{JobVerdict, LostReason, PodVerdict, Row},
 };
 

@@ -9,13 +9,13 @@ use super::{
     step::{Draft, Notice, NoticeKey, PodRef, Recorded, Removal, Step},
 };
 use crate::{
-    evidence::{AgentObservation, LastBeat, Finish, JobStage, PodEvidence, PodPhase, Retries, Sidecar, Terminating},
+    evidence::{AgentObservation, Finish, JobStage, LastBeat, PodEvidence, PodPhase, Retries, Sidecar, Terminating},
     guard::Hold,
     judge::{GONE_REPORTS, STUCK_AFTER},
     moment::Moment,
-    snapshot::JobSnapshot,
     outcome::OutcomeName,
     policy::{NotStarting, OnLost},
+    snapshot::JobSnapshot,
     verdict::{EndReason, JobVerdict, Judgement, LostReason, PodVerdict},
 };
 
@@ -23,7 +23,13 @@ use crate::{
 ///
 /// What has been recorded already is not recorded again, but writes to Job and pods are planned for as long as the
 /// evidence does not show them: the steps themselves find out what is left to do.
-pub fn plan(snapshot: &JobSnapshot, judgement: &Judgement, hold: Option<Hold>, recorded: &Recorded, now: Moment) -> Vec<Step> {
+pub fn plan(
+    snapshot: &JobSnapshot,
+    judgement: &Judgement,
+    hold: Option<Hold>,
+    recorded: &Recorded,
+    now: Moment,
+) -> Vec<Step> {
     let mut planner = Planner {
         snapshot,
         judgement,

@@ -80,7 +80,9 @@ impl Step {
             | Self::ReleaseFinalizer
             | Self::DeleteJob
             | Self::Forget => None,
-            Self::DeletePod { pod, .. } | Self::MarkPodFailed { pod, .. } | Self::ForceDeletePod { pod } => Some(&pod.uid),
+            Self::DeletePod { pod, .. } | Self::MarkPodFailed { pod, .. } | Self::ForceDeletePod { pod } => {
+                Some(&pod.uid)
+            }
             Self::Record(draft) if draft.data.kind.is_final() => None,
             Self::Record(draft) => draft.data.attempt.as_ref().map(|attempt| &attempt.pod_uid),
             Self::RecordEvent(notice) => notice.pod.as_ref().map(|pod| &pod.uid),
@@ -100,7 +102,9 @@ impl Step {
             | Self::ReleaseFinalizer
             | Self::DeleteJob
             | Self::Abandon(_) => true,
-            Self::ConfirmDeleted | Self::Record(_) | Self::RecordEvent(_) | Self::ClearNotice(_) | Self::Forget => false,
+            Self::ConfirmDeleted | Self::Record(_) | Self::RecordEvent(_) | Self::ClearNotice(_) | Self::Forget => {
+                false
+            }
         }
     }
 

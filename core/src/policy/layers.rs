@@ -120,7 +120,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::policy::{PolicyField, OnLost, Setting};
+    use crate::policy::{OnLost, PolicyField, Setting};
 
     fn lost_after(seconds: u64) -> Setting {
         Setting::LostAfter(Duration::from_secs(seconds))
@@ -158,7 +158,13 @@ mod tests {
             ..Policy::default()
         };
         assert_eq!(effective.policy, expected);
-        let origins = [PolicyField::LostAfter, PolicyField::OnLost, PolicyField::StartTimeout, PolicyField::Retention, PolicyField::Unseen];
+        let origins = [
+            PolicyField::LostAfter,
+            PolicyField::OnLost,
+            PolicyField::StartTimeout,
+            PolicyField::Retention,
+            PolicyField::Unseen,
+        ];
         let told = origins.map(|knob| effective.origins.of(knob).to_string());
         let expected = [
             "annotation of the Job",

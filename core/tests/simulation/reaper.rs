@@ -10,9 +10,9 @@ use jobwarden_common::identity::PodUid;
 use jobwarden_core::{
     enforce::{NoticeKey, Step},
     guard::{Breaker, SignalHealth},
-    moment::Moment,
     health::SignalTracker,
     index::State,
+    moment::Moment,
 };
 
 use self::watches::Link;

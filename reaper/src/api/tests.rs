@@ -4,14 +4,14 @@ use axum::{Router, body::Body, http::Request};
 use http_body_util::BodyExt as _;
 use jiff::Timestamp;
 use jobwarden_common::identity::JobUid;
+use jobwarden_core::reconcile::Mode;
 use rstest::rstest;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
 use super::*;
 use crate::{
-    controller::Mode,
-    enforce::{Executor, FailWith},
+    execute::{Executor, FailWith},
     fake_api::FakeApi,
     metrics::Metrics,
 };
@@ -144,12 +144,12 @@ async fn it_is_served_and_explained() {
     let address = listener.local_addr().expect("it listens");
     let serving = tokio::spawn(server::serve_router(listener, router));
     let ask = async |job: &str| {
-        let explain = jobwarden_core::explain::ExplainArgs {
+        let explain = crate::explain::ExplainArgs {
             job: job.parse().expect("a name"),
             system_namespace: "jobwarden".to_owned(),
             api_port: 0,
             url: Some(format!("http://{address}/")),
-            output: jobwarden_core::explain::Output::Text,
+            output: crate::explain::Output::Text,
         };
         let said = std::sync::Mutex::new(String::new());
         let result = explain.run(|line| said.lock().expect("nobody panics").push_str(line)).await;

@@ -1,6 +1,20 @@
 //! From what is known and concluded to what is shown.
 
 use jobwarden_common::identity::JobUid;
+use jobwarden_core::{
+    evidence::{
+        AgentObservation, Evidence, JobIdentity, JobKind, JobStage, LastBeat, NodeState, PodEvidence, PodPhase,
+    },
+    explain::{self, Upcoming, UpcomingVerdict, upcoming},
+    guard::Hold,
+    health::SignalHealth,
+    moment::Moment,
+    outcome::OutcomeName,
+    policy::{Policy, PolicyField, Setting},
+    reconcile::Inspection,
+    snapshot::{JobSnapshot, PastAttempt},
+    verdict::{JobVerdict, Judgement, PodVerdict, Row},
+};
 
 use super::{
     Api,
@@ -8,25 +22,21 @@ use super::{
         BreakerState, Explanation, Figures, Guards, Held, HeldJob, JobLine, JobName, Outcome, PastPod, Pod,
         PolicyValue, Sink, Timer, Verdict,
     },
-    timers::upcoming,
 };
 use crate::{
-    controller::Look,
-    evidence::{AgentObservation, LastBeat, JobIdentity, JobKind, JobStage, NodeState, PodEvidence, PodPhase},
-    explain,
-    guard::{SignalHealth, Hold},
-    moment::Moment,
-    observe::{JobSnapshot, PastAttempt},
-    outcome::{Entry, OutcomeName, SinkStatus},
-    policy::{PolicyField, Setting},
-    verdict::{JobVerdict, Judgement, PodVerdict, Row},
+    controller::Inspected,
+    outbox::{Entry, SinkStatus},
 };
 
 /// The Jobs that were asked for, by what they are sorted by.
 pub(super) fn lines(api: &Api, namespace: Option<&str>, verdict: Option<&str>) -> Vec<(String, JobLine)> {
-    let concluded = api.enforcer.concluded();
-    let chosen = concluded.into_iter().filter(|(_, concluded)| verdict.is_none_or(|word| word == concluded.verdict));
-    let lines = chosen.filter_map(|(uid, concluded)| {
+    let chosen: Vec<_> = {
+        let reconciler = api.enforcer.reconciler();
+        let chosen =
+            reconciler.conclusions().filter(|(_, concluded)| verdict.is_none_or(|word| word == concluded.verdict));
+        chosen.map(|(uid, concluded)| (uid.clone(), concluded, reconciler.held(uid))).collect()
+    };
+    let lines = chosen.into_iter().filter_map(|(uid, concluded, held)| {
         let identity = api.observer.identity(&uid)?;
         if namespace.is_some_and(|namespace| namespace != identity.namespace) {
             return None;
@@ -39,7 +49,7 @@ pub(super) fn lines(api: &Api, namespace: Option<&str>, verdict: Option<&str>) -
                 ..of_row(concluded.verdict, concluded.row)
             },
             since: Some(wall(api, concluded.since)),
-            held: api.enforcer.held(&uid).map(str::to_owned),
+            held: held.map(str::to_owned),
         };
         Some((key, line))
     });
@@ -48,11 +58,9 @@ pub(super) fn lines(api: &Api, namespace: Option<&str>, verdict: Option<&str>) -
 
 /// Everything about one Job; nothing if it was forgotten a moment ago.
 pub(super) fn explanation(api: &Api, uid: &JobUid) -> Option<Explanation> {
-    let look = api.enforcer.look(uid)?;
-    let held = look.held();
-    let Look { snapshot, judgement, now, .. } = look;
-    let since = api.enforcer.since(uid).map(|at| wall(api, at));
-    let JobSnapshot { evidence, policy, origins, usage, past, timeline } = &snapshot;
+    let Inspected { snapshot, inspection: Inspection { judgement, held, .. }, now } = api.enforcer.inspect(uid)?;
+    let since = api.enforcer.reconciler().verdict_since(uid).map(|at| wall(api, at));
+    let JobSnapshot { evidence, policy, origins, usage, past, timeline, .. } = &snapshot;
     Some(Explanation {
         at: wall(api, now),
         job: job_name(&evidence.job.identity),
@@ -62,7 +70,7 @@ pub(super) fn explanation(api: &Api, uid: &JobUid) -> Option<Explanation> {
         held: held.map(|hold| held_by(hold, now)),
         pods: evidence.pods.iter().filter_map(|pod| shown(pod, &snapshot, &judgement, now)).collect(),
         past: past.as_ref().map(past_pod),
-        timers: upcoming(evidence, policy, &judgement, now).into_iter().chain(retention(&snapshot, now)).collect(),
+        timers: timers(evidence, policy, &judgement, now).chain(retention(&snapshot, now)).collect(),
         policy: PolicyField::ALL
             .map(|knob| PolicyValue {
                 name: knob.to_string(),
@@ -78,6 +86,30 @@ pub(super) fn explanation(api: &Api, uid: &JobUid) -> Option<Explanation> {
             .collect(),
         usage: usage.clone(),
         timeline: timeline.clone(),
+    })
+}
+
+/// What time alone will change.
+fn timers<'a>(
+    evidence: &'a Evidence,
+    policy: &'a Policy,
+    judgement: &'a Judgement,
+    now: Moment,
+) -> impl Iterator<Item = Timer> + 'a {
+    upcoming(evidence, policy, judgement).into_iter().map(move |Upcoming { at, verdict }| {
+        // A policy may say "never" with an enormous duration.
+        let in_seconds = at.since(now).as_secs_f64().ceil();
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a saturating cast of a positive number"
+        )]
+        let in_seconds = in_seconds as u64;
+        let (pod, verdict) = match verdict {
+            UpcomingVerdict::Job(judgement) => (None, of_job(&judgement)),
+            UpcomingVerdict::Pod { name, verdict } => (name, of_pod(verdict)),
+        };
+        Timer { in_seconds, pod, verdict }
     })
 }
 
@@ -105,13 +137,17 @@ pub(super) fn guards(api: &Api) -> Guards {
         SignalHealth::NotReceiving => Hold::SelfBeat.as_str(),
         SignalHealth::WatchDown => Hold::WatchDown.as_str(),
     };
-    let held = api.enforcer.held_jobs().into_iter().filter_map(|(uid, guard)| {
+    let (held, (lost, of)) = {
+        let reconciler = api.enforcer.reconciler();
+        let held: Vec<_> = reconciler.held_jobs().map(|(uid, guard)| (uid.clone(), guard)).collect();
+        (held, reconciler.breaker_counts())
+    };
+    let held = held.into_iter().filter_map(|(uid, guard)| {
         let JobIdentity { namespace, name, .. } = api.observer.identity(&uid)?;
         Some(HeldJob { namespace, name, guard: guard.to_owned() })
     });
     let mut held: Vec<_> = held.collect();
     held.sort();
-    let (lost, of) = api.enforcer.breaker_counts();
     let holds = held.iter().any(|job| job.guard == BREAKER);
     let listening_seconds = api.observer.listening_for().as_secs();
     Guards { health: health.to_owned(), listening_seconds, breaker: BreakerState { lost, of, holds }, held }

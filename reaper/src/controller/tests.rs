@@ -1,23 +1,25 @@
 //! Drills: the whole way from what is heard to what is written, with an API server in memory and a clock that is paused.
 
 use jobwarden_common::{beat::Phase, identity::JobUid};
+use jobwarden_core::{
+    evidence::Retries,
+    facts::{
+        job::JobFacts,
+        node::{Health, NodeFacts},
+        pod::PodFacts,
+    },
+    guard::{Hold, Scope},
+    policy::Policy,
+    reconcile::Mode,
+};
 use serde_json::json;
 
 use super::*;
 use crate::{
-    controller::Mode,
     deliver::Config,
-    enforce::{Executor, FailWith},
-    evidence::Retries,
+    execute::{Executor, FailWith},
     fake_api::FakeApi,
-    guard::{Hold, Scope},
-    observe::{
-        fixture::{mk_job, mk_lease, mk_node, mk_pod},
-        job_facts::JobFacts,
-        node_facts::{Health, NodeFacts},
-        pod_facts::PodFacts,
-    },
-    policy::Policy,
+    observer::fixture::{mk_job, mk_lease, mk_node, mk_pod},
 };
 
 /// Warm by then, with the default policy.

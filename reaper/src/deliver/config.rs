@@ -6,9 +6,8 @@ use std::{
     time::Duration,
 };
 
-use serde::{Deserialize, Deserializer};
-
 use jobwarden_core::policy::FilePolicy;
+use serde::{Deserialize, Deserializer};
 
 /// The configuration file of the reaper.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -49,7 +48,7 @@ pub struct SinkConfig {
 
 /// The shape of a notification.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-snapshot")]
+#[serde(rename_all = "kebab-case")]
 pub enum Format {
     /// `CloudEvents` 1.0, structured JSON.
     #[default]

@@ -9,7 +9,7 @@ use super::{
     config::{ConfigError, Format, SinkConfig},
     signature::{Secrets, SecretsError},
 };
-use crate::outcome::{JobOutcome, cloud_event};
+use crate::outbox::{JobOutcome, cloud_event};
 
 /// How much of an answer is read, so that the connection can be used again; more is not worth it.
 const MAX_ANSWER_BYTES: usize = 16 * 1024;

@@ -10,7 +10,7 @@ use kube::{
 };
 use tokio::time::interval;
 
-use crate::outcome::{Entry, JobOutcome, Outbox};
+use crate::outbox::{Entry, JobOutcome, Outbox};
 
 /// How often they are looked for.
 const EVERY: Duration = Duration::from_mins(1);
@@ -55,10 +55,11 @@ fn is_over(entry: &Entry, retention: Duration, now: Timestamp) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use jobwarden_core::outcome::OutcomeName;
     use rstest::rstest;
 
     use super::*;
-    use crate::outcome::{JobOutcomeStatus, OutcomeName, SinkState, SinkStatus, tests::mk_outcome};
+    use crate::outbox::{JobOutcomeStatus, SinkState, SinkStatus, object::tests::mk_outcome};
 
     #[rstest]
     #[case::not_yet(Some(vec![SinkState::Acknowledged]), 59, false)]

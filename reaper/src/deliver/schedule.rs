@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::outcome::SinkStatus;
+use crate::outbox::SinkStatus;
 
 /// The least time between two attempts.
 const BASE: Duration = Duration::from_secs(1);

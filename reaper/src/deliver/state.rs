@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use jobwarden_common::names::FIELD_MANAGER;
+use jobwarden_core::outcome::OutcomeName;
 use kube::{
     Api,
     api::{Patch, PatchParams},
@@ -11,7 +12,7 @@ use kube::{
 use serde_json::json;
 use tokio::time::{interval, sleep};
 
-use crate::outcome::{JobOutcome, JobOutcomeStatus, Outbox, OutcomeName, SinkState, SinkStatus};
+use crate::outbox::{JobOutcome, JobOutcomeStatus, Outbox, SinkState, SinkStatus};
 
 /// How long to wait before a status is written again that could not be.
 const WRITE_AGAIN_AFTER: Duration = Duration::from_secs(2);

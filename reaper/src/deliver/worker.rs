@@ -8,6 +8,7 @@ use std::{
 
 use futures::{StreamExt as _, stream::FuturesUnordered};
 use jiff::Timestamp;
+use jobwarden_core::outcome::OutcomeName;
 use tokio::time::{Instant, sleep_until};
 
 use super::{
@@ -17,7 +18,7 @@ use super::{
 };
 use crate::{
     metrics::{DeliveryLabels, Metrics, SinkLabels},
-    outcome::{Entry, JobOutcome, OutcomeName, SinkState, SinkStatus, shorten},
+    outbox::{Entry, JobOutcome, SinkState, SinkStatus, shorten},
 };
 
 /// Attempts under way with one sink at one time.

@@ -68,7 +68,7 @@ fn show_pod(text: &mut String, pod: &Pod) {
 }
 
 fn show_cause(text: &mut String, cause: &Cause) {
-    if let Some(why) = super::cause(cause) {
+    if let Some(why) = jobwarden_core::explain::cause(cause) {
         let said = cause.message.as_ref().filter(|_| cause.kind != Some(CauseKind::Deleted));
         let said = said.map(|message| format!(" {message}")).unwrap_or_default();
         line(text, format!("  cause     {why}{said}"));

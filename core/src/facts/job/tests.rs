@@ -2,7 +2,7 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::policy::{Effective, PolicyField, Origin, Policy, Setting};
+use crate::policy::{Effective, Origin, Policy, PolicyField, Setting};
 
 /// A Job as the API server sends it, changed by a merge of `change`.
 #[allow(clippy::needless_pass_by_value, reason = "reads well with json!")]

@@ -18,8 +18,8 @@ use super::{
     find, is_sidecar,
 };
 use crate::{
-    evidence::{ContainerState, PodPhase},
     causes::{of_container_word, of_disruption, of_pod_word, of_scheduling, signal_name},
+    evidence::{ContainerState, PodPhase},
 };
 
 /// The kubelet's word for a container that the kernel killed for want of memory.

@@ -8,8 +8,8 @@ use rstest::rstest;
 use super::*;
 use crate::{
     builders::evidence::{NOW, at, mk_job, mk_pod},
-    evidence::{AgentObservation, LastBeat, Evidence, JobEvidence, JobStage, NodeState, PodEvidence},
-    judge::{preview, judge},
+    evidence::{AgentObservation, Evidence, JobEvidence, JobStage, LastBeat, NodeState, PodEvidence},
+    judge::{judge, preview},
     policy::{NotStarting, Policy},
 };
 

@@ -17,7 +17,7 @@ fn mk_state_with_bare() -> Index {
     state
 }
 
-fn bare(state: &Index) -> Known {
+fn bare(state: &Index) -> JobSnapshot {
     state.known(&"bare".into(), moment(0)).expect("it is known")
 }
 

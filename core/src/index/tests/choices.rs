@@ -3,9 +3,8 @@
 use super::*;
 use crate::{
     evidence::Active,
-    facts::job::Start,
-    facts::node::NodeFacts,
-    policy::{Changes, PolicyField, Labels, OnLost, Origin, Setting},
+    facts::{job::Start, node::NodeFacts},
+    policy::{Changes, Labels, OnLost, Origin, PolicyField, Setting},
 };
 
 // Zones.
@@ -141,7 +140,7 @@ fn every_job_is_judged_by_what_the_layers_say_now() {
     );
     state.reconsider(&policies);
     assert!(changed(&mut state));
-    let Known { policy, origins, .. } = known(&state, 2);
+    let JobSnapshot { policy, origins, .. } = known(&state, 2);
     assert_eq!((policy.on_lost, policy.lost_after), (OnLost::Fail, Duration::from_secs(90)));
     assert_eq!(origins.of(PolicyField::OnLost), Origin::Job);
     assert_eq!(origins.of(PolicyField::LostAfter), Origin::Rule("size=big".into()));

@@ -137,8 +137,11 @@ fn gone_is_void_once_a_container_runs_again(#[case] main: crate::facts::pod::Mai
     let mut state = mk_state();
     report(&mut state, &mk_report(&[("pod", 0)]), 10);
     state.apply_pod(PodFacts { mains: vec![main], ..mk_pod("pod", "job") }, moment(11));
-    let expected =
-        if void { AgentObservation::Blind { last: moment(10) } } else { AgentObservation::Gone { since: moment(10), reports: 1 } };
+    let expected = if void {
+        AgentObservation::Blind { last: moment(10) }
+    } else {
+        AgentObservation::Gone { since: moment(10), reports: 1 }
+    };
     assert_eq!(pod(&state).agent, expected);
 }
 

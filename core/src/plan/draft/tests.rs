@@ -4,7 +4,7 @@ use rstest::rstest;
 
 use super::*;
 use crate::{
-    builders::evidence::{NOW, at, mk_snapshot, mk_job, mk_pod, unreachable},
+    builders::evidence::{NOW, at, mk_job, mk_pod, mk_snapshot, unreachable},
     evidence::{Finish, JobStage},
 };
 

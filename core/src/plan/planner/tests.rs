@@ -3,8 +3,8 @@ use rstest::rstest;
 
 use super::*;
 use crate::{
-    builders::evidence::{NOW, at, judged, mk_snapshot, mk_job, mk_pod, on_gone_node, terminating, unreachable},
-    evidence::{AgentObservation, LastBeat, ContainerState, NodeState, Sidecar, StartProblem},
+    builders::evidence::{NOW, at, judged, mk_job, mk_pod, mk_snapshot, on_gone_node, terminating, unreachable},
+    evidence::{AgentObservation, ContainerState, LastBeat, NodeState, Sidecar, StartProblem},
     policy::Unseen,
 };
 
@@ -328,7 +328,8 @@ fn by_choice_a_loss_is_only_told() {
 #[case(Hold::WarmUp { until: at(NOW + 7) })]
 fn a_guard_holds_every_write_but_not_the_notice(#[case] hold: Hold) {
     let lost = mk_snapshot(open(), vec![unreachable("w", 100)]);
-    let planned = |snapshot: &JobSnapshot| brief(&plan(snapshot, &judged(snapshot), Some(hold), &Recorded::default(), at(NOW)));
+    let planned =
+        |snapshot: &JobSnapshot| brief(&plan(snapshot, &judged(snapshot), Some(hold), &Recorded::default(), at(NOW)));
     assert_eq!(planned(&lost), ["record w-uid.suspect suspect NodeUnreachable", "tell Held"]);
     let stuck = mk_snapshot(mk_job(failing("DeadlineExceeded")), vec![terminating(unreachable("w", 100), NOW - 5)]);
     assert!(planned(&stuck).is_empty());
@@ -409,7 +410,8 @@ fn p7_a_pod_that_lives_calls_for_nothing_whatever_its_node_says() {
 
 #[test]
 fn p9_a_pod_that_nobody_sees_is_told_and_by_choice_lost() {
-    let unseen = || PodEvidence { beat: LastBeat::Running { last: at(1) }, agent: AgentObservation::None, ..mk_pod("w") };
+    let unseen =
+        || PodEvidence { beat: LastBeat::Running { last: at(1) }, agent: AgentObservation::None, ..mk_pod("w") };
     let mut snapshot = mk_snapshot(open(), vec![unseen()]);
     assert_eq!(planned(&snapshot), ["record w-uid.suspect suspect Unseen", "tell Unseen"]);
     snapshot.policy.unseen = Unseen::Lost;
@@ -419,8 +421,11 @@ fn p9_a_pod_that_nobody_sees_is_told_and_by_choice_lost() {
 #[test]
 fn p9_a_node_that_died_with_its_pod_is_no_riddle_while_its_lease_is_still_fresh() {
     let died = |lease_changed| {
-        let mut pod =
-            PodEvidence { beat: LastBeat::Running { last: at(NOW - 125) }, agent: AgentObservation::None, ..mk_pod("w") };
+        let mut pod = PodEvidence {
+            beat: LastBeat::Running { last: at(NOW - 125) },
+            agent: AgentObservation::None,
+            ..mk_pod("w")
+        };
         if let Some(node) = &mut pod.node {
             node.lease_changed = at(lease_changed);
         }
@@ -437,15 +442,20 @@ fn p9_a_node_that_died_with_its_pod_is_no_riddle_while_its_lease_is_still_fresh(
 fn what_a_partition_gives_back_of_a_given_up_attempt_is_told_to_stop_and_not_reported_again() {
     let recorded = having(&[OutcomeName::attempt_failed(&"w-uid".into())], true);
     let alive = terminating(mk_pod("w"), NOW - 300);
-    let silent = PodEvidence { beat: LastBeat::Running { last: at(1) }, agent: AgentObservation::None, ..alive.clone() };
+    let silent =
+        PodEvidence { beat: LastBeat::Running { last: at(1) }, agent: AgentObservation::None, ..alive.clone() };
     let told = |pod| brief(&steps(&mk_snapshot(retrying(Retries::Left), vec![pod]), &recorded));
-    assert_eq!(told(PodEvidence { agent: AgentObservation::None, ..alive }), ["abandon w-uid", "tell HeartbeatResumed"]);
+    assert_eq!(
+        told(PodEvidence { agent: AgentObservation::None, ..alive }),
+        ["abandon w-uid", "tell HeartbeatResumed"]
+    );
     assert_eq!(told(silent), ["abandon w-uid"]);
 }
 
 #[test]
 fn p10_a_late_beat_is_an_event_and_told_to_the_orchestrator_by_choice_only() {
-    let late = PodEvidence { beat: LastBeat::Running { last: at(NOW - 40) }, agent: AgentObservation::None, ..mk_pod("w") };
+    let late =
+        PodEvidence { beat: LastBeat::Running { last: at(NOW - 40) }, agent: AgentObservation::None, ..mk_pod("w") };
     let mut snapshot = mk_snapshot(open(), vec![late]);
     assert_eq!(planned(&snapshot), ["tell Suspect"]);
     snapshot.policy.notify_late = true;

@@ -19,7 +19,11 @@ fn annotations<const N: usize>(pairs: [(&str, &str); N]) -> BTreeMap<String, Str
 #[case(PolicyField::NotStarting, "fail", Setting::NotStarting(NotStarting::Fail))]
 #[case(PolicyField::Retention, "5m", Setting::Retention(Duration::from_mins(5)))]
 #[case(PolicyField::NotifyLate, "true", Setting::NotifyLate(true))]
-fn a_setting_is_said_and_read_in_the_same_words(#[case] knob: PolicyField, #[case] text: &str, #[case] setting: Setting) {
+fn a_setting_is_said_and_read_in_the_same_words(
+    #[case] knob: PolicyField,
+    #[case] text: &str,
+    #[case] setting: Setting,
+) {
     assert_eq!(Setting::parse(knob, text), Ok(setting));
     assert_eq!(setting.to_string(), text);
     assert_eq!(setting.knob(), knob);

@@ -6,10 +6,10 @@ use jobwarden_common::identity::PodUid;
 use jobwarden_core::{
     enforce::{Removal, Step},
     guard::Hold,
+    health::DEAF_AFTER,
     judge::{STUCK_AFTER, judge},
     moment::Moment,
     snapshot::JobSnapshot,
-    health::DEAF_AFTER,
     verdict::{JobVerdict, Judgement, LostReason, PodVerdict},
 };
 

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use jobwarden_core::{
-    enforce::{Recorded, Step, requeue_at, plan},
+    enforce::{Recorded, Step, plan, requeue_at},
     guard::{Hold, hold},
+    index::Known,
     judge::judge,
     moment::Moment,
     snapshot::JobSnapshot,
-    index::Known,
     verdict::{JobVerdict, Judgement},
 };
 
@@ -87,7 +87,8 @@ impl World<'_> {
         let known = it.state.known(&self.jobs[job].uid, moment)?;
         let snapshot = snapshot(known);
         let judgement = judge(&snapshot.evidence, &snapshot.policy, moment);
-        let hold = hold(&snapshot.evidence, &snapshot.policy, health, moment).or_else(|| self.broken(reaper, job, moment));
+        let hold =
+            hold(&snapshot.evidence, &snapshot.policy, health, moment).or_else(|| self.broken(reaper, job, moment));
         Some(Seen { snapshot, judgement, hold, moment })
     }
 

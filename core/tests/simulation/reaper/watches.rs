@@ -4,12 +4,14 @@ use std::{collections::HashSet, rc::Rc, time::Duration};
 
 use jiff::Timestamp;
 use jobwarden_core::{
-    moment::Moment,
+    facts::{
+        job::JobFacts,
+        node::{LeaseFacts, NodeFacts},
+        pod::PodFacts,
+    },
     health::{Failure, Watch},
-    facts::job::JobFacts,
-    facts::node::{LeaseFacts, NodeFacts},
-    facts::pod::PodFacts,
     index::State,
+    moment::Moment,
     policy::Policies,
 };
 

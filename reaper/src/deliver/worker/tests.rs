@@ -17,7 +17,7 @@ use super::*;
 use crate::{
     deliver::{Config, Deliverer, Format, Secrets, SinkConfig},
     fake_api::{Failure, FakeApi},
-    outcome::{JobOutcomeStatus, Outbox, tests::mk_outcome},
+    outbox::{JobOutcomeStatus, Outbox, object::tests::mk_outcome},
 };
 
 const OUTCOME: &str = "/apis/jobwarden.io/v1alpha1/namespaces/jobwarden/joboutcomes/1111.final";

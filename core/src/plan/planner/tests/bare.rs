@@ -84,7 +84,8 @@ fn one_that_was_deleted_is_told_of_as_deleted() {
 
 #[test]
 fn one_that_has_succeeded_is_told_of_and_left_to_whoever_made_it() {
-    let mut snapshot = mk_snapshot(mk_bare(finished(None)), vec![PodEvidence { phase: PodPhase::Succeeded, ..mk_pod("w") }]);
+    let mut snapshot =
+        mk_snapshot(mk_bare(finished(None)), vec![PodEvidence { phase: PodPhase::Succeeded, ..mk_pod("w") }]);
     assert_eq!(planned(&snapshot), ["record w-uid.final succeeded PodCompleted"]);
     snapshot.policy.retention = Duration::ZERO;
     assert!(once_recorded(&snapshot).is_empty());

@@ -1,0 +1,67 @@
+//! Metrics of what the reconciler concludes and holds, read when Prometheus scrapes.
+
+use std::{
+    fmt,
+    sync::{Arc, Weak},
+};
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric},
+    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
+    registry::Registry,
+};
+
+use super::Enforcer;
+
+impl Enforcer {
+    /// Registers what the reconciler of this enforcer concludes and holds.
+    pub fn register(self: &Arc<Self>, registry: &mut Registry) {
+        registry.register_collector(Box::new(ReconcilerMetrics(Arc::downgrade(self))));
+    }
+}
+
+struct ReconcilerMetrics(Weak<Enforcer>);
+
+impl fmt::Debug for ReconcilerMetrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ReconcilerMetrics")
+    }
+}
+
+impl Collector for ReconcilerMetrics {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        let Some(enforcer) = self.0.upgrade() else { return Ok(()) };
+        let (jobs, decisions, held, (lost, _)) = {
+            let reconciler = enforcer.reconciler();
+            (
+                reconciler.jobs_by_verdict().clone(),
+                reconciler.decisions_by_row().clone(),
+                reconciler.held_by_guard().clone(),
+                reconciler.breaker_counts(),
+            )
+        };
+        let help = "Jobs by the verdict of the leader";
+        let mut family = encoder.encode_descriptor("jobwarden_jobs", help, None, MetricType::Gauge)?;
+        for (verdict, jobs) in jobs {
+            ConstGauge::new(gauge(jobs)).encode(family.encode_family(&[("verdict", verdict)])?)?;
+        }
+        let help = "How often a row of the decision table became the one that decides on a Job or pod";
+        let mut family = encoder.encode_descriptor("jobwarden_verdicts", help, None, MetricType::Counter)?;
+        for (row, decisions) in decisions {
+            ConstCounter::new(decisions).encode(family.encode_family(&[("row", row.as_str())])?)?;
+        }
+        let help = "Jobs with a loss that a guard holds";
+        let mut family = encoder.encode_descriptor("jobwarden_held_jobs", help, None, MetricType::Gauge)?;
+        for (guard, jobs) in held {
+            ConstGauge::new(gauge(jobs)).encode(family.encode_family(&[("guard", guard)])?)?;
+        }
+        let help = "Jobs that the breaker counts as lost: silent, lost, or lost within the last lost-after";
+        let breaker = encoder.encode_descriptor("jobwarden_breaker_jobs", help, None, MetricType::Gauge)?;
+        ConstGauge::new(gauge(lost)).encode(breaker)
+    }
+}
+
+fn gauge(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,183 @@
+//! Taking the steps of a plan: reads, asks the second look, writes.
+
+mod bare_pod;
+mod error;
+mod inquire;
+mod job;
+mod pod;
+mod record;
+
+use clap::ValueEnum;
+use jiff::{Timestamp, Unit};
+use jobwarden_common::{
+    names::{FIELD_MANAGER, GROUP},
+    notification::TimelineEntry,
+};
+use jobwarden_core::{
+    evidence::{JobIdentity, JobKind},
+    plan::{sequence::StepSequence, step::Step},
+    reconcile::StepReport,
+};
+use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
+use kube::{
+    Api, Client,
+    api::PatchParams,
+    runtime::events::{Recorder, Reporter},
+};
+
+pub use self::error::ExecuteError;
+use crate::{
+    metrics::{Metrics, StepLabels},
+    outbox::{JobOutcome, Outbox},
+};
+
+/// How a Job is failed.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailWith {
+    /// By the condition `FailureTarget` (Kubernetes 1.31 and later); the Job fails with our reason
+    FailureTarget,
+    /// By setting activeDeadlineSeconds to 1; the Job fails with the reason `DeadlineExceeded`
+    ActiveDeadline,
+}
+
+/// Takes steps. Clones share everything.
+#[derive(Clone)]
+pub struct Executor {
+    client: Client,
+    events: Recorder,
+    outcomes: Api<JobOutcome>,
+    outbox: Outbox,
+    sinks: Vec<String>,
+    fail_with: FailWith,
+    metrics: Metrics,
+}
+
+impl Executor {
+    /// Records outcomes in `namespace`, for these `sinks`; `instance` is the name under which Events are published.
+    pub fn new(
+        client: Client,
+        namespace: &str,
+        instance: String,
+        outbox: Outbox,
+        sinks: Vec<String>,
+        fail_with: FailWith,
+        metrics: Metrics,
+    ) -> Self {
+        let reporter = Reporter { controller: format!("{GROUP}/reaper"), instance: Some(instance) };
+        Self {
+            events: Recorder::new(client.clone(), reporter),
+            outcomes: Api::namespaced(client.clone(), namespace),
+            client,
+            outbox,
+            sinks,
+            fail_with,
+            metrics,
+        }
+    }
+
+    /// Takes the steps in their order; see [`StepSequence`] for what a failed step prevents.
+    pub async fn run(&self, job: &JobIdentity, steps: Vec<Step>) -> StepReport {
+        let mut runner = StepRunner {
+            executor: self,
+            job,
+            jobs: Api::namespaced(self.client.clone(), &job.namespace),
+            pods: Api::namespaced(self.client.clone(), &job.namespace),
+            happened: Vec::new(),
+            late_success: None,
+            deleted: None,
+            report: StepReport::default(),
+        };
+        let mut sequence = StepSequence::new(steps);
+        while let Some(step) = sequence.next_step() {
+            let (word, pod) = (step.as_str(), step.pod().cloned());
+            let result = runner.take(step).await;
+            let label = result.as_ref().map_or_else(ExecuteError::label, |()| "ok");
+            self.metrics.steps.get_or_create(&StepLabels { step: word, result: label }).inc();
+            match result {
+                Ok(()) => {
+                    let pod = pod.as_ref().map(tracing::field::display);
+                    tracing::info!(step = word, job = %job.name, namespace = %job.namespace, pod, "step taken");
+                }
+                Err(error) => {
+                    error.log(word, job, pod.as_ref());
+                    sequence.failed(pod);
+                }
+            }
+        }
+        runner.report.failed = sequence.has_failed();
+        runner.report
+    }
+}
+
+/// Takes the steps of one plan.
+struct StepRunner<'a> {
+    executor: &'a Executor,
+    job: &'a JobIdentity,
+    jobs: Api<Job>,
+    pods: Api<Pod>,
+    /// What the steps so far have done, for the timelines of the outcomes that follow.
+    happened: Vec<TimelineEntry>,
+    /// The lost pod that turned out to have succeeded while its Job was being failed.
+    late_success: Option<String>,
+    /// The Job, once it was seen to be deleted: it may be gone when its outcome is recorded.
+    deleted: Option<Job>,
+    report: StepReport,
+}
+
+impl StepRunner<'_> {
+    async fn take(&mut self, step: Step) -> Result<(), ExecuteError> {
+        match step {
+            Step::FailJob { pod, reason, message } => self.fail_job(&pod, reason, &message).await,
+            Step::EndJob { reason, message } => self.end_job(reason, &message).await,
+            Step::ConfirmDeleted => self.confirm_deleted().await,
+            Step::DeletePod { pod, why } => self.delete_pod(&pod, why).await,
+            Step::MarkPodFailed { pod, reason, message } => self.mark_pod_failed(&pod, reason, &message).await,
+            Step::ForceDeletePod { pod } => self.force_delete_pod(&pod).await,
+            Step::Record(draft) => self.record(*draft).await,
+            Step::ReleaseFinalizer => self.release_finalizer().await,
+            Step::DeleteJob => self.delete_job().await,
+            Step::RecordEvent(notice) => {
+                self.record_event(notice).await;
+                Ok(())
+            }
+            Step::ClearNotice(key) => {
+                self.report.cleared.push(key);
+                Ok(())
+            }
+            Step::Abandon(pod) => {
+                self.report.abandoned.push(pod);
+                Ok(())
+            }
+            Step::Forget => {
+                self.report.forget = true;
+                Ok(())
+            }
+        }
+    }
+
+    fn happened(&mut self, event: impl Into<String>) {
+        self.happened.push(TimelineEntry { at: present().to_string(), event: event.into() });
+    }
+
+    fn what(&self, pod: Option<&str>) -> String {
+        let namespace = &self.job.namespace;
+        match (pod, self.job.kind) {
+            (Some(pod), _) => format!("pod {namespace}/{pod}"),
+            (None, JobKind::BarePod) => format!("pod {namespace}/{}", self.job.name),
+            (None, JobKind::Job) => format!("Job {namespace}/{}", self.job.name),
+        }
+    }
+}
+
+/// The wall clock, in milliseconds: for people and receivers, nothing is decided by it.
+fn present() -> Timestamp {
+    let now = Timestamp::now();
+    now.round(Unit::Millisecond).unwrap_or(now)
+}
+
+fn ours() -> PatchParams {
+    PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() }
+}
+
+#[cfg(test)]
+mod tests;

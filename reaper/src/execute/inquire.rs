@@ -1,0 +1,221 @@
+//! What the cluster is asked before an outcome is frozen: Events and the like that tell more of a cause than the objects that
+//! are watched. Only causes that leave a question are asked about, so this costs the API server nothing in steady state; and
+//! no outcome waits for an answer that does not come.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jobwarden_common::{
+    names::{FIELD_MANAGER, reason},
+    notification::OutcomeData,
+};
+use jobwarden_core::causes::{
+    DeletionFacts, EventFact, SYSTEM_OOM, Writer, asks_node, asks_pod, of_deletion, with_node_events, with_pod_events,
+};
+use k8s_openapi::api::{batch::v1::Job, core::v1::Namespace, events::v1::Event};
+use kube::{Api, api::ListParams};
+use tokio::time::timeout;
+
+use super::StepRunner;
+
+/// How long the API server may take over the questions of one outcome.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Where Events about nodes are, for those have no namespace (`metav1.NamespaceDefault`).
+const NODE_EVENTS: &str = "default";
+/// Events asked for at most: the question is who, not how often.
+const MAX_EVENTS: u32 = 50;
+/// Writes to Jobs of its own accord, whatever becomes of them.
+const CONTROLLER_MANAGER: &str = "kube-controller-manager";
+
+impl StepRunner<'_> {
+    /// Completes the cause by what the cluster tells.
+    pub(super) async fn inquire(&self, data: &mut OutcomeData) {
+        let asking = async {
+            if data.reason == reason::JOB_DELETED {
+                let facts = self.deletion_facts().await?;
+                data.cause = of_deletion(&facts);
+                return Ok(());
+            }
+            let Some(attempt) = &data.attempt else { return Ok(()) };
+            if let Some(node) = attempt.node.as_ref().filter(|_| asks_node(&data.cause)) {
+                let query = format!("regarding.kind=Node,regarding.name={node},reason={SYSTEM_OOM}");
+                let events = self.events(NODE_EVENTS, &query).await?;
+                data.cause = with_node_events(std::mem::take(&mut data.cause), &events);
+            } else if asks_pod(&data.cause) {
+                let query = format!("regarding.uid={}", attempt.pod_uid);
+                let events = self.events(&self.job.namespace, &query).await?;
+                data.cause = with_pod_events(std::mem::take(&mut data.cause), &events);
+            }
+            Ok::<_, kube::Error>(())
+        };
+        let (job, namespace) = (&self.job.name, &self.job.namespace);
+        match timeout(PATIENCE, asking).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(job, namespace, error, "the cluster cannot be asked for more of the cause");
+            }
+            Err(_) => tracing::warn!(job, namespace, "the cluster does not tell more of the cause in time"),
+        }
+    }
+
+    async fn deletion_facts(&self) -> Result<DeletionFacts, kube::Error> {
+        let namespaces: Api<Namespace> = Api::all(self.executor.client.clone());
+        let namespace = namespaces.get_opt(&self.job.namespace).await?;
+        let mut facts = DeletionFacts {
+            job: self.job.name.clone(),
+            namespace_terminating: namespace.is_none_or(|namespace| namespace.metadata.deletion_timestamp.is_some()),
+            ..DeletionFacts::default()
+        };
+        let Some(job) = &self.deleted else { return Ok(facts) };
+        facts.at = job.metadata.deletion_timestamp.as_ref().map(|at| at.0.to_string());
+        facts.last_writer = last_writer(job);
+        let mut owners = job.metadata.owner_references.iter().flatten();
+        if let Some(owner) = owners.find(|owner| owner.controller == Some(true)) {
+            facts.owner_events = self.events(&self.job.namespace, &format!("regarding.uid={}", owner.uid)).await?;
+        }
+        Ok(facts)
+    }
+
+    async fn events(&self, namespace: &str, query: &str) -> Result<Vec<EventFact>, kube::Error> {
+        let events: Api<Event> = Api::namespaced(self.executor.client.clone(), namespace);
+        let listed = events.list(&ListParams::default().fields(query).limit(MAX_EVENTS)).await?;
+        Ok(listed.items.into_iter().map(fact).collect())
+    }
+}
+
+fn fact(event: Event) -> EventFact {
+    let Event { reason, note, series, event_time, deprecated_last_timestamp, reporting_controller, .. } = event;
+    let at: Option<Timestamp> = series
+        .map(|series| series.last_observed_time.0)
+        .or(deprecated_last_timestamp.map(|at| at.0))
+        .or(event_time.map(|at| at.0));
+    let component = event.deprecated_source.and_then(|source| source.component);
+    EventFact {
+        reason: reason.unwrap_or_default(),
+        note: note.unwrap_or_default(),
+        at,
+        by: reporting_controller.filter(|by| !by.is_empty()).or(component),
+    }
+}
+
+/// Who last wrote to a Job itself, not to its status, of those who do not always do.
+fn last_writer(job: &Job) -> Option<Writer> {
+    let entries = job.metadata.managed_fields.iter().flatten();
+    let others = entries.filter(|entry| {
+        let manager = entry.manager.as_deref().unwrap_or_default();
+        entry.subresource.as_deref().unwrap_or_default().is_empty()
+            && !manager.is_empty()
+            && manager != FIELD_MANAGER
+            && manager != CONTROLLER_MANAGER
+    });
+    let last = others.max_by_key(|entry| entry.time.as_ref().map(|at| at.0))?;
+    Some(Writer {
+        manager: last.manager.clone().unwrap_or_default(),
+        operation: last.operation.clone().unwrap_or_default(),
+        at: last.time.as_ref().map(|at| at.0.to_string()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use jobwarden_common::notification::{Attempt, Cause, CauseKind};
+    use jobwarden_core::{
+        outcome::OutcomeName,
+        plan::step::{Draft, Step},
+    };
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::{ENF::identity, execute::tests::executor_of, fake_api::FakeApi, outbox::object::tests::mk_data};
+
+    const JOB: &str = "/apis/batch/v1/namespaces/ort/jobs/analyzer-7";
+    const FINAL: &str = "/apis/jobwarden.io/v1alpha1/namespaces/jobwarden/joboutcomes/job-uid.final";
+
+    async fn recorded(api: &FakeApi, data: OutcomeData, before: Vec<Step>) -> Value {
+        let name = OutcomeName::job_final(&"job-uid".into());
+        let steps = before.into_iter().chain([Step::Record(Box::new(Draft { name, data }))]).collect();
+        let report = executor_of(api).run(&identity(), steps).await;
+        assert!(report.failure.is_none(), "{:?}", report.failure);
+        api.get(FINAL).expect("recorded")["spec"]["data"]["cause"].clone()
+    }
+
+    fn with_cause(cause: Cause) -> OutcomeData {
+        let attempt = Attempt { pod_uid: "w-uid".into(), pod_name: "w".to_owned(), node: Some("n1".into()) };
+        OutcomeData { cause, attempt: Some(attempt), ..mk_data() }
+    }
+
+    fn killed() -> Cause {
+        Cause {
+            kind: Some(CauseKind::Signal),
+            exit_code: Some(137),
+            finished_at: Some("2026-01-02T03:05:35Z".to_owned()),
+            ..Cause::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_kill_is_for_want_of_memory_if_the_node_says_so() {
+        let api = FakeApi::default();
+        api.put(
+            "/apis/events.k8s.io/v1/namespaces/default/events/n1.17",
+            json!({
+                "eventTime": null, "reason": "SystemOOM", "note": "System OOM encountered, victim process: java, pid: 7",
+                "deprecatedLastTimestamp": "2026-01-02T03:05:34Z", "deprecatedSource": { "component": "kubelet", "host": "n1" },
+            }),
+        );
+        let cause = recorded(&api, with_cause(killed()), vec![]).await;
+        assert_eq!((&cause["kind"], &cause["by"]), (&json!("OOMKilled"), &json!("kubelet")));
+    }
+
+    #[tokio::test]
+    async fn a_deleted_pod_is_asked_after() {
+        let api = FakeApi::default();
+        api.put(
+            "/apis/events.k8s.io/v1/namespaces/ort/events/w.17",
+            json!({ "eventTime": null, "reason": "TaintManagerEviction", "note": "Marking for deletion Pod ort/w" }),
+        );
+        let deleted = Cause { kind: Some(CauseKind::Deleted), ..killed() };
+        let cause = recorded(&api, with_cause(deleted), vec![]).await;
+        assert_eq!((&cause["kind"], &cause["by"]), (&json!("Tainted"), &json!("taint-eviction-controller")));
+    }
+
+    #[tokio::test]
+    async fn of_a_deleted_job_the_last_writer_is_told() {
+        let api = FakeApi::default();
+        api.put("/api/v1/namespaces/ort", json!({}));
+        let entry = |manager: &str, at: &str, subresource: &str| json!({ "manager": manager, "operation": "Update", "time": at, "subresource": subresource });
+        api.put(
+            JOB,
+            json!({
+                "metadata": {
+                    "namespace": "ort", "uid": "job-uid", "finalizers": ["jobwarden.io/outcome"],
+                    "deletionTimestamp": "2026-01-02T03:09:00Z",
+                    "managedFields": [
+                        entry("ort-server", "2026-01-02T03:04:05Z", ""), entry("jobwarden", "2026-01-02T03:08:00Z", ""),
+                        entry("kubectl-edit", "2026-01-02T03:07:00Z", ""), entry("other", "2026-01-02T03:08:00Z", "status"),
+                    ],
+                },
+                "spec": { "template": {} },
+            }),
+        );
+        let data = OutcomeData { reason: reason::JOB_DELETED.to_owned(), ..mk_data() };
+        let cause = recorded(&api, data.clone(), vec![Step::ConfirmDeleted]).await;
+        assert_eq!(cause["kind"], "Deleted");
+        let message = cause["message"].as_str().expect("one");
+        assert!(message.contains("by whom is unknown") && message.contains("kubectl-edit"), "{message}");
+
+        let api = FakeApi::default();
+        api.put("/api/v1/namespaces/ort", json!({ "metadata": { "deletionTimestamp": "2026-01-02T03:09:00Z" } }));
+        let cause = recorded(&api, data, vec![Step::ConfirmDeleted]).await;
+        assert_eq!(cause["by"], "namespace-controller");
+    }
+
+    #[tokio::test]
+    async fn an_api_server_that_does_not_answer_keeps_no_outcome_waiting() {
+        let api = FakeApi::default();
+        // There is nothing to list, which this API server says with an error.
+        let cause = recorded(&api, with_cause(killed()), vec![]).await;
+        assert_eq!(cause["kind"], "Signal");
+    }
+}

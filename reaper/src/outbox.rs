@@ -1,0 +1,225 @@
+//! What is in the outbox: the outcomes of jobwarden's own namespace, followed by a watch.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    pin::pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use futures::StreamExt as _;
+use jiff::Timestamp;
+use jobwarden_common::identity::JobUid;
+use jobwarden_core::outcome::OutcomeName;
+use jobwarden_serve::shutdown::Shutdown;
+use kube::{
+    Api, Client,
+    runtime::{WatchStreamExt as _, watcher},
+};
+use tokio::sync::watch;
+
+pub(crate) use self::body::shorten;
+pub use self::{
+    body::{cloud_event, fitted},
+    object::{JobOutcome, JobOutcomeSpec, JobOutcomeStatus, SinkState, SinkStatus},
+};
+
+mod body;
+pub(crate) mod object;
+
+/// What is kept of one outcome.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The Job it is about.
+    pub job: JobUid,
+    /// `metadata.uid` of the outcome.
+    pub uid: Option<String>,
+    /// When it was recorded.
+    pub created_at: Timestamp,
+    /// How far it has come with each sink; `None` before the first attempt was prepared.
+    pub sinks: Option<Vec<SinkStatus>>,
+    /// The whole object, for as long as it is to be delivered: bodies are large, and most are settled.
+    pub outcome: Option<Arc<JobOutcome>>,
+    /// `metadata.resourceVersion`, which grows with every write of an object (KEP-5504).
+    version: u64,
+}
+
+impl Entry {
+    fn of(mut outcome: JobOutcome) -> Self {
+        let settled = outcome.settled();
+        outcome.metadata.managed_fields = None;
+        let version = outcome.metadata.resource_version.as_deref().and_then(|version| version.parse().ok());
+        Self {
+            version: version.unwrap_or_default(),
+            job: outcome.spec.job_uid.clone(),
+            uid: outcome.metadata.uid.clone(),
+            created_at: outcome.spec.created_at,
+            sinks: outcome.status.as_ref().map(|status| status.sinks.clone()),
+            outcome: (!settled).then(|| Arc::new(outcome)),
+        }
+    }
+
+    /// Nothing will be tried any more.
+    pub fn settled(&self) -> bool {
+        self.outcome.is_none()
+    }
+
+    /// Whether a sink gave up on it: it is kept until a person has seen it.
+    pub fn is_dead(&self) -> bool {
+        self.sinks.iter().flatten().any(|sink| sink.state == SinkState::Dead)
+    }
+}
+
+/// The outcomes there are. Clones are the same outbox.
+#[derive(Clone, Debug)]
+pub struct Outbox {
+    state: Arc<Mutex<State>>,
+    version: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    entries: BTreeMap<OutcomeName, Entry>,
+    of_job: HashMap<JobUid, BTreeSet<OutcomeName>>,
+    /// Jobs whose outcomes have changed since they were last taken.
+    changed: BTreeSet<JobUid>,
+    /// Names that a listing under way has shown so far.
+    listed: Option<BTreeSet<OutcomeName>>,
+    synced: bool,
+}
+
+impl Default for Outbox {
+    fn default() -> Self {
+        Self { state: Arc::default(), version: watch::channel(0).0 }
+    }
+}
+
+impl Outbox {
+    /// Nothing in it, until it is [`Self::follow`]ed.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Follows the outcomes in `namespace` until the shutdown.
+    pub async fn follow(&self, client: Client, namespace: &str, shutdown: Shutdown) {
+        let outcomes: Api<JobOutcome> = Api::namespaced(client, namespace);
+        let mut events = pin!(watcher(outcomes, watcher::Config::default()).default_backoff());
+        loop {
+            let event = tokio::select! {
+                () = shutdown.requested() => return,
+                event = events.next() => event,
+            };
+            match event {
+                Some(Ok(event)) => self.apply(event),
+                Some(Err(error)) => {
+                    let error: &dyn std::error::Error = &error;
+                    tracing::warn!(error, "cannot watch JobOutcomes; trying again");
+                }
+                // The watcher never ends; should it, there is nothing left to follow.
+                None => return shutdown.requested().await,
+            }
+        }
+    }
+
+    pub(super) fn apply(&self, event: watcher::Event<JobOutcome>) {
+        {
+            let mut state = self.state();
+            match event {
+                watcher::Event::Init => state.listed = Some(BTreeSet::new()),
+                watcher::Event::InitApply(outcome) => {
+                    let name = outcome.outcome_name();
+                    state.put(outcome);
+                    if let Some(listed) = &mut state.listed {
+                        listed.insert(name);
+                    }
+                }
+                watcher::Event::InitDone => {
+                    let listed = state.listed.take().unwrap_or_default();
+                    let vanished: Vec<_> =
+                        state.entries.keys().filter(|name| !listed.contains(name)).cloned().collect();
+                    for name in vanished {
+                        state.remove(&name);
+                    }
+                    state.synced = true;
+                }
+                watcher::Event::Apply(outcome) => state.put(outcome),
+                watcher::Event::Delete(outcome) => state.remove(&outcome.outcome_name()),
+            }
+        }
+        self.version.send_modify(|version| *version += 1);
+    }
+
+    /// Takes in an outcome that was written just now, before the watch tells of it.
+    pub fn note(&self, outcome: JobOutcome) {
+        {
+            let mut state = self.state();
+            let name = outcome.outcome_name();
+            if let Some(listed) = &mut state.listed {
+                listed.insert(name);
+            }
+            state.put(outcome);
+        }
+        self.version.send_modify(|version| *version += 1);
+    }
+
+    /// Whether the outcomes have been listed once. Until then, what is not here may well exist.
+    pub fn synced(&self) -> bool {
+        self.state().synced
+    }
+
+    /// Tells of every change from now on.
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.version.subscribe()
+    }
+
+    /// The Jobs whose outcomes have changed since this was last asked.
+    pub fn take_changed(&self) -> BTreeSet<JobUid> {
+        std::mem::take(&mut self.state().changed)
+    }
+
+    /// The outcomes of a Job, and whether each is settled.
+    pub fn of_job(&self, job: &JobUid) -> BTreeMap<OutcomeName, bool> {
+        let state = self.state();
+        let names = state.of_job.get(job).into_iter().flatten();
+        names.filter_map(|name| Some((name.clone(), state.entries.get(name)?.settled()))).collect()
+    }
+
+    /// One of them.
+    pub fn get(&self, name: &OutcomeName) -> Option<Entry> {
+        self.state().entries.get(name).cloned()
+    }
+
+    /// What `select` makes of each of them, in the order of their names.
+    pub fn select<T>(&self, mut select: impl FnMut(&OutcomeName, &Entry) -> Option<T>) -> Vec<T> {
+        self.state().entries.iter().filter_map(|(name, entry)| select(name, entry)).collect()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Every method leaves the maps whole before it can panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn put(&mut self, outcome: JobOutcome) {
+        let name = outcome.outcome_name();
+        let entry = Entry::of(outcome);
+        // What we wrote and what the watch tells may come in either order.
+        if self.entries.get(&name).is_some_and(|known| known.uid == entry.uid && known.version > entry.version) {
+            return;
+        }
+        self.of_job.entry(entry.job.clone()).or_default().insert(name.clone());
+        self.changed.insert(entry.job.clone());
+        self.entries.insert(name, entry);
+    }
+
+    fn remove(&mut self, name: &OutcomeName) {
+        let Some(entry) = self.entries.remove(name) else { return };
+        if let Some(names) = self.of_job.get_mut(&entry.job) {
+            names.remove(name);
+            if names.is_empty() {
+                self.of_job.remove(&entry.job);
+            }
+        }
+        self.changed.insert(entry.job);
+    }
+}

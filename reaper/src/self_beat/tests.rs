@@ -1,0 +1,105 @@
+//! The whole way of a beat: token file, TCP, TLS, HTTP, token verification, health.
+
+use std::time::SystemTime;
+
+use jobwarden_core::{health::Watch, policy::Policy};
+use jobwarden_serve::{
+    accept::{Limits, Metrics as AcceptMetrics, serve_https},
+    shutdown::{Shutdown, ShutdownArgs},
+    tls::ServerIdentity,
+};
+use serde_json::json;
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::{
+    intake::{
+        Intake, IntakeSettings,
+        keys::KeyRing,
+        metrics::Metrics,
+        token::{
+            Verifier,
+            fixture::{Signer, claims, key_set},
+        },
+    },
+    observer::fixture::mk_job,
+};
+
+const NAME: &str = "jobwarden-reaper.jobwarden.svc";
+
+/// A leading reaper that serves on loopback, and its own beat, whose token says that it is `pod`.
+async fn mk_reaper(pod: &str) -> (SelfBeat, Observer, tempfile::NamedTempFile) {
+    let signer = Signer::new("k");
+    let observer = Observer::new(Policy::default());
+    for watch in Watch::ALL {
+        observer.watch_listed(watch);
+    }
+    observer.start_listening();
+
+    let issued = rcgen::generate_simple_self_signed([NAME.to_owned()]).expect("ring makes certificates");
+    let (certificate, identity) = (issued.cert.pem(), ServerIdentity::new());
+    identity.set_pem(&certificate, issued.signing_key.serialize_pem()).expect("a pair");
+    let ca = Arc::new(ArcSwapOption::from_pointee(certificate));
+    let ring = KeyRing::new();
+    ring.set(key_set(&[&signer]));
+    let settings = IntakeSettings {
+        own_pod: "reaper".into(),
+        agent_namespace: "agents".to_owned(),
+        beat_interval: Duration::from_secs(10),
+        report_interval: Duration::from_secs(10),
+    };
+    let tokens = Verifier::new(ring, None);
+    let intake = Intake::new(settings, observer.clone(), tokens, Arc::clone(&ca), Metrics::default());
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+    let address = listener.local_addr().expect("bound").to_string();
+    let drain = ShutdownArgs { drain_delay: Duration::ZERO, drain_timeout: Duration::ZERO };
+    let (tls, shutdown) = (identity.server_config(), Shutdown::manual());
+    tokio::spawn(serve_https(listener, tls, Limits::default(), intake, shutdown, drain, AcceptMetrics::default()));
+
+    let mut token = claims(pod, "node-1");
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs();
+    token["exp"] = json!(now + 3600);
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), format!("{}\n", signer.sign(&token))).expect("written");
+    let beat = SelfBeat { address, server_name: NAME.to_owned(), token_file: file.path().to_owned(), ca };
+    (beat, observer, file)
+}
+
+#[tokio::test]
+async fn its_own_beat_opens_the_leaders_ears() {
+    let (beat, observer, _token) = mk_reaper("reaper").await;
+    observer.with(|state, now| state.apply_job(mk_job("job"), now));
+    observer.take_changed();
+    assert_eq!(observer.health(), SignalHealth::NotReceiving);
+    let beating = tokio::spawn(beat.run(observer.clone()));
+    // When the health open, every Job is to be looked at again.
+    observer.changed().await;
+    assert_eq!(observer.health(), SignalHealth::Receiving);
+    beating.abort();
+}
+
+#[tokio::test]
+async fn a_token_of_nobody_known_is_refused() {
+    let (beat, observer, _token) = mk_reaper("stranger").await;
+    let error = beat.post(0).await.expect_err("no such pod");
+    assert!(matches!(error, SelfBeatError::Refused(StatusCode::FORBIDDEN)), "{error}");
+    assert_eq!(observer.health(), SignalHealth::NotReceiving);
+}
+
+#[tokio::test]
+async fn another_name_than_the_certificates_is_no_service_of_ours() {
+    let (beat, observer, _token) = mk_reaper("reaper").await;
+    let beat = SelfBeat { server_name: "elsewhere.example".to_owned(), ..beat };
+    let error = beat.post(0).await.expect_err("another name");
+    assert!(matches!(error, SelfBeatError::Handshake { .. }), "{error}");
+    assert_eq!(observer.health(), SignalHealth::NotReceiving);
+}
+
+#[tokio::test]
+async fn what_is_missing_is_named() {
+    let (beat, _, token) = mk_reaper("reaper").await;
+    drop(token);
+    assert!(matches!(beat.post(0).await, Err(SelfBeatError::Token { .. })));
+    beat.ca.store(None);
+    assert!(matches!(beat.post(0).await, Err(SelfBeatError::NoCa)));
+}

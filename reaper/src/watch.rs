@@ -1,0 +1,201 @@
+//! Watches: lists and follows Jobs, pods, nodes, their Leases and namespaces through whatever happens to the API server.
+//!
+//! Not kube's own `watcher`, because that keeps quiet about what matters here: whether it is connected. After an error it
+//! says nothing until an object changes, which for Jobs may be hours; and a connection that has died silently is noticed
+//! only by what it does not bring.
+
+use std::{collections::HashSet, time::Duration};
+
+use futures::{Stream, StreamExt as _};
+use jobwarden_common::names::{label, label_value};
+use jobwarden_core::health::{Failure, Watch};
+use k8s_openapi::api::{
+    batch::v1::Job,
+    coordination::v1::Lease,
+    core::v1::{Namespace, Node, Pod},
+};
+use kube::{
+    Api, Client,
+    api::{ListParams, WatchEvent, WatchParams},
+    core::Status,
+    runtime::{utils::Backoff, watcher::DefaultBackoff},
+};
+use tokio::time::{Instant, sleep, timeout};
+
+use self::objects::Watched;
+use crate::observer::Observer;
+
+mod objects;
+#[cfg(test)]
+mod tests;
+
+/// How long the API server lets one watch go on before it ends it. A new one begins where it ended, at little cost, and
+/// its beginning is a sign of life.
+const WATCH_SECONDS: u32 = 25;
+
+/// How long the API server may take to answer, and how much longer than [`WATCH_SECONDS`] a watch may last before its
+/// connection counts as dead.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long it may take to list one page of objects.
+const LIST_PATIENCE: Duration = Duration::from_mins(1);
+
+/// Objects a page.
+const PAGE: u32 = 500;
+
+/// The longest pause between two attempts, so that the reaper sees again soon after the API server is back.
+const MAX_PAUSE: Duration = Duration::from_secs(5);
+
+/// A watch that ends sooner than this, though without an error, is not worth to be tried again at once.
+const SHORT: Duration = Duration::from_secs(1);
+
+/// The namespace of the Leases that kubelets renew (KEP-589).
+const NODE_LEASES: &str = "kube-node-lease";
+
+/// Why a watch has to start again.
+#[derive(Debug, thiserror::Error)]
+enum WatchError {
+    #[error("cannot list")]
+    List(#[source] kube::Error),
+    #[error("cannot list within {} s", LIST_PATIENCE.as_secs())]
+    ListTimeout,
+    #[error("cannot watch")]
+    Start(#[source] kube::Error),
+    #[error("the watch broke off")]
+    Broken(#[source] kube::Error),
+    #[error("the API server ended the watch: {0}")]
+    Ended(#[source] Box<Status>),
+    #[error("the API server is silent")]
+    Silent,
+    #[error("the list has no resourceVersion to watch from")]
+    NoVersion,
+}
+
+impl WatchError {
+    fn failure(&self) -> Failure {
+        match self {
+            Self::Silent | Self::ListTimeout => Failure::Silent,
+            _ => Failure::Broken,
+        }
+    }
+
+    /// What was missed cannot be had any more (410 Gone): everything has to be listed again.
+    fn is_expired(&self) -> bool {
+        match self {
+            Self::Start(kube::Error::Api(status)) | Self::Ended(status) => status.code == 410,
+            _ => false,
+        }
+    }
+}
+
+/// Tells the observer of all Jobs, pods, nodes, Leases and namespaces, now and whenever they change; never returns.
+///
+/// It needs leave to list and watch Jobs, pods, nodes and namespaces everywhere, and Leases in `kube-node-lease`.
+pub async fn follow(client: Client, observer: Observer) {
+    let enrolled = Some(format!("{}={}", label::ENROLLED, label_value::TRUE));
+    let jobs = Follower::<Job>::new(Api::all(client.clone()), enrolled.clone(), &observer);
+    let pods = Follower::<Pod>::new(Api::all(client.clone()), enrolled, &observer);
+    let nodes = Follower::<Node>::new(Api::all(client.clone()), None, &observer);
+    let leases = Follower::<Lease>::new(Api::namespaced(client.clone(), NODE_LEASES), None, &observer);
+    let namespaces = Follower::<Namespace>::new(Api::all(client), None, &observer);
+    tokio::join!(jobs.run(), pods.run(), nodes.run(), leases.run(), namespaces.run());
+}
+
+/// Follows the objects of one kind.
+struct Follower<K> {
+    api: Api<K>,
+    labels: Option<String>,
+    observer: Observer,
+    /// From where to watch; everything has to be listed first if there is none.
+    version: Option<String>,
+}
+
+impl<K: Watched> Follower<K> {
+    fn new(api: Api<K>, labels: Option<String>, observer: &Observer) -> Self {
+        Self { api, labels, observer: observer.clone(), version: None }
+    }
+
+    async fn run(mut self) {
+        let mut backoff = DefaultBackoff::default();
+        loop {
+            let started = Instant::now();
+            let result = self.once().await;
+            if let Err(error) = &result {
+                self.observer.watch_failed(K::WATCH, error.failure());
+                if error.is_expired() {
+                    self.version = None;
+                }
+                let error: &dyn std::error::Error = error;
+                tracing::warn!(watch = K::WATCH.as_str(), error, "cannot follow; trying again");
+            } else if started.elapsed() >= SHORT {
+                backoff.reset();
+                continue;
+            }
+            sleep(backoff.next().unwrap_or(MAX_PAUSE).min(MAX_PAUSE)).await;
+        }
+    }
+
+    /// Lists if need be, and watches until the API server ends that.
+    async fn once(&mut self) -> Result<(), WatchError> {
+        let from = match self.version.clone() {
+            Some(version) => version,
+            None => self.list().await?,
+        };
+        self.version = Some(from.clone());
+        let params = WatchParams {
+            label_selector: self.labels.clone(),
+            timeout: Some(WATCH_SECONDS),
+            bookmarks: true,
+            ..WatchParams::default()
+        };
+        let starting = timeout(PATIENCE, self.api.watch(&params, &from)).await;
+        let events = starting.map_err(|_| WatchError::Silent)?.map_err(WatchError::Start)?;
+        self.observer.watch_heard(K::WATCH);
+        self.take(std::pin::pin!(events)).await
+    }
+
+    async fn take(
+        &mut self,
+        mut events: impl Stream<Item = kube::Result<WatchEvent<K>>> + Unpin,
+    ) -> Result<(), WatchError> {
+        let patience = Duration::from_secs(WATCH_SECONDS.into()) + PATIENCE;
+        while let Some(event) = timeout(patience, events.next()).await.map_err(|_| WatchError::Silent)? {
+            let version = match event.map_err(WatchError::Broken)? {
+                WatchEvent::Added(object) | WatchEvent::Modified(object) => {
+                    object.applied(&self.observer);
+                    object.meta().resource_version.clone()
+                }
+                WatchEvent::Deleted(object) => {
+                    object.deleted(&self.observer);
+                    object.meta().resource_version.clone()
+                }
+                WatchEvent::Bookmark(bookmark) => Some(bookmark.metadata.resource_version),
+                WatchEvent::Error(status) => return Err(WatchError::Ended(status)),
+            };
+            self.version = version.or_else(|| self.version.take());
+            self.observer.watch_heard(K::WATCH);
+        }
+        self.observer.watch_heard(K::WATCH);
+        Ok(())
+    }
+
+    /// Tells of all objects there are, and thereby which are gone; returns from where to watch.
+    async fn list(&self) -> Result<String, WatchError> {
+        let mut params = ListParams { label_selector: self.labels.clone(), limit: Some(PAGE), ..ListParams::default() };
+        let mut listed = HashSet::new();
+        loop {
+            let page = timeout(LIST_PATIENCE, self.api.list(&params)).await;
+            let page = page.map_err(|_| WatchError::ListTimeout)?.map_err(WatchError::List)?;
+            for object in &page.items {
+                object.applied(&self.observer);
+                listed.extend(object.key());
+            }
+            params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
+            if params.continue_token.is_none() {
+                K::listed(&listed, &self.observer);
+                self.observer.watch_listed(K::WATCH);
+                return page.metadata.resource_version.ok_or(WatchError::NoVersion);
+            }
+        }
+    }
+}

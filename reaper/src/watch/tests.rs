@@ -1,0 +1,127 @@
+//! An API server played by a mock: what it sends, and what the observer makes of it.
+
+use http::{Request, Response};
+use jobwarden_core::{health::SignalHealth, policy::Policy};
+use kube::client::Body;
+use serde_json::{Value, json};
+use tower_test::mock::{self, Handle};
+
+use super::*;
+
+type ApiServer = Handle<Request<Body>, Response<Body>>;
+
+/// Follows Jobs only; the other watches are up.
+fn mk_follower() -> (Follower<Job>, ApiServer, Observer) {
+    let (service, handle) = mock::pair::<Request<Body>, Response<Body>>();
+    let observer = Observer::new(Policy::default());
+    for watch in [Watch::Pods, Watch::Nodes, Watch::Leases, Watch::Namespaces] {
+        observer.watch_listed(watch);
+    }
+    let api = Api::all(Client::new(service, "default"));
+    (Follower::new(api, Some("jobwarden.io/enrolled=true".to_owned()), &observer), handle, observer)
+}
+
+/// Answers the next request, which has to ask for these query parameters.
+async fn answer(server: &mut ApiServer, wanted: &[&str], status: u16, body: String) {
+    let (request, send) = server.next_request().await.expect("a request");
+    let asked = request.uri().to_string();
+    for parameter in wanted {
+        assert!(asked.contains(parameter), "{asked} has no {parameter}");
+    }
+    let body = Body::from(body.into_bytes());
+    send.send_response(Response::builder().status(status).body(body).expect("a response"));
+}
+
+fn job(uid: &str, version: &str) -> Value {
+    json!({
+        "apiVersion": "batch/v1", "kind": "Job",
+        "metadata": {"name": uid, "namespace": "ort", "uid": uid, "resourceVersion": version},
+        "spec": {"template": {"spec": {"containers": [{"name": "main"}]}}},
+    })
+}
+
+fn list(version: &str, next: &str, jobs: &[Value]) -> String {
+    json!({
+        "apiVersion": "batch/v1", "kind": "JobList",
+        "metadata": {"resourceVersion": version, "continue": next}, "items": jobs,
+    })
+    .to_string()
+}
+
+fn event(type_: &str, object: &Value) -> String {
+    format!("{}\n", json!({"type": type_, "object": object}))
+}
+
+fn gone() -> Value {
+    json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 410, "reason": "Expired", "message": "too old"})
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_lists_page_by_page_and_watches_from_there() {
+    let (follower, mut server, observer) = mk_follower();
+    let following = tokio::spawn(follower.run());
+    let enrolled = "labelSelector=jobwarden.io%2Fenrolled%3Dtrue";
+    answer(&mut server, &["limit=500", enrolled], 200, list("", "page-2", &[job("a", "3")])).await;
+    assert_eq!(observer.health(), SignalHealth::WatchDown);
+    answer(&mut server, &["continue=page-2"], 200, list("7", "", &[job("b", "4")])).await;
+    let bookmark = json!({"kind": "Job", "apiVersion": "batch/v1", "metadata": {"resourceVersion": "12"}});
+    let events = [
+        event("ADDED", &job("c", "8")),
+        event("DELETED", &job("a", "9")),
+        event("DELETED", &job("never seen", "10")),
+        event("BOOKMARK", &bookmark),
+    ];
+    let watch = ["watch=true", "resourceVersion=7", "timeoutSeconds=25", "allowWatchBookmarks=true", enrolled];
+    answer(&mut server, &watch, 200, events.concat()).await;
+    // The next watch begins where that ended.
+    answer(&mut server, &["watch=true", "resourceVersion=12"], 200, String::new()).await;
+    assert_eq!(observer.jobs(), 3);
+    assert!(observer.is_gone(&"a".into()) && !observer.is_gone(&"c".into()));
+    assert_eq!(observer.health(), SignalHealth::Receiving);
+    following.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_410_everything_is_listed_again_and_what_went_meanwhile_is_gone() {
+    let (follower, mut server, observer) = mk_follower();
+    let following = tokio::spawn(follower.run());
+    answer(&mut server, &["limit=500"], 200, list("7", "", &[job("a", "3"), job("b", "4")])).await;
+    answer(&mut server, &["resourceVersion=7"], 200, event("ERROR", &gone())).await;
+    answer(&mut server, &["limit=500"], 200, list("20", "", &[job("b", "4")])).await;
+    answer(&mut server, &["resourceVersion=20"], 410, gone().to_string()).await;
+    answer(&mut server, &["limit=500"], 200, list("30", "", &[job("b", "4")])).await;
+    answer(&mut server, &["resourceVersion=30"], 200, String::new()).await;
+    assert!(observer.is_gone(&"a".into()) && !observer.is_gone(&"b".into()));
+    following.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_api_server_that_is_away_blindfolds_until_it_is_back() {
+    let (follower, mut server, observer) = mk_follower();
+    let following = tokio::spawn(follower.run());
+    answer(&mut server, &["limit=500"], 200, list("7", "", &[])).await;
+    answer(&mut server, &["resourceVersion=7"], 503, "shutting down".to_owned()).await;
+    let (request, send) = server.next_request().await.expect("another attempt");
+    assert_eq!(observer.health(), SignalHealth::WatchDown);
+    // It goes on from where it was, without a list.
+    assert!(request.uri().to_string().contains("resourceVersion=7"));
+    send.send_response(Response::new(Body::from(event("ADDED", &job("a", "8")).into_bytes())));
+    answer(&mut server, &["resourceVersion=8"], 200, String::new()).await;
+    assert_eq!(observer.health(), SignalHealth::Receiving);
+    assert_eq!(observer.jobs(), 1);
+    following.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_does_not_answer_is_silent() {
+    let (follower, mut server, observer) = mk_follower();
+    let following = tokio::spawn(follower.run());
+    answer(&mut server, &["limit=500"], 200, list("7", "", &[])).await;
+    let (_request, unanswered) = server.next_request().await.expect("a watch");
+    assert_eq!(observer.health(), SignalHealth::Receiving);
+    // Nobody answers: the follower gives up on it and asks again.
+    let (_request, _send) = server.next_request().await.expect("another watch");
+    assert_eq!(observer.health(), SignalHealth::WatchDown);
+    drop(unanswered);
+    following.abort();
+}
