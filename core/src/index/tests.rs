@@ -17,6 +17,7 @@ use crate::{
         node::Health,
         pod::{PodFacts, SidecarFacts},
     },
+    snapshot::JobSnapshot,
 };
 
 mod bare;
@@ -38,6 +39,11 @@ fn mk_state() -> Index {
     state.start_listening(moment(0));
     state.take_changed();
     state
+}
+
+/// What people read of a moment, which these tests do not ask for.
+fn wall(_: Moment) -> jiff::Timestamp {
+    jiff::Timestamp::UNIX_EPOCH
 }
 
 fn known(state: &Index, now: u64) -> JobSnapshot {
@@ -65,7 +71,7 @@ fn report(state: &mut Index, report: &Report, now: u64) -> Vec<PodUid> {
 }
 
 fn told(state: &Index, now: u64) -> Vec<String> {
-    known(state, now).timeline.into_iter().map(|event| event.what.into()).collect()
+    known(state, now).timeline.into_iter().map(|entry| entry.event).collect()
 }
 
 fn changed(state: &mut Index) -> bool {
@@ -93,7 +99,7 @@ fn a_running_pod_is_whole_evidence() {
 fn a_job_is_known_whichever_of_it_and_its_pod_is_heard_of_first() {
     let mut state = Index::default();
     state.apply_pod(mk_pod("pod", "job"), moment(1));
-    assert_eq!(state.known(&"job".into(), moment(1)), None);
+    assert_eq!(state.snapshot(&"job".into(), moment(1), wall), None);
     assert!(!changed(&mut state));
     state.apply_job(mk_job("job"), moment(2));
     assert_eq!(evidence(&state).pods.len(), 1);
@@ -152,7 +158,7 @@ fn a_job_missing_from_a_list_has_vanished_and_stays_until_forgotten() {
     assert_eq!(evidence(&state).job.stage, JobStage::Vanished);
     assert!(state.is_gone(&"job".into()));
     state.forget_job(&"job".into());
-    assert_eq!(state.known(&"job".into(), moment(6)), None);
+    assert_eq!(state.snapshot(&"job".into(), moment(6), wall), None);
     assert_eq!(state.jobs(), 0);
     // Its pod still terminates, and its sidecar still beats.
     assert_eq!(beat(&mut state, Phase::Ending, 6), Ok(Command::Continue));
@@ -203,7 +209,7 @@ fn a_new_leader_sees_to_what_went_just_before_and_not_to_what_went_long_ago() {
     state.apply_job(mk_job("old"), moment(10));
     state.delete_job(&"old".into(), moment(20));
     state.delete_job(&"job".into(), moment(500));
-    assert_eq!(state.known(&"old".into(), moment(500)), None);
+    assert_eq!(state.snapshot(&"old".into(), moment(500), wall), None);
     state.start_listening(moment(510));
     assert_eq!(evidence(&state).job.stage, JobStage::Vanished);
     assert_eq!(state.jobs(), 1);

@@ -1,7 +1,10 @@
 //! Bare pods: each is a Job of its own, and comes and goes with its one pod.
 
 use super::*;
-use crate::evidence::{JobIdentity, JobKind};
+use crate::{
+    evidence::{JobIdentity, JobKind},
+    snapshot::JobSnapshot,
+};
 
 fn mk_bare(uid: &str, progress: Progress) -> JobFacts {
     let facts = mk_job(uid);
@@ -18,7 +21,7 @@ fn mk_state_with_bare() -> Index {
 }
 
 fn bare(state: &Index) -> JobSnapshot {
-    state.known(&"bare".into(), moment(0)).expect("it is known")
+    state.snapshot(&"bare".into(), moment(0), wall).expect("it is known")
 }
 
 #[test]
@@ -65,7 +68,7 @@ fn one_that_its_job_let_go_is_no_pod_of_that_job_any_more() {
     state.apply_job(mk_bare("pod", Progress::Open), moment(5));
     state.apply_pod(mk_pod("pod", "pod"), moment(5));
     assert!(evidence(&state).pods.is_empty());
-    assert_eq!(state.known(&"pod".into(), moment(5)).expect("it is known").evidence.pods.len(), 1);
+    assert_eq!(state.snapshot(&"pod".into(), moment(5), wall).expect("it is known").evidence.pods.len(), 1);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use crate::{
     evidence::Active,
     facts::{job::Start, node::NodeFacts},
     policy::{Changes, Labels, OnLost, Origin, PolicyField, Setting},
+    snapshot::JobSnapshot,
 };
 
 // Zones.

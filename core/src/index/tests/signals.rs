@@ -40,7 +40,7 @@ fn a_terminating_pod_is_still_heard() {
 #[test]
 fn a_pod_that_was_given_up_is_told_to_stop_also_when_its_object_is_gone() {
     let mut state = mk_state();
-    state.give_up(&"pod".into());
+    state.abandon(&"pod".into());
     assert_eq!(beat(&mut state, Phase::Running, 1), Ok(Command::Stop));
     state.delete_pod(&"pod".into(), moment(2));
     state.delete_job(&"job".into(), moment(2));
