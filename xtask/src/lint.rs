@@ -1,5 +1,8 @@
 //! `cargo xtask lint`: everything that is judged without being run.
 
+pub(crate) mod cycles;
+mod targets;
+
 use anyhow::{Context as _, bail};
 use jobwarden_tests::progress;
 
@@ -16,8 +19,9 @@ struct Check {
 }
 
 /// Quick ones first.
-const CHECKS: [Check; 8] = [
+const CHECKS: [Check; 9] = [
     Check { name: "rustfmt", run: || run(cargo().args(["fmt", "--all", "--check"])) },
+    Check { name: "import cycles", run: || cycles::check(&targets::Package::workspace()?) },
     Check { name: "gofmt", run: gofmt },
     Check { name: "clippy", run: || run(cargo().args(CLIPPY)) },
     Check { name: "clippy, end-to-end tests", run: || run(cargo().args(CLIPPY_ON_CLUSTERS)) },
