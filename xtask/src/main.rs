@@ -34,7 +34,7 @@ struct Cli {
 enum Verb {
     Demo(demo::Args),
     Test(test::Args),
-    /// Format check, clippy, rustdoc, gofmt, helm lint, generated files, cargo deny
+    /// Check formatting, import cycles, dependencies, clippy, rustdoc, the Helm chart and generated files
     Lint,
     Acyclic(lint::cycles::Args),
     Gen(generate::Args),

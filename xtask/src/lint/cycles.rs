@@ -19,6 +19,7 @@ mod paths;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod use_items;
 
 use std::{
     fmt::Write as _,
@@ -40,7 +41,7 @@ pub(crate) struct Args {
 /// Checks the crates that `args` name, and prints each cycle.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let packages = if args.folders.is_empty() {
-        Package::workspace()?
+        Package::all()?
     } else {
         args.folders.iter().map(|folder| Package::at(folder)).collect::<anyhow::Result<_>>()?
     };
@@ -52,7 +53,7 @@ pub(super) fn check(packages: &[Package]) -> anyhow::Result<()> {
     let mut cycles = 0;
     for package in packages {
         for target in &package.targets {
-            for cycle in cycles_of(target)? {
+            for cycle in cycles_of(&target.root, target.is_test())? {
                 cycles += 1;
                 println!("{}", report(&package.name, target, &cycle, &package.folder)?);
             }
@@ -65,8 +66,8 @@ pub(super) fn check(packages: &[Package]) -> anyhow::Result<()> {
 }
 
 /// The cycles between single modules, then those that show only when each module is taken together with all below it.
-fn cycles_of(target: &Target) -> anyhow::Result<Vec<Cycle>> {
-    let tree = tree::load(&target.root, target.is_test())?;
+fn cycles_of(root: &Path, is_test: bool) -> anyhow::Result<Vec<Cycle>> {
+    let tree = tree::load(root, is_test)?;
     let names = names::collect(&tree);
     let graph = Graph::new(paths::imports(&tree, &names));
     let mut cycles = graph.cycles(&tree);

@@ -2,9 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 
-use syn::{ForeignItem, Item, ItemUse, UseTree, Visibility, visit::Visit};
+use syn::{ForeignItem, Item, ItemUse, visit::Visit};
 
-use super::tree::{ModuleId, ROOT, Tree};
+use super::{
+    tree::{ModuleId, ROOT, Tree, attributes},
+    use_items::{Import, ImportName, imports_of},
+};
 
 /// The names of all modules of one target.
 pub(super) struct Names<'a> {
@@ -38,20 +41,6 @@ pub(super) enum Resolved {
     Item(ModuleId),
     /// A name from another crate, a local variable, a type parameter, …
     External,
-}
-
-/// One leaf of a `use` tree.
-pub(super) struct Import {
-    /// With neither `self` at its end nor the `*` of a glob.
-    pub(super) path: Vec<String>,
-    name: ImportName,
-}
-
-enum ImportName {
-    Named(String),
-    /// `as _`
-    Unnamed,
-    Glob,
 }
 
 /// Collects what every module of `tree` defines and imports.
@@ -138,7 +127,7 @@ impl Names<'_> {
         self.path(module, path, &mut HashSet::new())
     }
 
-    fn path<'p>(&self, module: ModuleId, path: &'p [String], seen: &mut HashSet<(ModuleId, String)>) -> Vec<Resolved> {
+    fn path(&self, module: ModuleId, path: &[String], seen: &mut HashSet<(ModuleId, String)>) -> Vec<Resolved> {
         let Some((first, rest)) = path.split_first() else { return vec![Resolved::Module(module)] };
         let mut found = match first.as_str() {
             "crate" => vec![Resolved::Module(ROOT)],
@@ -200,51 +189,6 @@ impl Names<'_> {
     }
 }
 
-/// The leaves of a `use` item.
-pub(super) fn imports_of(item: &ItemUse) -> Vec<Import> {
-    let mut found = Vec::new();
-    leaves(&item.tree, &mut Vec::new(), &mut found);
-    found
-}
-
-fn leaves(tree: &UseTree, prefix: &mut Vec<String>, found: &mut Vec<Import>) {
-    let leaf = |prefix: &[String], name: String, alias: ImportName| {
-        let mut path = prefix.to_vec();
-        if name != "self" || path.is_empty() {
-            path.push(name);
-        }
-        Import { path, name: alias }
-    };
-    match tree {
-        UseTree::Path(path) => {
-            prefix.push(path.ident.to_string());
-            leaves(&path.tree, prefix, found);
-            prefix.pop();
-        }
-        UseTree::Name(name) => {
-            let name = name.ident.to_string();
-            let bound = if name == "self" { prefix.last().cloned().unwrap_or_default() } else { name.clone() };
-            found.push(leaf(prefix, name, ImportName::Named(bound)));
-        }
-        UseTree::Rename(rename) => {
-            let alias = rename.rename.to_string();
-            let alias = if alias == "_" { ImportName::Unnamed } else { ImportName::Named(alias) };
-            found.push(leaf(prefix, rename.ident.to_string(), alias));
-        }
-        UseTree::Glob(_) => found.push(Import { path: prefix.clone(), name: ImportName::Glob }),
-        UseTree::Group(group) => group.items.iter().for_each(|tree| leaves(tree, prefix, found)),
-    }
-}
-
-/// Whether others may import what this imports: such an import is no use of its own.
-pub(super) fn is_reexport(item: &ItemUse) -> bool {
-    match &item.vis {
-        Visibility::Inherited => false,
-        Visibility::Public(_) => true,
-        Visibility::Restricted(restricted) => !restricted.path.is_ident("self"),
-    }
-}
-
 /// The names that `item` defines in its module.
 fn defined(item: &Item) -> Vec<String> {
     let name = match item {
@@ -270,26 +214,4 @@ fn defined(item: &Item) -> Vec<String> {
         _ => return Vec::new(),
     };
     vec![name.to_string()]
-}
-
-/// The attributes of any item.
-pub(super) fn attributes(item: &Item) -> &[syn::Attribute] {
-    match item {
-        Item::Const(item) => &item.attrs,
-        Item::Enum(item) => &item.attrs,
-        Item::ExternCrate(item) => &item.attrs,
-        Item::Fn(item) => &item.attrs,
-        Item::ForeignMod(item) => &item.attrs,
-        Item::Impl(item) => &item.attrs,
-        Item::Macro(item) => &item.attrs,
-        Item::Mod(item) => &item.attrs,
-        Item::Static(item) => &item.attrs,
-        Item::Struct(item) => &item.attrs,
-        Item::Trait(item) => &item.attrs,
-        Item::TraitAlias(item) => &item.attrs,
-        Item::Type(item) => &item.attrs,
-        Item::Union(item) => &item.attrs,
-        Item::Use(item) => &item.attrs,
-        _ => &[],
-    }
 }

@@ -10,8 +10,9 @@ use syn::{
 };
 
 use super::{
-    names::{Names, Resolved, attributes, imports_of, is_reexport},
-    tree::{ModuleId, Tree},
+    names::{Names, Resolved},
+    tree::{ModuleId, Tree, attributes},
+    use_items::{imports_of, is_reexport},
 };
 
 /// The first import, for each pair of modules (the one that imports, the one that defines).
@@ -130,7 +131,7 @@ impl<'ast> Visit<'ast> for Visitor<'_> {
         }
         match item {
             Item::Fn(function) => {
-                self.function(&function.sig, Some(&function.block), |this| visit::visit_item(this, item))
+                self.function(&function.sig, Some(&function.block), |this| visit::visit_item(this, item));
             }
             _ => visit::visit_item(self, item),
         }
@@ -149,7 +150,7 @@ impl<'ast> Visit<'ast> for Visitor<'_> {
         }
         match item {
             ImplItem::Fn(function) => {
-                self.function(&function.sig, Some(&function.block), |this| visit::visit_impl_item(this, item))
+                self.function(&function.sig, Some(&function.block), |this| visit::visit_impl_item(this, item));
             }
             _ => visit::visit_impl_item(self, item),
         }
@@ -265,7 +266,7 @@ fn path_at(tokens: &[TokenTree]) -> Vec<String> {
             [TokenTree::Punct(one), TokenTree::Punct(two), next @ ..]
                 if one.as_char() == ':' && two.as_char() == ':' =>
             {
-                rest = next
+                rest = next;
             }
             _ => break,
         }
