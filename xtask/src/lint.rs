@@ -3,12 +3,16 @@
 mod clippy;
 pub(crate) mod cycles;
 mod dependencies;
+mod outcome;
 mod targets;
 
 use anyhow::{Context as _, bail};
 use jobwarden_tests::progress;
 
-use self::targets::{Package, Workspace};
+use self::{
+    outcome::Outcome,
+    targets::{Package, Workspace},
+};
 use crate::{
     command::{at_root, cargo, helm, output, run},
     generate,
@@ -17,13 +21,6 @@ use crate::{
 struct Check {
     name: &'static str,
     run: fn() -> anyhow::Result<Outcome>,
-}
-
-/// How a check ended that did not fail.
-enum Outcome {
-    Passed,
-    /// It could not be done on this machine, and why. Only for what needs data from outside the package registries.
-    NotChecked(String),
 }
 
 /// Quick ones first.

@@ -14,7 +14,7 @@ use anyhow::{Context as _, bail};
 use serde::Deserialize;
 
 use super::{
-    Outcome,
+    outcome::Outcome,
     targets::{Target, Workspace},
 };
 use crate::command::{cargo, root};

