@@ -40,10 +40,16 @@ struct Diagnostic {
 /// Fails on any warning in any target.
 pub(super) fn run() -> anyhow::Result<Outcome> {
     let main = root().join("Cargo.toml");
+    let mut failures = Vec::new();
     for workspace in Workspace::all()? {
         // A workspace of its own shares the folder of `cargo xtask fuzz`, so that the source tree stays free of build output.
         let target_folder = (workspace.manifest != main).then(|| root().join("target/fuzz"));
-        check(&workspace, target_folder.as_deref()).with_context(|| workspace.manifest.display().to_string())?;
+        if let Err(error) = check(&workspace, target_folder.as_deref()) {
+            failures.push(format!("{}: {error:#}", workspace.manifest.display()));
+        }
+    }
+    if !failures.is_empty() {
+        bail!(failures.join("\n"));
     }
     Ok(Outcome::Passed)
 }

@@ -100,7 +100,8 @@ fn fetch_database() -> anyhow::Result<()> {
     };
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let ready = folder.join(".git").exists()
-        && output(git().args(["rev-parse", "HEAD"])).is_ok_and(|head| head.trim() == DATABASE_COMMIT);
+        && output(git().args(["rev-parse", "--quiet", "--verify", "HEAD"]))
+            .is_ok_and(|head| head.trim() == DATABASE_COMMIT);
     if ready {
         return Ok(());
     }
