@@ -5,7 +5,7 @@ mod tests;
 
 use std::{
     collections::BTreeSet,
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, IsTerminal as _, stderr},
     path::Path,
     process::{Command, Stdio},
 };
@@ -59,15 +59,11 @@ fn check(workspace: &Workspace, target_folder: Option<&Path>) -> anyhow::Result<
     let targets: BTreeSet<&Target> = workspace.packages.iter().flat_map(|package| &package.targets).collect();
     let mut clean = true;
     let mut checked = BTreeSet::new();
+    // The text of diagnostics comes within the JSON, with colours for a terminal.
+    let format = if stderr().is_terminal() { "json-diagnostic-rendered-ansi" } else { "json" };
     for selection in selections(&targets) {
         let mut command = cargo();
-        command.args([
-            "clippy",
-            "--quiet",
-            "--workspace",
-            "--keep-going",
-            "--message-format=json-diagnostic-rendered-ansi",
-        ]);
+        command.args(["clippy", "--quiet", "--workspace", "--keep-going", format]);
         command.arg("--manifest-path").arg(&workspace.manifest);
         if let Some(folder) = target_folder {
             command.arg("--target-dir").arg(folder);
