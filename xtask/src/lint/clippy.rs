@@ -63,7 +63,7 @@ fn check(workspace: &Workspace, target_folder: Option<&Path>) -> anyhow::Result<
     let format = if stderr().is_terminal() { "json-diagnostic-rendered-ansi" } else { "json" };
     for selection in selections(&targets) {
         let mut command = cargo();
-        command.args(["clippy", "--quiet", "--workspace", "--keep-going", format]);
+        command.args(["clippy", "--quiet", "--workspace", "--keep-going", "--message-format", format]);
         command.arg("--manifest-path").arg(&workspace.manifest);
         if let Some(folder) = target_folder {
             command.arg("--target-dir").arg(folder);
