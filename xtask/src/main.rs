@@ -34,8 +34,9 @@ struct Cli {
 enum Verb {
     Demo(demo::Args),
     Test(test::Args),
-    /// Format check, clippy, rustdoc, gofmt, helm lint, generated files, cargo deny
+    /// Check formatting, import cycles, dependencies, clippy, rustdoc, the Helm chart and generated files
     Lint,
+    Acyclic(lint::cycles::Args),
     Gen(generate::Args),
     Image(image::Args),
     Cluster(cluster::Args),
@@ -53,6 +54,7 @@ async fn main() -> ExitCode {
         Verb::Demo(args) => demo::run(args).await,
         Verb::Test(args) => blocking(move || test::run_all(&args)).await,
         Verb::Lint => blocking(lint::run_all).await,
+        Verb::Acyclic(args) => blocking(move || lint::cycles::run(&args)).await,
         Verb::Gen(args) => blocking(move || generate::run(&args)).await,
         Verb::Image(args) => blocking(move || image::run_all(&args)).await,
         Verb::Cluster(args) => cluster::run(args).await,
