@@ -11,11 +11,7 @@ use std::collections::HashSet;
 
 use clap::ValueEnum;
 use jiff::{Timestamp, Unit};
-use jobwarden_common::{
-    identity::PodUid,
-    names::{FIELD_MANAGER, GROUP},
-    notification::TimelineEntry,
-};
+use jobwarden_common::{identity::PodUid, names::GROUP, notification::TimelineEntry};
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 use kube::{
     Api, Client,
@@ -217,7 +213,7 @@ fn present() -> Timestamp {
 }
 
 fn ours() -> PatchParams {
-    PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() }
+    jobwarden_serve::field_manager::patch_params()
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use jobwarden_common::{
 };
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
-    api::{Patch, PostParams},
+    api::Patch,
     runtime::events::{Event, EventType},
 };
 use serde_json::json;
@@ -44,22 +44,23 @@ impl Walk<'_> {
         let mut outcome = JobOutcome::record(&name, data, at);
         outcome.metadata.labels = Some(labels(&outcome));
         let what = || format!("the outcome {name}");
-        let recorded = match self.executor.outcomes.create(&PostParams::default(), &outcome).await {
-            Ok(recorded) => {
-                self.executor.metrics.outcomes.get_or_create(&OutcomeLabels { kind: kind.as_str() }).inc();
-                tracing::info!(
-                    outcome = %name, kind = %kind, reason, job = %self.job.name, namespace = %self.job.namespace,
-                    run_id = self.job.run_id.as_ref().map(tracing::field::display), "recorded"
-                );
-                recorded
-            }
-            // Recorded before: what it says is frozen.
-            Err(kube::Error::Api(status)) if status.code == 409 => {
-                let existing = self.executor.outcomes.get(name.as_str()).await;
-                existing.map_err(|source| EnforceError::api("read", what(), source))?
-            }
-            Err(source) => return Err(EnforceError::api("record", what(), source)),
-        };
+        let recorded =
+            match self.executor.outcomes.create(&jobwarden_serve::field_manager::post_params(), &outcome).await {
+                Ok(recorded) => {
+                    self.executor.metrics.outcomes.get_or_create(&OutcomeLabels { kind: kind.as_str() }).inc();
+                    tracing::info!(
+                        outcome = %name, kind = %kind, reason, job = %self.job.name, namespace = %self.job.namespace,
+                        run_id = self.job.run_id.as_ref().map(tracing::field::display), "recorded"
+                    );
+                    recorded
+                }
+                // Recorded before: what it says is frozen.
+                Err(kube::Error::Api(status)) if status.code == 409 => {
+                    let existing = self.executor.outcomes.get(name.as_str()).await;
+                    existing.map_err(|source| EnforceError::api("read", what(), source))?
+                }
+                Err(source) => return Err(EnforceError::api("record", what(), source)),
+            };
         let recorded = if recorded.status.is_some() { recorded } else { self.address(&name, recorded).await? };
         self.executor.outbox.note(recorded);
         Ok(())

@@ -1,41 +1,41 @@
-//! Whether this agent can see the processes of its node at all.
+//! Whether the processes of the node are visible to this agent.
 
 use std::{fs, io, path::Path};
 
-/// Why it cannot.
+/// Why they are not.
 #[derive(Debug, thiserror::Error)]
 pub enum Blind {
-    /// `/proc` shows a PID namespace that we are not in, or is no procfs.
+    /// `/proc` belongs to another PID namespace, or is not a procfs.
     #[error(
-        "the agent's own process is not visible in {proc}; --proc has to be the proc file system of the host's PID namespace"
+        "the agent's own process is not visible in {proc}; set --proc to the proc file system of the host's PID namespace"
     )]
     NotOurs {
-        /// Where it was looked for.
+        /// The file system.
         proc: String,
-        /// What reading it said.
+        /// Why it cannot be read.
         source: io::Error,
     },
-    /// The agent is the first process of a namespace of its own.
-    #[error("no host PID namespace: the agent is process 1 itself; its pod needs hostPID: true")]
+    /// The agent is process 1, so it runs in a PID namespace of its own.
+    #[error("not in the host's PID namespace: the agent is process 1; set hostPID: true in its pod")]
     OwnNamespace,
-    /// Other users' processes are hidden from us (`hidepid`, proc(5)).
-    #[error("hidepid: {proc}/1 cannot be read; mount proc without hidepid, or give the agent its gid=")]
+    /// The processes of other users are hidden (`hidepid`, proc(5)).
+    #[error("hidepid: {proc}/1 cannot be read; mount proc without hidepid, or add the agent to the group of gid=")]
     Hidden {
         /// The file system.
         proc: String,
-        /// What reading it said.
+        /// Why it cannot be read.
         source: io::Error,
     },
 }
 
-/// Looks whether `proc` shows us to ourselves and, for the others, the node's first process, which belongs to another user.
-pub fn look(proc: &Path) -> Result<(), Blind> {
+/// Checks that `proc` shows this process and process 1 of the node, which belongs to another user.
+pub fn check(proc: &Path) -> Result<(), Blind> {
     let own = fs::read_link(proc.join("self"))
         .map_err(|source| Blind::NotOurs { proc: proc.display().to_string(), source })?;
     if own == Path::new("1") {
         return Err(Blind::OwnNamespace);
     }
-    // hidepid=1 refuses the file, 2 and 4 hide the folder.
+    // hidepid=1 denies access to the file, 2 and 4 hide the folder.
     fs::read(proc.join("1/cgroup")).map_err(|source| Blind::Hidden { proc: proc.display().to_string(), source })?;
     Ok(())
 }
@@ -55,27 +55,27 @@ mod tests {
     }
 
     #[test]
-    fn with_the_host_s_processes_in_view_it_is_not_blind() {
-        look(proc("4711").path()).expect("sees");
+    fn the_processes_of_the_host_are_visible() {
+        check(proc("4711").path()).expect("visible");
     }
 
     #[test]
-    fn the_first_process_of_its_own_namespace_is_blind() {
-        assert!(matches!(look(proc("1").path()), Err(Blind::OwnNamespace)));
+    fn process_1_is_blind() {
+        assert!(matches!(check(proc("1").path()), Err(Blind::OwnNamespace)));
     }
 
     #[test]
     fn hidepid_is_blind() {
         let proc = proc("4711");
         fs::remove_dir_all(proc.path().join("1")).expect("it is there");
-        let blind = look(proc.path()).expect_err("hidden");
+        let blind = check(proc.path()).expect_err("hidden");
         assert!(blind.to_string().starts_with("hidepid: "), "{blind}");
     }
 
     #[test]
-    fn a_proc_of_another_namespace_is_blind() {
+    fn a_proc_of_another_pid_namespace_is_blind() {
         let proc = proc("4711");
         fs::remove_file(proc.path().join("self")).expect("it is there");
-        assert!(matches!(look(proc.path()), Err(Blind::NotOurs { .. })));
+        assert!(matches!(check(proc.path()), Err(Blind::NotOurs { .. })));
     }
 }
