@@ -16,11 +16,11 @@ const READ_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Reaper")]
 pub struct EndpointArgs {
-    /// Namespace of jobwarden, with the ConfigMap jobwarden-reaper-endpoint that specifies where the reaper is
+    /// Namespace of jobwarden, with the config map jobwarden-reaper-endpoint that specifies where the reaper is
     #[arg(long, env = "JOBWARDEN_REAPER_NAMESPACE", default_value = "jobwarden", value_name = "NAMESPACE")]
     pub reaper_namespace: String,
 
-    /// Address of the reaper, instead of the ConfigMap; requires --reaper-name and --reaper-ca-file
+    /// Address of the reaper, instead of the config map; requires --reaper-name and --reaper-ca-file
     #[arg(long, env = "JOBWARDEN_REAPER_ADDRESS", requires_all = ["reaper_name", "reaper_ca_file"], value_name = "HOST:PORT")]
     pub reaper_address: Option<String>,
 

@@ -67,7 +67,7 @@ mod tests {
     #[test]
     fn hidepid_is_blind() {
         let proc = proc("4711");
-        fs::remove_dir_all(proc.path().join("1")).expect("it is there");
+        fs::remove_dir_all(proc.path().join("1")).expect("it exists");
         let blind = check(proc.path()).expect_err("hidden");
         assert!(blind.to_string().starts_with("hidepid: "), "{blind}");
     }
@@ -75,7 +75,7 @@ mod tests {
     #[test]
     fn a_proc_of_another_pid_namespace_is_blind() {
         let proc = proc("4711");
-        fs::remove_file(proc.path().join("self")).expect("it is there");
+        fs::remove_file(proc.path().join("self")).expect("it exists");
         assert!(matches!(check(proc.path()), Err(Blind::NotOurs { .. })));
     }
 }

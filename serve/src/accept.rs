@@ -26,6 +26,7 @@ mod drain;
 mod limits;
 mod metrics;
 mod server;
+mod service;
 mod stage;
 mod transport;
 
@@ -34,6 +35,7 @@ pub use self::{
     limits::Limits,
     metrics::{Metrics, Refusal},
     server::Server,
+    service::HttpService,
     transport::{Plain, Stream, Tls, Transport},
 };
 

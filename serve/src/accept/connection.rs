@@ -5,12 +5,7 @@
 use std::{future::pending, pin::pin, time::Duration};
 
 use bytes::Bytes;
-use http::{Request, Response};
-use hyper::{
-    body::{Body, Incoming},
-    server::conn::http1,
-    service::Service,
-};
+use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::AsyncWriteExt as _,
@@ -22,6 +17,7 @@ use super::{
     activity::{Activity, Tracked, TrackedService},
     limits::{Limits, MAX_BUFFER},
     metrics::{Metrics, Refusal},
+    service::HttpService,
     stage::Stage,
     transport::{Stream, Transport},
 };
@@ -45,13 +41,7 @@ struct Resting<T, S> {
     service: S,
 }
 
-impl<S, B> Connection<S>
-where
-    S: Service<Request<Incoming>, Response = Response<B>>,
-    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    B: Body + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
+impl<S: HttpService> Connection<S> {
     /// Performs the handshake, then serves the connection until its end.
     pub(super) async fn run<T: Transport>(self, tcp: TcpStream, transport: T) {
         let _counted = self.metrics.open_connection();
@@ -99,20 +89,13 @@ where
 
 /// Serves requests until none arrives for a while; `None` if the connection has ended. `first_head` is the timeout for the head of
 /// the first request.
-async fn serve_requests<T, S, B>(
+async fn serve_requests<T: Stream, S: HttpService>(
     turn: Resting<T, S>,
     first_head: Option<Duration>,
     limits: &Limits,
     stage: &Stage,
     metrics: &Metrics,
-) -> Option<Resting<T, S>>
-where
-    T: Stream,
-    S: Service<Request<Incoming>, Response = Response<B>>,
-    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    B: Body + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
+) -> Option<Resting<T, S>> {
     let Resting { stream, unread, service } = turn;
     let activity = Activity::new(stage.clone());
     let stream = Tracked { stream, unread, activity: activity.clone() };

@@ -2,11 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::{Request, Response};
-use hyper::{
-    body::{Body, Incoming},
-    service::Service,
-};
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 
@@ -15,6 +10,7 @@ use super::{
     connection::Connection,
     limits::Limits,
     metrics::Metrics,
+    service::HttpService,
     stage::Stage,
     transport::{Plain, Tls, Transport},
 };
@@ -44,15 +40,7 @@ impl Server<Tls> {
 
 impl<T: Transport> Server<T> {
     /// Serves until the returned future is dropped.
-    pub async fn run<S, B>(self, service: S)
-    where
-        S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
-        S::Future: Send,
-        S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-        B: Body + Send + 'static,
-        B::Data: Send,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
+    pub async fn run(self, service: impl HttpService) {
         // Nobody requests this shutdown, so the drain never starts.
         let drain = ShutdownArgs { drain_delay: Duration::ZERO, drain_timeout: Duration::ZERO };
         self.run_until(service, Shutdown::manual(), drain).await;
@@ -60,15 +48,7 @@ impl<T: Transport> Server<T> {
 
     /// Serves until the shutdown is requested, then drains as the [module](super) describes. Returns when the last connection
     /// has ended or was aborted.
-    pub async fn run_until<S, B>(self, service: S, shutdown: Shutdown, drain: ShutdownArgs)
-    where
-        S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
-        S::Future: Send,
-        S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-        B: Body + Send + 'static,
-        B::Data: Send,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
+    pub async fn run_until(self, service: impl HttpService, shutdown: Shutdown, drain: ShutdownArgs) {
         let Self { listener, transport, limits, metrics } = self;
         let stage = Stage::default();
         let accept_loop = AcceptLoop {

@@ -53,5 +53,8 @@ impl WatchedFile {
 
 /// What two reads of a file are compared by.
 fn kind(text: &io::Result<String>) -> Result<String, io::ErrorKind> {
-    text.as_ref().map(Clone::clone).map_err(io::Error::kind)
+    match text {
+        Ok(text) => Ok(text.clone()),
+        Err(error) => Err(error.kind()),
+    }
 }
