@@ -9,10 +9,7 @@ mod record;
 
 use clap::ValueEnum;
 use jiff::{Timestamp, Unit};
-use jobwarden_common::{
-    names::{FIELD_MANAGER, GROUP},
-    notification::TimelineEntry,
-};
+use jobwarden_common::{names::GROUP, notification::TimelineEntry};
 use jobwarden_core::{
     evidence::{JobIdentity, JobKind},
     plan::{sequence::StepSequence, step::Step},
@@ -183,7 +180,7 @@ fn present() -> Timestamp {
 }
 
 fn ours() -> PatchParams {
-    PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() }
+    jobwarden_serve::field_manager::patch_params()
 }
 
 #[cfg(test)]

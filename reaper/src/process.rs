@@ -9,11 +9,11 @@ use jobwarden_common::{
 };
 use jobwarden_core::{judge, reconcile::Mode};
 use jobwarden_serve::{
-    accept::{self, Limits, serve_https},
+    accept::{self, Limits, Server},
     admin::{self, AdminError, Gate, Readiness},
     lease::{Election, Leadership},
     logs::LogError,
-    open_files,
+    open_files, reload,
     secret::follow_tls_secret,
     shutdown::{Shutdown, SignalError},
     tls::ServerIdentity,
@@ -155,7 +155,7 @@ async fn serve(args: ServeArgs) -> Result<(), RunError> {
     let client = Client::try_default().await.map_err(RunError::Client)?;
 
     let mut registry = Registry::default();
-    let Figures { metrics, intake_metrics, accept_metrics, backfill_metrics, config_metrics } =
+    let Figures { metrics, intake_metrics, accept_metrics, backfill_metrics, config_metrics, rules_metrics } =
         Figures::register(&mut registry);
     let observer = Observer::new(policy);
     observer.set_policy(config.policy.clone());
@@ -186,7 +186,7 @@ async fn serve(args: ServeArgs) -> Result<(), RunError> {
     let own = [namespace.clone(), agent_namespace.clone()];
     let backfill =
         (!observe_only).then(|| Backfill::new(client.clone(), own, rules.current(), finalizer, backfill_metrics));
-    parts.spawn(rules.follow());
+    parts.spawn(rules.follow(rules_metrics));
 
     let settings = IntakeSettings {
         own_pod: PodUid::from(pod_uid),
@@ -223,8 +223,9 @@ async fn serve(args: ServeArgs) -> Result<(), RunError> {
         while resigned.changed().await.is_ok() {}
     };
     let limits = Limits { max_connections: max_connections(), ..Limits::default() };
-    let serving =
-        serve_https(listener, identity.server_config(), limits, intake, shutdown.clone(), drain, accept_metrics);
+    let server = Server::https(listener, identity.server_config(), limits, accept_metrics);
+    // Concurrent: the leader hands over at once, while its connections drain.
+    let serving = server.run_until(intake, shutdown.clone(), drain);
     tokio::select! {
         ((), ()) = async { tokio::join!(serving, leading) } => Ok(()),
         died = parts.died() => Err(died),
@@ -256,7 +257,8 @@ struct Figures {
     intake_metrics: intake::metrics::Metrics,
     accept_metrics: accept::Metrics,
     backfill_metrics: backfill::Metrics,
-    config_metrics: configuration::Metrics,
+    config_metrics: reload::Metrics,
+    rules_metrics: reload::Metrics,
 }
 
 impl Figures {
@@ -265,10 +267,11 @@ impl Figures {
         let (intake_metrics, accept_metrics) = (intake::metrics::Metrics::default(), accept::Metrics::default());
         intake_metrics.register(registry);
         accept_metrics.register(registry);
-        let (backfill_metrics, config_metrics) = (backfill::Metrics::default(), configuration::Metrics::default());
+        let backfill_metrics = backfill::Metrics::default();
         backfill_metrics.register(registry);
-        config_metrics.register(registry);
-        Self { metrics, intake_metrics, accept_metrics, backfill_metrics, config_metrics }
+        let config_metrics = reload::Metrics::register(registry, reload::CONFIG);
+        let rules_metrics = reload::Metrics::register(registry, reload::IDENTITY_CONFIG);
+        Self { metrics, intake_metrics, accept_metrics, backfill_metrics, config_metrics, rules_metrics }
     }
 }
 

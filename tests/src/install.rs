@@ -142,7 +142,7 @@ fn values_of(settings: &Settings, receiver: &Receiver) -> Value {
         "image": {"repository": "jobwarden.io/jobwarden"},
         "sidecar": {"image": {"repository": "jobwarden.io/jobwarden-sidecar"}},
         "beatInterval": time(settings.beat_interval),
-        "drain": {"delaySeconds": 1, "timeoutSeconds": 5},
+        "drain": {"delaySeconds": 5, "timeoutSeconds": 5},
         "controller": {"nodeSelector": {"kubernetes.io/hostname": HOME}},
         "webhook": {"identity": {"preset": settings.preset}},
         "reaper": {

@@ -1,22 +1,26 @@
 //! The configuration file while it changes: a good one applies to the next request, a broken one is refused and the old one
 //! stays.
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use jobwarden_common::names::{FIELD_MANAGER, object};
 use jobwarden_inject::{
     config::{Config, ConfigError},
     patch::Settings,
 };
-use jobwarden_serve::{file::File, logs::with_causes, shutdown::Shutdown};
+use jobwarden_serve::{
+    logs::with_causes,
+    reload::{ConfigFile, Metrics},
+    shutdown::Shutdown,
+};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
     Client,
     runtime::events::{Event, EventType, Recorder, Reporter},
-};
-use prometheus_client::{
-    metrics::{counter::Counter, family::Family, gauge::Gauge},
-    registry::Registry,
 };
 use tokio::sync::watch;
 
@@ -43,61 +47,20 @@ pub enum LoadError {
     },
 }
 
-/// The configuration of a process that serves.
-pub(crate) struct Configuration {
-    args: SettingsArgs,
-    /// The file's text when it was read last; `None` without a file.
-    text: Option<String>,
-}
-
-/// Figures of changes.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Metrics {
-    reloads: Family<[(&'static str, &'static str); 1], Counter>,
-    last_successful: Gauge,
-}
-
-impl Metrics {
-    /// Figures that `registry` shows.
-    pub(crate) fn register(registry: &mut Registry) -> Self {
-        let metrics = Self::default();
-        let Self { reloads, last_successful } = &metrics;
-        // What it starts with is in order, or it would not have started.
-        last_successful.set(1);
-        for result in ["applied", "rejected"] {
-            // So that an alert on an increase sees the first one, too.
-            drop(reloads.get_or_create(&[("result", result)]));
-        }
-        registry.register("jobwarden_config_reloads", "Changes of the configuration file by result", reloads.clone());
-        registry.register(
-            "jobwarden_config_last_reload_successful",
-            "1 while the configuration file is the one that applies, 0 while a broken one is refused",
-            last_successful.clone(),
-        );
-        metrics
-    }
-
-    fn count(&self, successful: bool) {
-        let result = if successful { "applied" } else { "rejected" };
-        self.reloads.get_or_create(&[("result", result)]).inc();
-        self.last_successful.set(successful.into());
-    }
-}
+/// The configuration of a process that serves; it changes only where a file is configured.
+pub(crate) struct Configuration(Option<ConfigFile<Settings, LoadError>>);
 
 impl Configuration {
     /// Reads what the flags say and the file that they name.
     pub(crate) fn load(args: SettingsArgs) -> Result<(Self, Settings), LoadError> {
-        let Some(path) = &args.config else {
-            let settings = args.settings(Config::default());
-            return Ok((Self { args, text: None }, settings));
+        let Some(path) = args.config.clone() else {
+            return Ok((Self(None), args.settings(Config::default())));
         };
-        let read = std::fs::read_to_string(path);
-        let text = read.map_err(|source| LoadError::Read { path: path.clone(), source })?;
-        let settings = parse(&args, path.clone(), &text)?;
-        Ok((Self { args, text: Some(text) }, settings))
+        let (file, settings) = ConfigFile::load(path.clone(), move |text| parse(&args, &path, text))?;
+        Ok((Self(Some(file)), settings))
     }
 
-    /// Applies each change of the file to `settings`, and tells of it, until shutdown.
+    /// Applies each valid change of the file to `settings` and writes an Event about each change, until shutdown.
     pub(crate) async fn follow(
         self,
         settings: watch::Sender<Arc<Settings>>,
@@ -105,27 +68,19 @@ impl Configuration {
         herald: Herald,
         shutdown: Shutdown,
     ) {
-        let Self { args, text } = self;
-        let (Some(path), Some(text)) = (args.config.clone(), text) else { return shutdown.requested().await };
-        let mut file = File::new(path.clone(), text);
+        let Some(mut file) = self.0 else { return shutdown.requested().await };
         loop {
-            let read = tokio::select! {
+            let change = tokio::select! {
                 () = shutdown.requested() => return,
-                read = file.changed() => read,
+                change = file.changed(&metrics) => change,
             };
-            let read = read.map_err(|source| LoadError::Read { path: path.clone(), source });
-            let change = read.and_then(|text| parse(&args, path.clone(), &text));
-            metrics.count(change.is_ok());
             match change {
                 Ok(new) => {
-                    tracing::info!(path = %path.display(), "the configuration has changed and applies from now on");
                     settings.send_replace(Arc::new(new));
                     herald.tell(EventType::Normal, "ConfigReloaded", "The new configuration applies.".to_owned()).await;
                 }
                 Err(error) => {
-                    let causes = with_causes(&error);
-                    tracing::error!(error = causes, "the new configuration is refused; the old one still applies");
-                    let note = format!("The old configuration still applies: {causes}");
+                    let note = format!("The old configuration still applies: {}", with_causes(&error));
                     herald.tell(EventType::Warning, "ConfigRejected", note).await;
                 }
             }
@@ -133,8 +88,9 @@ impl Configuration {
     }
 }
 
-fn parse(args: &SettingsArgs, path: PathBuf, text: &str) -> Result<Settings, LoadError> {
-    let config = Config::parse(text).map_err(|source| LoadError::Parse { path, source })?;
+fn parse(args: &SettingsArgs, path: &Path, text: io::Result<String>) -> Result<Settings, LoadError> {
+    let text = text.map_err(|source| LoadError::Read { path: path.to_owned(), source })?;
+    let config = Config::parse(&text).map_err(|source| LoadError::Parse { path: path.to_owned(), source })?;
     Ok(args.settings(config))
 }
 

@@ -7,9 +7,10 @@ use http::Request;
 use hyper::{body::Incoming, service::service_fn};
 use jobwarden_common::names::port;
 use jobwarden_serve::{
-    accept::{self, Limits, serve_https},
+    accept::{self, Limits, Server},
     admin::{self, AdminArgs, AdminError, Readiness},
     logs::{LogArgs, LogError},
+    reload,
     shutdown::{Shutdown, ShutdownArgs, SignalError},
     tls::ServerIdentity,
 };
@@ -20,7 +21,7 @@ use tokio::{net::TcpListener, sync::watch};
 use crate::{
     admission::{self, Admission},
     certificates::{self, CertificateArgs, Keeper, LifetimeError},
-    configuration::{self, Configuration, Herald, LoadError},
+    configuration::{Configuration, Herald, LoadError},
     limits::Follower,
     settings::SettingsArgs,
 };
@@ -92,7 +93,7 @@ impl ServeArgs {
 
         let mut registry = Registry::default();
         let admissions = admission::Metrics::register(&mut registry);
-        let reloads = configuration::Metrics::register(&mut registry);
+        let reloads = reload::Metrics::register(&mut registry, reload::CONFIG);
         let certificates = certificates::Metrics::register(&mut registry);
         let connections = accept::Metrics::default();
         connections.register(&mut registry);
@@ -119,7 +120,8 @@ impl ServeArgs {
             let admission = admission.clone();
             async move { Ok::<_, Infallible>(admission.respond(request).await) }
         });
-        serve_https(listener, identity.server_config(), limits, service, shutdown, drain, connections).await;
+        let server = Server::https(listener, identity.server_config(), limits, connections);
+        server.run_until(service, shutdown, drain).await;
         // It may be in the midst of a call, which can be cut off anywhere.
         keeping.abort();
         Ok(())

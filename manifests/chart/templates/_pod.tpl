@@ -33,7 +33,7 @@ capabilities:
 - --drain-timeout={{ .Values.drain.timeoutSeconds }}s
 {{- end }}
 
-{{/* Seconds until a server is killed: it drains first, and has five seconds to spare. */}}
+{{/* Seconds until a server is killed: the longest drain, and five seconds to spare. */}}
 {{- define "jobwarden.terminationGracePeriod" -}}
 {{ add .Values.drain.delaySeconds .Values.drain.timeoutSeconds 5 }}
 {{- end }}

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use jobwarden_common::names::{FIELD_MANAGER, SIDECAR_CONTAINER, label};
+use jobwarden_common::names::{SIDECAR_CONTAINER, label};
 use jobwarden_inject::{
     identity::Rules,
     patch::{self, Operations},
@@ -10,10 +10,7 @@ use jobwarden_inject::{
 };
 use json_patch::{PatchOperation, TestOperation, jsonptr::PointerBuf};
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
-use kube::{
-    Api, Client, Resource, ResourceExt as _,
-    api::{Patch, PatchParams},
-};
+use kube::{Api, Client, Resource, ResourceExt as _, api::Patch};
 use prometheus_client::{
     metrics::{counter::Counter, family::Family},
     registry::Registry,
@@ -147,7 +144,7 @@ impl Stamper {
             value: Value::String(version),
         };
         let operations = [PatchOperation::Test(unchanged)].into_iter().chain(operations.to_patch().0).collect();
-        let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        let params = jobwarden_serve::field_manager::patch_params();
         let api = Api::<K>::namespaced(self.client.clone(), namespace);
         match api.patch_metadata(name, &params, &Patch::<()>::Json(json_patch::Patch(operations))).await {
             Ok(_) => {

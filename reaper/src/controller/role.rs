@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use jobwarden_common::names::{FIELD_MANAGER, label, label_value};
+use jobwarden_common::names::{label, label_value};
+use jobwarden_serve::field_manager::patch_params;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, Client,
-    api::{ListParams, Patch, PatchParams},
+    api::{ListParams, Patch},
 };
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
@@ -64,7 +65,7 @@ impl Role {
     /// A pod that is gone has no role.
     async fn set(&self, pod: &str, role: Value) -> Result<(), kube::Error> {
         let patch = json!({ "metadata": { "labels": { label::ROLE: role } } });
-        let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        let params = patch_params();
         match self.pods.patch_metadata(pod, &params, &Patch::Merge(patch)).await {
             Ok(_) => Ok(()),
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),

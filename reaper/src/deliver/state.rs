@@ -3,12 +3,9 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use jobwarden_common::names::FIELD_MANAGER;
 use jobwarden_core::outcome::OutcomeName;
-use kube::{
-    Api,
-    api::{Patch, PatchParams},
-};
+use jobwarden_serve::field_manager::patch_params;
+use kube::{Api, api::Patch};
 use serde_json::json;
 use tokio::time::{interval, sleep};
 
@@ -52,7 +49,7 @@ impl Post {
         let sinks = outcome.status.map_or_else(untried, |status| status.sinks);
         let status = JobOutcomeStatus::of(with(sinks, sink));
         let patch = json!({ "metadata": { "resourceVersion": outcome.metadata.resource_version }, "status": status });
-        let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        let params = patch_params();
         match self.outcomes.patch_status(name.as_str(), &params, &Patch::Merge(patch)).await {
             Ok(patched) => {
                 self.outbox.note(patched);

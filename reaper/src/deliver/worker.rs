@@ -202,8 +202,7 @@ fn after(before: SinkStatus, result: &Result<Answer, AttemptError>, now: Timesta
 
 /// An error with its causes.
 fn in_full(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    let mut text = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
+    let mut text = jobwarden_serve::logs::with_causes(error);
     shorten(&mut text, MAX_ERROR_BYTES);
     text
 }

@@ -15,9 +15,10 @@ use jobwarden_core::{
         step::{Draft, Notice},
     },
 };
+use jobwarden_serve::field_manager::post_params;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
-    api::{Patch, PostParams},
+    api::Patch,
     runtime::events::{Event, EventType},
 };
 use serde_json::json;
@@ -47,7 +48,7 @@ impl StepRunner<'_> {
         let mut outcome = JobOutcome::record(&name, data, at);
         outcome.metadata.labels = Some(labels(&outcome));
         let what = || format!("the outcome {name}");
-        let recorded = match self.executor.outcomes.create(&PostParams::default(), &outcome).await {
+        let recorded = match self.executor.outcomes.create(&post_params(), &outcome).await {
             Ok(recorded) => {
                 self.executor.metrics.outcomes.get_or_create(&OutcomeLabels { kind: kind.as_str() }).inc();
                 tracing::info!(

@@ -5,7 +5,7 @@ use jobwarden_common::beat::Phase;
 use jobwarden_core::{
     builders::facts::{mk_job, mk_pod},
     evidence::JobStage,
-    health::DEAF_AFTER,
+    health::NOT_RECEIVING_AFTER,
 };
 use tokio::time::advance;
 
@@ -58,7 +58,7 @@ async fn a_change_before_the_wait_is_not_missed() {
 #[tokio::test(start_paused = true)]
 async fn when_the_ears_open_every_job_is_looked_at_again() {
     let observer = mk_observer();
-    advance(DEAF_AFTER).await;
+    advance(NOT_RECEIVING_AFTER).await;
     assert_eq!(observer.health(), SignalHealth::NotReceiving);
     assert_eq!(observer.take_changed(), ["job".into()]);
     observer.own_beat_arrived();
@@ -163,7 +163,7 @@ async fn what_is_known_is_counted() {
     let observer = mk_observer();
     let mut registry = prometheus_client::registry::Registry::default();
     observer.register(&mut registry);
-    observer.watch_failed(Watch::Nodes, Failure::Broken);
+    observer.watch_failed(Watch::Nodes, Failure::Disconnected);
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry).expect("a String takes all");
     for line in ["jobwarden_watched_jobs 1", "jobwarden_pods 1", "jobwarden_deaf 0"] {

@@ -13,7 +13,7 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client,
-    api::{ObjectMeta, Patch, PatchParams, PostParams},
+    api::{ObjectMeta, Patch},
 };
 
 use super::{CertificateError, leaf::Leaf, secrets::settle};
@@ -43,7 +43,7 @@ pub(super) async fn tell_agents(client: Client, namespace: &str, endpoint: &Endp
         move |source| CertificateError::Api { verb, kind: "ConfigMap", name: format!("{namespace}/{name}"), source }
     };
     let maps: Api<ConfigMap> = Api::namespaced(client, namespace);
-    let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+    let parameters = jobwarden_serve::field_manager::post_params();
     let wanted = endpoint_data(endpoint);
     match maps.get_opt(name).await.map_err(failed("read"))? {
         None => {
@@ -97,7 +97,7 @@ impl Configuration {
         let patch = bundle_patch(&self.object, bundle);
         if !patch.0.is_empty() {
             tracing::info!(configuration = Self::NAME, "writing the caBundle");
-            let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+            let parameters = jobwarden_serve::field_manager::patch_params();
             let patched = self.api.patch(Self::NAME, &parameters, &Patch::<()>::Json(patch)).await;
             self.object = patched.map_err(Self::failed("patch"))?;
         }

@@ -159,7 +159,7 @@ impl Secrets {
 }
 
 fn parameters() -> PostParams {
-    PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() }
+    jobwarden_serve::field_manager::post_params()
 }
 
 fn failed(verb: &'static str, name: &'static str) -> impl FnOnce(kube::Error) -> CertificateError {

@@ -3,7 +3,9 @@ use std::{fs, time::Duration};
 use clap::Parser;
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
+use jobwarden_serve::reload::CONFIG;
 use kube::client::Body;
+use prometheus_client::registry::Registry;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
@@ -15,7 +17,7 @@ struct Flags {
     settings: SettingsArgs,
 }
 
-fn args(path: &std::path::Path) -> SettingsArgs {
+fn args(path: &Path) -> SettingsArgs {
     Flags::parse_from(["test", "--sidecar-image=i", &format!("--config={}", path.display())]).settings
 }
 
@@ -41,7 +43,7 @@ fn shown(registry: &Registry) -> String {
 }
 
 /// Writes all of it at once, as every tool that changes files in use does.
-fn replace(path: &std::path::Path, text: &str) {
+fn replace(path: &Path, text: &str) {
     let new = path.with_extension("new");
     fs::write(&new, text).expect("written");
     fs::rename(new, path).expect("renamed");
@@ -56,7 +58,7 @@ async fn a_broken_configuration_is_refused_and_the_old_one_stays() {
     let (sender, mut applying) = watch::channel(Arc::new(settings));
     let (client, mut events) = api_server();
     let mut registry = Registry::default();
-    let (metrics, shutdown) = (Metrics::register(&mut registry), Shutdown::manual());
+    let (metrics, shutdown) = (Metrics::register(&mut registry, CONFIG), Shutdown::manual());
     let herald = Herald::new(client, "jobwarden");
     let following = tokio::spawn(configuration.follow(sender, metrics, herald, shutdown.clone()));
 
