@@ -1,14 +1,9 @@
-//! The evidence in words: what had been seen when a verdict was given, for notifications, conditions, Events and the API; and
-//! the command that prints it.
+//! The evidence in words: what had been seen when a verdict was given, for notifications, conditions, Events and the API.
 
 use std::time::Duration;
 
-use jobwarden_common::{
-    identity::PodUid,
-    notification::{Cause, CauseKind, Fact},
-};
+use jobwarden_common::{identity::PodUid, notification::Fact};
 
-pub use self::ask::{ExplainArgs, ExplainError, JobPath, Output};
 use crate::{
     evidence::{
         AgentWord, Beats, ContainerState, Finish, JobEvidence, JobStage, NodeEvidence, NodeState, PodEvidence,
@@ -19,9 +14,6 @@ use crate::{
     policy::Policy,
     verdict::{JobVerdict, Judgement, LostReason, PodVerdict, Row},
 };
-
-mod ask;
-mod report;
 
 /// The verdict on a Job in one word: its own, or, of an open Job, that of the pod that needs most attention.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,36 +119,6 @@ pub fn facts(pod: &PodEvidence, policy: &Policy, now: Moment) -> Vec<Fact> {
     facts
 }
 
-/// A cause in a sentence, where it says more than that there was one.
-pub fn cause(cause: &Cause) -> Option<String> {
-    let who = cause.container.as_deref().map_or_else(|| "The pod".to_owned(), |name| format!("Container {name}"));
-    if cause.kind == Some(CauseKind::Deleted) {
-        let by = cause.by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
-        let ended = cause.container.as_ref().zip(cause.exit_code);
-        let ended = ended.map(|(name, code)| format!("; container {name} then ended with exit code {code}"));
-        return Some(format!("The pod was deleted{by}{}.", ended.unwrap_or_default()));
-    }
-    let did = match cause.kind {
-        Some(CauseKind::Unschedulable) => "has no node:",
-        Some(CauseKind::ImagePullFailed | CauseKind::CreateFailed) => "could not start:",
-        Some(CauseKind::NotAdmitted) => "was refused by its node:",
-        _ => "ended with",
-    };
-    let how = match (&cause.reason, cause.exit_code) {
-        (Some(reason), Some(code)) => format!("{reason}, exit code {code}"),
-        (Some(reason), None) => reason.clone(),
-        (None, Some(code)) => format!("exit code {code}"),
-        (None, None) => return None,
-    };
-    let signal = cause.signal.as_ref().map(|signal| format!(" ({signal})")).unwrap_or_default();
-    let by = cause.by.as_ref().map(|by| format!(", by {by}")).unwrap_or_default();
-    let short_of = match (&cause.resource, cause.kind) {
-        (Some(resource), Some(CauseKind::Evicted)) => format!(", for its node was short of {resource}"),
-        _ => String::new(),
-    };
-    Some(format!("{who} {did} {how}{signal}{by}{short_of}."))
-}
-
 fn fact(of: &str, is: impl Into<String>) -> Fact {
     Fact { of: of.to_owned(), is: is.into() }
 }
@@ -244,7 +206,7 @@ fn rounded(age: Duration) -> humantime::FormattedDuration {
 
 #[cfg(test)]
 mod tests {
-    use jobwarden_common::identity::NodeName;
+    use jobwarden_common::{identity::NodeName, notification::Cause};
     use rstest::rstest;
 
     use super::*;

@@ -29,7 +29,6 @@ pub mod observe;
 pub mod outcome;
 pub mod policy;
 pub mod process;
-pub mod release;
 pub mod usage;
 pub mod verdict;
 

@@ -1,7 +1,7 @@
 //! `jobwarden-reaper`: see [`jobwarden_reaper`].
 
 use clap::Parser as _;
-use jobwarden_reaper::args::Cli;
+use jobwarden_reaper::args::ReaperArgs;
 use mimalloc::MiMalloc;
 
 /// Faster than musl's own; what it takes is in `cargo xtask bench reaper`.
@@ -11,6 +11,6 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     jobwarden_serve::tls::install_crypto_provider();
-    Cli::parse().run().await?;
+    ReaperArgs::parse().run().await?;
     Ok(())
 }

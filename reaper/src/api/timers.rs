@@ -1,13 +1,8 @@
 //! The timers that still run: what the table will say later of the same evidence.
 
-use crate::{
-    api::{model::Timer, view},
-    evidence::Evidence,
-    judge::judge,
-    moment::Moment,
-    policy::Policy,
-    verdict::Judgement,
-};
+use jobwarden_common::api::Timer;
+
+use crate::{api::view, evidence::Evidence, judge::judge, moment::Moment, policy::Policy, verdict::Judgement};
 
 /// As many of them are looked for at most; a pod has a dozen.
 const MOST: usize = 256;

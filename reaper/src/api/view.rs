@@ -1,15 +1,14 @@
 //! From what is known and concluded to what is shown.
 
-use jobwarden_common::identity::JobUid;
-
-use super::{
-    Api,
-    model::{
+use jobwarden_common::{
+    api::{
         BreakerState, Explanation, Figures, Guards, Held, HeldJob, JobLine, JobName, Outcome, PastPod, Pod,
         PolicyValue, Sink, Timer, Verdict,
     },
-    timers::upcoming,
+    identity::JobUid,
 };
+
+use super::{Api, timers::upcoming};
 use crate::{
     controller::Look,
     evidence::{AgentWord, Beats, JobIdentity, JobKind, JobStage, NodeState, PodEvidence, PodPhase},
