@@ -107,15 +107,14 @@ impl ExplainArgs {
     pub(crate) async fn run(self) -> Result<(), ExplainError> {
         let Self { job, namespace, output, url, api_port, cluster } = self;
         let text = timeout(TIMEOUT, async {
-            let (source, default_namespace) = match url {
-                Some(url) => (by_url(url)?, default_namespace(&cluster).await),
-                None => {
-                    let config = cluster.config().await?;
-                    let default_namespace = config.default_namespace.clone();
-                    let client = Client::try_from(config).map_err(ClusterError::Connect)?;
-                    let namespace = cluster.system_namespace;
-                    (Source::Leader { client, namespace, port: api_port }, default_namespace)
-                }
+            let (source, default_namespace) = if let Some(url) = url {
+                (by_url(url)?, default_namespace(&cluster).await)
+            } else {
+                let config = cluster.config().await?;
+                let default_namespace = config.default_namespace.clone();
+                let client = Client::try_from(config).map_err(ClusterError::Connect)?;
+                let namespace = cluster.system_namespace;
+                (Source::Leader { client, namespace, port: api_port }, default_namespace)
             };
             let job = resolve(job, namespace, default_namespace)?;
             let explanation = source.explanation(&job).await?;

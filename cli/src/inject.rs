@@ -46,7 +46,7 @@ pub(crate) struct InjectArgs {
     #[arg(long)]
     explain: bool,
 
-    /// File with the ConfigMap jobwarden-reaper-endpoint, as kubectl prints it: the reaper's address and CA for the sidecar
+    /// File with the `ConfigMap` jobwarden-reaper-endpoint, as kubectl prints it: the reaper's address and CA for the sidecar
     #[arg(long, value_name = "FILE")]
     endpoint: Option<PathBuf>,
 

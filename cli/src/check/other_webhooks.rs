@@ -1,7 +1,7 @@
 //! The webhooks of others, as suspects where a pod does not get its sidecar as it should.
 
 use jobwarden_common::names::object;
-use kube::ResourceExt as _;
+use kube::ResourceExt;
 
 use super::{finding::some_of, snapshot::Snapshot};
 
@@ -14,7 +14,7 @@ pub(super) fn called_for_pods(snapshot: &Snapshot) -> Vec<String> {
         let mut resources = rules.flat_map(|rule| rule.resources.iter().flatten());
         resources.any(|resource| ["pods", "*", "*/*", "pods/*"].contains(&resource.as_str()))
     });
-    called.map(|configuration| configuration.name_any()).collect()
+    called.map(ResourceExt::name_any).collect()
 }
 
 /// What to do about a webhook that removes the restart policy from the sidecar.

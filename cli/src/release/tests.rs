@@ -24,8 +24,10 @@ struct ApiServer(Arc<Mutex<State>>);
 struct State {
     objects: BTreeMap<String, Value>,
     /// Another client's change to the objects, made right before the first patch.
-    concurrent: Option<Box<dyn FnOnce(&mut BTreeMap<String, Value>) + Send>>,
+    concurrent: Option<Change>,
 }
+
+type Change = Box<dyn FnOnce(&mut BTreeMap<String, Value>) + Send>;
 
 impl ApiServer {
     fn client(&self) -> Client {
