@@ -10,7 +10,7 @@ use std::{io::stdin, thread};
 
 use cap::Cap;
 use clap::Parser as _;
-use jobwarden_reaper::args::Cli;
+use jobwarden_reaper::args::ReaperArgs;
 use mimalloc::MiMalloc;
 
 /// The reaper's, counted.
@@ -25,6 +25,6 @@ async fn main() -> anyhow::Result<()> {
         }
     });
     jobwarden_serve::tls::install_crypto_provider();
-    Cli::parse().run().await?;
+    ReaperArgs::parse().run().await?;
     Ok(())
 }

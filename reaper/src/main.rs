@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use jobwarden_reaper::args::Cli;
+use jobwarden_reaper::args::ReaperArgs;
 use jobwarden_serve::{logs::exit_with, tls};
 use mimalloc::MiMalloc;
 
@@ -14,7 +14,7 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 #[tokio::main]
 async fn main() -> ExitCode {
     tls::install_crypto_provider();
-    match Cli::parse().run().await {
+    match ReaperArgs::parse().run().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => exit_with(&error),
     }

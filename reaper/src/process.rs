@@ -18,24 +18,22 @@ use jobwarden_serve::{
     shutdown::{Shutdown, SignalError},
     tls::ServerIdentity,
 };
-use kube::{Api, Client, CustomResourceExt as _};
+use kube::{Api, Client};
 use prometheus_client::registry::Registry;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet, time::sleep};
 
 use crate::{
     api,
-    args::{Cli, Command, ServeArgs},
+    args::ReaperArgs,
     backfill::{self, Backfill, rules},
     configuration,
     controller::{Controller, Enforcer, Role},
     deliver::{Config, ConfigError, Deliverer},
     execute::Executor,
-    explain::ExplainError,
     intake::{self, Intake, IntakeSettings, keys::KeyRing, review::Reviewer, token::Verifier},
     metrics::Metrics,
     observer::Observer,
-    outbox::{JobOutcome, Outbox},
-    release::ReleaseError,
+    outbox::Outbox,
     self_beat::SelfBeat,
     watch as cluster,
 };
@@ -81,49 +79,20 @@ pub enum RunError {
     /// The rules by which IDs are found.
     #[error(transparent)]
     Rules(#[from] rules::LoadError),
-    /// The definition cannot be printed.
-    #[error("cannot print the definition")]
-    Print(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// Explaining.
-    #[error(transparent)]
-    Explain(#[from] Box<ExplainError>),
-    /// Letting go.
-    #[error(transparent)]
-    Release(#[from] ReleaseError),
     /// A part that never ends has ended.
     #[error("a part of the reaper that never ends has ended; it is better to start anew")]
     Died(#[source] Option<tokio::task::JoinError>),
 }
 
-impl Cli {
-    /// Does what the command line says.
+impl ReaperArgs {
+    /// Serves until SIGTERM.
     pub async fn run(self) -> Result<(), RunError> {
-        match self.command {
-            Command::Serve(args) => Box::pin(serve(*args)).await,
-            Command::Explain(what) => Ok(what.run(say).await.map_err(Box::new)?),
-            Command::Crd => print_definition(),
-            Command::Release { namespace, what } => {
-                let client = Client::try_default().await.map_err(RunError::Client)?;
-                Ok(what.run(client, &namespace, say).await?)
-            }
-        }
+        Box::pin(serve(self)).await
     }
 }
 
-#[allow(clippy::print_stdout, reason = "the output of a command for people")]
-fn say(line: &str) {
-    println!("{line}");
-}
-
-#[allow(clippy::print_stdout, reason = "the output of a command for scripts")]
-fn print_definition() -> Result<(), RunError> {
-    let definition = serde_saphyr::to_string(&JobOutcome::crd()).map_err(|error| RunError::Print(error.into()))?;
-    print!("{definition}");
-    Ok(())
-}
-
-async fn serve(args: ServeArgs) -> Result<(), RunError> {
-    let ServeArgs {
+async fn serve(args: ReaperArgs) -> Result<(), RunError> {
+    let ReaperArgs {
         listen,
         api_addr,
         config,

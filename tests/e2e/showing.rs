@@ -1,4 +1,4 @@
-//! What people are shown of a judgement: Events on the Job, and `jobwarden-reaper explain`.
+//! What people are shown of a judgement: Events on the Job, and `jobwarden explain`.
 
 use std::time::{Duration, Instant};
 
@@ -46,7 +46,7 @@ pub(crate) async fn a_job_is_explained_by_row_timers_and_policy_with_its_origin(
     wait::until_running(&ground.client, namespace.name(), "asked", &[], SOON).await?;
     reaper::until_heard(&ground.client, namespace.name(), "asked", SOON).await?;
 
-    let mut command = ground.cluster.program(install::program("jobwarden-reaper")?);
+    let mut command = ground.cluster.program(install::program("jobwarden")?);
     command.args(["explain", &format!("{}/asked", namespace.name())]);
     let output = tokio::process::Command::from(command).output().await.context("running the program")?;
     ensure!(output.status.success(), "{}: {}", output.status, String::from_utf8_lossy(&output.stderr));

@@ -1,4 +1,4 @@
-//! `jobwarden-webhook check`, as an admin runs it: the program that ships, by the cluster's kubeconfig.
+//! `jobwarden check`, as an admin runs it: the program that ships, by the cluster's kubeconfig.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -40,7 +40,7 @@ const FAULTS: [Fault; 11] = [
     Fault {
         name: "a binding of the reaper is gone",
         plant: &[&["delete", "clusterrolebinding/jobwarden-reaper"]],
-        told: "the service account jobwarden-reaper may not get jobs anywhere",
+        told: "the service account jobwarden-reaper cannot get jobs in all namespaces",
         advised: "helm upgrade jobwarden manifests/chart --namespace jobwarden --reuse-values",
         mend: &[],
     },
@@ -52,7 +52,7 @@ const FAULTS: [Fault; 11] = [
             "--type=json",
             r#"-p=[{"op":"remove","path":"/rules/1"}]"#,
         ]],
-        told: "the service account jobwarden-webhook may not get limitranges anywhere",
+        told: "the service account jobwarden-webhook cannot get limitranges in all namespaces",
         advised: "kubectl auth can-i --list --as=system:serviceaccount:jobwarden:jobwarden-webhook",
         mend: &[],
     },
@@ -71,7 +71,7 @@ const FAULTS: [Fault; 11] = [
     Fault {
         name: "no reaper runs",
         plant: &[&["scale", "deployment/jobwarden-reaper", "--namespace=jobwarden", "--replicas=0"]],
-        told: "no reaper leads",
+        told: "no reaper is the leader",
         advised: "kubectl -n jobwarden logs deployment/jobwarden-reaper",
         mend: &[&["scale", "deployment/jobwarden-reaper", "--namespace=jobwarden", "--replicas=2"]],
     },
@@ -97,7 +97,7 @@ const FAULTS: [Fault; 11] = [
             "--namespace=jobwarden-agent",
             r#"-p={"spec":{"template":{"spec":{"nodeSelector":{"example.com/nowhere":"true"}}}}}"#,
         ]],
-        told: "the agent is meant for no node: not for node-1",
+        told: "the agent is scheduled on no node: its nodeSelector excludes node-1",
         advised: "agent.nodeSelector",
         mend: &[&[
             "patch",
@@ -115,14 +115,14 @@ const FAULTS: [Fault; 11] = [
             "--namespace=jobwarden",
             r#"-p={"data":{"config.yaml":"identity: {preset: airflow}"}}"#,
         ]],
-        told: "the configuration file in the ConfigMap jobwarden/jobwarden-webhook is refused",
+        told: "the configuration file in the ConfigMap jobwarden/jobwarden-webhook is invalid",
         advised: "kubectl -n jobwarden edit configmap jobwarden-webhook",
         mend: &[],
     },
     Fault {
         name: "the backstop is gone",
         plant: &[&["delete", "validatingadmissionpolicy/jobwarden-sidecar"]],
-        told: "there is no ValidatingAdmissionPolicy jobwarden-sidecar",
+        told: "ValidatingAdmissionPolicy jobwarden-sidecar not found",
         advised: "helm upgrade jobwarden",
         mend: &[],
     },
@@ -134,21 +134,21 @@ const FAULTS: [Fault; 11] = [
             "--type=json",
             r#"-p=[{"op":"remove","path":"/webhooks/1/namespaceSelector/matchLabels"}]"#,
         ]],
-        told: "pods.jobwarden.io is registered wrongly: its namespaceSelector does not ask for jobwarden.io/inject=enabled",
+        told: "pods.jobwarden.io is misconfigured: its namespaceSelector does not require jobwarden.io/inject=enabled",
         advised: "helm upgrade jobwarden",
         mend: &[],
     },
     Fault {
         name: "the webhook is not registered",
         plant: &[&["delete", "mutatingwebhookconfiguration/jobwarden"]],
-        told: "is let past without a sidecar",
+        told: "is admitted without the sidecar",
         advised: "the webhook's registration",
         mend: &[],
     },
     Fault {
         name: "the custom resource is gone",
         plant: &[&["delete", "customresourcedefinition/joboutcomes.jobwarden.io"]],
-        told: "there is no CustomResourceDefinition joboutcomes.jobwarden.io",
+        told: "CustomResourceDefinition joboutcomes.jobwarden.io not found",
         advised: "helm upgrade jobwarden",
         mend: &[],
     },
@@ -184,7 +184,7 @@ async fn in_a_namespace(ground: &Ground, namespace: &str) -> Outcome {
         }]},
     });
     ground.cluster.apply(&range.to_string()).await.context("creating a LimitRange")?;
-    let told = format!("the sidecar is refused in {namespace}: the LimitRange \"no-dwarfs\"");
+    let told = format!("the sidecar is rejected in {namespace}: the LimitRange \"no-dwarfs\"");
     let advised = format!("sidecar.namespaces.{namespace}.memory");
     found(ground, &told, &advised).await.context("a LimitRange refuses the sidecar")?;
     let at = format!("--namespace={namespace}");
@@ -192,7 +192,7 @@ async fn in_a_namespace(ground: &Ground, namespace: &str) -> Outcome {
     sound(ground).await.context("after the LimitRange")?;
 
     let stripper = Mutator::start(&ground.cluster, "zz-strips-for-check", namespace, "IfNeeded", strip).await?;
-    let told = format!("a pod created for dry in {namespace} is refused: another webhook takes restartPolicy");
+    let told = format!("a pod created as a dry run in {namespace} is rejected: another webhook removes restartPolicy");
     let outcome = found(ground, &told, "zz-strips-for-check").await.context("another webhook strips the sidecar");
     stripper.end().await?;
     outcome?;
@@ -205,8 +205,8 @@ async fn while_the_webhook_is_away(ground: &Ground) -> Outcome {
     let scaled = |replicas: &'static str| ground.cluster.kubectl(SCALE.into_iter().chain([replicas]));
     scaled("--replicas=0").await.context("scaling the webhook")?;
     let advised = "kubectl -n jobwarden scale deployment/jobwarden-webhook --replicas=2";
-    found(ground, "jobwarden-webhook is scaled to no replica at all", advised).await.context("no webhook runs")?;
-    let refused = "is refused, for the API server cannot call jobwarden's webhook";
+    found(ground, "jobwarden-webhook is scaled to 0", advised).await.context("no webhook runs")?;
+    let refused = "is rejected, because the API server cannot call jobwarden's webhook";
     found(ground, refused, "see the webhook's replicas").await.context("no webhook answers")?;
     // One that still drains would mend what comes now.
     let selector = "--selector=app.kubernetes.io/name=jobwarden-webhook";
@@ -219,8 +219,8 @@ async fn while_the_webhook_is_away(ground: &Ground) -> Outcome {
     let patch = format!("-p={}", json!([{"op": "replace", "path": path, "value": bundle}]));
     let at = format!("mutatingwebhookconfiguration/{}", object::WEBHOOK_CONFIGURATION);
     ground.cluster.kubectl(["patch", &at, "--type=json", &patch]).await.context("planting a caBundle")?;
-    let told = "the caBundle of pods.jobwarden.io in the webhook configuration jobwarden does not trust the webhook";
-    found(ground, told, "a webhook that runs writes it at once")
+    let told = "the caBundle of pods.jobwarden.io in the webhook configuration jobwarden does not verify the webhook's certificate";
+    found(ground, told, "a running webhook writes it immediately")
         .await
         .context("the caBundle is of another authority")?;
 
@@ -264,7 +264,7 @@ async fn upgrade(ground: &Ground) -> Outcome {
 
 /// What the program says, and whether it ends with status 0.
 async fn check(ground: &Ground, arguments: &[&str]) -> anyhow::Result<(String, bool)> {
-    let mut command = ground.cluster.program(install::program("jobwarden-webhook")?);
+    let mut command = ground.cluster.program(install::program("jobwarden")?);
     command.arg("check").args(arguments);
     let output = tokio::process::Command::from(command).output().await.context("running the check")?;
     let text = String::from_utf8(output.stdout).context("a report is text")?;

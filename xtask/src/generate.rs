@@ -90,7 +90,7 @@ fn with_version(chart: &str, version: &str) -> String {
 
 /// The custom resource, as the reaper's own types have it.
 fn custom_resource() -> anyhow::Result<String> {
-    let crd = output(cargo().args(["run", "--quiet", "--package", "jobwarden-reaper", "--", "crd"]))?;
+    let crd = output(cargo().args(["run", "--quiet", "--package", "jobwarden-reference", "--", "crd"]))?;
     Ok(format!("# The reaper's types, written by `cargo xtask gen`.\n{crd}"))
 }
 
@@ -117,8 +117,8 @@ fn install() -> anyhow::Result<String> {
 /// What has to run before everything else is deleted.
 fn release() -> anyhow::Result<String> {
     let head = "\
-# Takes jobwarden's finalizer off every Job, before jobwarden is removed; written by `cargo xtask gen` from manifests/chart.
-# The head of install.yaml says how it is used.
+# Removes jobwarden's finalizer from every Job, before jobwarden is removed; written by `cargo xtask gen` from manifests/chart.
+# The head of install.yaml explains its use.
 ";
     let templates = ["--show-only=templates/release-rbac.yaml", "--show-only=templates/release-job.yaml"];
     Ok(format!("{head}{}", render(&templates)?))

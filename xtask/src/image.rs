@@ -26,7 +26,7 @@ const CA_CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 /// Build the container images as OCI archives below target/images
 ///
-/// Static programs in images from scratch: `jobwarden` (webhook, agent, reaper), `jobwarden-sidecar`, and the worker that
+/// Static programs in images from scratch: `jobwarden` (command line, webhook, agent, reaper), `jobwarden-sidecar`, and the worker that
 /// tests and the demo use. Push the first two to your registry, for example with
 /// `skopeo copy oci-archive:target/images/jobwarden.tar docker://registry.example.com/jobwarden:0.1.0`.
 #[derive(clap::Args)]
@@ -63,18 +63,19 @@ pub(crate) fn build() -> anyhow::Result<Vec<Image>> {
 /// Builds the images and puts them into `folder`; those whose programs have not changed stay as they are.
 fn build_into(folder: &Path) -> anyhow::Result<Vec<Image>> {
     ensure_tools()?;
-    compile("release", &["jobwarden-agent", "jobwarden-reaper", "jobwarden-webhook", "jobwarden-worker"])?;
+    compile("release", &["jobwarden", "jobwarden-agent", "jobwarden-reaper", "jobwarden-webhook", "jobwarden-worker"])?;
     compile("sidecar", &["jobwarden-sidecar"])?;
     let version = env!("CARGO_PKG_VERSION");
     let (release, sidecar) = (programs("release"), programs("sidecar"));
-    let [agent, reaper, webhook, worker] =
-        ["jobwarden-agent", "jobwarden-reaper", "jobwarden-webhook", "jobwarden-worker"].map(|name| release.join(name));
+    let [cli, agent, reaper, webhook, worker] =
+        ["jobwarden", "jobwarden-agent", "jobwarden-reaper", "jobwarden-webhook", "jobwarden-worker"]
+            .map(|name| release.join(name));
     Ok(vec![
         image(
             folder,
             &format!("jobwarden.io/jobwarden:{version}"),
             "Containerfile",
-            &[agent, reaper, webhook, CA_CERTIFICATES.into()],
+            &[cli, agent, reaper, webhook, CA_CERTIFICATES.into()],
         )?,
         image(
             folder,

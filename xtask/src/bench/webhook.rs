@@ -92,7 +92,7 @@ fn release() -> PathBuf {
 
 fn webhook(cluster: &Cluster, ca: PathBuf) -> anyhow::Result<Server> {
     let mut command = cluster.program(release().join("jobwarden-webhook"));
-    command.args(["serve", "--listen", WEBHOOK, "--namespace", NAMESPACE, "--finalizer", "--log-level=warn"]);
+    command.args(["--listen", WEBHOOK, "--namespace", NAMESPACE, "--finalizer", "--log-level=warn"]);
     command.args(["--admin-addr", "127.0.0.1:18440"]);
     let process = Measured::start(command.stdin(Stdio::null()), "the webhook")?;
     let mut server = Server { process, address: WEBHOOK, ca, reviews: 0 };

@@ -61,7 +61,7 @@ impl Server {
         let hosts = ground.file("hosts", format!("{} {}\n", Ipv4Addr::LOCALHOST, name()))?;
         let mut command = ground.cluster.program("unshare");
         command.args(["--mount", "sh", "-c", r#"mount --bind "$0" /etc/hosts && exec "$@""#, &hosts]);
-        command.arg(program).arg("serve");
+        command.arg(program);
         command.args(["--namespace", NAMESPACE, "--pod-name", "bench", "--pod-uid", &pod.uid().unwrap_or_default()]);
         command.args(["--token-file", &token, "--listen", &BEATS.to_string(), "--log-level=warn"]);
         command.args(["--admin-addr", &SocketAddr::from((Ipv4Addr::LOCALHOST, ADMIN)).to_string()]);
