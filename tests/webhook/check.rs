@@ -6,16 +6,15 @@ use anyhow::{Context as _, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jobwarden_common::names::object;
-use jobwarden_tests::bed::Bed;
-use jobwarden_tests::ground::Ground;
+use jobwarden_testbed::progress;
+use jobwarden_tests::environment::Environment;
 use jobwarden_tests::install::{self, NAMESPACE};
-use jobwarden_tests::mutator::Mutator;
-use jobwarden_tests::progress;
+use jobwarden_tests::mutating_webhook::MutatingWebhook;
+use jobwarden_tests::shared_cluster::SharedCluster;
 use rcgen::{CertificateParams, KeyPair};
 use serde_json::json;
 
-use crate::Outcome;
-use crate::reinvocation::strip;
+use crate::other_webhooks::strip;
 
 /// How long a fault may take to show, and to be gone.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -154,27 +153,27 @@ const FAULTS: [Fault; 11] = [
     },
 ];
 
-pub(crate) async fn check_finds_each_planted_fault_and_says_what_to_do(bed: &Bed) -> Outcome {
-    let ground = bed.ground().await?;
-    let namespace = ground.enrolled_namespace("check").await?;
-    sound(ground).await.context("before anything was planted")?;
+pub(crate) async fn check_reports_each_planted_fault_with_a_remedy(cluster: &SharedCluster) -> anyhow::Result<()> {
+    let environment = cluster.environment().await?;
+    let namespace = environment.enrolled_namespace("check").await?;
+    sound(environment).await.context("before anything was planted")?;
     for Fault { name, plant, told, advised, mend } in FAULTS {
-        kubectl(ground, plant).await.with_context(|| format!("planting: {name}"))?;
-        found(ground, told, advised).await.with_context(|| name.to_owned())?;
+        kubectl(environment, plant).await.with_context(|| format!("planting: {name}"))?;
+        found(environment, told, advised).await.with_context(|| name.to_owned())?;
         if mend.is_empty() {
-            upgrade(ground).await?;
+            upgrade(environment).await?;
         }
-        kubectl(ground, mend).await.with_context(|| format!("undoing: {name}"))?;
-        sound(ground).await.with_context(|| format!("after: {name}"))?;
+        kubectl(environment, mend).await.with_context(|| format!("undoing: {name}"))?;
+        sound(environment).await.with_context(|| format!("after: {name}"))?;
     }
-    in_a_namespace(ground, namespace.name()).await?;
-    while_the_webhook_is_away(ground).await?;
+    in_a_namespace(environment, namespace.name()).await?;
+    while_the_webhook_is_away(environment).await?;
     progress::note("all faults were found");
     Ok(())
 }
 
 /// A `LimitRange`, and a webhook of somebody else.
-async fn in_a_namespace(ground: &Ground, namespace: &str) -> Outcome {
+async fn in_a_namespace(environment: &Environment, namespace: &str) -> anyhow::Result<()> {
     let range = json!({
         "apiVersion": "v1",
         "kind": "LimitRange",
@@ -183,44 +182,45 @@ async fn in_a_namespace(ground: &Ground, namespace: &str) -> Outcome {
             "type": "Container", "min": {"memory": "24Mi"}, "default": {"memory": "64Mi"}, "defaultRequest": {"memory": "64Mi"},
         }]},
     });
-    ground.cluster.apply(&range.to_string()).await.context("creating a LimitRange")?;
+    environment.cluster.apply(&range.to_string()).await.context("creating a LimitRange")?;
     let told = format!("the sidecar is refused in {namespace}: the LimitRange \"no-dwarfs\"");
     let advised = format!("sidecar.namespaces.{namespace}.memory");
-    found(ground, &told, &advised).await.context("a LimitRange refuses the sidecar")?;
+    found(environment, &told, &advised).await.context("a LimitRange refuses the sidecar")?;
     let at = format!("--namespace={namespace}");
-    ground.cluster.kubectl(["delete", "limitrange/no-dwarfs", &at]).await.context("deleting it")?;
-    sound(ground).await.context("after the LimitRange")?;
+    environment.cluster.kubectl(["delete", "limitrange/no-dwarfs", &at]).await.context("deleting it")?;
+    sound(environment).await.context("after the LimitRange")?;
 
-    let stripper = Mutator::start(&ground.cluster, "zz-strips-for-check", namespace, "IfNeeded", strip).await?;
+    let stripper =
+        MutatingWebhook::start(&environment.cluster, "zz-strips-for-check", namespace, "IfNeeded", strip).await?;
     let told = format!("a pod created for dry in {namespace} is refused: another webhook takes restartPolicy");
-    let outcome = found(ground, &told, "zz-strips-for-check").await.context("another webhook strips the sidecar");
-    stripper.end().await?;
+    let outcome = found(environment, &told, "zz-strips-for-check").await.context("another webhook strips the sidecar");
+    stripper.unregister().await?;
     outcome?;
-    sound(ground).await.context("after the other webhook")
+    sound(environment).await.context("after the other webhook")
 }
 
 /// What a webhook that runs would mend at once.
-async fn while_the_webhook_is_away(ground: &Ground) -> Outcome {
+async fn while_the_webhook_is_away(environment: &Environment) -> anyhow::Result<()> {
     const SCALE: [&str; 3] = ["scale", "deployment/jobwarden-webhook", "--namespace=jobwarden"];
-    let scaled = |replicas: &'static str| ground.cluster.kubectl(SCALE.into_iter().chain([replicas]));
+    let scaled = |replicas: &'static str| environment.cluster.kubectl(SCALE.into_iter().chain([replicas]));
     scaled("--replicas=0").await.context("scaling the webhook")?;
     let advised = "kubectl -n jobwarden scale deployment/jobwarden-webhook --replicas=2";
-    found(ground, "jobwarden-webhook is scaled to no replica at all", advised).await.context("no webhook runs")?;
+    found(environment, "jobwarden-webhook is scaled to no replica at all", advised).await.context("no webhook runs")?;
     let refused = "is refused, for the API server cannot call jobwarden's webhook";
-    found(ground, refused, "see the webhook's replicas").await.context("no webhook answers")?;
+    found(environment, refused, "see the webhook's replicas").await.context("no webhook answers")?;
     // One that still drains would mend what comes now.
     let selector = "--selector=app.kubernetes.io/name=jobwarden-webhook";
     let gone = ["wait", "pods", "--for=delete", selector, "--namespace=jobwarden", "--timeout=60s"];
-    ground.cluster.kubectl(gone).await.context("waiting until it has ended")?;
+    environment.cluster.kubectl(gone).await.context("waiting until it has ended")?;
 
     let (certificate, key) = expired()?;
     let bundle = STANDARD.encode(&certificate);
     let path = "/webhooks/1/clientConfig/caBundle";
     let patch = format!("-p={}", json!([{"op": "replace", "path": path, "value": bundle}]));
     let at = format!("mutatingwebhookconfiguration/{}", object::WEBHOOK_CONFIGURATION);
-    ground.cluster.kubectl(["patch", &at, "--type=json", &patch]).await.context("planting a caBundle")?;
+    environment.cluster.kubectl(["patch", &at, "--type=json", &patch]).await.context("planting a caBundle")?;
     let told = "the caBundle of pods.jobwarden.io in the webhook configuration jobwarden does not trust the webhook";
-    found(ground, told, "a webhook that runs writes it at once")
+    found(environment, told, "a webhook that runs writes it at once")
         .await
         .context("the caBundle is of another authority")?;
 
@@ -229,12 +229,18 @@ async fn while_the_webhook_is_away(ground: &Ground) -> Outcome {
     }});
     let patch = format!("-p={secret}");
     let at = format!("secret/{}", object::WEBHOOK_TLS_SECRET);
-    ground.cluster.kubectl(["patch", &at, "--namespace=jobwarden", &patch]).await.context("planting a certificate")?;
+    environment
+        .cluster
+        .kubectl(["patch", &at, "--namespace=jobwarden", &patch])
+        .await
+        .context("planting a certificate")?;
     let told = format!("the certificate in the Secret {NAMESPACE}/{} expired 24 h ago", object::WEBHOOK_TLS_SECRET);
-    found(ground, &told, "kubectl -n jobwarden delete secret jobwarden-webhook-tls").await.context("it has expired")?;
+    found(environment, &told, "kubectl -n jobwarden delete secret jobwarden-webhook-tls")
+        .await
+        .context("it has expired")?;
 
     scaled("--replicas=2").await.context("scaling the webhook")?;
-    sound(ground).await.context("after the webhook was away")
+    sound(environment).await.context("after the webhook was away")
 }
 
 /// A certificate for the webhook that was good until yesterday, and its key; PEM.
@@ -248,23 +254,28 @@ fn expired() -> anyhow::Result<(String, String)> {
     Ok((certificate.pem(), key.serialize_pem()))
 }
 
-async fn kubectl(ground: &Ground, commands: &[&[&str]]) -> Outcome {
+async fn kubectl(environment: &Environment, commands: &[&[&str]]) -> anyhow::Result<()> {
     for command in commands {
-        ground.cluster.kubectl(command.iter().copied()).await?;
+        environment.cluster.kubectl(command.iter().copied()).await?;
     }
     Ok(())
 }
 
 /// As the report advises.
-async fn upgrade(ground: &Ground) -> Outcome {
+async fn upgrade(environment: &Environment) -> anyhow::Result<()> {
     let chart = install::chart().display().to_string();
     let at = format!("--namespace={NAMESPACE}");
-    ground.cluster.helm(["upgrade", "jobwarden", &chart, &at, "--reuse-values"]).await.context("upgrading").map(drop)
+    environment
+        .cluster
+        .helm(["upgrade", "jobwarden", &chart, &at, "--reuse-values"])
+        .await
+        .context("upgrading")
+        .map(drop)
 }
 
 /// What the program says, and whether it ends with status 0.
-async fn check(ground: &Ground, arguments: &[&str]) -> anyhow::Result<(String, bool)> {
-    let mut command = ground.cluster.program(install::program("jobwarden-webhook")?);
+async fn check(environment: &Environment, arguments: &[&str]) -> anyhow::Result<(String, bool)> {
+    let mut command = environment.cluster.program(install::program("jobwarden-webhook")?);
     command.arg("check").args(arguments);
     let output = tokio::process::Command::from(command).output().await.context("running the check")?;
     let text = String::from_utf8(output.stdout).context("a report is text")?;
@@ -276,8 +287,8 @@ async fn check(ground: &Ground, arguments: &[&str]) -> anyhow::Result<(String, b
 }
 
 /// Waits until nothing is wrong.
-async fn sound(ground: &Ground) -> Outcome {
-    let (report, sound) = check(ground, &["--wait=90s"]).await?;
+async fn sound(environment: &Environment) -> anyhow::Result<()> {
+    let (report, sound) = check(environment, &["--wait=90s"]).await?;
     ensure!(sound, "not sound:\n{report}");
     ensure!(!report.contains('×'), "status 0 with failures:\n{report}");
     ensure!(report.ends_with("Status check results are √\n"), "{report}");
@@ -285,10 +296,10 @@ async fn sound(ground: &Ground) -> Outcome {
 }
 
 /// Waits until a failure has `told` in its line and `advised` in what stands below it.
-async fn found(ground: &Ground, told: &str, advised: &str) -> Outcome {
+async fn found(environment: &Environment, told: &str, advised: &str) -> anyhow::Result<()> {
     let give_up = Instant::now() + PATIENCE;
     loop {
-        let (report, sound) = check(ground, &[]).await?;
+        let (report, sound) = check(environment, &[]).await?;
         let failures = failures(&report);
         ensure!(sound == failures.is_empty(), "the status does not fit:\n{report}");
         if let Some((_, hint)) = failures.iter().find(|(what, _)| what.contains(told)) {

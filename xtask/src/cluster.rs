@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Subcommand;
-use jobwarden_tests::cluster::{Cluster, ClusterConfig, MAX_NODES, tear_down_on_signals};
+use jobwarden_testbed::{Cluster, ClusterConfig, MAX_NODES, tear_down_on_signals};
 
 /// Builds and boots a real Kubernetes of one to four nodes on this machine.
 ///

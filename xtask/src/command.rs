@@ -19,7 +19,7 @@ pub(crate) fn cargo() -> Command {
 
 /// Helm as the test cluster builds it.
 pub(crate) fn helm() -> anyhow::Result<Command> {
-    Ok(at_root(jobwarden_tests::cluster::helm()?))
+    Ok(at_root(jobwarden_testbed::helm()?))
 }
 
 /// `program`, run from the workspace's root.

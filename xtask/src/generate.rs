@@ -9,7 +9,7 @@
 use std::{fs, io, path::Path};
 
 use anyhow::{Context as _, bail};
-use jobwarden_tests::progress;
+use jobwarden_testbed::progress;
 
 use crate::command::{cargo, helm, output, root};
 

@@ -7,11 +7,8 @@ use std::{
 };
 
 use anyhow::Context as _;
-use jobwarden_tests::{
-    cluster::{archive_image, ensure_packages},
-    job::WORKER_IMAGE,
-    progress,
-};
+use jobwarden_testbed::{archive_image, ensure_packages, progress};
+use jobwarden_tests::job::WORKER_IMAGE;
 
 use crate::command::{self, at_root, output, root, run};
 

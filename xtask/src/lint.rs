@@ -48,7 +48,7 @@ const CLIPPY_ON_CLUSTERS: [&str; 12] = [
 const RUSTDOC: [&str; 3] = ["doc", "--workspace", "--no-deps"];
 
 /// The folder with all Go of ours.
-const GO: &str = "tests/cluster/kubernetes";
+const GO: &str = "testbed/kubernetes";
 
 /// Runs every check, so that one failure does not hide the next, and names those that failed.
 pub(crate) fn run_all() -> anyhow::Result<()> {
