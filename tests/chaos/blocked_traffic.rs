@@ -1,4 +1,4 @@
-//! Witnesses that cannot reach the reaper, although nothing is wrong with the worker.
+//! Sidecars and agents that cannot reach the reaper although the worker is fine.
 
 use anyhow::{Context as _, ensure};
 use jobwarden_common::names::{port, reason};
@@ -15,13 +15,14 @@ use crate::scenario::{LOST_AFTER, Scenario};
 pub(crate) async fn a_worker_whose_sidecar_is_cut_off_is_seen_by_the_agent(
     cluster: &SharedCluster,
 ) -> anyhow::Result<()> {
-    let mut scenario = Scenario::open(cluster, "walled").await?;
+    let mut scenario = Scenario::open(cluster, "blocked").await?;
     let running = scenario.start(&Worker::new("mute", 4, ENDLESS).on_node(HOME)).await?;
-    let address = running.pod.status.as_ref().and_then(|status| status.pod_ip.as_ref()).context("it has an address")?;
+    let address =
+        running.pod.status.as_ref().and_then(|status| status.pod_ip.as_ref()).context("the pod has no address")?;
     let blocked = Traffic::FromPod(address.parse()?);
     scenario.environment.cluster.block(HOME, blocked).await?;
     let event = scenario.event("mute", reason::SIDECAR_FAULT, SOON).await;
-    // What is shown is that nothing more happens, so time has to pass.
+    // The test shows that nothing more happens, so it has to let time pass.
     sleep(LOST_AFTER).await;
     scenario.environment.cluster.unblock(HOME, blocked).await?;
     event?;
@@ -38,11 +39,11 @@ pub(crate) async fn a_silent_worker_on_a_healthy_node_is_reported_unseen_and_nev
     let running = scenario.start(&Worker::new("hidden", 4, ENDLESS).on_node(node.name())).await?;
     let blocked = Traffic::ToPort(port::REAPER);
     scenario.environment.cluster.block(node.name(), blocked).await?;
-    let told = scenario.told("hidden", OutcomeKind::Suspect, reason::UNSEEN, LOST_AFTER + SOON).await;
+    let notification = scenario.notified("hidden", OutcomeKind::Suspect, reason::UNSEEN, LOST_AFTER + SOON).await;
     sleep(LOST_AFTER / 2).await;
     scenario.environment.cluster.unblock(node.name(), blocked).await?;
-    let message = told?.event.data.message;
-    ensure!(message.contains("NetworkPolicy"), "there is no advice: {message}");
+    let message = notification?.event.data.message;
+    ensure!(message.contains("NetworkPolicy"), "the message has no advice: {message}");
     finish(running.process)?;
     scenario.succeeds("hidden", SOON).await?;
     scenario.close().await

@@ -1,4 +1,4 @@
-//! The API server or etcd is away.
+//! Outages of the API server and of etcd.
 
 use std::time::Duration;
 
@@ -13,13 +13,13 @@ use tokio::time::sleep;
 
 use crate::scenario::{BACKOFF_LIMIT_EXCEEDED, LOST, LOST_AFTER, Scenario};
 
-/// How long Kubernetes' own controllers may take after an API server that was away is back: the pauses between their attempts
-/// double up to 30 s and are stretched up to twofold (client-go, `tools/cache/reflector.go`), and what they do then takes a while.
+/// How long Kubernetes' controllers may take after an API server outage: the pauses between their attempts double up to 30 s and
+/// are stretched up to twofold (client-go, `tools/cache/reflector.go`), and their work then takes a while.
 const CONTROLLERS: Duration = Duration::from_mins(2);
 
 pub(crate) async fn an_etcd_restart_changes_nothing(cluster: &SharedCluster) -> anyhow::Result<()> {
     let node = cluster.environment().await?.lease_node().await?;
-    let mut scenario = Scenario::beside(cluster, "etcd", node.name()).await?;
+    let mut scenario = Scenario::with_bystander_on(cluster, "etcd", node.name()).await?;
     let running = scenario.start(&Worker::new("worked", 4, ENDLESS).on_node(node.name())).await?;
     scenario.environment.cluster.restart_etcd().await?;
     finish(running.process)?;
@@ -41,13 +41,13 @@ pub(crate) async fn an_api_server_outage_of_a_minute_delays_reports_and_loses_no
     scenario.environment.cluster.crash(node.name()).await?;
     // The outage itself.
     sleep(2 * LOST_AFTER).await;
-    ensure!(!done.process.is_alive() && !lost.process.is_alive(), "workers outlived their end");
+    ensure!(!done.process.is_alive() && !lost.process.is_alive(), "a worker is still running");
     scenario.environment.cluster.start_api_server().await?;
-    scenario.told("killed", OutcomeKind::Failed, BACKOFF_LIMIT_EXCEEDED, CONTROLLERS + SOON).await?;
+    scenario.notified("killed", OutcomeKind::Failed, BACKOFF_LIMIT_EXCEEDED, CONTROLLERS + SOON).await?;
     scenario.succeeds("done", CONTROLLERS).await?;
-    // The clock stood still while the reaper heard nothing of the API server; a new leader hears once its endpoint is known.
-    scenario.told("lost", LOST.0, LOST.1, CONTROLLERS + LOST_AFTER + SOON).await?;
+    // The time of the outage does not count, and a new leader receives signals only once its endpoint is known.
+    scenario.notified("lost", LOST.0, LOST.1, CONTROLLERS + LOST_AFTER + SOON).await?;
     scenario.environment.cluster.start_node(node.name()).await?;
-    scenario.is_well_again(&node).await?;
+    scenario.wait_until_ready(&node).await?;
     scenario.close().await
 }

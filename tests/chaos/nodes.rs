@@ -1,4 +1,4 @@
-//! Nodes that crash, are cut off, vanish, are tainted, or lose their kubelet or runtime.
+//! Nodes that crash, are cut off, are deleted, are tainted, or lose their kubelet or runtime.
 
 use std::time::{Duration, Instant};
 
@@ -16,27 +16,27 @@ use tokio::time::sleep;
 
 use crate::scenario::{BACKOFF_LIMIT_EXCEEDED, LOST, LOST_AFTER, Scenario};
 
-/// What lost-after is where nobody says anything.
+/// The default of lost-after.
 const DEFAULT_LOST_AFTER: Duration = Duration::from_mins(2);
 
 pub(crate) async fn a_loss_on_a_crashed_node_is_reported_within_lost_after_plus_two_seconds(
     cluster: &SharedCluster,
 ) -> anyhow::Result<()> {
-    is_told_after_a_crash(cluster, "crash", doomed(), LOST_AFTER).await
+    a_crash_is_reported(cluster, "crash", doomed(), LOST_AFTER).await
 }
 
 pub(crate) async fn a_loss_is_reported_within_the_default_lost_after_plus_two_seconds(
     cluster: &SharedCluster,
 ) -> anyhow::Result<()> {
     let doomed = doomed().annotation(annotation::LOST_AFTER, "2m");
-    is_told_after_a_crash(cluster, "crash-by-default", doomed, DEFAULT_LOST_AFTER).await
+    a_crash_is_reported(cluster, "crash-by-default", doomed, DEFAULT_LOST_AFTER).await
 }
 
 fn doomed() -> Worker {
     Worker::new("doomed", 4, ENDLESS)
 }
 
-async fn is_told_after_a_crash(
+async fn a_crash_is_reported(
     cluster: &SharedCluster,
     name: &str,
     doomed: Worker,
@@ -46,14 +46,14 @@ async fn is_told_after_a_crash(
     let node = scenario.environment.lease_node().await?;
     scenario.start(&doomed.on_node(node.name())).await?;
     scenario.environment.wait_for_warm_up().await?;
-    // No sign of life is later than this.
+    // The last sign of life is no later than this.
     let crashed = Instant::now();
     scenario.environment.cluster.crash(node.name()).await?;
     let within = lost_after + Duration::from_secs(2);
-    let told = scenario.told_in_time("doomed", LOST.0, LOST.1, (crashed, within)).await?;
-    ensure!(told.event.data.decided_by.row == "P8", "{:#?}", told.event.data);
+    let notification = scenario.notified_in_time("doomed", LOST.0, LOST.1, (crashed, within)).await?;
+    ensure!(notification.event.data.decided_by.row == "P8", "{:#?}", notification.event.data);
     scenario.environment.cluster.start_node(node.name()).await?;
-    scenario.is_well_again(&node).await?;
+    scenario.wait_until_ready(&node).await?;
     scenario.close().await
 }
 
@@ -69,22 +69,23 @@ pub(crate) async fn a_worker_on_a_deleted_node_is_reported_node_gone_within_30_s
     let nodes = Api::<Node>::all(scenario.environment.client.clone());
     nodes.delete(node.name(), &DeleteParams::default()).await?;
     let within = Duration::from_secs(30);
-    let told = scenario.told_in_time("homeless", OutcomeKind::Lost, reason::NODE_GONE, (deleted, within)).await?;
-    ensure!(told.event.data.decided_by.row == "P2", "{:#?}", told.event.data);
+    let notification =
+        scenario.notified_in_time("homeless", OutcomeKind::Lost, reason::NODE_GONE, (deleted, within)).await?;
+    ensure!(notification.event.data.decided_by.row == "P2", "{:#?}", notification.event.data);
     scenario.environment.cluster.start_node(node.name()).await?;
-    scenario.is_well_again(&node).await?;
+    scenario.wait_until_ready(&node).await?;
     scenario.close().await
 }
 
 pub(crate) async fn a_partition_shorter_than_lost_after_changes_nothing(cluster: &SharedCluster) -> anyhow::Result<()> {
     let node = cluster.environment().await?.lease_node().await?;
-    let mut scenario = Scenario::beside(cluster, "heals", node.name()).await?;
+    let mut scenario = Scenario::with_bystander_on(cluster, "heals", node.name()).await?;
     let running = scenario.start(&Worker::new("cut-off", 4, ENDLESS).on_node(node.name())).await?;
     scenario.environment.cluster.partition(node.name()).await?;
     // The test shows that nothing happens, so it has to let time pass.
     sleep(LOST_AFTER / 2).await;
     scenario.environment.cluster.heal(node.name()).await?;
-    scenario.is_well_again(&node).await?;
+    scenario.wait_until_ready(&node).await?;
     finish(running.process)?;
     scenario.succeeds("cut-off", SOON).await?;
     scenario.close().await
@@ -94,21 +95,22 @@ pub(crate) async fn a_worker_that_ends_without_a_kubelet_is_reported_outcome_unk
     cluster: &SharedCluster,
 ) -> anyhow::Result<()> {
     let node = cluster.environment().await?.lease_node().await?;
-    let mut scenario = Scenario::beside(cluster, "no-kubelet", node.name()).await?;
+    let mut scenario = Scenario::with_bystander_on(cluster, "no-kubelet", node.name()).await?;
     let running = scenario.start(&Worker::new("unwitnessed", 4, ENDLESS).on_node(node.name())).await?;
     let stopped = Instant::now();
     scenario.environment.cluster.stop_kubelet(node.name()).await?;
-    // The worker outlives the Lease, and ends only then.
+    // The worker ends only after the Lease has expired.
     sleep(LOST_AFTER).await;
     finish(running.process)?;
-    // The Lease has not changed since.
+    // The Lease has not been renewed since.
     let within = LOST_AFTER + Duration::from_secs(30);
     let bound = (stopped, within);
-    let told = scenario.told_in_time("unwitnessed", OutcomeKind::Lost, reason::OUTCOME_UNKNOWN, bound).await?;
-    ensure!(!running.process.is_alive(), "the worker lives");
-    ensure!(told.event.data.decided_by.row == "P5", "{:#?}", told.event.data);
+    let notification =
+        scenario.notified_in_time("unwitnessed", OutcomeKind::Lost, reason::OUTCOME_UNKNOWN, bound).await?;
+    ensure!(!running.process.is_alive(), "the worker is still running");
+    ensure!(notification.event.data.decided_by.row == "P5", "{:#?}", notification.event.data);
     scenario.environment.cluster.start_kubelet(node.name()).await?;
-    scenario.is_well_again(&node).await?;
+    scenario.wait_until_ready(&node).await?;
     scenario.close().await
 }
 
@@ -116,18 +118,18 @@ pub(crate) async fn a_worker_killed_under_a_hung_runtime_is_reported_process_gon
     cluster: &SharedCluster,
 ) -> anyhow::Result<()> {
     let node = cluster.environment().await?.lease_node().await?;
-    let mut scenario = Scenario::beside(cluster, "hung", node.name()).await?;
+    let mut scenario = Scenario::with_bystander_on(cluster, "hung", node.name()).await?;
     let running = scenario.start(&Worker::new("unburied", 4, ENDLESS).on_node(node.name())).await?;
-    // The kubelet, which can ask nobody, goes on saying that the container runs.
+    // Without the runtime the kubelet keeps reporting that the container is running.
     scenario.environment.cluster.freeze_runtime(node.name()).await?;
     let killed = Instant::now();
     running.process.signal(Signal::SIGKILL)?;
     let bound = (killed, Duration::from_secs(100));
-    let told = scenario.told_in_time("unburied", OutcomeKind::Lost, reason::PROCESS_GONE, bound).await;
+    let notification = scenario.notified_in_time("unburied", OutcomeKind::Lost, reason::PROCESS_GONE, bound).await;
     scenario.environment.cluster.thaw_runtime(node.name()).await?;
-    let told = told?;
-    ensure!(told.event.data.decided_by.row == "P4", "{:#?}", told.event.data);
-    scenario.is_well_again(&node).await?;
+    let notification = notification?;
+    ensure!(notification.event.data.decided_by.row == "P4", "{:#?}", notification.event.data);
+    scenario.wait_until_ready(&node).await?;
     scenario.close().await
 }
 
@@ -139,9 +141,9 @@ pub(crate) async fn a_pod_evicted_by_a_taint_is_reported_once_with_that_cause(
     scenario.start(&Worker::new("evicted", 4, ENDLESS).on_node(node.name())).await?;
     let taint = "chaos=yes:NoExecute";
     scenario.environment.cluster.kubectl(["taint", "node", node.name(), taint]).await?;
-    let told = scenario.told("evicted", OutcomeKind::Failed, BACKOFF_LIMIT_EXCEEDED, SOON).await;
+    let notification = scenario.notified("evicted", OutcomeKind::Failed, BACKOFF_LIMIT_EXCEEDED, SOON).await;
     scenario.environment.cluster.kubectl(["taint", "node", node.name(), &format!("{taint}-")]).await?;
-    let cause = told?.event.data.cause;
+    let cause = notification?.event.data.cause;
     ensure!(cause.kind == Some(CauseKind::Tainted), "{cause:?}");
     scenario.close().await
 }

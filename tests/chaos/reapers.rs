@@ -1,4 +1,4 @@
-//! jobwarden itself is harmed.
+//! Faults of jobwarden itself.
 
 use anyhow::{Context as _, ensure};
 use jobwarden_common::names::{object, reason};
@@ -27,33 +27,33 @@ pub(crate) async fn a_loss_during_a_failover_is_reported_once_by_the_new_leader(
     sleep(LOST_AFTER / 2).await;
     let killed = leader(&scenario).await?;
     faults::kill_leader(&scenario.environment.cluster).await?;
-    // The next one leads after a lease, and then listens for lost-after before it does anything.
-    scenario.told("inherited", LOST.0, LOST.1, LOST_AFTER + SOON).await?;
-    ensure!(leader(&scenario).await? != killed, "nobody has taken over");
+    // The next leader takes over after a lease duration, and receives signals for lost-after before it acts.
+    scenario.notified("inherited", LOST.0, LOST.1, LOST_AFTER + SOON).await?;
+    ensure!(leader(&scenario).await? != killed, "no other reaper has become the leader");
     scenario.environment.cluster.start_node(node.name()).await?;
-    scenario.is_well_again(&node).await?;
+    scenario.wait_until_ready(&node).await?;
     scenario.close().await
 }
 
-/// The process that leads, or last did. It may be followed by the one that the kubelet starts in its place.
+/// The process that is or was the leader. A process that the kubelet restarts in the same pod differs from it.
 async fn leader(scenario: &Scenario<'_>) -> anyhow::Result<String> {
     let leases = Api::<Lease>::namespaced(scenario.environment.client.clone(), NAMESPACE);
     let spec = leases.get(object::REAPER_LEASE).await?.spec;
-    spec.and_then(|spec| spec.holder_identity).context("the reapers' Lease has a holder")
+    spec.and_then(|spec| spec.holder_identity).context("the reapers' Lease has no holder")
 }
 
 pub(crate) async fn live_workers_are_left_alone_while_no_agent_runs(cluster: &SharedCluster) -> anyhow::Result<()> {
     let node = cluster.environment().await?.lease_node().await?;
-    let mut scenario = Scenario::beside(cluster, "agentless", node.name()).await?;
+    let mut scenario = Scenario::with_bystander_on(cluster, "agentless", node.name()).await?;
     let steady = scenario.start(&Worker::new("steady", 4, ENDLESS).on_node(node.name())).await?;
     let killed = scenario.start(&Worker::new("killed", 4, ENDLESS).on_node(node.name())).await?;
     faults::run_agents(&scenario.environment.cluster, false).await?;
     killed.process.signal(Signal::SIGKILL)?;
-    let told = scenario.told("killed", OutcomeKind::Failed, BACKOFF_LIMIT_EXCEEDED, SOON).await;
+    let notification = scenario.notified("killed", OutcomeKind::Failed, BACKOFF_LIMIT_EXCEEDED, SOON).await;
     // The test shows that nothing happens, so it has to let time pass.
     sleep(LOST_AFTER).await;
     faults::run_agents(&scenario.environment.cluster, true).await?;
-    told?;
+    notification?;
     finish(steady.process)?;
     scenario.succeeds("steady", SOON).await?;
     scenario.close().await
@@ -75,10 +75,10 @@ pub(crate) async fn outcomes_during_a_reaper_outage_are_reported_once_afterwards
     // The outage itself.
     sleep(2 * LOST_AFTER).await;
     faults::scale_reapers(&scenario.environment.cluster, 2).await?;
-    scenario.told("killed", OutcomeKind::Failed, BACKOFF_LIMIT_EXCEEDED, SOON).await?;
-    scenario.told("deleted", OutcomeKind::Lost, reason::JOB_DELETED, SOON).await?;
-    scenario.told("crashed", LOST.0, LOST.1, LOST_AFTER + SOON).await?;
+    scenario.notified("killed", OutcomeKind::Failed, BACKOFF_LIMIT_EXCEEDED, SOON).await?;
+    scenario.notified("deleted", OutcomeKind::Lost, reason::JOB_DELETED, SOON).await?;
+    scenario.notified("crashed", LOST.0, LOST.1, LOST_AFTER + SOON).await?;
     scenario.environment.cluster.start_node(node.name()).await?;
-    scenario.is_well_again(&node).await?;
+    scenario.wait_until_ready(&node).await?;
     scenario.close().await
 }

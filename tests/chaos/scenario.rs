@@ -1,4 +1,4 @@
-//! One claim: a namespace of its own, a bystander in it, and every notification about either.
+//! What every test uses: its own namespace with a bystander Job, and a check of all notifications about that namespace.
 
 use std::time::{Duration, Instant};
 
@@ -23,44 +23,44 @@ pub(crate) const LOST_AFTER: Duration = Duration::from_secs(30);
 
 const BYSTANDER: &str = "bystander";
 
-/// Where a claim plays.
+/// The namespace of a test.
 pub(crate) struct Scenario<'a> {
     pub(crate) environment: &'a Environment,
     namespace: TempNamespace,
     bystander: Running,
-    told: Vec<Received>,
+    expected: Vec<Received>,
 }
 
-/// A worker that runs and has been heard.
+/// A running worker that is reported alive.
 pub(crate) struct Running {
     pub(crate) pod: Pod,
     pub(crate) process: Process,
 }
 
 impl<'a> Scenario<'a> {
-    /// A scenario whose bystander is on the node that no claim harms.
+    /// A scenario whose bystander is on the node that no test damages.
     pub(crate) async fn open(cluster: &'a SharedCluster, name: &str) -> anyhow::Result<Self> {
-        Self::beside(cluster, name, HOME).await
+        Self::with_bystander_on(cluster, name, HOME).await
     }
 
-    /// A scenario whose bystander is on this node, where it will live through what is done.
-    pub(crate) async fn beside(cluster: &'a SharedCluster, name: &str, node: &str) -> anyhow::Result<Self> {
+    /// A scenario whose bystander is on this node and survives the fault.
+    pub(crate) async fn with_bystander_on(cluster: &'a SharedCluster, name: &str, node: &str) -> anyhow::Result<Self> {
         let environment = cluster.environment().await?;
         let namespace = environment.enrolled_namespace(name).await?;
         let bystander = start(environment, &namespace, &Worker::new(BYSTANDER, 4, ENDLESS).on_node(node)).await?;
-        Ok(Self { environment, namespace, bystander, told: Vec::new() })
+        Ok(Self { environment, namespace, bystander, expected: Vec::new() })
     }
 
     pub(crate) fn namespace(&self) -> &str {
         self.namespace.name()
     }
 
-    /// Submits the Job and waits until its worker runs and has been heard.
+    /// Creates the Job and waits until its worker is running and reported alive.
     pub(crate) async fn start(&self, worker: &Worker) -> anyhow::Result<Running> {
         start(self.environment, &self.namespace, worker).await
     }
 
-    /// Submits the Job.
+    /// Creates the Job.
     pub(crate) async fn submit(&self, worker: &Worker) -> anyhow::Result<()> {
         self.environment.submit(self.namespace(), worker).await.map(drop)
     }
@@ -74,12 +74,12 @@ impl<'a> Scenario<'a> {
     pub(crate) async fn set(&self, job: &str, spec: serde_json::Value) -> anyhow::Result<()> {
         let patch = Patch::Merge(serde_json::json!({ "spec": spec }));
         let jobs = Api::<Job>::namespaced(self.environment.client.clone(), self.namespace());
-        jobs.patch(job, &PatchParams::default(), &patch).await.with_context(|| format!("changing {job}"))?;
+        jobs.patch(job, &PatchParams::default(), &patch).await.with_context(|| format!("patching Job {job}"))?;
         Ok(())
     }
 
-    /// Waits for a notification of this kind and reason about the Job, and expects it when the scenario closes.
-    pub(crate) async fn told(
+    /// Waits for a notification of this kind and reason about the Job. [`Scenario::close`] allows no others.
+    pub(crate) async fn notified(
         &mut self,
         job: &str,
         kind: OutcomeKind,
@@ -88,38 +88,38 @@ impl<'a> Scenario<'a> {
     ) -> anyhow::Result<Received> {
         let wanted = |event: &CloudEvent| event.data.kind == kind && event.data.reason == reason;
         let received = self.environment.receiver.wait_for(self.namespace(), job, within, wanted).await?;
-        self.told.push(received.clone());
+        self.expected.push(received.clone());
         Ok(received)
     }
 
-    /// The same, of which the issue of speed is that it arrives so long after `since`.
-    pub(crate) async fn told_in_time(
+    /// Like [`Scenario::notified`], and checks that the notification arrives `within` this time after `since`.
+    pub(crate) async fn notified_in_time(
         &mut self,
         job: &str,
         kind: OutcomeKind,
         reason: &str,
         (since, within): (Instant, Duration),
     ) -> anyhow::Result<Received> {
-        let received = self.told(job, kind, reason, within + SOON).await?;
+        let received = self.notified(job, kind, reason, within + SOON).await?;
         let took = received.at.saturating_duration_since(since);
-        jobwarden_testbed::progress::note(format!("{kind} {reason} told after {took:.1?}, of {within:?}"));
-        ensure!(took <= within, "told after {took:?}, later than {within:?}: {:#?}", received.event.data);
+        jobwarden_testbed::progress::note(format!("{kind} {reason} reported after {took:.1?} (limit {within:?})"));
+        ensure!(took <= within, "reported after {took:?} (limit {within:?}): {:#?}", received.event.data);
         Ok(received)
     }
 
-    /// Waits until the Job is complete and that is told.
+    /// Waits until the Job is complete and reported as succeeded.
     pub(crate) async fn succeeds(&mut self, job: &str, within: Duration) -> anyhow::Result<()> {
         wait::until_job(&self.environment.client, self.namespace(), job, "Complete", within).await?;
         let wanted = |event: &CloudEvent| event.data.kind == OutcomeKind::Succeeded;
         let received = self.environment.receiver.wait_for(self.namespace(), job, SOON, wanted).await?;
-        self.told.push(received);
+        self.expected.push(received);
         Ok(())
     }
 
-    /// Waits for an Event with this reason on the Job, and returns what it says.
+    /// Waits for an Event with this reason on the Job, and returns its note.
     pub(crate) async fn event(&self, job: &str, reason: &str, within: Duration) -> anyhow::Result<String> {
         let events = Api::<Event>::namespaced(self.environment.client.clone(), self.namespace());
-        let look = async {
+        let found = async {
             loop {
                 let all = events.list(&ListParams::default()).await.context("reading Events")?;
                 let found = all.into_iter().find(|event| {
@@ -132,26 +132,28 @@ impl<'a> Scenario<'a> {
                 tokio::time::sleep(Duration::from_millis(500)).await;
             }
         };
-        tokio::time::timeout(within, look).await.with_context(|| format!("no Event {reason} within {within:?}"))?
+        tokio::time::timeout(within, found)
+            .await
+            .with_context(|| format!("no Event {reason} on Job {job} after {within:?}"))?
     }
 
-    /// Boots a node that was crashed, or heals one, and waits until Kubernetes uses it again.
-    pub(crate) async fn is_well_again(&self, node: &LeasedNode) -> anyhow::Result<()> {
+    /// Waits until a repaired node is ready.
+    pub(crate) async fn wait_until_ready(&self, node: &LeasedNode) -> anyhow::Result<()> {
         Ok(self.environment.cluster.wait_for_node(node.name(), true, RECOVERY).await?)
     }
 
-    /// The bystander was left alone, and nobody was told anything but what the claim says, each once.
+    /// Checks that the bystander was left alone, and that there were only the expected notifications, each delivered once.
     pub(crate) async fn close(self) -> anyhow::Result<()> {
         let all = self.environment.receiver.received();
         let here: Vec<_> = all.iter().filter(|it| it.event.data.namespace == self.namespace()).collect();
-        let unasked: Vec<_> =
-            here.iter().filter(|it| self.told.iter().all(|told| told.event.id != it.event.id)).collect();
-        ensure!(unasked.is_empty(), "there was more to hear: {unasked:#?}");
+        let unexpected: Vec<_> =
+            here.iter().filter(|it| self.expected.iter().all(|expected| expected.event.id != it.event.id)).collect();
+        ensure!(unexpected.is_empty(), "unexpected notifications: {unexpected:#?}");
         let repeated: Vec<_> = here.iter().filter(|it| it.deliveries != 1).collect();
-        ensure!(repeated.is_empty(), "told more than once: {repeated:#?}");
+        ensure!(repeated.is_empty(), "delivered more than once: {repeated:#?}");
         ensure!(self.bystander.process.is_alive(), "the bystander's worker has ended");
         let job = Api::<Job>::namespaced(self.environment.client.clone(), self.namespace()).get(BYSTANDER).await?;
-        let status = job.status.as_ref().context("the bystander has a status")?;
+        let status = job.status.as_ref().context("the bystander has no status")?;
         ensure!(job.metadata.deletion_timestamp.is_none(), "the bystander is being deleted");
         ensure!(status.conditions.iter().flatten().count() == 0 && status.active == Some(1), "{status:#?}");
         let name = self.bystander.pod.name_any();
@@ -174,5 +176,5 @@ async fn start(environment: &Environment, namespace: &TempNamespace, worker: &Wo
 /// The Job controller's reason for a Job whose pods have failed too often.
 pub(crate) const BACKOFF_LIMIT_EXCEEDED: &str = "BackoffLimitExceeded";
 
-/// Of a loss that is told as such.
+/// The kind and reason of the notification about a worker on an unreachable node.
 pub(crate) const LOST: (OutcomeKind, &str) = (OutcomeKind::Lost, reason::NODE_UNREACHABLE);

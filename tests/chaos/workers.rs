@@ -1,4 +1,4 @@
-//! Workers that end, and Jobs that are stopped and started.
+//! Workers that end, and Jobs that are suspended and resumed.
 
 use std::time::Duration;
 
@@ -61,9 +61,9 @@ pub(crate) async fn a_missing_image_is_reported_after_start_timeout(cluster: &Sh
         .annotation(annotation::START_TIMEOUT, &format!("{}s", start_timeout.as_secs()));
     scenario.submit(&worker).await?;
     let within = start_timeout + SOON;
-    let told = scenario.told("imageless", OutcomeKind::Lost, reason::IMAGE_PULL_FAILED, within).await?;
-    ensure!(told.event.data.decided_by.row == "P3", "{:#?}", told.event.data);
-    ensure!(told.event.data.message.contains(NO_IMAGE), "{}", told.event.data.message);
+    let notification = scenario.notified("imageless", OutcomeKind::Lost, reason::IMAGE_PULL_FAILED, within).await?;
+    ensure!(notification.event.data.decided_by.row == "P3", "{:#?}", notification.event.data);
+    ensure!(notification.event.data.message.contains(NO_IMAGE), "{}", notification.event.data.message);
     scenario.close().await
 }
 
@@ -83,8 +83,8 @@ pub(crate) async fn a_suspended_and_resumed_job_is_reported_once_when_it_succeed
     scenario.close().await
 }
 
-/// Waits until the Job is told to have failed by Kubernetes' own account, and returns why.
+/// Waits until the Job is reported as failed by Kubernetes, and returns the cause.
 async fn failed(scenario: &mut Scenario<'_>, job: &str) -> anyhow::Result<Cause> {
-    let told = scenario.told(job, OutcomeKind::Failed, BACKOFF_LIMIT_EXCEEDED, SOON).await?;
-    Ok(told.event.data.cause)
+    let notification = scenario.notified(job, OutcomeKind::Failed, BACKOFF_LIMIT_EXCEEDED, SOON).await?;
+    Ok(notification.event.data.cause)
 }

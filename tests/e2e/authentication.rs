@@ -77,8 +77,8 @@ pub(crate) async fn a_beat_is_accepted_only_with_a_valid_token_of_an_existing_po
         ("with text instead of a token", Some("let me in".to_owned()), StatusCode::UNAUTHORIZED),
         ("with the token of a deleted pod", Some(token_of_gone), StatusCode::FORBIDDEN),
         (
-            "for another audience",
-            Some(pod_token(environment, &living, "somebody-else").await?),
+            "with a token for another audience",
+            Some(pod_token(environment, &living, "other-audience").await?),
             StatusCode::UNAUTHORIZED,
         ),
         (
@@ -152,7 +152,7 @@ pub(crate) async fn a_beat_is_accepted_while_the_api_server_is_down(cluster: &Sh
     let environment = cluster.environment().await?;
     let namespace = environment.enrolled_namespace("api-down").await?;
     let reaper = Reaper::find(environment).await?;
-    let pod = run(environment, namespace.name(), "heard").await?;
+    let pod = run(environment, namespace.name(), "beating").await?;
     let token = pod_token(environment, &pod, TOKEN_AUDIENCE).await?;
     environment.cluster.stop_api_server().await?;
     let status = reaper.beat(Some(&token)).await;

@@ -69,7 +69,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let settings = Settings { lost_after, ..Settings::default() };
     let environment = Environment::start(&ClusterConfig::new(CLUSTER).nodes(NODES), settings).await?;
     let campaign = Arc::new(Campaign::start(environment, lost_after).await?);
-    let reporter = execute(&campaign, duration, seed).await?;
+    let reporter = Box::pin(execute(&campaign, duration, seed)).await?;
     let summary = reporter.summary(&campaign);
     report::print(&campaign, &summary);
     if json {

@@ -1,4 +1,4 @@
-//! Certificates that change and replicas that come and go, while Jobs and pods are created.
+//! Certificates that rotate and replicas that are replaced while Jobs and pods are created. No request may fail.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -20,17 +20,17 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::other_webhooks::{pod, sidecars};
 
-/// How many Jobs and how many pods are created at least.
-const EACH: usize = 1000;
+/// The minimum number of Jobs, and of pods.
+const MINIMUM: usize = 1000;
 
-/// Time between two creations of a kind: [`EACH`] of them, while two authorities of 90 s come and go.
+/// The time between two creations of a kind: [`MINIMUM`] creations take as long as two CA certificates of 90 s.
 const PACE: Duration = Duration::from_millis(125);
 
-/// How long all of it may take.
-const PATIENCE: Duration = Duration::from_mins(6);
+/// How long the test may take.
+const TIMEOUT: Duration = Duration::from_mins(6);
 
-/// How often each certificate has to change.
-const CHANGES: usize = 2;
+/// How often each certificate has to rotate.
+const ROTATIONS: usize = 2;
 
 pub(crate) async fn nothing_fails_while_certificates_rotate_and_replicas_restart(
     cluster: &SharedCluster,
@@ -39,54 +39,61 @@ pub(crate) async fn nothing_fails_while_certificates_rotate_and_replicas_restart
     let namespace = environment.enrolled_namespace("rotation").await?;
     let (done, until) = watch::channel(false);
 
-    // It beats through all of it, and hears of every authority by the replies.
-    let through = Worker::new("through", 4, PATIENCE).job();
+    // Its sidecar beats all the time, and learns of every new CA certificate from the replies.
+    let through = Worker::new("through", 4, TIMEOUT).job();
     let jobs = Api::<Job>::namespaced(environment.client.clone(), namespace.name());
-    jobs.create(&PostParams::default(), &through).await.context("submitting the worker")?;
+    jobs.create(&PostParams::default(), &through).await.context("creating the worker's Job")?;
     wait::until_running(&environment.client, namespace.name(), "through", &[], Duration::from_mins(1)).await?;
 
-    let changing = async {
-        let changed = tokio::try_join!(certificates_change(&environment.client), replicas_are_replaced(environment));
-        // Whatever came of it, the creating ends.
+    let rotating = async {
+        let rotated = tokio::try_join!(wait_for_rotations(&environment.client), replace_replicas(environment));
+        // The creation of Jobs and pods ends in any case.
         done.send_replace(true);
-        changed
+        rotated
     };
     let creating_jobs = create_jobs(&jobs, until.clone());
     let creating_pods = create_pods(Api::namespaced(environment.client.clone(), namespace.name()), until);
     let began = Instant::now();
-    let all = async { tokio::join!(changing, creating_jobs, creating_pods) };
-    let (changed, jobs, pods) = tokio::time::timeout(PATIENCE, Box::pin(all))
+    let all = async { tokio::join!(rotating, creating_jobs, creating_pods) };
+    let (rotated, jobs, pods) = tokio::time::timeout(TIMEOUT, Box::pin(all))
         .await
-        .context("the certificates did not change often enough in time")?;
+        .context("the certificates did not rotate often enough in time")?;
     let (jobs, pods) = (jobs?, pods?);
-    changed?;
-    progress::note(format!("{jobs} Jobs and {pods} pods were created in {:.0?}, none refused", began.elapsed()));
+    rotated?;
+    progress::note(format!(
+        "{jobs} Jobs and {pods} pods were created in {:.0?}, and no request failed",
+        began.elapsed()
+    ));
 
-    let told = environment.receiver.about(namespace.name(), "through");
-    ensure!(told.is_empty(), "a worker that lives was reported: {told:?}");
+    let about = environment.receiver.about(namespace.name(), "through");
+    ensure!(about.is_empty(), "a live worker was reported: {about:?}");
     Ok(())
 }
 
-/// Creates suspended Jobs, at least [`EACH`] and until told; the first that is refused is an error.
+/// Creates suspended Jobs, at least [`MINIMUM`] and until `until` is true. The first failed request is an error: nothing here
+/// retries, because a refused connection is what this test has to find.
 async fn create_jobs(jobs: &Api<Job>, until: watch::Receiver<bool>) -> anyhow::Result<usize> {
     let mut ticks = ticks();
     let mut count = 0;
-    while count < EACH || !*until.borrow() {
+    while count < MINIMUM || !*until.borrow() {
         ticks.tick().await;
         let name = format!("job-{count}");
         let job = Worker::new(&name, 4, Duration::ZERO).suspended().job();
         let job = jobs.create(&PostParams::default(), &job).await.with_context(|| format!("creating {name}"))?;
-        ensure!(job.labels().get(label::ENROLLED).is_some_and(|it| it == label_value::TRUE), "{name} was let past");
+        ensure!(
+            job.labels().get(label::ENROLLED).is_some_and(|it| it == label_value::TRUE),
+            "{name} was not admitted by the webhook"
+        );
         count += 1;
     }
     Ok(count)
 }
 
-/// The same with pods that no node takes.
+/// The same with pods that fit no node.
 async fn create_pods(pods: Api<Pod>, until: watch::Receiver<bool>) -> anyhow::Result<usize> {
     let mut ticks = ticks();
     let mut count = 0;
-    while count < EACH || !*until.borrow() {
+    while count < MINIMUM || !*until.borrow() {
         ticks.tick().await;
         let name = format!("pod-{count}");
         let pod = pods.create(&PostParams::default(), &pod(&name)?).await;
@@ -103,14 +110,14 @@ fn ticks() -> tokio::time::Interval {
     ticks
 }
 
-/// Waits until the authority and the webhook's certificate have changed often enough.
-async fn certificates_change(client: &Client) -> anyhow::Result<()> {
+/// Waits until the CA certificate and the webhook's certificate have rotated often enough.
+async fn wait_for_rotations(client: &Client) -> anyhow::Result<()> {
     let secrets = Api::<Secret>::namespaced(client.clone(), NAMESPACE);
     let mut seen = [BTreeSet::new(), BTreeSet::new()];
-    while seen.iter().any(|certificates| certificates.len() <= CHANGES) {
+    while seen.iter().any(|certificates| certificates.len() <= ROTATIONS) {
         for (name, seen) in [object::CA_SECRET, object::WEBHOOK_TLS_SECRET].into_iter().zip(&mut seen) {
             let secret = secrets.get(name).await.with_context(|| format!("reading {name}"))?;
-            let certificate = secret.data.unwrap_or_default().remove("tls.crt").context("it has a certificate")?;
+            let certificate = secret.data.unwrap_or_default().remove("tls.crt").context("the Secret has no tls.crt")?;
             seen.insert(certificate.0);
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -119,10 +126,14 @@ async fn certificates_change(client: &Client) -> anyhow::Result<()> {
 }
 
 /// Replaces both replicas, one after the other, as an upgrade does.
-async fn replicas_are_replaced(environment: &Environment) -> anyhow::Result<()> {
+async fn replace_replicas(environment: &Environment) -> anyhow::Result<()> {
     let namespace = format!("--namespace={NAMESPACE}");
     let deployment = format!("deployment/{}", object::WEBHOOK_SERVICE);
-    environment.cluster.kubectl(["rollout", "restart", &namespace, &deployment]).await.context("restarting")?;
+    environment
+        .cluster
+        .kubectl(["rollout", "restart", &namespace, &deployment])
+        .await
+        .context("restarting the webhook")?;
     let waited = environment.cluster.kubectl(["rollout", "status", &namespace, &deployment, "--timeout=2m"]).await;
     waited.context("waiting for the new replicas").map(drop)
 }

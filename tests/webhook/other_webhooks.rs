@@ -1,4 +1,4 @@
-//! Other mutating webhooks, called after ours.
+//! Other mutating webhooks, called before or after jobwarden's.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use kube::api::{ListParams, PostParams};
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::{Value, json};
 
-/// A pod that opts in and that no node takes.
+/// A bare pod that opts in and fits no node.
 pub(crate) fn pod(name: &str) -> anyhow::Result<Pod> {
     let template = Worker::new(name, 4, Duration::ZERO).job().spec.context("the Job has no spec")?.template;
     let mut spec = template.spec.context("the template has no spec")?;
@@ -26,7 +26,7 @@ pub(crate) fn pod(name: &str) -> anyhow::Result<Pod> {
     Ok(pod)
 }
 
-/// The restart policies of our sidecars in a pod: one of `Always`, if all is well.
+/// The restart policies of jobwarden's sidecars in a pod. The correct value is one `Always`.
 pub(crate) fn sidecars(pod: &Pod) -> Vec<&str> {
     let containers = pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten());
     containers
@@ -35,7 +35,7 @@ pub(crate) fn sidecars(pod: &Pod) -> Vec<&str> {
         .collect()
 }
 
-/// Puts a container before and behind those that the pod has, once.
+/// Adds a container before and after those of the pod, once.
 fn add_containers(pod: &Value) -> Value {
     let container = |name: &str| {
         let mut container = pod["spec"]["containers"][0].clone();
@@ -55,7 +55,7 @@ fn add_containers(pod: &Value) -> Value {
     Value::Array(operations)
 }
 
-/// What a program does whose type of a container has no restart policy.
+/// Removes the restart policy of containers, as a program does whose container type does not have that field.
 pub(crate) fn strip(pod: &Value) -> Value {
     let mut containers = pod["spec"]["initContainers"].clone();
     let Some(list) = containers.as_array_mut() else { return json!([]) };
@@ -67,7 +67,7 @@ pub(crate) fn strip(pod: &Value) -> Value {
     json!([{"op": "replace", "path": "/spec/initContainers", "value": containers}])
 }
 
-/// Creates pods, for dry, until the API server calls the other webhook too: it hears of it a moment later.
+/// Creates pods as dry runs until the API server calls the other webhook, which is a moment after its registration.
 async fn until_called(pods: &Api<Pod>, called: impl Fn(&Result<Pod, kube::Error>) -> bool) -> anyhow::Result<()> {
     let dry_run = PostParams { dry_run: true, ..PostParams::default() };
     let probe = pod("probe")?;
@@ -76,15 +76,17 @@ async fn until_called(pods: &Api<Pod>, called: impl Fn(&Result<Pod, kube::Error>
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(30), probing).await.context("the API server never calls the other webhook")
+    tokio::time::timeout(Duration::from_secs(30), probing)
+        .await
+        .context("the API server does not call the other webhook")
 }
 
-async fn mended(client: &Client) -> anyhow::Result<f64> {
+async fn repaired(client: &Client) -> anyhow::Result<f64> {
     let selector = format!("app.kubernetes.io/name={}", object::WEBHOOK_SERVICE);
     let pods = Api::<Pod>::namespaced(client.clone(), NAMESPACE).list(&ListParams::default().labels(&selector)).await?;
     let mut sum = 0.0;
     for pod in pods {
-        // One that is going away, or has just come, need not answer.
+        // A starting or terminating pod may not answer.
         if let Ok(text) = metrics::read(client, &pod.name_any()).await {
             sum += metrics::sum(&text, "jobwarden_admission_requests_total", "outcome=\"mended\"");
         }
@@ -130,17 +132,17 @@ pub(crate) async fn a_sidecar_stripped_by_another_webhook_is_repaired(cluster: &
     let environment = cluster.environment().await?;
     let namespace = environment.enrolled_namespace("strips").await?;
     let pods = Api::<Pod>::namespaced(environment.client.clone(), namespace.name());
-    let before = mended(&environment.client).await?;
+    let before = repaired(&environment.client).await?;
     let mutator = MutatingWebhook::start(&environment.cluster, "zz-strips", namespace.name(), "Never", strip).await?;
-    // Whether it is called shows only in what we mend.
+    // Only jobwarden's repairs show that the other webhook is called.
     let dry_run = PostParams { dry_run: true, ..PostParams::default() };
-    let seen = async {
-        while mended(&environment.client).await? <= before {
+    let repaired_once = async {
+        while repaired(&environment.client).await? <= before {
             pods.create(&dry_run, &pod("probe")?).await.context("probing")?;
         }
         anyhow::Ok(())
     };
-    tokio::time::timeout(Duration::from_mins(1), seen).await.context("nothing was ever mended")??;
+    tokio::time::timeout(Duration::from_mins(1), repaired_once).await.context("no pod was repaired")??;
     let pod = pods.create(&PostParams::default(), &pod("work")?).await.context("creating a pod")?;
     mutator.unregister().await?;
     ensure!(sidecars(&pod) == ["Always"], "{:?}", pod.spec);
@@ -150,12 +152,12 @@ pub(crate) async fn a_sidecar_stripped_by_another_webhook_is_repaired(cluster: &
 pub(crate) async fn a_pod_whose_sidecar_is_stripped_again_is_rejected(cluster: &SharedCluster) -> anyhow::Result<()> {
     let environment = cluster.environment().await?;
     let namespace = environment.enrolled_namespace("strips-again").await?;
-    // It is called again after we have mended what it did, and nobody comes after it.
+    // The API server calls it again after jobwarden's repair, and calls no webhook after it.
     let (mutator, pods) =
         with_mutator(environment, namespace.name(), "zz-strips-again", "IfNeeded", strip, Result::is_err).await?;
-    let refused = pods.create(&PostParams::default(), &pod("work")?).await;
+    let rejected = pods.create(&PostParams::default(), &pod("work")?).await;
     mutator.unregister().await?;
-    let refusal = refused.err().context("a pod was created that would wait for ever")?.to_string();
-    ensure!(refusal.contains("restartPolicy") && refusal.contains("jobwarden.io/inject"), "{refusal}");
+    let message = rejected.err().context("a pod with an init container that never ends was created")?.to_string();
+    ensure!(message.contains("restartPolicy") && message.contains("jobwarden.io/inject"), "{message}");
     Ok(())
 }

@@ -17,7 +17,7 @@ use output::line;
 /// Boots a real Kubernetes of two nodes in network namespaces of this machine, builds jobwarden, installs it from its chart,
 /// submits a worker Job as ORT Server does, and crashes the worker's node. Prints what jobwarden observes and does, up to the
 /// notification that the orchestrator receives. Needs root, Linux, Go and Rust. Everything else is installed or built, which
-/// takes about 20 minutes the first time.
+/// takes a while the first time: building Kubernetes alone takes about ten minutes.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:

@@ -13,14 +13,14 @@ pub(super) fn pick_worker(campaign: &Campaign, node: Option<&str>, pick: usize) 
         .workers()
         .iter()
         .filter(|(name, _)| {
-            history.jobs.iter().find(|job| job.name == **name).is_some_and(|job| match node {
-                Some(node) => job.node == node,
-                None => {
-                    let node = history.nodes.get(&job.node);
-                    node.is_some_and(|node| node.condition_at(now) == Condition::Healthy)
-                        && job.deleted.is_none()
-                        && !job.is_suspended()
+            history.jobs.iter().find(|job| job.name == **name).is_some_and(|job| {
+                if let Some(node) = node {
+                    return job.node == node;
                 }
+                let node = history.nodes.get(&job.node);
+                node.is_some_and(|node| node.condition_at(now) == Condition::Healthy)
+                    && job.deleted.is_none()
+                    && !job.is_suspended()
             })
         })
         .map(|(name, worker)| (name.clone(), worker.clone()))

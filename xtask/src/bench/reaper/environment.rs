@@ -23,7 +23,7 @@ use kube::{
 use serde_json::json;
 use tempfile::TempDir;
 
-/// The FlowSchema by which the API server counts the reaper's requests, except watches.
+/// The `FlowSchema` by which the API server counts the reaper's requests, except watches.
 const FLOW: &str = "jobwarden-bench";
 
 /// The API server's default priority level for requests of service accounts (`flowcontrol/bootstrap`).
