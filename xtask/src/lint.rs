@@ -7,7 +7,7 @@ mod outcome;
 mod targets;
 
 use anyhow::{Context as _, bail};
-use jobwarden_tests::progress;
+use jobwarden_testbed::progress;
 
 use self::{
     outcome::Outcome,
@@ -39,7 +39,7 @@ const CHECKS: [Check; 9] = [
 const RUSTDOC: [&str; 3] = ["doc", "--workspace", "--no-deps"];
 
 /// The folder with all Go code of the repository.
-const GO: &str = "tests/cluster/kubernetes";
+const GO: &str = "testbed/kubernetes";
 
 /// Runs every check, so that one failure does not hide the next, and names those that failed.
 pub(crate) fn run_all() -> anyhow::Result<()> {
