@@ -6,10 +6,7 @@ pub use self::upcoming::{Upcoming, UpcomingVerdict, upcoming};
 
 use std::time::Duration;
 
-use jobwarden_common::{
-    identity::PodUid,
-    notification::Fact,
-};
+use jobwarden_common::{identity::PodUid, notification::Fact};
 
 use crate::{
     evidence::{

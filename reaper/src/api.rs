@@ -31,7 +31,6 @@ mod tests;
 
 mod view;
 
-
 /// What the API reads.
 #[derive(Clone)]
 pub struct Api {

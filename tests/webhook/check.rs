@@ -190,9 +190,13 @@ async fn in_a_namespace(environment: &Environment, namespace: &str) -> anyhow::R
     environment.cluster.kubectl(["delete", "limitrange/no-dwarfs", &at]).await.context("deleting it")?;
     wait_until_clean(environment).await.context("after the LimitRange")?;
 
-    let stripper = MutatingWebhook::start(&environment.cluster, "zz-strips-for-check", namespace, "IfNeeded", strip).await?;
-    let problem = format!("a pod created as a dry run in {namespace} is rejected: another webhook removes restartPolicy");
-    let outcome = wait_for_failure(environment, &problem, "zz-strips-for-check").await.context("another webhook strips the sidecar");
+    let stripper =
+        MutatingWebhook::start(&environment.cluster, "zz-strips-for-check", namespace, "IfNeeded", strip).await?;
+    let problem =
+        format!("a pod created as a dry run in {namespace} is rejected: another webhook removes restartPolicy");
+    let outcome = wait_for_failure(environment, &problem, "zz-strips-for-check")
+        .await
+        .context("another webhook strips the sidecar");
     stripper.unregister().await?;
     outcome?;
     wait_until_clean(environment).await.context("after the other webhook")
@@ -273,7 +277,7 @@ async fn upgrade(environment: &Environment) -> anyhow::Result<()> {
 }
 
 /// What the program says, and whether it ends with status 0.
-async fn check(ground: &Ground, arguments: &[&str]) -> anyhow::Result<(String, bool)> {
+async fn check(environment: &Environment, arguments: &[&str]) -> anyhow::Result<(String, bool)> {
     let mut command = environment.cluster.program(install::program("jobwarden")?);
     command.arg("check").args(arguments);
     let output = tokio::process::Command::from(command).output().await.context("running the check")?;
