@@ -4,6 +4,7 @@ mod clippy;
 pub(crate) mod cycles;
 mod dependencies;
 mod outcome;
+mod purity;
 mod targets;
 
 use anyhow::{Context as _, bail};
@@ -24,9 +25,10 @@ struct Check {
 }
 
 /// Quick ones first.
-const CHECKS: [Check; 9] = [
+const CHECKS: [Check; 10] = [
     Check { name: "rustfmt", run: rustfmt },
     Check { name: "import cycles", run: || cycles::check(&Package::all()?).map(passed) },
+    Check { name: "no I/O in crates that decide", run: purity::check },
     Check { name: "gofmt", run: gofmt },
     Check { name: "cargo-deny: bans, licences, sources", run: dependencies::policy },
     Check { name: "cargo-deny: advisories", run: dependencies::advisories },
