@@ -19,8 +19,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Guards {
-    /// `open`, `deaf` or `watch-down`.
-    #[serde(rename = "ears")]
+    /// `receiving`, `self-beat` or `watch-down`.
     pub signals: String,
     /// For how many seconds this leader has received signals.
     pub listening_seconds: u64,
@@ -33,7 +32,7 @@ pub struct Guards {
 impl Guards {
     /// Whether the leader receives heartbeats and the API server's watches.
     pub fn receives_signals(&self) -> bool {
-        self.signals == "open"
+        self.signals == "receiving"
     }
 }
 

@@ -41,7 +41,8 @@ pub(crate) async fn nothing_fails_while_certificates_rotate_and_replicas_restart
 
     // Its sidecar beats all the time, and learns of every new CA certificate from the replies.
     let through = Worker::new("through", 4, TIMEOUT).job();
-    let jobs = Api::<Job>::namespaced(environment.client.clone(), namespace.name());
+    let client = client_without_retries(environment)?;
+    let jobs = Api::<Job>::namespaced(client.clone(), namespace.name());
     jobs.create(&PostParams::default(), &through).await.context("creating the worker's Job")?;
     wait::until_running(&environment.client, namespace.name(), "through", &[], Duration::from_mins(1)).await?;
 
@@ -52,7 +53,7 @@ pub(crate) async fn nothing_fails_while_certificates_rotate_and_replicas_restart
         rotated
     };
     let creating_jobs = create_jobs(&jobs, until.clone());
-    let creating_pods = create_pods(Api::namespaced(environment.client.clone(), namespace.name()), until);
+    let creating_pods = create_pods(Api::namespaced(client, namespace.name()), until);
     let began = Instant::now();
     let all = async { tokio::join!(rotating, creating_jobs, creating_pods) };
     let (rotated, jobs, pods) = tokio::time::timeout(TIMEOUT, Box::pin(all))
@@ -68,6 +69,13 @@ pub(crate) async fn nothing_fails_while_certificates_rotate_and_replicas_restart
     let about = environment.receiver.about(namespace.name(), "through");
     ensure!(about.is_empty(), "a live worker was reported: {about:?}");
     Ok(())
+}
+
+/// A client that reports every failed request. By default kube retries the statuses 429, 503 and 504.
+fn client_without_retries(environment: &Environment) -> anyhow::Result<Client> {
+    let mut config = environment.cluster.client_config();
+    config.default_retry = false;
+    Client::try_from(config).context("creating a client")
 }
 
 /// Creates suspended Jobs, at least [`MINIMUM`] and until `until` is true. The first failed request is an error: nothing here

@@ -12,9 +12,9 @@ use crate::{
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  cargo xtask test --quick                                       # needs no root and no cluster
-  cargo xtask test                                               # everything
-  cargo test -p jobwarden-tests --test e2e -- observe_only       # one end-to-end test, after `cargo xtask image`")]
+  cargo xtask test --quick                               # needs no root and no cluster
+  cargo xtask test                                       # everything
+  cargo xtask image && cargo test -p jobwarden-tests --test e2e -- bare_pod")]
 pub(crate) struct Args {
     /// Run only what needs no cluster
     #[arg(long)]

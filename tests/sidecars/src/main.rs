@@ -1,16 +1,16 @@
-//! Plays the sidecars of thousands of pods in one process, to see what they cost the reaper.
+//! Simulates the sidecars of thousands of pods in one process, to measure what they cost the reaper.
 //!
-//! `jobwarden-sidecars <ip:port> <server name> <ca.pem> <key.pem> <token> <pods>`: whom to beat to; the key that signs the tokens
-//! of service accounts; a file with the token of one of the pods, of which those of all others are made; and a file with a line
-//! `<UID> <name> <node>` for each pod.
+//! `jobwarden-sidecars <ip:port> <server name> <ca.pem> <key.pem> <token> <pods>`: the reaper's address, server name and CA; the key
+//! that signs service account tokens; a file with the token of one of the pods, from which the tokens of all others are derived; and
+//! a file with a line `<UID> <name> <node>` for each pod.
 //!
-//! It takes one order a line from stdin, and answers each on stdout by one line of JSON once it is carried out:
-//! `open N` has N sidecars connected, each of which has beaten once; `beat N` has each that is connected beat N times, as fast as
-//! they are answered; `pace N` has them beat as sidecars do for N intervals. At the end of stdin it ends.
+//! It reads one command per line from stdin, and answers each with one line of JSON on stdout when it is done: `open N` connects
+//! sidecars until there are N, and each new one beats once; `beat N` makes every connected sidecar beat N times, as fast as it gets
+//! answers; `pace N` makes them beat at the normal interval, N times. It exits at the end of stdin.
 
-#![allow(clippy::print_stdout, reason = "speaks to the program that started it")]
+#![allow(clippy::print_stdout, reason = "answers the program that started it")]
 
-mod order;
+mod command;
 mod sidecar;
 mod tokens;
 
@@ -21,20 +21,20 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::time::Instant;
 
 use self::{
-    order::Order,
-    sidecar::{INTERVAL, Line, Reaper},
+    command::Command,
+    sidecar::{Connection, INTERVAL, Reaper},
     tokens::{Pod, Signer},
 };
 
-/// Handshakes at one time.
+/// The number of concurrent handshakes.
 const HANDSHAKES: usize = 16;
 
-/// Beats at one time.
+/// The number of concurrent beats.
 const BEATS: usize = 64;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
-    // Whoever was first has installed the same one.
+    // An error means that a provider is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let arguments: Vec<String> = env::args().skip(1).collect();
     let [address, name, ca, key, token, pods] = &arguments[..] else {
@@ -44,71 +44,71 @@ async fn main() -> anyhow::Result<()> {
     let signer = Signer::new(key, token)?;
     let pods = fs::read_to_string(pods).with_context(|| format!("reading {pods}"))?;
     let pods: Vec<Pod> = pods.lines().map(str::parse).collect::<anyhow::Result<_>>()?;
-    let mut crowd = Crowd { reaper, signer, pods, lines: Vec::new() };
-    // Nothing has to go on between two orders, so it may wait for the next where it stands.
-    for order in stdin().lines() {
-        let order = order.context("reading an order")?;
+    let mut sidecars = Sidecars { reaper, signer, pods, connections: Vec::new() };
+    // Blocking the runtime is fine: nothing has to run between two commands.
+    for command in stdin().lines() {
+        let command = command.context("reading a command")?;
         let begin = Instant::now();
-        let beats = crowd.follow(order.parse()?).await.with_context(|| format!("at {order:?}"))?;
-        let (lines, seconds) = (crowd.lines.len(), begin.elapsed().as_secs_f64());
-        println!(r#"{{"lines":{lines},"beats":{beats},"seconds":{seconds:.3}}}"#);
+        let beats = sidecars.execute(command.parse()?).await.with_context(|| format!("command {command:?}"))?;
+        let (connections, seconds) = (sidecars.connections.len(), begin.elapsed().as_secs_f64());
+        println!(r#"{{"connections":{connections},"beats":{beats},"seconds":{seconds:.3}}}"#);
     }
     Ok(())
 }
 
-/// All sidecars.
-struct Crowd {
+/// All simulated sidecars.
+struct Sidecars {
     reaper: Arc<Reaper>,
     signer: Signer,
     pods: Vec<Pod>,
-    lines: Vec<Line>,
+    connections: Vec<Connection>,
 }
 
-impl Crowd {
-    /// Carries out an order, and says how many beats were answered.
-    async fn follow(&mut self, order: Order) -> anyhow::Result<usize> {
-        match order {
-            Order::Open(lines) => self.open(lines).await,
-            Order::Beat(rounds) => {
+impl Sidecars {
+    /// Executes a command and returns how many beats were answered.
+    async fn execute(&mut self, command: Command) -> anyhow::Result<usize> {
+        match command {
+            Command::Open(connections) => self.open(connections).await,
+            Command::Beat(rounds) => {
                 for _ in 0..rounds {
-                    let beats = stream::iter(self.lines.iter_mut().map(|line| Ok(line.beat())));
+                    let beats = stream::iter(self.connections.iter_mut().map(|connection| Ok(connection.beat())));
                     beats.try_buffer_unordered(BEATS).try_for_each(async |()| Ok(())).await?;
                 }
-                Ok(self.lines.len() * rounds)
+                Ok(self.connections.len() * rounds)
             }
-            Order::Pace(intervals) => {
+            Command::Pace(intervals) => {
                 for _ in 0..intervals {
                     self.interval().await?;
                 }
-                Ok(self.lines.len() * intervals)
+                Ok(self.connections.len() * intervals)
             }
         }
     }
 
-    async fn open(&mut self, lines: usize) -> anyhow::Result<usize> {
-        ensure!(lines <= self.pods.len(), "there are only {} pods", self.pods.len());
-        let already = self.lines.len();
-        let new = self.pods[already..lines].iter().map(|pod| {
+    async fn open(&mut self, connections: usize) -> anyhow::Result<usize> {
+        ensure!(connections <= self.pods.len(), "there are only {} pods", self.pods.len());
+        let already = self.connections.len();
+        let new = self.pods[already..connections].iter().map(|pod| {
             let (reaper, authorization) = (Arc::clone(&self.reaper), self.signer.authorization(pod));
             async move {
-                let mut line = Line::open(&reaper, authorization?).await?;
-                line.beat().await?;
-                anyhow::Ok(line)
+                let mut connection = Connection::open(&reaper, authorization?).await?;
+                connection.beat().await?;
+                anyhow::Ok(connection)
             }
         });
         let new: Vec<_> = stream::iter(new).buffer_unordered(HANDSHAKES).try_collect().await?;
-        self.lines.extend(new);
-        Ok(lines - already)
+        self.connections.extend(new);
+        Ok(connections - already)
     }
 
-    /// Each beats once, the beats spread over the interval.
+    /// Each sidecar beats once, and the beats are spread over the interval.
     async fn interval(&mut self) -> anyhow::Result<()> {
-        let (begin, share) = (Instant::now(), INTERVAL.div_f64(self.lines.len() as f64));
-        let beats = self.lines.iter_mut().enumerate().map(|(number, line)| {
+        let (begin, share) = (Instant::now(), INTERVAL.div_f64(self.connections.len() as f64));
+        let beats = self.connections.iter_mut().enumerate().map(|(number, connection)| {
             let due = begin + share.mul_f64(number as f64);
             Ok(async move {
                 tokio::time::sleep_until(due).await;
-                line.beat().await
+                connection.beat().await
             })
         });
         stream::iter(beats).try_buffer_unordered(BEATS).try_for_each(async |()| Ok(())).await?;

@@ -1,4 +1,4 @@
-//! One sidecar's connection, and the beats over it: the same requests that the real one sends.
+//! One sidecar's connection and its beats: the same requests that the real sidecar sends.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,13 +21,13 @@ use rustls::{
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-/// Time between two beats of a sidecar.
+/// The time between two beats of a sidecar.
 pub(crate) const INTERVAL: Duration = Duration::from_secs(10);
 
-/// The smallest buffer that hyper allows, as the sidecar has it.
+/// The smallest buffer that hyper allows, as in the real sidecar.
 const BUFFER_BYTES: usize = 8 * 1024;
 
-/// Whom to beat to.
+/// The reaper that receives the beats.
 pub(crate) struct Reaper {
     address: String,
     name: ServerName<'static>,
@@ -36,7 +36,7 @@ pub(crate) struct Reaper {
 }
 
 impl Reaper {
-    /// At `address`, known by `name`, vouched for by the PEM file `ca`.
+    /// The reaper at `address` with the server name `name`, whose certificate is verified with the PEM file `ca`.
     pub(crate) fn new(address: &str, name: &str, ca: &str) -> anyhow::Result<Self> {
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_file_iter(ca).with_context(|| format!("reading {ca}"))? {
@@ -45,7 +45,7 @@ impl Reaper {
         let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
         Ok(Self {
             address: address.to_owned(),
-            name: ServerName::try_from(name.to_owned()).context("the reaper's name")?,
+            name: ServerName::try_from(name.to_owned()).context("parsing the reaper's server name")?,
             host: HeaderValue::from_str(name)?,
             connector: TlsConnector::from(Arc::new(config)),
         })
@@ -53,14 +53,14 @@ impl Reaper {
 }
 
 /// A connection after its handshake.
-pub(crate) struct Line {
+pub(crate) struct Connection {
     sender: SendRequest<Full<Bytes>>,
     host: HeaderValue,
     authorization: HeaderValue,
     seq: u64,
 }
 
-impl Line {
+impl Connection {
     pub(crate) async fn open(reaper: &Reaper, authorization: HeaderValue) -> anyhow::Result<Self> {
         let Reaper { address, name, host, connector } = reaper;
         let stream = TcpStream::connect(address).await.with_context(|| format!("connecting to {address}"))?;
@@ -71,7 +71,7 @@ impl Line {
         Ok(Self { sender, host: host.clone(), authorization, seq: 0 })
     }
 
-    /// Beats once, and makes sure that the reaper has taken it.
+    /// Sends one beat, and checks that the reaper has accepted it.
     pub(crate) async fn beat(&mut self) -> anyhow::Result<()> {
         let beat = BeatRequest { beats: vec![Beat { seq: self.seq, phase: Phase::Running }] };
         self.seq += 1;
@@ -83,10 +83,10 @@ impl Line {
         self.sender.ready().await.context("the connection is closed")?;
         let response = self.sender.send_request(request).await.context("sending a beat")?;
         let status = response.status();
-        let body = response.into_body().collect().await.context("reading the answer")?.to_bytes();
-        ensure!(status == StatusCode::OK, "a beat was answered {status}: {}", String::from_utf8_lossy(&body));
-        let reply: BeatReply = serde_json::from_slice(&body).context("the answer is no beat reply")?;
-        ensure!(reply.command == Command::Continue, "the reaper has given a pod up that beats");
+        let body = response.into_body().collect().await.context("reading the response")?.to_bytes();
+        ensure!(status == StatusCode::OK, "a beat was answered with {status}: {}", String::from_utf8_lossy(&body));
+        let reply: BeatReply = serde_json::from_slice(&body).context("parsing the reply to a beat")?;
+        ensure!(reply.command == Command::Continue, "the reaper has ordered a live worker to stop");
         Ok(())
     }
 }

@@ -1,5 +1,4 @@
-//! Tokens of pods, signed as the API server signs them, with its own key: what it makes of a `TokenRequest`, ten thousand times and
-//! without asking it.
+//! Tokens of pods, signed with the API server's key. They are the same as the results of ten thousand `TokenRequest`s.
 
 use std::{fs, str::FromStr};
 
@@ -10,7 +9,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use rustls::pki_types::{PrivatePkcs8KeyDer, pem::PemObject as _};
 use serde_json::{Value, json};
 
-/// A pod whose sidecar is played.
+/// A pod whose sidecar is simulated.
 pub(crate) struct Pod {
     uid: String,
     name: String,
@@ -22,12 +21,12 @@ impl FromStr for Pod {
 
     fn from_str(line: &str) -> anyhow::Result<Self> {
         let mut words = line.split_whitespace().map(str::to_owned);
-        let mut word = || words.next().with_context(|| format!("{line:?} is no pod"));
+        let mut word = || words.next().with_context(|| format!("{line:?} is not a pod: expected UID, name and node"));
         Ok(Self { uid: word()?, name: word()?, node: word()? })
     }
 }
 
-/// Signs tokens like one that is given.
+/// Signs tokens that resemble an example.
 pub(crate) struct Signer {
     header: Header,
     claims: Value,
@@ -35,22 +34,22 @@ pub(crate) struct Signer {
 }
 
 impl Signer {
-    /// With the key in the PEM file `key`, after the example of the token in the file `token`.
+    /// Uses the key in the PEM file `key` and the example token in the file `token`.
     pub(crate) fn new(key: &str, token: &str) -> anyhow::Result<Self> {
         let key = PrivatePkcs8KeyDer::from_pem_file(key).with_context(|| format!("reading {key}"))?;
         let token = fs::read_to_string(token).with_context(|| format!("reading {token}"))?;
-        let kid = jsonwebtoken::decode_header(token.trim()).context("the example's header")?.kid;
-        ensure!(kid.is_some(), "the example does not say with which key it is signed");
-        let claims = token.split('.').nth(1).context("the example is no token")?;
-        let claims = URL_SAFE_NO_PAD.decode(claims).context("the example's claims")?;
+        let kid = jsonwebtoken::decode_header(token.trim()).context("decoding the header of the example token")?.kid;
+        ensure!(kid.is_some(), "the example token has no key ID");
+        let claims = token.split('.').nth(1).context("the example is not a token")?;
+        let claims = URL_SAFE_NO_PAD.decode(claims).context("decoding the claims of the example token")?;
         Ok(Self {
             header: Header { kid, ..Header::new(Algorithm::ES256) },
-            claims: serde_json::from_slice(&claims).context("the example's claims")?,
+            claims: serde_json::from_slice(&claims).context("decoding the claims of the example token")?,
             key: EncodingKey::from_ec_der(key.secret_pkcs8_der()),
         })
     }
 
-    /// The header by which this pod's sidecar shows who it is.
+    /// The `Authorization` header of this pod's sidecar.
     pub(crate) fn authorization(&self, pod: &Pod) -> anyhow::Result<HeaderValue> {
         let mut claims = self.claims.clone();
         let bound = &mut claims["kubernetes.io"];

@@ -4,32 +4,32 @@ use std::time::Duration;
 
 /// What `--help` says.
 pub(crate) const HELP: &str = "\
-Plays a batch worker: touches memory, says so, lasts, ends as told.
+A batch worker for tests: touches memory, prints how much, runs for a while and exits.
 
 Usage: worker [--touch BYTES] [--for TIME] [--exit CODE] [--ignore-term] [--children COUNT]
 
   --touch BYTES     memory to touch and keep, such as 4096, 64Ki, 96Mi, 1Gi (default 0)
-  --for TIME        how long to last, such as 500ms, 90s, 10m, 1h, 1d (default 0s); SIGUSR1 ends the work before that
+  --for TIME        how long to run, such as 500ms, 90s, 10m, 1h, 1d (default 0s); SIGUSR1 ends it earlier
   --exit CODE       exit code, 0 to 255 (default 0)
-  --ignore-term     go on after SIGTERM instead of exiting with 143 at once
-  --children COUNT  child processes, each of which touches as much as its parent (default 0)
+  --ignore-term     keep running after SIGTERM instead of exiting with 143
+  --children COUNT  child processes, each of which touches as much memory as its parent (default 0)
 
 Example: worker --touch 96Mi --for 10m --exit 3";
 
-/// What to do.
+/// The parsed arguments.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Arguments {
     pub(crate) touch_bytes: usize,
-    pub(crate) lasting: Duration,
+    pub(crate) duration: Duration,
     pub(crate) exit: u8,
     pub(crate) ignore_term: bool,
     pub(crate) children: u32,
 }
 
 impl Arguments {
-    /// Reads the arguments after the program's name; a flag's value follows it or stands behind a `=`.
+    /// Parses the arguments after the program's name. A flag's value is the next argument or follows a `=`.
     pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Self, String> {
-        let mut parsed = Self { touch_bytes: 0, lasting: Duration::ZERO, exit: 0, ignore_term: false, children: 0 };
+        let mut parsed = Self { touch_bytes: 0, duration: Duration::ZERO, exit: 0, ignore_term: false, children: 0 };
         let mut arguments = arguments.into_iter();
         while let Some(argument) = arguments.next() {
             let (flag, inline) = match argument.split_once('=') {
@@ -45,17 +45,17 @@ impl Arguments {
                 "--touch" => {
                     parsed.touch_bytes = scaled(&value()?, &BYTES)?.try_into().map_err(|_| "too many bytes")?;
                 }
-                "--for" => parsed.lasting = Duration::from_millis(scaled(&value()?, &MILLISECONDS)?),
+                "--for" => parsed.duration = Duration::from_millis(scaled(&value()?, &MILLISECONDS)?),
                 "--exit" => parsed.exit = number(&value()?)?,
                 "--children" => parsed.children = number(&value()?)?,
-                _ => return Err(format!("{argument:?} is not understood; --help tells what is")),
+                _ => return Err(format!("unknown argument {argument:?}; see --help")),
             }
         }
         Ok(parsed)
     }
 }
 
-/// Suffixes of amounts of memory, as Kubernetes has them.
+/// Suffixes of amounts of memory, as in Kubernetes.
 const BYTES: [(&str, u64); 4] = [("", 1), ("Ki", 1 << 10), ("Mi", 1 << 20), ("Gi", 1 << 30)];
 
 /// Suffixes of times.
@@ -68,7 +68,7 @@ fn scaled(text: &str, units: &[(&str, u64)]) -> Result<u64, String> {
         let known: Vec<_> = units.iter().map(|(name, _)| *name).filter(|name| !name.is_empty()).collect();
         format!("{text:?} must end in one of {known:?}")
     })?;
-    number::<u64>(figure)?.checked_mul(*scale).ok_or_else(|| format!("{text:?} is too much"))
+    number::<u64>(figure)?.checked_mul(*scale).ok_or_else(|| format!("{text:?} is too large"))
 }
 
 fn number<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, String> {
@@ -84,10 +84,10 @@ mod tests {
     }
 
     #[test]
-    fn both_ways_to_write_a_value_are_understood() {
+    fn a_value_is_the_next_argument_or_follows_an_equals_sign() {
         let expected = Arguments {
             touch_bytes: 96 << 20,
-            lasting: Duration::from_mins(10),
+            duration: Duration::from_mins(10),
             exit: 3,
             ignore_term: true,
             children: 2,
@@ -100,13 +100,13 @@ mod tests {
     }
 
     #[test]
-    fn without_arguments_it_ends_well_at_once() {
-        let arguments = parse("").expect("nothing is needed");
-        assert_eq!((arguments.lasting, arguments.exit), (Duration::ZERO, 0));
+    fn without_arguments_it_exits_with_0_immediately() {
+        let arguments = parse("").expect("no argument is required");
+        assert_eq!((arguments.duration, arguments.exit), (Duration::ZERO, 0));
     }
 
     #[test]
-    fn what_is_not_understood_is_named() {
+    fn invalid_arguments_are_rejected() {
         for line in ["--touch", "--touch 96MB", "--touch -1", "--for 10", "--exit 256", "--ignore-term=no", "stay"] {
             assert!(parse(line).is_err(), "{line}");
         }

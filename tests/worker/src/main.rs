@@ -1,7 +1,7 @@
-//! Plays a batch worker in tests and the demo: touches memory, lasts for a while, ends as told.
+//! A batch worker for tests and the demo: touches memory, runs for a while and exits.
 
 mod arguments;
-mod crew;
+mod children;
 
 use std::{
     io::{self, Write as _},
@@ -12,16 +12,16 @@ use std::{
 };
 
 use arguments::{Arguments, HELP};
-use crew::Crew;
+use children::Children;
 use nix::sys::signal::{SigSet, Signal};
 
-/// What a shell reports of a process that SIGTERM ended: 128 + 15.
+/// The exit status that a shell reports for a process ended by SIGTERM: 128 + 15.
 const TERMINATED: u8 = 143;
 
-/// Memory is touched once in this many bytes: the smallest page there is.
+/// One byte in this many is written: the smallest page size.
 const PAGE_BYTES: usize = 4096;
 
-/// Why the work ends before its time.
+/// Why the work ends early.
 enum End {
     /// SIGTERM.
     Terminated,
@@ -32,7 +32,7 @@ enum End {
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments.iter().any(|argument| argument == "--help") {
-        say(HELP);
+        print(HELP);
         return ExitCode::SUCCESS;
     }
     let outcome = Arguments::parse(arguments).map_err(io::Error::other).and_then(|arguments| work(&arguments));
@@ -43,24 +43,23 @@ fn main() -> ExitCode {
 }
 
 fn work(arguments: &Arguments) -> io::Result<ExitCode> {
-    let Arguments { touch_bytes, lasting, exit, ignore_term, children } = arguments;
+    let Arguments { touch_bytes, duration, exit, ignore_term, children } = arguments;
     let ends = watch_for_signals(*ignore_term)?;
-    let crew = Crew::start(*children, *touch_bytes)?;
+    let running = Children::start(*children, *touch_bytes)?;
     let memory = touch(*touch_bytes);
-    say(&format!("touched {touch_bytes} bytes, VmHWM {} KiB, children {children}", high_water_mark_kib()?));
-    let end = wait(&ends, *lasting);
-    // Held until here, so that it stays resident.
+    print(&format!("touched {touch_bytes} bytes, VmHWM {} KiB, children {children}", high_water_mark_kib()?));
+    let end = wait(&ends, *duration);
+    // Kept until here, so that it stays resident.
     drop(memory);
-    drop(crew);
+    drop(running);
     Ok(ExitCode::from(match end {
         Some(End::Terminated) => TERMINATED,
         Some(End::Done) | None => *exit,
     }))
 }
 
-/// Blocks the signals that end the work, here and in every thread to come, and has one thread wait for them. Merely blocked,
-/// they do nothing at all; with their default action they would do nothing to the first process of a container either
-/// (`pid_namespaces(7)`).
+/// Blocks the signals that end the work in all threads, and waits for them in one thread. The default action would not do: it
+/// does not end the first process of a container (`pid_namespaces(7)`).
 fn watch_for_signals(ignore_term: bool) -> io::Result<Receiver<End>> {
     let signals: SigSet = [Signal::SIGTERM, Signal::SIGUSR1].into_iter().collect();
     signals.thread_block()?;
@@ -74,7 +73,7 @@ fn wait_for(signals: SigSet, ignore_term: bool, sender: &Sender<End>) {
         let end = match signal {
             Signal::SIGUSR1 => End::Done,
             _ if ignore_term => {
-                say("SIGTERM ignored");
+                print("SIGTERM ignored");
                 continue;
             }
             _ => End::Terminated,
@@ -85,7 +84,7 @@ fn wait_for(signals: SigSet, ignore_term: bool, sender: &Sender<End>) {
     }
 }
 
-/// Writes to every page of as much memory, so that the kernel has to provide it.
+/// Allocates memory and writes to every page, so that the kernel has to provide it.
 fn touch(bytes: usize) -> Vec<u8> {
     let mut memory = vec![0_u8; bytes];
     for byte in memory.iter_mut().step_by(PAGE_BYTES) {
@@ -94,13 +93,13 @@ fn touch(bytes: usize) -> Vec<u8> {
     std::hint::black_box(memory)
 }
 
-/// Waits for so long, or until a signal ends the work.
+/// Waits for this time, or until a signal ends the work.
 fn wait(ends: &Receiver<End>, time: Duration) -> Option<End> {
     let started = Instant::now();
     match ends.recv_timeout(time) {
         Ok(end) => Some(end),
         Err(RecvTimeoutError::Timeout) => None,
-        // The thread that waits for signals cannot; time passes all the same.
+        // The thread that waits for signals has failed. The time limit still applies.
         Err(RecvTimeoutError::Disconnected) => {
             thread::sleep(time.saturating_sub(started.elapsed()));
             None
@@ -108,7 +107,7 @@ fn wait(ends: &Receiver<End>, time: Duration) -> Option<End> {
     }
 }
 
-/// The most memory this process ever had resident (`VmHWM`, proc(5)).
+/// The peak resident memory of this process (`VmHWM`, proc(5)).
 fn high_water_mark_kib() -> io::Result<u64> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -116,7 +115,7 @@ fn high_water_mark_kib() -> io::Result<u64> {
     figure.ok_or_else(|| io::Error::other("/proc/self/status has no VmHWM"))
 }
 
-/// Nobody reads a worker's words for certain, so a closed stdout does not stop it.
-fn say(text: &str) {
+/// Prints a line. A closed stdout does not stop the worker.
+fn print(text: &str) {
     let _ = writeln!(io::stdout(), "{text}");
 }

@@ -1,4 +1,4 @@
-//! Claims about the worker as a process.
+//! The worker as a process.
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -16,7 +16,7 @@ fn worker(arguments: &[&str]) -> (Child, BufReader<ChildStdout>) {
         .stdout(Stdio::piped())
         .spawn()
         .expect("the worker starts");
-    let stdout = child.stdout.take().expect("it is piped");
+    let stdout = child.stdout.take().expect("stdout is a pipe");
     (child, BufReader::new(stdout))
 }
 
@@ -27,40 +27,44 @@ fn line(stdout: &mut BufReader<ChildStdout>) -> String {
 }
 
 fn send(child: &Child, signal: Signal) {
-    kill(Pid::from_raw(child.id().try_into().expect("a PID")), signal).expect("it is ours");
+    kill(Pid::from_raw(child.id().try_into().expect("a PID")), signal).expect("the process is a child");
 }
 
 #[test]
-fn what_it_says_it_touched_is_resident() {
+fn touched_memory_is_resident() {
     let (mut child, mut stdout) = worker(&["--touch=8Mi", "--exit=3"]);
-    let said = line(&mut stdout);
-    let kib = said.split_once("VmHWM ").and_then(|(_, rest)| rest.split_once(" KiB")).expect("it says so").0;
-    assert!(kib.parse::<u64>().expect("a number") >= 8 * 1024, "{said}");
-    assert_eq!(child.wait().expect("it ends").code(), Some(3));
+    let printed = line(&mut stdout);
+    let kib = printed
+        .split_once("VmHWM ")
+        .and_then(|(_, rest)| rest.split_once(" KiB"))
+        .expect("the worker prints its VmHWM")
+        .0;
+    assert!(kib.parse::<u64>().expect("a number") >= 8 * 1024, "{printed}");
+    assert_eq!(child.wait().expect("the worker exits").code(), Some(3));
 }
 
 #[test]
-fn sigterm_ends_it_at_once_with_143() {
+fn sigterm_ends_it_with_143() {
     let (mut child, mut stdout) = worker(&["--for=1h", "--children=2"]);
     line(&mut stdout);
     send(&child, Signal::SIGTERM);
-    assert_eq!(child.wait().expect("it ends").code(), Some(143));
+    assert_eq!(child.wait().expect("the worker exits").code(), Some(143));
 }
 
 #[test]
-fn sigusr1_ends_the_work_as_if_its_time_had_come() {
+fn sigusr1_ends_it_with_the_given_exit_code() {
     let (mut child, mut stdout) = worker(&["--for=1h", "--exit=3"]);
     line(&mut stdout);
     send(&child, Signal::SIGUSR1);
-    assert_eq!(child.wait().expect("it ends").code(), Some(3));
+    assert_eq!(child.wait().expect("the worker exits").code(), Some(3));
 }
 
 #[test]
-fn told_to_ignore_sigterm_it_works_on() {
+fn with_ignore_term_it_survives_sigterm() {
     let (mut child, mut stdout) = worker(&["--ignore-term", "--for=1h"]);
     line(&mut stdout);
     send(&child, Signal::SIGTERM);
     assert_eq!(line(&mut stdout), "SIGTERM ignored\n");
     send(&child, Signal::SIGUSR1);
-    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+    assert_eq!(child.wait().expect("the worker exits").code(), Some(0));
 }

@@ -5,26 +5,26 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-/// Children that live until this is dropped.
-pub(crate) struct Crew(Vec<Child>);
+/// Child processes that run until this is dropped.
+pub(crate) struct Children(Vec<Child>);
 
-impl Crew {
-    /// Starts `count` copies of this program that touch `bytes` each and then last.
+impl Children {
+    /// Starts `count` copies of this program, each of which touches `bytes` and keeps running.
     pub(crate) fn start(count: u32, bytes: usize) -> io::Result<Self> {
-        let mut crew = Self(Vec::new());
+        let mut children = Self(Vec::new());
         for _ in 0..count {
             let mut command = Command::new("/proc/self/exe");
             command.arg(format!("--touch={bytes}")).arg("--for=1000d").stdin(Stdio::null()).stdout(Stdio::null());
-            crew.0.push(command.spawn()?);
+            children.0.push(command.spawn()?);
         }
-        Ok(crew)
+        Ok(children)
     }
 }
 
-impl Drop for Crew {
+impl Drop for Children {
     fn drop(&mut self) {
         for child in &mut self.0 {
-            // It may have been killed by a test before.
+            // A test may have killed it already.
             let _ = child.kill();
             let _ = child.wait();
         }
