@@ -35,6 +35,11 @@ impl Dice {
         self.ms(low * 1000, high * 1000)
     }
 
+    /// A number from 0 to 1.
+    pub(crate) fn fraction(&mut self) -> f64 {
+        self.0.f64()
+    }
+
     /// One of several.
     pub(crate) fn pick<T: Copy>(&mut self, of: &[T]) -> T {
         of[self.below(of.len())]

@@ -10,23 +10,23 @@ pub(crate) struct Fault {
     /// How long it lasts; for ever, or by its nature at once, if not said.
     pub(crate) lasts: Option<Duration>,
     /// What it is.
-    pub(crate) what: What,
+    pub(crate) what: FaultKind,
 }
 
 /// What a fault is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) enum What {
+pub(crate) enum FaultKind {
     /// Of one node.
-    Node(usize, OfNode),
+    Node(usize, NodeFault),
     /// Of one Job, or of its latest pod.
-    Job(usize, OfJob),
+    Job(usize, JobFault),
     /// Of the whole cluster, or of the reaper.
-    Cluster(OfCluster),
+    Cluster(ClusterFault),
 }
 
 /// What can happen to a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) enum OfNode {
+pub(crate) enum NodeFault {
     /// It loses power; its end is the reboot.
     Crash,
     /// Nothing of it reaches the API server or the reaper, and the other way round.
@@ -51,7 +51,7 @@ pub(crate) enum OfNode {
 
 /// What can happen to a Job or a pod of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) enum OfJob {
+pub(crate) enum JobFault {
     /// The image of a main container cannot be pulled.
     ImageMissing,
     /// A main container cannot be created.
@@ -73,7 +73,7 @@ pub(crate) enum OfJob {
     /// A network policy keeps the sidecar's beats in the pod.
     SidecarBlocked,
     /// The kubelet loses sight of the pod: it does not see that it ends, nor that it is deleted.
-    KubeletLosesPod,
+    KubeletIgnoresPod,
     /// `spec.suspend`, until the end.
     Suspended,
     /// It is deleted in the background.
@@ -88,7 +88,7 @@ pub(crate) enum OfJob {
 
 /// What can happen to the cluster or to the reaper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) enum OfCluster {
+pub(crate) enum ClusterFault {
     /// The API server is down; whoever watches notices at once.
     ApiDown,
     /// The reapers hear nothing of the API server, and do not notice at once.
@@ -111,13 +111,13 @@ pub(crate) enum OfCluster {
     AgentsGone,
 }
 
-impl What {
-    /// What it is, whomever it befalls: for the account.
+impl FaultKind {
+    /// What it is, whomever it befalls: for the statistics.
     pub(crate) fn kind(self) -> String {
         match self {
             Self::Node(_, what) => format!("{what:?}"),
             Self::Job(_, what) => format!("{what:?}"),
-            Self::Cluster(OfCluster::WatchExpired(_)) => "WatchExpired".to_owned(),
+            Self::Cluster(ClusterFault::WatchExpired(_)) => "WatchExpired".to_owned(),
             Self::Cluster(what) => format!("{what:?}"),
         }
     }
@@ -127,9 +127,9 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { at, lasts, what } = self;
         match what {
-            What::Node(node, what) => write!(f, "{at:?} node-{node}: {what:?}")?,
-            What::Job(job, what) => write!(f, "{at:?} job-{job}: {what:?}")?,
-            What::Cluster(what) => write!(f, "{at:?} {what:?}")?,
+            FaultKind::Node(node, what) => write!(f, "{at:?} node-{node}: {what:?}")?,
+            FaultKind::Job(job, what) => write!(f, "{at:?} job-{job}: {what:?}")?,
+            FaultKind::Cluster(what) => write!(f, "{at:?} {what:?}")?,
         }
         lasts.map_or(Ok(()), |lasts| write!(f, " for {lasts:?}"))
     }

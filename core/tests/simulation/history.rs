@@ -54,7 +54,7 @@ pub(crate) struct JobPlan {
     /// `spec.terminationGracePeriodSeconds`.
     pub(crate) grace: Duration,
     /// The worker ignores SIGTERM.
-    pub(crate) stubborn: bool,
+    pub(crate) ignores_sigterm: bool,
     /// How long its pods tolerate an unreachable node.
     pub(crate) toleration: Duration,
     /// Its pods have our sidecar.

@@ -2,26 +2,27 @@
 
 use std::{fmt, time::Duration};
 
-use self::listening::Listening;
+use self::signal_clock::SignalClock;
 use crate::{history::History, world::World};
 
 pub(crate) mod breaker;
-mod choices;
-mod deaths;
-pub(crate) mod listening;
-pub(crate) mod looks;
+mod deadlines;
+mod waiting;
+mod dead_pods;
+pub(crate) mod signal_clock;
+pub(crate) mod evaluations;
 pub(crate) mod outcomes;
-pub(crate) mod signs;
+pub(crate) mod received_signals;
 
 /// A law.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Law {
     /// A pod whose worker lives and whose beats or agent reach the reaper is never judged lost.
-    NoLivingPodIsLost,
+    NoRunningPodIsLost,
     /// Every dead pod is reported, within the bound that its row gives.
-    EveryDeathIsReported,
+    EveryDeadPodIsReported,
     /// No Job and no pod is without a row for longer than the longest bound.
-    NothingWaitsForEver,
+    NothingWaitsForever,
     /// Never two different final verdicts for one attempt or Job.
     OneFinalVerdict,
     /// No lost verdict is enforced while a guard holds.
@@ -29,9 +30,9 @@ pub(crate) enum Law {
     /// What is measured by the time of the cluster is done neither early nor late.
     DeadlinesAreKept,
     /// A restart of the reaper changes no final outcome.
-    RestartsChangeNothing,
+    RestartsChangeNoOutcome,
     /// Between two looks no verdict changes.
-    NoChangeGoesUnseen,
+    EveryChangeIsEvaluated,
     /// The simulator itself is sound.
     Simulator,
 }
@@ -59,7 +60,7 @@ pub(crate) struct Laws {
     /// The first law that was broken.
     pub(crate) violation: Option<Violation>,
     /// The time that the reaper could hear.
-    pub(crate) listening: Listening,
+    pub(crate) signal_clock: SignalClock,
     /// When the present term began, on that clock.
     pub(crate) led_at: i64,
     /// The losses that were enforced in this term and that the breaker still counts.
@@ -76,7 +77,7 @@ impl Laws {
     pub(crate) fn new(history: &History) -> Self {
         Self {
             violation: None,
-            listening: Listening::default(),
+            signal_clock: SignalClock::default(),
             led_at: 0,
             losses: Vec::new(),
             doubtful_until: Duration::ZERO,
@@ -90,7 +91,7 @@ impl World<'_> {
     /// A law is broken; the first counts.
     pub(crate) fn break_law(&mut self, law: Law, how: String) {
         let at = self.now;
-        self.note(|| format!("{law:?} is broken: {how}"));
+        self.log(|| format!("{law:?} is broken: {how}"));
         self.laws.violation.get_or_insert(Violation { at, law, how });
     }
 }

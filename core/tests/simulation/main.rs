@@ -1,13 +1,13 @@
 //! A simulator of clusters over time: Jobs, pods, nodes, kubelets, Leases, sidecars, agents and reapers, with everything that
 //! may befall them, and no real clock. It drives the reaper's real state, hearing, judge, guards and plans through seeded
-//! random histories of which the truth is known, and holds them to the laws of [`laws`].
+//! random histories of which the actual is known, and holds them to the laws of [`laws`].
 //!
 //! `cargo test` runs some; `cargo xtask simulate --histories N --seed S` as many as one likes. `docs/simulation.md` tells of it.
 
 #![allow(clippy::print_stderr, clippy::print_stdout, reason = "a command line")]
 #![allow(missing_docs)]
 
-mod account;
+mod statistics;
 mod campaign;
 mod dice;
 mod fault;
@@ -16,8 +16,8 @@ mod kubernetes;
 mod laws;
 mod reaper;
 mod shrink;
-mod trouble;
-mod witnesses;
+mod fault_injection;
+mod signals;
 mod world;
 
 use std::{str::FromStr, time::Instant};
@@ -39,12 +39,12 @@ fn every_history_keeps_every_law() {
         world::World::new(&history, true).run().timeline.iter().for_each(|line| println!("{line}"));
     }
     let begin = Instant::now();
-    let account = match campaign::run(seed, histories, histories > IN_CI) {
-        Ok(account) => account,
+    let statistics = match campaign::run(seed, histories, histories > IN_CI) {
+        Ok(statistics) => statistics,
         Err(failure) => panic!("{failure}"),
     };
-    println!("{account}");
-    let seldom = account.too_seldom();
+    println!("{statistics}");
+    let seldom = statistics.too_seldom();
     assert!(seldom.is_empty(), "these rows occurred too seldom for the laws to show anything: {seldom:?}");
     println!(
         "simulate: {histories} histories from seed {seed} keep every law, in {:.0} s",

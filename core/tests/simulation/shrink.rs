@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    fault::What,
+    fault::FaultKind,
     history::History,
     laws::{Law, Violation},
 };
@@ -44,7 +44,7 @@ fn smaller(history: &History, violation: &Violation) -> Vec<History> {
             offer(&|it| {
                 // It keeps its number, and is never created.
                 it.jobs[job].at = Duration::MAX;
-                it.faults.retain(|fault| !matches!(fault.what, What::Job(of, _) if of == job));
+                it.faults.retain(|fault| !matches!(fault.what, FaultKind::Job(of, _) if of == job));
             });
         }
     }
@@ -72,7 +72,7 @@ fn smaller(history: &History, violation: &Violation) -> Vec<History> {
     }
     // A law that compares ends needs the end.
     let end = violation.at + Duration::from_secs(1);
-    if violation.law != Law::RestartsChangeNothing && end < history.until {
+    if violation.law != Law::RestartsChangeNoOutcome && end < history.until {
         offer(&|it| it.until = end);
     }
     all

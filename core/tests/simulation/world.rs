@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    account::Account,
+    statistics::Statistics,
     dice::Dice,
     history::History,
     kubernetes::{job_controller::Job, node_lifecycle::Node, pod::Pod},
@@ -20,16 +20,16 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(crate) enum Event {
     /// A fault begins, or ends.
-    Begin(usize),
-    End(usize),
+    BeginFault(usize),
+    EndFault(usize),
     /// To Jobs.
     CreateJob(usize),
     SyncJob(usize),
     CollectJob(usize),
     /// To pods.
     Schedule(usize),
-    Kubelet(usize),
-    Advance {
+    KubeletSync(usize),
+    StartContainers {
         pod: usize,
         life: u32,
     },
@@ -46,7 +46,7 @@ pub(crate) enum Event {
         oom: bool,
     },
     EndSidecar(usize),
-    Push(usize),
+    WriteStatus(usize),
     Remove(usize),
     Evict {
         pod: usize,
@@ -97,23 +97,23 @@ pub(crate) enum Event {
         reaper: usize,
         life: u32,
     },
-    Depose {
+    LoseLease {
         reaper: usize,
         life: u32,
         term: u32,
     },
-    NoticeSilence {
+    WatchTimeout {
         reaper: usize,
         life: u32,
     },
-    Look {
+    Reconcile {
         reaper: usize,
         life: u32,
-        job: usize,
     },
     Step {
         reaper: usize,
         life: u32,
+        term: u32,
         job: usize,
     },
     Settle {
@@ -121,7 +121,7 @@ pub(crate) enum Event {
         outcome: jobwarden_core::outcome::OutcomeName,
     },
     /// To the laws: a death has to be reported by now; no verdict has changed unnoticed.
-    DeathDue(usize),
+    DeadPodCheck(usize),
     Probe,
 }
 
@@ -186,7 +186,7 @@ pub(crate) struct World<'a> {
     pub(crate) pods: Vec<Pod>,
     pub(crate) reapers: Vec<Reaper>,
     pub(crate) laws: Laws,
-    pub(crate) account: Account,
+    pub(crate) statistics: Statistics,
     pub(crate) dice: Dice,
     queue: BinaryHeap<Due>,
     order: u64,
@@ -194,13 +194,13 @@ pub(crate) struct World<'a> {
 }
 
 /// How a history ended.
-pub(crate) struct Ended {
+pub(crate) struct RunResult {
     /// What happened, where that was asked for.
     pub(crate) timeline: Vec<String>,
     /// Figures.
-    pub(crate) account: Account,
+    pub(crate) statistics: Statistics,
     /// What became of each Job.
-    pub(crate) fates: Vec<crate::laws::outcomes::Fate>,
+    pub(crate) final_states: Vec<crate::laws::outcomes::FinalState>,
     /// The first law that was broken.
     pub(crate) violation: Option<Violation>,
 }
@@ -223,25 +223,25 @@ impl<'a> World<'a> {
             pods: Vec::new(),
             reapers,
             laws: Laws::new(history),
-            account: Account::default(),
+            statistics: Statistics::default(),
             dice: Dice::of(seed, [9, 0, 0]),
             queue: BinaryHeap::new(),
             order: 0,
             timeline: tell.then(Vec::new),
         };
-        world.set_the_stage();
+        world.schedule_start();
         world
     }
 
-    fn set_the_stage(&mut self) {
+    fn schedule_start(&mut self) {
         let history = self.history;
         for (number, job) in history.jobs.iter().enumerate() {
             self.at(job.at, Event::CreateJob(number));
         }
         for (number, fault) in history.faults.iter().enumerate() {
-            self.at(fault.at, Event::Begin(number));
+            self.at(fault.at, Event::BeginFault(number));
             if let Some(lasts) = fault.lasts {
-                self.at(fault.at + lasts, Event::End(number));
+                self.at(fault.at + lasts, Event::EndFault(number));
             }
         }
         for node in 0..history.nodes {
@@ -258,23 +258,23 @@ impl<'a> World<'a> {
     }
 
     /// Lets everything happen until the end, or until a law is broken.
-    pub(crate) fn run(mut self) -> Ended {
+    pub(crate) fn run(mut self) -> RunResult {
         while let Some(Due { at, event, .. }) = self.queue.pop() {
             if at > self.history.until || self.laws.violation.is_some() {
                 break;
             }
             self.now = at;
-            self.account.events += 1;
-            self.happen(event);
+            self.statistics.events += 1;
+            self.dispatch(event);
         }
-        self.account.histories += 1;
+        self.statistics.histories += 1;
         for fault in &self.history.faults {
-            *self.account.faults.entry(fault.what.kind()).or_default() += 1;
+            *self.statistics.faults.entry(fault.what.kind()).or_default() += 1;
         }
-        Ended {
-            fates: self.fates(),
+        RunResult {
+            final_states: self.final_states(),
             timeline: self.timeline.unwrap_or_default(),
-            account: self.account,
+            statistics: self.statistics,
             violation: self.laws.violation,
         }
     }
@@ -291,30 +291,30 @@ impl<'a> World<'a> {
     }
 
     /// Writes down what happens, where that was asked for.
-    pub(crate) fn note(&mut self, what: impl FnOnce() -> String) {
+    pub(crate) fn log(&mut self, what: impl FnOnce() -> String) {
         if let Some(timeline) = &mut self.timeline {
             timeline.push(format!("{:9.3}  {}", self.now.as_secs_f64(), what()));
         }
     }
 
-    fn happen(&mut self, event: Event) {
+    fn dispatch(&mut self, event: Event) {
         match event {
-            Event::Begin(fault) => self.begin(fault),
-            Event::End(fault) => self.end(fault),
+            Event::BeginFault(fault) => self.begin_fault(fault),
+            Event::EndFault(fault) => self.end_fault(fault),
             Event::CreateJob(job) => self.create_job(job),
             Event::SyncJob(job) => self.sync_job(job),
             Event::CollectJob(job) => self.collect_job(job),
             Event::Schedule(pod) => self.schedule(pod),
-            Event::Kubelet(pod) => self.kubelet_notices(pod),
-            Event::Advance { pod, life } => self.advance(pod, life),
+            Event::KubeletSync(pod) => self.kubelet_sync(pod),
+            Event::StartContainers { pod, life } => self.start_containers(pod, life),
             Event::InitEnds { pod, life } => self.init_ends(pod, life),
             Event::MainEnds { pod, main, run, life, code, oom } => {
-                if self.pods[pod].truth.life == life {
+                if self.pods[pod].actual.life == life {
                     self.main_ends(pod, main, run, code, oom);
                 }
             }
             Event::EndSidecar(pod) => self.end_sidecar(pod),
-            Event::Push(pod) => self.push(pod),
+            Event::WriteStatus(pod) => self.write_status(pod),
             Event::Remove(pod) => self.kubelet_removes(pod),
             Event::Evict { pod, node, taints } => self.evict(pod, node, taints),
             Event::CollectPod(pod) => self.collect_pod(pod),
@@ -329,12 +329,12 @@ impl<'a> World<'a> {
             Event::List { reaper, life, watch } => self.list(reaper, life, watch),
             Event::Resume { reaper, life, watch } => self.resume_watch(reaper, life, watch),
             Event::Renewal { reaper, life } => self.renew_watches(reaper, life),
-            Event::Depose { reaper, life, term } => self.depose(reaper, life, term),
-            Event::NoticeSilence { reaper, life } => self.notice_silence(reaper, life),
-            Event::Look { reaper, life, job } => self.look(reaper, life, job),
-            Event::Step { reaper, life, job } => self.take_step(reaper, life, job),
+            Event::LoseLease { reaper, life, term } => self.lose_lease(reaper, life, term),
+            Event::WatchTimeout { reaper, life } => self.time_out_watches(reaper, life),
+            Event::Reconcile { reaper, life } => self.reconcile(reaper, life),
+            Event::Step { reaper, life, term, job } => self.take_step(reaper, life, term, job),
             Event::Settle { job, outcome } => self.settle(job, outcome),
-            Event::DeathDue(pod) => self.death_is_due(pod),
+            Event::DeadPodCheck(pod) => self.check_dead_pod(pod),
             Event::Probe => self.probe(),
         }
     }

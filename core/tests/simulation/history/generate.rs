@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{History, JobPlan, PolicyPlan};
 use crate::{
     dice::Dice,
-    fault::{Fault, OfCluster, OfJob, OfNode, What},
+    fault::{Fault, ClusterFault, JobFault, NodeFault, FaultKind},
 };
 
 const MINUTE: Duration = Duration::from_mins(1);
@@ -47,12 +47,12 @@ impl History {
         // Where the pods of a deleted node are collected before the reaper has warmed up, it is Kubernetes that ends them, and
         // counts a failed pod where the policy would fail the Job.
         let collects = on_lost == "retry";
-        let kinds = [OfNode::Crash, OfNode::Partition, OfNode::KubeletStopped, OfNode::Deleted];
+        let kinds = [NodeFault::Crash, NodeFault::Partition, NodeFault::KubeletStopped, NodeFault::Deleted];
         let kinds = &kinds[..if collects { 4 } else { 3 }];
         for job in &mut jobs {
             job.at = dice.seconds(0, 20);
             job.managed_elsewhere = false;
-            // What is measured by the time of the cluster may come before or after what is measured by the reaper's.
+            // FaultKind is measured by the time of the cluster may come before or after what is measured by the reaper's.
             job.policy.active_timeout = None;
             // Eviction must not race with the reaper.
             job.toleration = Duration::from_hours(1);
@@ -62,7 +62,7 @@ impl History {
         for node in 0..nodes - 1 {
             if dice.percent(70) {
                 let what = dice.pick(kinds);
-                faults.push(Fault { at: dice.seconds(10, 240), lasts: None, what: What::Node(node, what) });
+                faults.push(Fault { at: dice.seconds(10, 240), lasts: None, what: FaultKind::Node(node, what) });
             }
         }
         faults.sort_by_key(|fault| fault.at);
@@ -76,9 +76,9 @@ impl History {
         let lasts = Some(dice.ms(1_000, longest));
         let forever = dice.percent(40);
         let (what, heals) = match dice.below(100) {
-            0..40 => (What::Node(dice.below(self.nodes), dice.pick(&OF_NODES)), !forever),
-            40..75 => (What::Job(dice.below(self.jobs.len()), dice.pick(&OF_JOBS)), !forever),
-            _ => (What::Cluster(of_cluster(dice)), true),
+            0..40 => (FaultKind::Node(dice.below(self.nodes), dice.pick(&NODE_FAULTS)), !forever),
+            40..75 => (FaultKind::Job(dice.below(self.jobs.len()), dice.pick(&JOB_FAULTS)), !forever),
+            _ => (FaultKind::Cluster(cluster_fault(dice)), true),
         };
         Fault { at, lasts: lasts.filter(|_| heals), what }
     }
@@ -88,61 +88,61 @@ impl History {
         let at = dice.seconds(150, 300);
         let lasts = dice.percent(50).then(|| dice.seconds(60, 300));
         if dice.percent(50) {
-            let what = What::Cluster(OfCluster::SidecarsSilenced);
-            let agents = What::Cluster(OfCluster::AgentsGone);
+            let what = FaultKind::Cluster(ClusterFault::SidecarsSilenced);
+            let agents = FaultKind::Cluster(ClusterFault::AgentsGone);
             return [what, agents].map(|what| Fault { at, lasts, what }).into();
         }
         let zone = dice.below(self.zones);
-        let what = dice.pick(&[OfNode::Crash, OfNode::Partition, OfNode::Deleted]);
+        let what = dice.pick(&[NodeFault::Crash, NodeFault::Partition, NodeFault::Deleted]);
         let nodes = (0..self.nodes).filter(|node| node % self.zones == zone);
-        nodes.map(|node| Fault { at, lasts, what: What::Node(node, what) }).collect()
+        nodes.map(|node| Fault { at, lasts, what: FaultKind::Node(node, what) }).collect()
     }
 }
 
-const OF_NODES: [OfNode; 10] = [
-    OfNode::Crash,
-    OfNode::Partition,
-    OfNode::KubeletStopped,
-    OfNode::KubeletMute,
-    OfNode::PodNetworkBroken,
-    OfNode::AgentGone,
-    OfNode::AgentBlind,
-    OfNode::Deleted,
-    OfNode::OutOfService,
-    OfNode::NotReady,
+const NODE_FAULTS: [NodeFault; 10] = [
+    NodeFault::Crash,
+    NodeFault::Partition,
+    NodeFault::KubeletStopped,
+    NodeFault::KubeletMute,
+    NodeFault::PodNetworkBroken,
+    NodeFault::AgentGone,
+    NodeFault::AgentBlind,
+    NodeFault::Deleted,
+    NodeFault::OutOfService,
+    NodeFault::NotReady,
 ];
 
-const OF_JOBS: [OfJob; 16] = [
-    OfJob::ImageMissing,
-    OfJob::ConfigMissing,
-    OfJob::SidecarImageMissing,
-    OfJob::Unschedulable,
-    OfJob::QuotaExceeded,
-    OfJob::WorkerKilled,
-    OfJob::OomKilled,
-    OfJob::SidecarKilled,
-    OfJob::SidecarTerminated,
-    OfJob::SidecarBlocked,
-    OfJob::KubeletLosesPod,
-    OfJob::Suspended,
-    OfJob::Deleted,
-    OfJob::Orphaned,
-    OfJob::PodDeleted,
-    OfJob::Stalled,
+const JOB_FAULTS: [JobFault; 16] = [
+    JobFault::ImageMissing,
+    JobFault::ConfigMissing,
+    JobFault::SidecarImageMissing,
+    JobFault::Unschedulable,
+    JobFault::QuotaExceeded,
+    JobFault::WorkerKilled,
+    JobFault::OomKilled,
+    JobFault::SidecarKilled,
+    JobFault::SidecarTerminated,
+    JobFault::SidecarBlocked,
+    JobFault::KubeletIgnoresPod,
+    JobFault::Suspended,
+    JobFault::Deleted,
+    JobFault::Orphaned,
+    JobFault::PodDeleted,
+    JobFault::Stalled,
 ];
 
-fn of_cluster(dice: &mut Dice) -> OfCluster {
+fn cluster_fault(dice: &mut Dice) -> ClusterFault {
     dice.pick(&[
-        OfCluster::ApiDown,
-        OfCluster::ReaperCutOff,
-        OfCluster::ServiceBroken,
-        OfCluster::OwnBeatLost,
-        OfCluster::WatchExpired(dice.clone().below(4)),
-        OfCluster::LeaderKilled,
-        OfCluster::LeaderRestarted,
-        OfCluster::ReapersDown,
-        OfCluster::SidecarsSilenced,
-        OfCluster::AgentsGone,
+        ClusterFault::ApiDown,
+        ClusterFault::ReaperCutOff,
+        ClusterFault::ServiceBroken,
+        ClusterFault::OwnBeatLost,
+        ClusterFault::WatchExpired(dice.clone().below(4)),
+        ClusterFault::LeaderKilled,
+        ClusterFault::LeaderRestarted,
+        ClusterFault::ReapersDown,
+        ClusterFault::SidecarsSilenced,
+        ClusterFault::AgentsGone,
     ])
 }
 
@@ -165,7 +165,7 @@ fn job(dice: &mut Dice) -> JobPlan {
         work: if dice.percent(50) { dice.seconds(20, 400) } else { 2 * dice.seconds(200, 600) },
         exits,
         grace: dice.pick(&[Duration::ZERO, Duration::from_secs(5), Duration::from_secs(30), 2 * MINUTE]),
-        stubborn: dice.percent(20),
+        ignores_sigterm: dice.percent(20),
         toleration: dice.pick(&[Duration::ZERO, 5 * MINUTE, 60 * MINUTE]),
         sidecar: !dice.percent(5),
         managed_elsewhere: dice.percent(3),

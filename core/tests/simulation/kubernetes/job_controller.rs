@@ -7,11 +7,11 @@ use jobwarden_core::outcome::OutcomeName;
 
 use super::{
     objects::job_uid,
-    pod::{Container, Containers, Phase, Pod, Run, Status, Truth, backoff},
+    pod::{Container, Containers, Phase, Pod, Run, Status, ActualState, backoff},
 };
 use crate::{
     dice::Dice,
-    laws::signs::Signs,
+    laws::received_signals::ReceivedSignals,
     reaper::watches::Kind,
     world::{Event, World},
 };
@@ -30,7 +30,7 @@ pub(crate) struct Job {
     pub(crate) deleting: bool,
     /// Its deletion leaves its pods alone.
     pub(crate) orphaning: bool,
-    /// `status.startTime`; the same on the clock of [`crate::laws::listening`].
+    /// `status.startTime`; the same on the clock of [`crate::laws::signal_clock`].
     pub(crate) started: Option<(Duration, i64)>,
     /// The condition that ends it.
     pub(crate) ending: Option<Ending>,
@@ -105,7 +105,7 @@ impl World<'_> {
             let later = self.now + Duration::from_secs(1);
             return self.at(later, Event::CreateJob(job));
         }
-        self.note(|| format!("job-{job} is created"));
+        self.log(|| format!("job-{job} is created"));
         self.jobs[job].exists = true;
         self.publish(Kind::Job(job), false);
         self.sync_job_soon(job);
@@ -144,7 +144,7 @@ impl World<'_> {
             return self.delete_active_pods(job);
         }
         if it.started.is_none() {
-            self.jobs[job].started = Some((self.now, self.laws.listening.at(self.now)));
+            self.jobs[job].started = Some((self.now, self.laws.signal_clock.at(self.now)));
             self.publish(Kind::Job(job), false);
         }
         let wanted = self.history.jobs[job].pods;
@@ -196,7 +196,7 @@ impl World<'_> {
     }
 
     fn begin_end(&mut self, job: usize, how: Ending) {
-        self.note(|| format!("job-{job}: the Job controller begins to end it: {how:?}"));
+        self.log(|| format!("job-{job}: the Job controller begins to end it: {how:?}"));
         self.jobs[job].ending = Some(how);
         self.publish(Kind::Job(job), false);
         self.finish_job(job);
@@ -213,7 +213,7 @@ impl World<'_> {
             Some(Ending::Failing(reason)) => Ending::Failed(reason),
             _ => Ending::Complete,
         };
-        self.note(|| format!("job-{job} has finished: {last:?}"));
+        self.log(|| format!("job-{job} has finished: {last:?}"));
         self.jobs[job].ending = Some(last);
         self.publish(Kind::Job(job), false);
     }
@@ -255,12 +255,12 @@ impl World<'_> {
             mains: vec![Container::default(); plan.mains],
         };
         let name = format!("job-{job}-{attempt}");
-        self.note(|| format!("pod {name} is created"));
+        self.log(|| format!("pod {name} is created"));
         self.pods.push(Pod {
             uid: name.clone().into(),
             name,
             created: self.now,
-            created_at: self.laws.listening.at(self.now),
+            created_at: self.laws.signal_clock.at(self.now),
             job,
             attempt,
             exists: true,
@@ -269,11 +269,11 @@ impl World<'_> {
             deleting: false,
             counted: false,
             status: Status { phase: Phase::Pending, reason: None, containers: containers.clone() },
-            told_at: self.now,
-            truth: Truth { containers, ..Truth::default() },
+            status_written_at: self.now,
+            actual: ActualState { containers, ..ActualState::default() },
             dice: Dice::of(self.history.seed, [4, job as u64, attempt as u64]),
             beat_dice: Dice::of(self.history.seed, [6, job as u64, attempt as u64]),
-            signs: Signs::default(),
+            received: ReceivedSignals::default(),
         });
         self.jobs[job].attempts.push(number);
         self.publish(Kind::Pod(number), false);
@@ -288,13 +288,13 @@ impl World<'_> {
         }
         it.deleting = true;
         let (name, job, unbound) = (it.name.clone(), it.job, it.node.is_none());
-        self.note(|| format!("pod {name} is being deleted"));
+        self.log(|| format!("pod {name} is being deleted"));
         self.publish(Kind::Pod(pod), false);
         self.sync_job_soon(job);
         if unbound {
             self.remove_pod(pod);
         } else {
-            self.notice_soon(pod);
+            self.kubelet_sync_soon(pod);
         }
     }
 
@@ -311,10 +311,10 @@ impl World<'_> {
         }
         self.pods[pod].exists = false;
         let (name, job) = (self.pods[pod].name.clone(), self.pods[pod].job);
-        self.note(|| format!("pod {name} is gone"));
+        self.log(|| format!("pod {name} is gone"));
         self.publish(Kind::Pod(pod), true);
         self.sync_job_soon(job);
-        self.notice_soon(pod);
+        self.kubelet_sync_soon(pod);
     }
 
     /// Somebody deletes a Job.
@@ -324,7 +324,7 @@ impl World<'_> {
             return;
         }
         (it.deleting, it.orphaning) = (true, orphaning);
-        self.note(|| format!("job-{job} is being deleted"));
+        self.log(|| format!("job-{job} is being deleted"));
         self.publish(Kind::Job(job), false);
         self.after(Duration::from_secs(1), Event::CollectJob(job));
     }
@@ -348,7 +348,7 @@ impl World<'_> {
         }
         if self.jobs[job].exists && !self.jobs[job].finalizer {
             self.jobs[job].exists = false;
-            self.note(|| format!("job-{job} is gone"));
+            self.log(|| format!("job-{job} is gone"));
             self.publish(Kind::Job(job), true);
         }
         if !self.jobs[job].exists {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     dice::Dice,
-    laws::signs::Signs,
+    laws::received_signals::ReceivedSignals,
     reaper::watches::Kind,
     world::{Event, World},
 };
@@ -40,7 +40,7 @@ pub(crate) struct Node {
     /// Counts the changes of its taints: an eviction that was due by an earlier one is void.
     pub(crate) taints: u32,
     /// When a change of its Lease last reached the reaper, and when it went, on the clock of
-    /// [`crate::laws::listening`].
+    /// [`crate::laws::signal_clock`].
     pub(crate) lease_heard: i64,
     pub(crate) gone_since: Option<i64>,
     pub(crate) dice: Dice,
@@ -89,8 +89,8 @@ impl World<'_> {
     /// Every pod of a node is looked at by its kubelet again.
     pub(crate) fn kubelet_is_back(&mut self, node: usize) {
         for pod in 0..self.pods.len() {
-            if self.pods[pod].node == Some(node) && (self.pods[pod].exists || self.pods[pod].truth.known) {
-                self.notice_soon(pod);
+            if self.pods[pod].node == Some(node) && (self.pods[pod].exists || self.pods[pod].actual.known) {
+                self.kubelet_sync_soon(pod);
             }
         }
     }
@@ -123,7 +123,7 @@ impl World<'_> {
     }
 
     fn set_ready(&mut self, node: usize, ready: bool, at_most: Duration) {
-        self.note(|| format!("node-{node} is {}", if ready { "Ready" } else { "not Ready" }));
+        self.log(|| format!("node-{node} is {}", if ready { "Ready" } else { "not Ready" }));
         let it = &mut self.nodes[node];
         it.ready = ready;
         it.taints += 1;
@@ -151,7 +151,7 @@ impl World<'_> {
             return self.after(Duration::from_secs(5), Event::Evict { pod, node, taints });
         }
         let name = self.pods[pod].name.clone();
-        self.note(|| format!("pod {name} is evicted by taint"));
+        self.log(|| format!("pod {name} is evicted by taint"));
         self.delete_pod(pod);
     }
 
@@ -160,7 +160,7 @@ impl World<'_> {
         if !std::mem::replace(&mut self.nodes[node].exists, false) {
             return;
         }
-        self.nodes[node].gone_since = Some(self.laws.listening.at(self.now));
+        self.nodes[node].gone_since = Some(self.laws.signal_clock.at(self.now));
         self.publish(Kind::Node(node), true);
         self.publish(Kind::Lease(node), true);
         self.collect_pods(node);
@@ -181,7 +181,7 @@ impl World<'_> {
         let it = &mut self.nodes[node];
         it.taints += 1;
         let taints = it.taints;
-        it.gone_since = on.then(|| self.laws.listening.at(self.now));
+        it.gone_since = on.then(|| self.laws.signal_clock.at(self.now));
         if !it.exists {
             return;
         }
@@ -242,11 +242,11 @@ impl World<'_> {
         }
         let node = fitting[self.pods[pod].dice.below(fitting.len())];
         self.pods[pod].node = Some(node);
-        self.pods[pod].signs = Signs::none_since(self.laws.listening.at(self.now));
+        self.pods[pod].received = ReceivedSignals::reset_at(self.laws.signal_clock.at(self.now));
         let name = self.pods[pod].name.clone();
-        self.note(|| format!("pod {name} is bound to node-{node}"));
+        self.log(|| format!("pod {name} is bound to node-{node}"));
         self.publish(Kind::Pod(pod), false);
-        self.truth_changed(pod);
-        self.notice_soon(pod);
+        self.actual_state_changed(pod);
+        self.kubelet_sync_soon(pod);
     }
 }

@@ -206,8 +206,8 @@ fn status(pod: &Pod, name: &str, slot: usize, container: &Container) -> Containe
     let run = container.run;
     let (state, last_state) = match container.state {
         Run::Idle => (waiting(container.problem.unwrap_or("ContainerCreating")), None),
-        // What the run before ended with is told like any end.
-        Run::Alive => (running, (run > 1).then(|| ended(1, false, run - 1))),
+        // FaultKind the run before ended with is told like any end.
+        Run::Running => (running, (run > 1).then(|| ended(1, false, run - 1))),
         Run::Ended { code, oom } => (ended(code, oom, run), None),
         Run::Restarting { code, oom } => (waiting("CrashLoopBackOff"), Some(ended(code, oom, run))),
     };

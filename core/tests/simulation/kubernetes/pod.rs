@@ -1,10 +1,10 @@
-//! A pod: the object that the API server holds, and the containers that are the truth.
+//! A pod: the object that the API server holds, and the containers that are the actual.
 
 use std::time::Duration;
 
 use jobwarden_common::identity::PodUid;
 
-use crate::{dice::Dice, laws::signs::Signs};
+use crate::{dice::Dice, laws::received_signals::ReceivedSignals};
 
 /// A pod.
 #[derive(Debug)]
@@ -14,7 +14,7 @@ pub(crate) struct Pod {
     pub(crate) uid: PodUid,
     /// `metadata.name`.
     pub(crate) name: String,
-    /// When it was made; the same on the clock of [`crate::laws::listening`].
+    /// When it was made; the same on the clock of [`crate::laws::signal_clock`].
     pub(crate) created: Duration,
     pub(crate) created_at: i64,
     /// The Job that made it.
@@ -34,14 +34,14 @@ pub(crate) struct Pod {
     /// `status`, as last written.
     pub(crate) status: Status,
     /// When the kubelet last wrote it.
-    pub(crate) told_at: Duration,
+    pub(crate) status_written_at: Duration,
     /// What is really there.
-    pub(crate) truth: Truth,
+    pub(crate) actual: ActualState,
     /// What its chance is drawn from; that of its beats apart, for there are more when nobody answers.
     pub(crate) dice: Dice,
     pub(crate) beat_dice: Dice,
     /// What of it has reached the reaper.
-    pub(crate) signs: Signs,
+    pub(crate) received: ReceivedSignals,
 }
 
 /// `status` of a pod.
@@ -82,13 +82,13 @@ impl Phase {
 /// What the node has of a pod.
 #[derive(Debug, Default)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
-pub(crate) struct Truth {
+pub(crate) struct ActualState {
     /// The kubelet has heard of it.
     pub(crate) known: bool,
     /// The kubelet has been told to end it.
     pub(crate) stopping: bool,
     /// The kubelet has lost sight of it.
-    pub(crate) lost_sight: bool,
+    pub(crate) ignored_by_kubelet: bool,
     /// Its sandbox is up.
     pub(crate) sandbox: bool,
     /// The kubelet is about to start something.
@@ -107,7 +107,7 @@ pub(crate) struct Truth {
     pub(crate) seen: Vec<(usize, u32)>,
     /// The agent need not report it any more.
     pub(crate) unwanted: bool,
-    /// When the worker was found to be dead, on the clock of [`crate::laws::listening`].
+    /// When the worker was found to be dead, on the clock of [`crate::laws::signal_clock`].
     pub(crate) dead_since: Option<i64>,
 }
 
@@ -140,7 +140,7 @@ pub(crate) enum Run {
     #[default]
     Idle,
     /// Runs.
-    Alive,
+    Running,
     /// Has ended, for good.
     Ended { code: i32, oom: bool },
     /// Has ended, to be started again.
@@ -150,11 +150,11 @@ pub(crate) enum Run {
 impl Container {
     /// Starts it, for the first time or anew.
     pub(crate) fn start(&mut self) {
-        *self = Self { run: self.run + 1, state: Run::Alive, problem: None };
+        *self = Self { run: self.run + 1, state: Run::Running, problem: None };
     }
 
-    pub(crate) fn is_alive(&self) -> bool {
-        self.state == Run::Alive
+    pub(crate) fn is_running(&self) -> bool {
+        self.state == Run::Running
     }
 
     pub(crate) fn waits(&self) -> bool {
@@ -178,24 +178,24 @@ impl Pod {
     }
 
     /// Processes of the worker run, and none of its containers is still to be started for the first time.
-    pub(crate) fn worker_lives(&self) -> bool {
-        let mains = &self.truth.containers.mains;
-        mains.iter().any(Container::is_alive) && mains.iter().all(|main| main.state != Run::Idle)
+    pub(crate) fn worker_runs(&self) -> bool {
+        let mains = &self.actual.containers.mains;
+        mains.iter().any(Container::is_running) && mains.iter().all(|main| main.state != Run::Idle)
     }
 
     /// No main container runs or will be started by the kubelet.
     pub(crate) fn worker_has_ended(&self) -> bool {
-        let mains = &self.truth.containers.mains;
-        let stopping = self.truth.stopping;
-        mains.iter().all(|main| main.has_ended() || (stopping && !main.is_alive()))
+        let mains = &self.actual.containers.mains;
+        let stopping = self.actual.stopping;
+        mains.iter().all(|main| main.has_ended() || (stopping && !main.is_running()))
     }
 
     /// The phase that its kubelet would write.
     pub(crate) fn true_phase(&self) -> Phase {
-        let Containers { sidecar, mains, .. } = &self.truth.containers;
+        let Containers { sidecar, mains, .. } = &self.actual.containers;
         let bad = |main: &Container| !matches!(main.state, Run::Ended { code: 0, .. });
         // Only once the sidecar has ended too (KEP-753).
-        if self.worker_has_ended() && !sidecar.is_some_and(|sidecar| sidecar.is_alive()) {
+        if self.worker_has_ended() && !sidecar.is_some_and(|sidecar| sidecar.is_running()) {
             return if mains.iter().any(bad) { Phase::Failed } else { Phase::Succeeded };
         }
         if mains.iter().any(|main| main.state == Run::Idle) { Phase::Pending } else { Phase::Running }
@@ -203,7 +203,7 @@ impl Pod {
 
     /// Milliseconds of CPU time that a main container has used: it works all the time, unless it is stalled.
     pub(crate) fn cpu_ms(&self, now: Duration) -> u64 {
-        let until = match self.truth.stalled {
+        let until = match self.actual.stalled {
             Some((since, None)) => since,
             Some((_, Some(_))) | None => now,
         };
@@ -217,12 +217,12 @@ impl Pod {
 
     /// Every container that has run, as slot, run and whether it is alive.
     pub(crate) fn runs(&self) -> impl Iterator<Item = (usize, u32, bool)> {
-        let Containers { sidecar, init, mains } = &self.truth.containers;
+        let Containers { sidecar, init, mains } = &self.actual.containers;
         let sandbox =
-            Container { run: 1, state: if self.truth.sandbox { Run::Alive } else { Run::Idle }, problem: None };
+            Container { run: 1, state: if self.actual.sandbox { Run::Running } else { Run::Idle }, problem: None };
         let slots = [Some(sandbox), *sidecar, *init].into_iter().chain(mains.iter().copied().map(Some));
         let all: Vec<_> = slots.enumerate().filter_map(|(slot, container)| Some((slot, container?))).collect();
-        all.into_iter().filter(|(_, it)| it.run > 0).map(|(slot, it)| (slot, it.run, it.is_alive()))
+        all.into_iter().filter(|(_, it)| it.run > 0).map(|(slot, it)| (slot, it.run, it.is_running()))
     }
 }
 

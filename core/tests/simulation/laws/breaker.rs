@@ -6,11 +6,11 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use jobwarden_core::{
-    enforce::{Removal, Step},
+    plan::step::{Removal, Step},
     verdict::LostReason,
 };
 
-use super::{Law, looks::Look};
+use super::{Law, evaluations::EvaluatedJob};
 use crate::world::World;
 
 /// So many Jobs may be lost at any time, and so many in a hundred.
@@ -35,19 +35,19 @@ pub(crate) struct Loss {
 
 impl World<'_> {
     /// Losses are about to be enforced.
-    pub(super) fn the_breaker_holds(&mut self, look: &Look<'_>) {
-        let lost: BTreeSet<_> = look.steps.iter().filter_map(|step| self.loss(look, step)).collect();
+    pub(super) fn check_breaker(&mut self, evaluated: &EvaluatedJob<'_>) {
+        let lost: BTreeSet<_> = evaluated.evaluation.steps.iter().filter_map(|step| self.loss(evaluated, step)).collect();
         if lost.is_empty() {
             return;
         }
-        let until = self.now + self.history.jobs[look.job].policy.lost_after;
+        let until = self.now + self.history.jobs[evaluated.job].policy.lost_after;
         let now = self.now;
         let losses = &mut self.laws.losses;
         losses.retain(|loss| loss.until > now);
         let nodes: BTreeSet<_> = lost.iter().filter_map(|&pod| self.pods[pod].node).collect();
-        match losses.iter_mut().find(|loss| loss.job == look.job) {
+        match losses.iter_mut().find(|loss| loss.job == evaluated.job) {
             Some(loss) => loss.nodes.extend(nodes.iter()),
-            None => losses.push(Loss { job: look.job, until, nodes: nodes.clone() }),
+            None => losses.push(Loss { job: evaluated.job, until, nodes: nodes.clone() }),
         }
         let (many, open) = (losses.len(), self.jobs.iter().filter(|job| job.exists && !job.has_finished()).count());
         if many > JOBS && many * 100 > open * PERCENT {
@@ -55,11 +55,11 @@ impl World<'_> {
         }
         let zones: BTreeSet<_> = nodes.iter().map(|&node| self.nodes[node].zone).collect();
         for zone in zones {
-            self.the_breaker_holds_in(zone);
+            self.check_breaker_in_zone(zone);
         }
     }
 
-    fn the_breaker_holds_in(&mut self, zone: usize) {
+    fn check_breaker_in_zone(&mut self, zone: usize) {
         let of_zone = |node: &usize| self.nodes[*node].zone == zone;
         let there = (0..self.nodes.len()).filter(|node| of_zone(node) && self.nodes[*node].exists).count();
         let here: Vec<_> = self.laws.losses.iter().filter(|loss| loss.nodes.iter().any(of_zone)).collect();
@@ -75,19 +75,19 @@ impl World<'_> {
     }
 
     /// The pod whose loss a step enforces, if it does and the breaker counts it.
-    fn loss(&self, look: &Look<'_>, step: &Step) -> Option<usize> {
+    fn loss(&self, evaluated: &EvaluatedJob<'_>, step: &Step) -> Option<usize> {
         let uid = match step {
             Step::FailJob { pod, .. } | Step::DeletePod { pod, why: Removal::Lost } => &pod.uid,
             _ => return None,
         };
-        let verdict = look.judgement.pods.iter().find(|(pod, _)| pod == uid).and_then(|(_, verdict)| verdict.lost());
+        let verdict = evaluated.evaluation.judgement.pods.iter().find(|(pod, _)| pod == uid).and_then(|(_, verdict)| verdict.lost());
         let pod = self.pods.iter().position(|pod| pod.uid == *uid)?;
         verdict.filter(|reason| *reason != LostReason::NodeGone).map(|_| pod)
     }
 
     /// The breaker may hold: so many Jobs are in doubt, or were not long ago. A death among them need not be told before it
     /// lets go.
-    pub(super) fn the_breaker_may_hold(&mut self) -> bool {
+    pub(super) fn breaker_may_hold(&mut self) -> bool {
         if self.many_are_in_doubt() {
             self.laws.doubtful_until = self.now + SETTLED_AFTER;
         }
@@ -98,7 +98,7 @@ impl World<'_> {
         let doubtful = |pod: &&crate::kubernetes::pod::Pod| {
             let policy = &self.history.jobs[pod.job].policy;
             let quiet = policy.suspect_after.min(policy.lost_after / 2);
-            pod.is_open() && pod.node.is_some() && !pod.signs.is_heard(self.now, quiet, quiet)
+            pod.is_open() && pod.node.is_some() && !pod.received.are_fresh(self.now, quiet, quiet)
         };
         let jobs: BTreeSet<_> = self.pods.iter().filter(doubtful).map(|pod| pod.job).collect();
         let lost = self.laws.losses.iter().filter(|loss| loss.until > self.now).map(|loss| loss.job);

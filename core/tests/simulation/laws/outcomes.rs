@@ -9,7 +9,7 @@ use jobwarden_common::{
 };
 use jobwarden_core::outcome::OutcomeName;
 
-use super::{Law, Violation, looks::is_ours};
+use super::{Law, Violation, evaluations::is_ours};
 use crate::{
     kubernetes::{job_controller::Ending, pod::Phase},
     world::World,
@@ -26,7 +26,7 @@ pub(crate) struct Record {
 
 impl Record {
     /// A new term has to wait for everything anew.
-    pub(crate) fn wait_anew(&mut self) {
+    pub(crate) fn restart_waiting(&mut self) {
         self.podless = None;
         self.waiting.clear();
     }
@@ -34,7 +34,7 @@ impl Record {
 
 /// What became of a Job.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Fate {
+pub(crate) struct FinalState {
     /// How it ended, if it has.
     pub(crate) end: End,
     /// Whether its final outcome says the same; when it was recorded.
@@ -48,30 +48,30 @@ pub(crate) struct Fate {
 pub(crate) enum End {
     Open,
     Complete,
-    /// By whose account is a race where both see it: what it is for the orchestrator is the same.
+    /// By whose statistics is a race where both see it: what it is for the orchestrator is the same.
     Failed,
     Deleted,
 }
 
 /// Reasons by how much they say of one silence: a Job may be failed for an attempt of which more is known than when it was lost,
 /// though never of which something else is.
-const SAYING_MORE: [&str; 4] =
+const BY_DETAIL: [&str; 4] =
     [reason::HEARTBEAT_LOST, reason::NODE_UNREACHABLE, reason::OUTCOME_UNKNOWN, reason::NODE_GONE];
 
-fn is_told_better(before: &str, after: &str) -> bool {
-    let says = |reason: &str| SAYING_MORE.iter().position(|word| *word == reason);
+fn refines(before: &str, after: &str) -> bool {
+    let says = |reason: &str| BY_DETAIL.iter().position(|word| *word == reason);
     before == after || says(before).zip(says(after)).is_some_and(|(before, after)| before < after)
 }
 
 impl World<'_> {
     /// An outcome is recorded.
-    pub(crate) fn judge_the_outcome(&mut self, job: usize, name: &OutcomeName, data: &OutcomeData) {
-        *self.account.outcomes.entry(data.kind.as_str()).or_default() += 1;
+    pub(crate) fn check_outcome(&mut self, job: usize, name: &OutcomeName, data: &OutcomeData) {
+        *self.statistics.outcomes.entry(data.kind.as_str()).or_default() += 1;
         let pod = data.attempt.as_ref().map(|attempt| attempt.pod_uid.clone());
         let wrong = match data.kind {
             OutcomeKind::Suspect => None,
-            OutcomeKind::AttemptFailed => self.judge_the_attempt(job, pod, &data.reason),
-            _ => self.judge_the_end(job, pod, data),
+            OutcomeKind::AttemptFailed => self.check_attempt_outcome(job, pod, &data.reason),
+            _ => self.check_final_outcome(job, pod, data),
         };
         if let Some(wrong) = wrong {
             self.break_law(
@@ -81,7 +81,7 @@ impl World<'_> {
         }
     }
 
-    fn judge_the_attempt(&mut self, job: usize, pod: Option<PodUid>, reason: &str) -> Option<String> {
+    fn check_attempt_outcome(&mut self, job: usize, pod: Option<PodUid>, reason: &str) -> Option<String> {
         let Some(pod) = pod else { return Some("of no pod".to_owned()) };
         let succeeded = self.pods.iter().any(|it| it.uid == pod && it.status.phase == Phase::Succeeded);
         if succeeded {
@@ -92,7 +92,7 @@ impl World<'_> {
     }
 
     /// A final outcome agrees with the Job as it is, and with what was said of its attempt.
-    fn judge_the_end(&mut self, job: usize, pod: Option<PodUid>, data: &OutcomeData) -> Option<String> {
+    fn check_final_outcome(&mut self, job: usize, pod: Option<PodUid>, data: &OutcomeData) -> Option<String> {
         let now = self.now;
         let it = &self.jobs[job];
         let ending = it.ending.clone();
@@ -110,7 +110,7 @@ impl World<'_> {
             return Some(format!("it was {before} before"));
         }
         let of_attempt = pod.and_then(|pod| record.attempts.get(&pod)).filter(|before| {
-            data.kind == OutcomeKind::Lost && is_ours(&data.reason) && !is_told_better(before, &data.reason)
+            data.kind == OutcomeKind::Lost && is_ours(&data.reason) && !refines(before, &data.reason)
         });
         match of_attempt {
             Some(before) => Some(format!("its attempt was {before} before")),
@@ -120,8 +120,8 @@ impl World<'_> {
     }
 
     /// What became of each Job.
-    pub(crate) fn fates(&self) -> Vec<Fate> {
-        let fate = |(number, job): (usize, &crate::kubernetes::job_controller::Job)| Fate {
+    pub(crate) fn final_states(&self) -> Vec<FinalState> {
+        let final_state = |(number, job): (usize, &crate::kubernetes::job_controller::Job)| FinalState {
             end: match job.ending {
                 Some(Ending::Complete) => End::Complete,
                 Some(Ending::Failed(_)) => End::Failed,
@@ -131,7 +131,7 @@ impl World<'_> {
             told: self.laws.records[number].last.map(|(_, at)| at),
             attempts: job.attempts.len(),
         };
-        self.jobs.iter().enumerate().map(fate).collect()
+        self.jobs.iter().enumerate().map(final_state).collect()
     }
 }
 
@@ -139,8 +139,8 @@ impl World<'_> {
 /// gap, and for each attempt that was under way lost-after of warm-up and the minute that the gap may last. Histories end, so
 /// what might come after the end of one is not compared.
 pub(crate) fn compare(
-    without: &[Fate],
-    with: &[Fate],
+    without: &[FinalState],
+    with: &[FinalState],
     until: Duration,
     lost_after: impl Fn(usize) -> Duration,
 ) -> Option<Violation> {
@@ -154,7 +154,7 @@ pub(crate) fn compare(
         };
         if differs {
             let how = format!("job-{job} ends with a restart as {with:?} and without as {without:?}");
-            return Some(Violation { at: with.told.unwrap_or_default(), law: Law::RestartsChangeNothing, how });
+            return Some(Violation { at: with.told.unwrap_or_default(), law: Law::RestartsChangeNoOutcome, how });
         }
     }
     None

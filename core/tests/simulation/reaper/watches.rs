@@ -9,10 +9,11 @@ use jobwarden_core::{
         node::{LeaseFacts, NodeFacts},
         pod::PodFacts,
     },
-    health::{Failure, Watch},
-    index::State,
+    health::{Failure, SignalHealth, SignalTracker, Watch},
+    index::Index,
     moment::Moment,
     policy::Policies,
+    reconcile::{Mode, Reconciler},
 };
 
 use crate::{
@@ -64,8 +65,8 @@ enum Facts {
 
 /// One watch of one reaper.
 #[derive(Debug, Default)]
-pub(super) struct Link {
-    state: LinkState,
+pub(super) struct WatchConnection {
+    state: ConnectionState,
     /// What it has yet to be told.
     backlog: Vec<Rc<Item>>,
     /// When the last change that is under way will have arrived: they do not overtake each other.
@@ -74,20 +75,20 @@ pub(super) struct Link {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum LinkState {
+enum ConnectionState {
     /// It has to list.
     #[default]
     Unlisted,
     Up,
-    /// It hears nothing and does not know it yet.
-    Cut,
-    /// It knows that it hears nothing.
+    /// It receiving nothing and does not know it yet.
+    Stalled,
+    /// It knows that it receiving nothing.
     Broken,
 }
 
-impl Link {
+impl WatchConnection {
     pub(super) fn is_up_as_far_as_known(&self) -> bool {
-        matches!(self.state, LinkState::Up | LinkState::Cut)
+        matches!(self.state, ConnectionState::Up | ConnectionState::Stalled)
     }
 }
 
@@ -100,16 +101,16 @@ impl World<'_> {
         let item = Rc::new(Item { kind, facts, deleted });
         for reaper in 0..self.reapers.len() {
             let it = &mut self.reapers[reaper];
-            let link = &mut it.links[kind.watch() as usize];
-            if !it.running || link.state == LinkState::Unlisted {
+            let watch_connection = &mut it.watches[kind.watch() as usize];
+            if !it.running || watch_connection.state == ConnectionState::Unlisted {
                 continue;
             }
-            if link.state == LinkState::Up {
-                link.arrives = link.arrives.max(self.now + it.dice.ms(2, 120));
-                let (at, life, item) = (link.arrives, it.life, Rc::clone(&item));
+            if watch_connection.state == ConnectionState::Up {
+                watch_connection.arrives = watch_connection.arrives.max(self.now + it.dice.ms(2, 120));
+                let (at, life, item) = (watch_connection.arrives, it.life, Rc::clone(&item));
                 self.at(at, Event::Deliver { reaper, life, item });
             } else {
-                link.backlog.push(Rc::clone(&item));
+                watch_connection.backlog.push(Rc::clone(&item));
             }
         }
     }
@@ -137,13 +138,13 @@ impl World<'_> {
         let (now, at) = (self.now, self.instant());
         let it = &mut self.reapers[reaper];
         let watch = item.kind.watch();
-        let link = &mut it.links[watch as usize];
-        if it.life != life || link.state == LinkState::Unlisted {
+        let watch_connection = &mut it.watches[watch as usize];
+        if it.life != life || watch_connection.state == ConnectionState::Unlisted {
             return;
         }
-        if link.state == LinkState::Up {
-            link.heard = now;
-            it.hearing.watch_heard(watch, at);
+        if watch_connection.state == ConnectionState::Up {
+            watch_connection.heard = now;
+            it.signals.watch_heard(watch, at);
         }
         self.apply(reaper, item);
     }
@@ -152,10 +153,10 @@ impl World<'_> {
         if let Kind::Lease(node) = item.kind
             && self.reapers[reaper].leads
         {
-            self.nodes[node].lease_heard = self.laws.listening.at(self.now);
+            self.nodes[node].lease_heard = self.laws.signal_clock.at(self.now);
         }
         let wall = objects::wall(self.now);
-        self.hear(reaper, |state, now| apply(state, &item.facts, item.deleted, wall, now));
+        self.observe(reaper, |index, now| apply(index, &item.facts, item.deleted, wall, now));
     }
 
     /// Lists all objects of a watch.
@@ -187,31 +188,31 @@ impl World<'_> {
             .iter()
             .filter_map(|kind| if let Kind::Node(node) = kind { Some(objects::node_name(*node)) } else { None })
             .collect();
-        self.hear(reaper, |state, now| match Watch::ALL[watch] {
-            Watch::Jobs => state.jobs_listed(&jobs, now),
-            Watch::Pods => state.pods_listed(&pods, now),
-            Watch::Nodes => state.nodes_listed(&nodes, now),
+        self.observe(reaper, |index, now| match Watch::ALL[watch] {
+            Watch::Jobs => index.jobs_listed(&jobs, now),
+            Watch::Pods => index.pods_listed(&pods, now),
+            Watch::Nodes => index.nodes_listed(&nodes, now),
             Watch::Leases | Watch::Namespaces => {}
         });
         let at = self.instant();
         let it = &mut self.reapers[reaper];
-        it.links[watch].backlog.clear();
-        it.hearing.watch_listed(Watch::ALL[watch]);
-        it.hearing.watch_heard(Watch::ALL[watch], at);
-        self.link_is_up(reaper, watch);
+        it.watches[watch].backlog.clear();
+        it.signals.watch_listed(Watch::ALL[watch]);
+        it.signals.watch_heard(Watch::ALL[watch], at);
+        self.watch_is_up(reaper, watch);
     }
 
-    fn link_is_up(&mut self, reaper: usize, watch: usize) {
-        let link = &mut self.reapers[reaper].links[watch];
-        (link.state, link.heard, link.arrives) = (LinkState::Up, self.now, self.now);
-        self.hear(reaper, |_, _| {});
-        self.update_listening();
+    fn watch_is_up(&mut self, reaper: usize, watch: usize) {
+        let watch_connection = &mut self.reapers[reaper].watches[watch];
+        (watch_connection.state, watch_connection.heard, watch_connection.arrives) = (ConnectionState::Up, self.now, self.now);
+        self.observe(reaper, |_, _| {});
+        self.update_signal_clock();
     }
 
     /// A watch goes on where it ended, or finds that it has to list.
     pub(crate) fn resume_watch(&mut self, reaper: usize, life: u32, watch: usize) {
         let it = &mut self.reapers[reaper];
-        if it.life != life || it.links[watch].state != LinkState::Broken || !self.cluster.reapers_reach_api() {
+        if it.life != life || it.watches[watch].state != ConnectionState::Broken || !self.cluster.reapers_reach_api() {
             return;
         }
         if it.dice.percent(30) {
@@ -219,15 +220,15 @@ impl World<'_> {
         }
         // It is connected before it is told anything.
         let at = self.instant();
-        self.reapers[reaper].hearing.watch_heard(Watch::ALL[watch], at);
+        self.reapers[reaper].signals.watch_heard(Watch::ALL[watch], at);
         self.take_backlog(reaper, watch);
     }
 
     fn take_backlog(&mut self, reaper: usize, watch: usize) {
-        for item in std::mem::take(&mut self.reapers[reaper].links[watch].backlog) {
+        for item in std::mem::take(&mut self.reapers[reaper].watches[watch].backlog) {
             self.apply(reaper, &item);
         }
-        self.link_is_up(reaper, watch);
+        self.watch_is_up(reaper, watch);
     }
 
     /// The API server ends watches that begin anew at once: a sign of life.
@@ -237,11 +238,11 @@ impl World<'_> {
         if it.life != life {
             return;
         }
-        for (link, watch) in it.links.iter_mut().zip(Watch::ALL).filter(|(link, _)| link.state == LinkState::Up) {
-            link.heard = now;
-            it.hearing.watch_heard(watch, at);
+        for (watch_connection, watch) in it.watches.iter_mut().zip(Watch::ALL).filter(|(watch_connection, _)| watch_connection.state == ConnectionState::Up) {
+            watch_connection.heard = now;
+            it.signals.watch_heard(watch, at);
         }
-        self.hear(reaper, |_, _| {});
+        self.observe(reaper, |_, _| {});
         self.after(RENEW_EVERY, Event::Renewal { reaper, life });
     }
 
@@ -252,34 +253,34 @@ impl World<'_> {
                 for watch in 0..Watch::ALL.len() {
                     self.fail_watch(reaper, watch, Failure::Broken);
                 }
-                self.may_be_deposed(reaper);
+                self.may_lose_lease(reaper);
             }
         }
     }
 
     /// The reapers are cut off from the API server, and do not notice yet.
-    pub(crate) fn silence_watches(&mut self) {
+    pub(crate) fn stall_watches(&mut self) {
         for reaper in 0..self.reapers.len() {
             let life = self.reapers[reaper].life;
             let mut due = Vec::new();
-            for link in self.reapers[reaper].links.iter_mut().filter(|link| link.state == LinkState::Up) {
-                link.state = LinkState::Cut;
-                due.push(link.heard + SILENT_AFTER);
+            for watch_connection in self.reapers[reaper].watches.iter_mut().filter(|watch_connection| watch_connection.state == ConnectionState::Up) {
+                watch_connection.state = ConnectionState::Stalled;
+                due.push(watch_connection.heard + SILENT_AFTER);
             }
             for at in due {
-                self.at(at, Event::NoticeSilence { reaper, life });
+                self.at(at, Event::WatchTimeout { reaper, life });
             }
-            self.may_be_deposed(reaper);
+            self.may_lose_lease(reaper);
         }
     }
 
-    pub(crate) fn notice_silence(&mut self, reaper: usize, life: u32) {
+    pub(crate) fn time_out_watches(&mut self, reaper: usize, life: u32) {
         if self.reapers[reaper].life != life {
             return;
         }
         for watch in 0..Watch::ALL.len() {
-            let link = &self.reapers[reaper].links[watch];
-            if link.state == LinkState::Cut && self.now >= link.heard + SILENT_AFTER {
+            let watch_connection = &self.reapers[reaper].watches[watch];
+            if watch_connection.state == ConnectionState::Stalled && self.now >= watch_connection.heard + SILENT_AFTER {
                 self.fail_watch(reaper, watch, Failure::Silent);
             }
         }
@@ -288,22 +289,22 @@ impl World<'_> {
     fn fail_watch(&mut self, reaper: usize, watch: usize, failure: Failure) {
         let at = self.instant();
         let it = &mut self.reapers[reaper];
-        if it.running && it.links[watch].is_up_as_far_as_known() {
-            it.links[watch].state = LinkState::Broken;
-            it.hearing.watch_failed(Watch::ALL[watch], failure, at);
-            self.hear(reaper, |_, _| {});
+        if it.running && it.watches[watch].is_up_as_far_as_known() {
+            it.watches[watch].state = ConnectionState::Broken;
+            it.signals.watch_failed(Watch::ALL[watch], failure, at);
+            self.observe(reaper, |_, _| {});
         }
     }
 
     /// What one watch should go on from is not to be had any more.
     pub(crate) fn expire_watch(&mut self, watch: usize) {
         for reaper in 0..self.reapers.len() {
-            if self.reapers[reaper].links[watch].state != LinkState::Up {
+            if self.reapers[reaper].watches[watch].state != ConnectionState::Up {
                 continue;
             }
             self.fail_watch(reaper, watch, Failure::Broken);
             let it = &mut self.reapers[reaper];
-            it.links[watch].state = LinkState::Unlisted;
+            it.watches[watch].state = ConnectionState::Unlisted;
             let (after, life) = (it.dice.ms(50, 5_000), it.life);
             self.after(after, Event::List { reaper, life, watch });
         }
@@ -318,11 +319,11 @@ impl World<'_> {
             let life = self.reapers[reaper].life;
             for watch in 0..Watch::ALL.len() {
                 let after = self.reapers[reaper].dice.ms(50, 5_000);
-                match self.reapers[reaper].links[watch].state {
-                    LinkState::Up => {}
-                    LinkState::Unlisted => self.after(after, Event::List { reaper, life, watch }),
-                    LinkState::Cut => self.take_backlog(reaper, watch),
-                    LinkState::Broken => self.after(after, Event::Resume { reaper, life, watch }),
+                match self.reapers[reaper].watches[watch].state {
+                    ConnectionState::Up => {}
+                    ConnectionState::Unlisted => self.after(after, Event::List { reaper, life, watch }),
+                    ConnectionState::Stalled => self.take_backlog(reaper, watch),
+                    ConnectionState::Broken => self.after(after, Event::Resume { reaper, life, watch }),
                 }
             }
             self.may_lead(reaper);
@@ -337,22 +338,23 @@ impl World<'_> {
             return;
         }
         it.running = true;
-        it.state = State::default();
-        it.hearing = jobwarden_core::health::SignalTracker::new(at);
-        it.health = jobwarden_core::guard::SignalHealth::WatchDown;
-        it.links = std::array::from_fn(|_| Link::default());
+        it.index = Index::default();
+        it.signals = SignalTracker::new(at);
+        it.health = SignalHealth::WatchDown;
+        it.reconciler = Reconciler::new(Mode::Enforce);
+        it.watches = std::array::from_fn(|_| WatchConnection::default());
         for watch in 0..Watch::ALL.len() {
             let after = self.reapers[reaper].dice.ms(50, 1_500);
             self.after(after, Event::List { reaper, life, watch });
         }
-        self.note(|| format!("reaper-{reaper} starts"));
+        self.log(|| format!("reaper-{reaper} starts"));
         self.after(RENEW_EVERY, Event::Renewal { reaper, life });
         self.may_lead(reaper);
     }
 }
 
 /// As the `Observer` takes in what a watch brings.
-fn apply(state: &mut State, facts: &Facts, deleted: bool, wall: Timestamp, now: Moment) {
+fn apply(index: &mut Index, facts: &Facts, deleted: bool, wall: Timestamp, now: Moment) {
     match facts {
         Facts::Job(facts) if !deleted => {
             let mut facts = (**facts).clone();
@@ -360,25 +362,25 @@ fn apply(state: &mut State, facts: &Facts, deleted: bool, wall: Timestamp, now: 
                 // It is read when it arrives.
                 start.ago = wall.duration_since(start.at).try_into().unwrap_or_default();
             }
-            state.apply_job(facts, now);
+            index.apply_job(facts, now);
         }
         Facts::Job(facts) => {
             let uid = &facts.identity.uid;
-            if state.knows(uid) {
-                state.apply_job((**facts).clone(), now);
-                state.delete_job(uid, now);
+            if index.knows(uid) {
+                index.apply_job((**facts).clone(), now);
+                index.delete_job(uid, now);
             }
         }
-        Facts::Pod(facts) if !deleted => state.apply_pod((**facts).clone(), now),
+        Facts::Pod(facts) if !deleted => index.apply_pod((**facts).clone(), now),
         Facts::Pod(facts) => {
-            if state.knows_pod(&facts.uid) {
-                state.apply_pod((**facts).clone(), now);
-                state.delete_pod(&facts.uid, now);
+            if index.knows_pod(&facts.uid) {
+                index.apply_pod((**facts).clone(), now);
+                index.delete_pod(&facts.uid, now);
             }
         }
-        Facts::Node(facts) if deleted => state.delete_node(&facts.name, now),
-        Facts::Node(facts) => state.apply_node(facts, now),
-        Facts::Lease(facts) if deleted => state.delete_lease(&facts.node),
-        Facts::Lease(facts) => state.apply_lease(facts, now),
+        Facts::Node(facts) if deleted => index.delete_node(&facts.name, now),
+        Facts::Node(facts) => index.apply_node(facts, now),
+        Facts::Lease(facts) if deleted => index.delete_lease(&facts.node),
+        Facts::Lease(facts) => index.apply_lease(facts, now),
     }
 }

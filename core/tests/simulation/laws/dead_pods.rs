@@ -7,7 +7,7 @@ use jobwarden_core::{
     outcome::OutcomeName,
 };
 
-use super::{Law, listening::ms};
+use super::{Law, signal_clock::ms};
 use crate::{
     kubernetes::pod::{Container, Phase, Run},
     world::{Event, World},
@@ -21,40 +21,40 @@ const NOT_READY_MS: i64 = 60_000;
 const AGAIN: Duration = Duration::from_secs(20);
 
 impl World<'_> {
-    /// The truth of a pod has changed.
-    pub(crate) fn truth_changed(&mut self, pod: usize) {
+    /// The actual of a pod has changed.
+    pub(crate) fn actual_state_changed(&mut self, pod: usize) {
         let it = &self.pods[pod];
         let off = it.node.is_some_and(|node| self.nodes[node].down > 0);
-        let has_run = it.truth.containers.mains.iter().any(|main| main.run > 0);
+        let has_run = it.actual.containers.mains.iter().any(|main| main.run > 0);
         let dead = it.node.is_some() && (off || (has_run && it.worker_has_ended()));
-        let moment = self.laws.listening.at(self.now);
-        let since = &mut self.pods[pod].truth.dead_since;
+        let moment = self.laws.signal_clock.at(self.now);
+        let since = &mut self.pods[pod].actual.dead_since;
         if dead && since.is_none() {
             *since = Some(moment);
-            self.after(AGAIN, Event::DeathDue(pod));
+            self.after(AGAIN, Event::DeadPodCheck(pod));
         } else if !dead {
             *since = None;
         }
     }
 
     /// A death should have been reported, unless its witnesses have put that off.
-    pub(crate) fn death_is_due(&mut self, pod: usize) {
-        let Some(dead_since) = self.pods[pod].truth.dead_since else { return };
+    pub(crate) fn check_dead_pod(&mut self, pod: usize) {
+        let Some(dead_since) = self.pods[pod].actual.dead_since else { return };
         if self.is_settled(pod) {
-            self.account.deaths += 1;
+            self.statistics.deaths += 1;
             return;
         }
-        let judged = self.laws.listening.hears() && self.is_judged(pod) && !self.the_breaker_may_hold();
+        let judged = self.laws.signal_clock.is_receiving() && self.is_judged(pod) && !self.breaker_may_hold();
         let due = if judged { self.deadline(pod) } else { None };
-        let Some((due, row)) = due else { return self.after(AGAIN, Event::DeathDue(pod)) };
+        let Some((due, row)) = due else { return self.after(AGAIN, Event::DeadPodCheck(pod)) };
         let due = due.max(dead_since) + SLACK_MS;
-        let left = due - self.laws.listening.at(self.now);
+        let left = due - self.laws.signal_clock.at(self.now);
         if left > 0 {
             let left = Duration::from_millis(left.unsigned_abs());
-            return self.after(left, Event::DeathDue(pod));
+            return self.after(left, Event::DeadPodCheck(pod));
         }
         let how = format!("pod {} is dead, and row {row} should have told by now", self.pods[pod].uid);
-        self.break_law(Law::EveryDeathIsReported, how);
+        self.break_law(Law::EveryDeadPodIsReported, how);
     }
 
     /// Its pods decide on its Job.
@@ -94,16 +94,16 @@ impl World<'_> {
         let lost = ms(policy.lost_after);
         let silent = ms(policy.lost_after.min(AGENT_SILENT_AFTER));
         let stale = ms(policy.lost_after.min(LEASE_STALE_AFTER).max(LEASE_STALE_AFTER_LEAST));
-        let signs = &it.signs;
-        let agent_silent = signs.alive_at + silent;
-        let unheard = (signs.any_at + lost).max(agent_silent);
+        let received = &it.received;
+        let agent_silent = received.alive_at + silent;
+        let unheard = (received.any_at + lost).max(agent_silent);
         let warm = self.laws.led_at + lost;
 
         let p2 = node.gone_since.map(|since| {
             let gone = since.max(self.laws.led_at) + ms(NODE_GONE_AFTER);
             // A sign of life counts for five sixths of the time where the node is gone.
             let (unbeaten, unseen) =
-                (signs.running_at + ms(policy.suspect_after) * 5 / 6, signs.alive_at + silent * 5 / 6);
+                (received.running_at + ms(policy.suspect_after) * 5 / 6, received.alive_at + silent * 5 / 6);
             (gone.max(unbeaten).max(unseen).max(warm), "P2")
         });
         if !node.renews() {
@@ -111,20 +111,20 @@ impl World<'_> {
             let ours = it.status.containers.sidecar.is_some_and(|sidecar| sidecar.problem.is_some());
             let stale = if ours { NOT_READY_MS.max(stale) } else { stale };
             let p8 = (unheard.max(node.lease_heard + stale).max(warm), "P8");
-            let ended = if signs.ending { Some(signs.any_at) } else { signs.gone_twice_at };
+            let ended = if received.ending { Some(received.any_at) } else { received.gone_twice_at };
             let p5 =
                 ended.map(|ended| (ended.max(node.lease_heard + lost.max(stale)).max(agent_silent).max(warm), "P5"));
             return [Some(p8), p5, p2].into_iter().flatten().min();
         }
         let told = &it.status.containers;
         let runs = it.status.phase == Phase::Running
-            && told.mains.iter().any(Container::is_alive)
+            && told.mains.iter().any(Container::is_running)
             && !told.mains.iter().any(|main| matches!(main.state, Run::Restarting { .. }));
-        let gone = signs.gone_at.zip(signs.gone_twice_at).filter(|_| runs);
+        let gone = received.gone_at.zip(received.gone_twice_at).filter(|_| runs);
         let p4 = gone.map(|(first, second)| ((first + ms(PROCESS_GONE_AFTER)).max(second).max(warm), "P4"));
         let has_run = told.sidecar.map_or(it.status.phase == Phase::Running, |sidecar| sidecar.run > 0);
         // The notice waits for a Lease that outlived the beat, which is looked for when the one before would be stale.
-        let unseen = unheard.max(signs.alive_at + lost);
+        let unseen = unheard.max(received.alive_at + lost);
         let p9 = has_run.then_some((unseen.max(warm) + stale, "P9"));
         [p2, p4, p9].into_iter().flatten().min()
     }

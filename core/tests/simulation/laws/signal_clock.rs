@@ -1,4 +1,4 @@
-//! The laws' own clock: the time that the reaper could hear, told from the truth and not by the reaper's own clock.
+//! The laws' own clock: the time that the reaper could hear, told from the actual and not by the reaper's own clock.
 
 use std::time::Duration;
 
@@ -10,15 +10,15 @@ const OUTAGE_MS: i64 = 60_000;
 /// Counts milliseconds of hearing, less [`OUTAGE_MS`] for every outage: a deadline that is reached on this clock leaves no
 /// excuse.
 #[derive(Debug, Default)]
-pub(crate) struct Listening {
+pub(crate) struct SignalClock {
     since: Option<Duration>,
     total: i64,
 }
 
-impl Listening {
-    /// Whether the reaper hears from `now` on.
-    pub(crate) fn set(&mut self, hears: bool, now: Duration) {
-        match (self.since, hears) {
+impl SignalClock {
+    /// Whether the reaper receiving from `now` on.
+    pub(crate) fn set(&mut self, receiving: bool, now: Duration) {
+        match (self.since, receiving) {
             (None, true) => {
                 // At the end of the outage, so that what was stamped while it lasted has the same excuse.
                 self.total -= OUTAGE_MS;
@@ -37,8 +37,8 @@ impl Listening {
         self.total + self.since.map_or(0, |since| ms(now.saturating_sub(since)))
     }
 
-    /// Whether the reaper hears.
-    pub(crate) fn hears(&self) -> bool {
+    /// Whether the reaper receiving.
+    pub(crate) fn is_receiving(&self) -> bool {
         self.since.is_some()
     }
 }

@@ -1,4 +1,4 @@
-//! The account of many histories: what happened in them, and whether enough did.
+//! The statistics of many histories: what happened in them, and whether enough did.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -14,34 +14,34 @@ const ROWS: [&str; 20] = [
 
 /// Figures of many histories.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Account {
+pub(crate) struct Statistics {
     pub(crate) histories: u64,
     pub(crate) events: u64,
-    pub(crate) looks: u64,
+    pub(crate) evaluations: u64,
     /// Deaths that were reported in time.
     pub(crate) deaths: u64,
     pub(crate) faults: BTreeMap<String, u64>,
     /// Looks by row, by lost reason, and by guard that held.
-    pub(crate) rows: BTreeMap<String, u64>,
+    pub(crate) rows: BTreeMap<&'static str, u64>,
     pub(crate) lost: BTreeMap<&'static str, u64>,
     pub(crate) holds: BTreeMap<&'static str, u64>,
     pub(crate) outcomes: BTreeMap<&'static str, u64>,
-    pub(crate) notices: BTreeMap<&'static str, u64>,
+    pub(crate) events_recorded: BTreeMap<&'static str, u64>,
 }
 
-impl Account {
+impl Statistics {
     pub(crate) fn add(&mut self, other: Self) {
-        let Self { histories, events, looks, deaths, faults, rows, lost, holds, outcomes, notices } = other;
+        let Self { histories, events, evaluations, deaths, faults, rows, lost, holds, outcomes, events_recorded } = other;
         self.histories += histories;
         self.events += events;
-        self.looks += looks;
+        self.evaluations += evaluations;
         self.deaths += deaths;
         add(&mut self.faults, faults);
         add(&mut self.rows, rows);
         add(&mut self.lost, lost);
         add(&mut self.holds, holds);
         add(&mut self.outcomes, outcomes);
-        add(&mut self.notices, notices);
+        add(&mut self.events_recorded, events_recorded);
     }
 
     /// The rows that occurred too seldom, if there were histories enough for all to occur.
@@ -57,16 +57,16 @@ fn add<K: Ord>(to: &mut BTreeMap<K, u64>, from: BTreeMap<K, u64>) {
     }
 }
 
-impl fmt::Display for Account {
+impl fmt::Display for Statistics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fn words<K: fmt::Display>(of: &BTreeMap<K, u64>) -> String {
             of.iter().map(|(key, count)| format!("{key} {count}")).collect::<Vec<_>>().join(", ")
         }
-        let Self { histories, events, looks, deaths, faults, rows, lost, holds, outcomes, notices } = self;
-        writeln!(f, "{histories} histories, {events} events, {looks} looks, {deaths} deaths reported in time")?;
+        let Self { histories, events, evaluations, deaths, faults, rows, lost, holds, outcomes, events_recorded } = self;
+        writeln!(f, "{histories} histories, {events} events, {evaluations} evaluations, {deaths} deaths reported in time")?;
         writeln!(f, "faults: {}", words(faults))?;
-        writeln!(f, "looks by row: {}", words(rows))?;
+        writeln!(f, "evaluations by row: {}", words(rows))?;
         writeln!(f, "lost: {}; held: {}", words(lost), words(holds))?;
-        write!(f, "outcomes: {}; Events: {}", words(outcomes), words(notices))
+        write!(f, "outcomes: {}; Events: {}", words(outcomes), words(events_recorded))
     }
 }

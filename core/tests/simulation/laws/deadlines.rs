@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jobwarden_core::verdict::{JobVerdict, LostReason, PodVerdict};
 
-use super::{Law, listening::ms, looks::Look};
+use super::{Law, signal_clock::ms, evaluations::EvaluatedJob};
 use crate::{kubernetes::pod::Pod, world::World};
 
 /// For how long after it works again a worker may be called stalled: until the agent's word is old.
@@ -15,15 +15,15 @@ const SLACK_MS: i64 = 60_000;
 impl World<'_> {
     /// J7 not before active-timeout, by the time of the cluster; P13 not before unscheduled-timeout has passed since the
     /// pod was made; P12 not before the worker has been stalled for stall-after.
-    pub(super) fn nothing_is_early(&mut self, look: &Look<'_>) {
-        let policy = self.history.jobs[look.job].policy;
-        if look.judgement.job == JobVerdict::Overdue {
-            let active = self.jobs[look.job].started.map(|(since, _)| self.now.saturating_sub(since));
+    pub(super) fn check_nothing_is_early(&mut self, evaluated: &EvaluatedJob<'_>) {
+        let policy = self.history.jobs[evaluated.job].policy;
+        if evaluated.evaluation.judgement.job == JobVerdict::Overdue {
+            let active = self.jobs[evaluated.job].started.map(|(since, _)| self.now.saturating_sub(since));
             if active.zip(policy.active_timeout).is_some_and(|(active, timeout)| active < timeout) {
-                self.break_law(Law::DeadlinesAreKept, format!("job-{} is overdue after {active:?}", look.job));
+                self.break_law(Law::DeadlinesAreKept, format!("job-{} is overdue after {active:?}", evaluated.job));
             }
         }
-        for (uid, verdict) in &look.judgement.pods {
+        for (uid, verdict) in &evaluated.evaluation.judgement.pods {
             let Some(pod) = self.pods.iter().find(|pod| pod.uid == *uid) else { continue };
             let early = match verdict {
                 PodVerdict::Lost(LostReason::Unschedulable) => {
@@ -40,17 +40,17 @@ impl World<'_> {
 
     /// The worker has been stalled for so long, and was a moment ago. While the reaper is deaf it cannot know better.
     fn is_stalled(&self, pod: &Pod, stall_after: Option<Duration>) -> bool {
-        let Some(((since, until), after)) = pod.truth.stalled.zip(stall_after) else { return false };
+        let Some(((since, until), after)) = pod.actual.stalled.zip(stall_after) else { return false };
         let was =
-            until.is_none_or(|until| self.now.saturating_sub(until) < WORKS_AGAIN) || !self.laws.listening.hears();
+            until.is_none_or(|until| self.now.saturating_sub(until) < WORKS_AGAIN) || !self.laws.signal_clock.is_receiving();
         self.now.saturating_sub(since) >= after && was
     }
 
     /// J7: a Job that the reaper can see is failed soon after active-timeout. P13: a pod that nobody places is lost soon after
     /// unscheduled-timeout. Counted on the laws' clock, from the begin of the term where the reaper counts by its own.
-    pub(super) fn nothing_is_late(&mut self, job: usize, judgement: &jobwarden_core::verdict::Judgement) {
+    pub(super) fn check_nothing_is_late(&mut self, job: usize, judgement: &jobwarden_core::verdict::Judgement) {
         let policy = self.history.jobs[job].policy;
-        let moment = self.laws.listening.at(self.now);
+        let moment = self.laws.signal_clock.at(self.now);
         let it = &self.jobs[job];
         let open = it.exists && !it.deleting && it.suspended == 0 && it.ending.is_none();
         if !open || self.history.jobs[job].managed_elsewhere {

@@ -1,4 +1,4 @@
-//! Sidecars and agents: what of the truth reaches the reaper.
+//! Sidecars and agents: what of the actual reaches the reaper.
 
 use std::time::Duration;
 
@@ -22,9 +22,9 @@ const REPORT_EVERY: Duration = Duration::from_secs(10);
 impl World<'_> {
     /// A sidecar beats, if it still runs.
     pub(crate) fn sidecar_beats(&mut self, pod: usize, life: u32, run: u32) {
-        let truth = &self.pods[pod].truth;
-        let runs = truth.containers.sidecar.is_some_and(|it| it.is_alive() && it.run == run);
-        if truth.life != life || !runs || truth.silenced {
+        let actual = &self.pods[pod].actual;
+        let runs = actual.containers.sidecar.is_some_and(|it| it.is_running() && it.run == run);
+        if actual.life != life || !runs || actual.silenced {
             return;
         }
         let (low, high) = if self.deliver_beat(pod, Phase::Running) { BEAT_MS } else { RETRY_MS };
@@ -34,7 +34,7 @@ impl World<'_> {
 
     /// A sidecar says that it was asked to end.
     pub(crate) fn last_beat(&mut self, pod: usize) {
-        if !self.pods[pod].truth.silenced {
+        if !self.pods[pod].actual.silenced {
             self.deliver_beat(pod, Phase::Ending);
         }
     }
@@ -44,17 +44,17 @@ impl World<'_> {
         let it = &self.pods[pod];
         let Some(node) = it.node else { return false };
         let path = &self.nodes[node];
-        let blocked = path.down + path.cut_off + path.pod_network_broken + it.truth.blocked;
-        let Some(leader) = self.listener().filter(|_| blocked + self.cluster.sidecars_silenced == 0) else {
+        let blocked = path.down + path.cut_off + path.pod_network_broken + it.actual.blocked;
+        let Some(leader) = self.signal_receiver().filter(|_| blocked + self.cluster.sidecars_silenced == 0) else {
             return false;
         };
         let uid = it.uid.clone();
-        let reply = self.hear(leader, |state, now| state.beat(&uid, Some(&node_name(node)), phase, now));
-        let listening = self.laws.listening.at(self.now);
+        let reply = self.observe(leader, |index, now| index.beat(&uid, Some(&node_name(node)), phase, now));
+        let listening = self.laws.signal_clock.at(self.now);
         match reply {
             Ok(command) => {
-                self.pods[pod].signs.beat(phase, self.now, listening);
-                self.pods[pod].truth.silenced |= command == Command::Stop;
+                self.pods[pod].received.beat(phase, self.now, listening);
+                self.pods[pod].actual.silenced |= command == Command::Stop;
                 true
             }
             // Not known yet, or not any more: it is tried again.
@@ -70,43 +70,43 @@ impl World<'_> {
             return;
         }
         let (blind, cut_off) = (it.agent_blind > 0, it.cut_off > 0);
-        let on_node = |pod: &usize| self.pods[*pod].node == Some(node) && self.pods[*pod].truth.known;
+        let on_node = |pod: &usize| self.pods[*pod].node == Some(node) && self.pods[*pod].actual.known;
         let pods: Vec<_> = (0..self.pods.len()).filter(on_node).collect();
         let entries: Vec<_> =
-            if blind { Vec::new() } else { pods.iter().filter_map(|pod| self.observe(*pod)).collect() };
-        let Some(leader) = self.listener().filter(|_| !cut_off) else { return };
+            if blind { Vec::new() } else { pods.iter().filter_map(|pod| self.observation_of(*pod)).collect() };
+        let Some(leader) = self.signal_receiver().filter(|_| !cut_off) else { return };
         let report = Report { seq: 0, blind: blind.then(|| "hidepid".to_owned()), pods: entries };
-        let wanted = self.hear(leader, |state, now| state.report(&node_name(node), &report, now));
+        let wanted = self.observe(leader, |index, now| index.report(&node_name(node), &report, now));
         let Ok(wanted) = wanted else {
             return self.break_law(crate::laws::Law::Simulator, format!("node-{node}: the report was refused"));
         };
-        let (listening, now) = (self.laws.listening.at(self.now), self.now);
+        let (listening, now) = (self.laws.signal_clock.at(self.now), self.now);
         let up_to_date = self.reapers[leader].watches_are_up() && self.cluster.reapers_reach_api();
         for pod in pods {
             let it = &mut self.pods[pod];
-            it.truth.unwanted |= it.worker_has_ended() && !wanted.contains(&it.uid);
-            // What the kubelet has told only now may not have arrived yet.
-            let surely = up_to_date && now.saturating_sub(it.told_at) >= Duration::from_secs(1);
+            it.actual.unwanted |= it.worker_has_ended() && !wanted.contains(&it.uid);
+            // FaultKind the kubelet has told only now may not have arrived yet.
+            let surely = up_to_date && now.saturating_sub(it.status_written_at) >= Duration::from_secs(1);
             let (alive, gone) = (it.worker_is_seen(), it.worker_is_seen_gone());
-            it.signs.report(!blind && alive, !blind && gone, surely, now, listening);
+            it.received.report(!blind && alive, !blind && gone, surely, now, listening);
         }
     }
 
     /// What an agent sees of a pod.
-    fn observe(&mut self, pod: usize) -> Option<PodObservation> {
+    fn observation_of(&mut self, pod: usize) -> Option<PodObservation> {
         let now = self.now;
         let it = &mut self.pods[pod];
-        if it.truth.unwanted {
+        if it.actual.unwanted {
             return None;
         }
         let alive: Vec<_> = it.runs().filter(|(_, _, alive)| *alive).map(|(slot, run, _)| (slot, run)).collect();
         for run in &alive {
-            if !it.truth.seen.contains(run) {
-                it.truth.seen.push(*run);
+            if !it.actual.seen.contains(run) {
+                it.actual.seen.push(*run);
             }
         }
         let containers: Vec<_> = it
-            .truth
+            .actual
             .seen
             .iter()
             .map(|&(slot, run)| ContainerObservation {
@@ -126,28 +126,28 @@ impl World<'_> {
 impl crate::kubernetes::pod::Pod {
     /// The agent has seen a run of a main container that is alive, and the kubelet has told of this run.
     fn worker_is_seen(&self) -> bool {
-        let mains = self.truth.containers.mains.iter().zip(&self.status.containers.mains);
+        let mains = self.actual.containers.mains.iter().zip(&self.status.containers.mains);
         mains.enumerate().any(|(index, (main, told))| {
-            main.is_alive() && main.run == told.run && self.truth.seen.contains(&(3 + index, main.run))
+            main.is_running() && main.run == told.run && self.actual.seen.contains(&(3 + index, main.run))
         })
     }
 
     /// The agent has seen every main container before, they are gone, and the kubelet has told of everything that is
     /// still there.
     fn worker_is_seen_gone(&self) -> bool {
-        let Self { truth, status, .. } = self;
-        let mains = truth.containers.mains.iter().zip(&status.containers.mains);
+        let Self { actual, status, .. } = self;
+        let mains = actual.containers.mains.iter().zip(&status.containers.mains);
         let told = |told: Option<Container>, it: Option<Container>| {
-            it.is_none_or(|it| !it.is_alive() || told.is_some_and(|told| told.run == it.run))
+            it.is_none_or(|it| !it.is_running() || told.is_some_and(|told| told.run == it.run))
         };
-        told(status.containers.sidecar, truth.containers.sidecar)
-            && told(status.containers.init, truth.containers.init)
+        told(status.containers.sidecar, actual.containers.sidecar)
+            && told(status.containers.init, actual.containers.init)
             && mains.enumerate().all(|(index, (main, told))| {
-                !main.is_alive()
+                !main.is_running()
                     && main.run > 0
                     && main.run == told.run
                     && !told.waits()
-                    && truth.seen.contains(&(3 + index, main.run))
+                    && actual.seen.contains(&(3 + index, main.run))
             })
     }
 }

@@ -1,13 +1,13 @@
-//! Signs of life and death that have reached the leading reaper, as the laws know them.
+//! ReceivedSignals of life and death that have reached the leading reaper, as the laws know them.
 
 use std::time::Duration;
 
 use jobwarden_common::beat::Phase;
 use jobwarden_core::judge::AGENT_SILENT_AFTER;
 
-/// What of one pod has reached the reaper in its present term. Moments are of [`super::listening`]'s clock.
+/// What of one pod has reached the reaper in its present term. Moments are of [`super::signal_clock`]'s clock.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Signs {
+pub(crate) struct ReceivedSignals {
     /// When a beat last arrived that did not say that the pod ends; none if a later one did.
     running: Option<Duration>,
     /// When the agent last saw the worker's processes.
@@ -23,9 +23,9 @@ pub(crate) struct Signs {
     pub(crate) gone_twice_at: Option<i64>,
 }
 
-impl Signs {
+impl ReceivedSignals {
     /// Nothing has been heard since the begin of a term.
-    pub(crate) fn none_since(moment: i64) -> Self {
+    pub(crate) fn reset_at(moment: i64) -> Self {
         Self { running_at: moment, any_at: moment, alive_at: moment, ..Self::default() }
     }
 
@@ -54,13 +54,13 @@ impl Signs {
     }
 
     /// The same where the node is gone, after which a sign counts for five sixths of the time: 25 s of 30.
-    pub(crate) fn is_heard_from_beyond(&self, now: Duration, suspect_after: Duration, lost_after: Duration) -> bool {
+    pub(crate) fn are_fresh_on_gone_node(&self, now: Duration, suspect_after: Duration, lost_after: Duration) -> bool {
         let (beats, reports) = (suspect_after * 5 / 6, lost_after.min(AGENT_SILENT_AFTER) * 5 / 6);
-        self.is_heard(now, beats, reports)
+        self.are_fresh(now, beats, reports)
     }
 
     /// A beat or the agent has told of life so shortly ago that nobody may doubt it.
-    pub(crate) fn is_heard(&self, now: Duration, suspect_after: Duration, lost_after: Duration) -> bool {
+    pub(crate) fn are_fresh(&self, now: Duration, suspect_after: Duration, lost_after: Duration) -> bool {
         self.running.is_some_and(|at| now.saturating_sub(at) < suspect_after)
             || self.alive.is_some_and(|at| now.saturating_sub(at) < AGENT_SILENT_AFTER.min(lost_after))
     }
