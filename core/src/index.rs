@@ -207,7 +207,7 @@ impl Index {
         self.drop_job_if_idle(uid);
     }
 
-    /// LastBeat of this pod are answered with `stop` from now on.
+    /// Beats of this pod are answered with `stop` from now on.
     pub fn abandon(&mut self, pod: &PodUid) {
         self.abandoned.add(pod);
     }

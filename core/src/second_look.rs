@@ -67,7 +67,8 @@ pub fn open_job(live: Option<&Job>) -> Result<&Job, Contradiction> {
     if ["Complete", "Failed", "SuccessCriteriaMet"].iter().any(|type_| condition(job, type_).is_some()) {
         return Err(Contradiction::JobFinished);
     }
-    if spec.and_then(|spec| spec.suspend) == Some(true) {
+    // By the condition until the Job controller has resumed it and set its start time again.
+    if spec.and_then(|spec| spec.suspend) == Some(true) || condition(job, "Suspended").is_some() {
         return Err(Contradiction::Suspended);
     }
     if managed_by.is_some_and(|by| by != KUBERNETES_JOB_CONTROLLER) {

@@ -10,20 +10,20 @@ use std::{
 };
 
 use crate::{
-    statistics::Statistics,
     dice::Dice,
-    fault::{Fault, ClusterFault, FaultKind},
+    fault::{ClusterFault, Fault, FaultKind},
     history::History,
     laws::{Violation, outcomes::compare},
     shrink::shrink,
+    statistics::Statistics,
     world::World,
 };
 
-/// How often the progress is told.
+/// How often the progress is printed.
 const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 
-/// Lets the histories of so many seeds happen, and returns the statistics, or what the first failure of any was.
-pub(crate) fn run(first: u64, histories: u64, tell: bool) -> Result<Statistics, String> {
+/// Runs the histories of this many seeds. Returns the statistics, or the report of the first failure.
+pub(crate) fn run(first: u64, histories: u64, print_progress: bool) -> Result<Statistics, String> {
     let (next, stop) = (AtomicU64::new(0), AtomicBool::new(false));
     let total = Mutex::new((Statistics::default(), None::<String>));
     let begin = Instant::now();
@@ -44,11 +44,11 @@ pub(crate) fn run(first: u64, histories: u64, tell: bool) -> Result<Statistics, 
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
-        let mut told = begin;
-        while tell && !workers.iter().all(std::thread::ScopedJoinHandle::is_finished) {
+        let mut last_printed = begin;
+        while print_progress && !workers.iter().all(std::thread::ScopedJoinHandle::is_finished) {
             std::thread::park_timeout(Duration::from_millis(200));
-            if told.elapsed() >= PROGRESS_EVERY {
-                told = Instant::now();
+            if last_printed.elapsed() >= PROGRESS_EVERY {
+                last_printed = Instant::now();
                 let done = next.load(Ordering::Relaxed).min(histories);
                 let rate = done as f64 / begin.elapsed().as_secs_f64();
                 eprintln!("{done} of {histories} histories, {rate:.0} a second");
@@ -59,7 +59,7 @@ pub(crate) fn run(first: u64, histories: u64, tell: bool) -> Result<Statistics, 
     failure.map_or(Ok(statistics), Err)
 }
 
-/// Lets the histories of one seed happen: one with any faults, and now and then one twice, with and without a restart.
+/// Runs the histories of one seed: one with any faults, and every fourth time one twice, with and without a restart.
 fn check(seed: u64, statistics: &mut Statistics) -> Result<(), String> {
     let any = History::any(seed);
     if let Some(violation) = dispatch(&any, statistics) {
@@ -80,7 +80,7 @@ fn dispatch(history: &History, statistics: &mut Statistics) -> Option<Violation>
     ended.violation
 }
 
-/// The same history with a restart at any instant.
+/// The same history with a restart of the reaper at a random time.
 fn with_restart(history: &History) -> History {
     let at = Dice::of(history.seed, [7, 0, 0]).ms(3_000, 600_000);
     let mut restarted = history.clone();
@@ -94,23 +94,26 @@ fn run_twice(history: &History, statistics: &mut Statistics) -> Option<Violation
     statistics.add(without.statistics);
     statistics.add(with.statistics);
     let lost_after = |job: usize| history.jobs[job].policy.lost_after;
-    without.violation.or(with.violation).or_else(|| compare(&without.final_states, &with.final_states, history.until, lost_after))
+    without
+        .violation
+        .or(with.violation)
+        .or_else(|| compare(&without.final_states, &with.final_states, history.until, lost_after))
 }
 
-/// What people need to understand a failure: the least history that fails, what happened in it, and how to see it again.
+/// A report of a failure: the smallest history that fails, what happens in it, and how to reproduce it.
 fn report(history: History, violation: Violation, fails: impl Fn(&History) -> Option<Violation>) -> String {
     let seed = history.seed;
     let (least, violation) = shrink(history, violation, fails);
-    let mut text = format!("{violation}\n\nThe least history that shows it, of {least}\n");
-    let tell = |text: &mut String, history: &History| {
+    let mut text = format!("{violation}\n\nThe smallest history that shows it:\n{least}\n");
+    let add_timeline = |text: &mut String, history: &History| {
         for line in World::new(history, true).run().timeline {
             let _ = writeln!(text, "{line}");
         }
     };
-    tell(&mut text, &least);
+    add_timeline(&mut text, &least);
     if least.safe_node {
-        text.push_str("\nand with a restart:\n");
-        tell(&mut text, &with_restart(&least));
+        text.push_str("\nThe same with a restart:\n");
+        add_timeline(&mut text, &with_restart(&least));
     }
     let _ = writeln!(text, "\n{violation}\ncargo xtask simulate --histories 1 --seed {seed}");
     text

@@ -1,18 +1,18 @@
-//! Faults, as they begin and end.
+//! Begin and end of faults.
 
 use std::time::Duration;
 
 use crate::{
-    fault::{ClusterFault, JobFault, NodeFault, FaultKind},
+    fault::{ClusterFault, FaultKind, JobFault, NodeFault},
     kubernetes::pod::Run,
     reaper::watches::Kind,
     world::World,
 };
 
-/// The exit code of a process that got SIGKILL, and that it was not for want of memory.
+/// The exit code of a process that got SIGKILL, and that it was not OOM-killed.
 const KILLED: (i32, bool) = (137, false);
 
-/// Counts a reason more or less.
+/// Adds or removes a cause.
 fn count(reasons: &mut u32, on: bool) {
     *reasons = if on { *reasons + 1 } else { reasons.saturating_sub(1) };
 }
@@ -76,7 +76,7 @@ impl World<'_> {
         }
     }
 
-    /// Of a node that was deleted, whoever turns it on registers it.
+    /// A node that was deleted is registered again when it is turned on.
     fn set_power(&mut self, node: usize, on: bool) {
         count(&mut self.nodes[node].down, on);
         match (on, self.nodes[node].down) {
@@ -95,7 +95,7 @@ impl World<'_> {
         }
     }
 
-    /// An agent that starts anew has seen nothing before.
+    /// An agent that has just started has seen nothing before.
     fn forget_what_agents_saw(&mut self, node: Option<usize>) {
         for pod in self.pods.iter_mut().filter(|pod| node.is_none() || pod.node == node) {
             pod.actual.seen.clear();

@@ -1,4 +1,4 @@
-//! The laws that every history has to keep, each with its bound and why it is that; `docs/simulation.md` says them in prose.
+//! The laws that every history has to keep, each with its bound and the reason for it; see `docs/simulation.md`.
 
 use std::{fmt, time::Duration};
 
@@ -6,38 +6,38 @@ use self::signal_clock::SignalClock;
 use crate::{history::History, world::World};
 
 pub(crate) mod breaker;
-mod deadlines;
-mod waiting;
 mod dead_pods;
-pub(crate) mod signal_clock;
+mod deadlines;
 pub(crate) mod evaluations;
 pub(crate) mod outcomes;
 pub(crate) mod received_signals;
+pub(crate) mod signal_clock;
+mod waiting;
 
 /// A law.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Law {
-    /// A pod whose worker lives and whose beats or agent reach the reaper is never judged lost.
+    /// A pod whose worker runs and whose beats or agent reports reach the reaper is never judged lost.
     NoRunningPodIsLost,
-    /// Every dead pod is reported, within the bound that its row gives.
+    /// Every dead pod is reported within the bound of its row.
     EveryDeadPodIsReported,
     /// No Job and no pod is without a row for longer than the longest bound.
     NothingWaitsForever,
-    /// Never two different final verdicts for one attempt or Job.
+    /// A Job and an attempt have one final outcome, and it agrees with the cluster.
     OneFinalVerdict,
-    /// No lost verdict is enforced while a guard holds.
+    /// Nothing is written about a loss while a guard holds it.
     GuardsHold,
-    /// What is measured by the time of the cluster is done neither early nor late.
+    /// Deadlines of the policy are kept, neither early nor late.
     DeadlinesAreKept,
     /// A restart of the reaper changes no final outcome.
     RestartsChangeNoOutcome,
-    /// Between two looks no verdict changes.
+    /// Between two evaluations no verdict changes.
     EveryChangeIsEvaluated,
-    /// The simulator itself is sound.
+    /// The model itself is sound.
     Simulator,
 }
 
-/// A law was broken.
+/// A law is broken.
 #[derive(Clone, Debug)]
 pub(crate) struct Violation {
     /// When.
@@ -54,12 +54,12 @@ impl fmt::Display for Violation {
     }
 }
 
-/// What the laws keep of a history.
+/// The state of the laws in one run.
 #[derive(Debug)]
 pub(crate) struct Laws {
     /// The first law that was broken.
     pub(crate) violation: Option<Violation>,
-    /// The time that the reaper could hear.
+    /// The time in which the reaper could receive everything.
     pub(crate) signal_clock: SignalClock,
     /// When the present term began, on that clock.
     pub(crate) led_at: i64,
@@ -67,9 +67,9 @@ pub(crate) struct Laws {
     pub(crate) losses: Vec<breaker::Loss>,
     /// Until when the breaker may hold.
     pub(crate) doubtful_until: Duration,
-    /// What was said of each Job.
+    /// What was recorded of each Job.
     pub(crate) records: Vec<outcomes::Record>,
-    /// What time the laws have to choose within a look.
+    /// Random numbers of the laws.
     pub(crate) dice: crate::dice::Dice,
 }
 
@@ -88,7 +88,7 @@ impl Laws {
 }
 
 impl World<'_> {
-    /// A law is broken; the first counts.
+    /// A law is broken. The first violation counts.
     pub(crate) fn break_law(&mut self, law: Law, how: String) {
         let at = self.now;
         self.log(|| format!("{law:?} is broken: {how}"));

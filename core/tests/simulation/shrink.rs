@@ -1,4 +1,4 @@
-//! From a history that breaks a law to the least that still does.
+//! From a history that breaks a law to the smallest one that still does.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::{
     laws::{Law, Violation},
 };
 
-/// Takes away whatever can be taken away while `fails` still says that the same law is broken.
+/// Removes whatever can be removed while `fails` returns a violation of the same law.
 pub(crate) fn shrink(
     mut history: History,
     mut violation: Violation,
@@ -26,7 +26,7 @@ pub(crate) fn shrink(
     }
 }
 
-/// Histories that are a little smaller, the much smaller ones first.
+/// Slightly smaller histories; the much smaller ones come first.
 fn smaller(history: &History, violation: &Violation) -> Vec<History> {
     let mut all = Vec::new();
     let mut offer = |change: &dyn Fn(&mut History)| {
@@ -42,7 +42,7 @@ fn smaller(history: &History, violation: &Violation) -> Vec<History> {
     for job in 0..history.jobs.len() {
         if history.jobs[job].at < history.until {
             offer(&|it| {
-                // It keeps its number, and is never created.
+                // The Job keeps its number, and is never created.
                 it.jobs[job].at = Duration::MAX;
                 it.faults.retain(|fault| !matches!(fault.what, FaultKind::Job(of, _) if of == job));
             });
@@ -70,7 +70,7 @@ fn smaller(history: &History, violation: &Violation) -> Vec<History> {
             offer(&|it| it.jobs[job].mains = 1);
         }
     }
-    // A law that compares ends needs the end.
+    // A law that compares final states needs the whole history.
     let end = violation.at + Duration::from_secs(1);
     if violation.law != Law::RestartsChangeNoOutcome && end < history.until {
         offer(&|it| it.until = end);

@@ -1,4 +1,4 @@
-//! Sidecars and agents: what of the actual reaches the reaper.
+//! Sidecars and agents: what of the actual state reaches the reaper.
 
 use std::time::Duration;
 
@@ -12,15 +12,15 @@ use crate::{
     world::{Event, World},
 };
 
-/// Milliseconds between two beats: 10 s, give or take a tenth.
+/// Milliseconds between two beats: 10 s ± 10 %.
 const BEAT_MS: (u64, u64) = (9_000, 11_000);
-/// Milliseconds until an unanswered beat is tried again.
+/// Milliseconds until a beat is sent again that got no reply.
 const RETRY_MS: (u64, u64) = (5_000, 15_000);
-/// Between two reports of an agent.
+/// The interval of an agent's reports.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 
 impl World<'_> {
-    /// A sidecar beats, if it still runs.
+    /// A sidecar sends a beat, if it still runs.
     pub(crate) fn sidecar_beats(&mut self, pod: usize, life: u32, run: u32) {
         let actual = &self.pods[pod].actual;
         let runs = actual.containers.sidecar.is_some_and(|it| it.is_running() && it.run == run);
@@ -32,7 +32,7 @@ impl World<'_> {
         self.after(next, Event::Beat { pod, life, run });
     }
 
-    /// A sidecar says that it was asked to end.
+    /// A sidecar sends its last beat: it was asked to end.
     pub(crate) fn last_beat(&mut self, pod: usize) {
         if !self.pods[pod].actual.silenced {
             self.deliver_beat(pod, Phase::Ending);
@@ -57,12 +57,12 @@ impl World<'_> {
                 self.pods[pod].actual.silenced |= command == Command::Stop;
                 true
             }
-            // Not known yet, or not any more: it is tried again.
+            // The pod is not known yet, or not any more: the sidecar tries again.
             Err(_) => false,
         }
     }
 
-    /// An agent reports.
+    /// An agent sends a report.
     pub(crate) fn agent_reports(&mut self, node: usize) {
         self.after(REPORT_EVERY, Event::Observe(node));
         let it = &self.nodes[node];
@@ -85,14 +85,14 @@ impl World<'_> {
         for pod in pods {
             let it = &mut self.pods[pod];
             it.actual.unwanted |= it.worker_has_ended() && !wanted.contains(&it.uid);
-            // FaultKind the kubelet has told only now may not have arrived yet.
+            // A status that the kubelet has written just now may not have arrived yet.
             let surely = up_to_date && now.saturating_sub(it.status_written_at) >= Duration::from_secs(1);
             let (alive, gone) = (it.worker_is_seen(), it.worker_is_seen_gone());
             it.received.report(!blind && alive, !blind && gone, surely, now, listening);
         }
     }
 
-    /// What an agent sees of a pod.
+    /// What an agent observes of a pod.
     fn observation_of(&mut self, pod: usize) -> Option<PodObservation> {
         let now = self.now;
         let it = &mut self.pods[pod];
@@ -124,29 +124,29 @@ impl World<'_> {
 }
 
 impl crate::kubernetes::pod::Pod {
-    /// The agent has seen a run of a main container that is alive, and the kubelet has told of this run.
+    /// The agent has seen a run of a main container that is running, and the kubelet has reported this run.
     fn worker_is_seen(&self) -> bool {
         let mains = self.actual.containers.mains.iter().zip(&self.status.containers.mains);
-        mains.enumerate().any(|(index, (main, told))| {
-            main.is_running() && main.run == told.run && self.actual.seen.contains(&(3 + index, main.run))
+        mains.enumerate().any(|(index, (main, reported))| {
+            main.is_running() && main.run == reported.run && self.actual.seen.contains(&(3 + index, main.run))
         })
     }
 
-    /// The agent has seen every main container before, they are gone, and the kubelet has told of everything that is
-    /// still there.
+    /// The agent has seen every main container before, none of them runs, and the kubelet has reported every container that still
+    /// runs.
     fn worker_is_seen_gone(&self) -> bool {
         let Self { actual, status, .. } = self;
         let mains = actual.containers.mains.iter().zip(&status.containers.mains);
-        let told = |told: Option<Container>, it: Option<Container>| {
-            it.is_none_or(|it| !it.is_running() || told.is_some_and(|told| told.run == it.run))
+        let is_reported = |reported: Option<Container>, it: Option<Container>| {
+            it.is_none_or(|it| !it.is_running() || reported.is_some_and(|reported| reported.run == it.run))
         };
-        told(status.containers.sidecar, actual.containers.sidecar)
-            && told(status.containers.init, actual.containers.init)
-            && mains.enumerate().all(|(index, (main, told))| {
+        is_reported(status.containers.sidecar, actual.containers.sidecar)
+            && is_reported(status.containers.init, actual.containers.init)
+            && mains.enumerate().all(|(index, (main, reported))| {
                 !main.is_running()
                     && main.run > 0
-                    && main.run == told.run
-                    && !told.waits()
+                    && main.run == reported.run
+                    && !reported.waits()
                     && actual.seen.contains(&(3 + index, main.run))
             })
     }

@@ -1,10 +1,10 @@
-//! The statistics of many histories: what happened in them, and whether enough did.
+//! The statistics of many histories: what occurred in them, and whether enough did.
 
 use std::{collections::BTreeMap, fmt};
 
-/// How often each row has to have occurred in a large number of histories, for these to show anything.
+/// How often each row has to occur in a large number of histories.
 const LEAST: u64 = 20;
-/// From how many histories on that is asked for.
+/// From how many histories on that is checked.
 const MANY: u64 = 2_000;
 /// Rows that have to occur.
 const ROWS: [&str; 20] = [
@@ -12,16 +12,16 @@ const ROWS: [&str; 20] = [
     "P12", "P13",
 ];
 
-/// Figures of many histories.
+/// Counts over many histories.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Statistics {
     pub(crate) histories: u64,
     pub(crate) events: u64,
     pub(crate) evaluations: u64,
-    /// Deaths that were reported in time.
-    pub(crate) deaths: u64,
+    /// Dead pods that were reported in time.
+    pub(crate) dead_pods: u64,
     pub(crate) faults: BTreeMap<String, u64>,
-    /// Looks by row, by lost reason, and by guard that held.
+    /// Evaluations by row, by reason of a loss, and by guard that held one.
     pub(crate) rows: BTreeMap<&'static str, u64>,
     pub(crate) lost: BTreeMap<&'static str, u64>,
     pub(crate) holds: BTreeMap<&'static str, u64>,
@@ -31,11 +31,12 @@ pub(crate) struct Statistics {
 
 impl Statistics {
     pub(crate) fn add(&mut self, other: Self) {
-        let Self { histories, events, evaluations, deaths, faults, rows, lost, holds, outcomes, events_recorded } = other;
+        let Self { histories, events, evaluations, dead_pods, faults, rows, lost, holds, outcomes, events_recorded } =
+            other;
         self.histories += histories;
         self.events += events;
         self.evaluations += evaluations;
-        self.deaths += deaths;
+        self.dead_pods += dead_pods;
         add(&mut self.faults, faults);
         add(&mut self.rows, rows);
         add(&mut self.lost, lost);
@@ -44,10 +45,10 @@ impl Statistics {
         add(&mut self.events_recorded, events_recorded);
     }
 
-    /// The rows that occurred too seldom, if there were histories enough for all to occur.
-    pub(crate) fn too_seldom(&self) -> Vec<&'static str> {
-        let seldom = |row: &&str| self.rows.get(*row).copied().unwrap_or(0) < LEAST;
-        if self.histories < MANY { Vec::new() } else { ROWS.into_iter().filter(seldom).collect() }
+    /// The rows that occurred too rarely, if there were histories enough for all to occur.
+    pub(crate) fn too_rare(&self) -> Vec<&'static str> {
+        let is_rare = |row: &&str| self.rows.get(*row).copied().unwrap_or(0) < LEAST;
+        if self.histories < MANY { Vec::new() } else { ROWS.into_iter().filter(is_rare).collect() }
     }
 }
 
@@ -59,14 +60,18 @@ fn add<K: Ord>(to: &mut BTreeMap<K, u64>, from: BTreeMap<K, u64>) {
 
 impl fmt::Display for Statistics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fn words<K: fmt::Display>(of: &BTreeMap<K, u64>) -> String {
+        fn list<K: fmt::Display>(of: &BTreeMap<K, u64>) -> String {
             of.iter().map(|(key, count)| format!("{key} {count}")).collect::<Vec<_>>().join(", ")
         }
-        let Self { histories, events, evaluations, deaths, faults, rows, lost, holds, outcomes, events_recorded } = self;
-        writeln!(f, "{histories} histories, {events} events, {evaluations} evaluations, {deaths} deaths reported in time")?;
-        writeln!(f, "faults: {}", words(faults))?;
-        writeln!(f, "evaluations by row: {}", words(rows))?;
-        writeln!(f, "lost: {}; held: {}", words(lost), words(holds))?;
-        write!(f, "outcomes: {}; Events: {}", words(outcomes), words(events_recorded))
+        let Self { histories, events, evaluations, dead_pods, faults, rows, lost, holds, outcomes, events_recorded } =
+            self;
+        writeln!(
+            f,
+            "{histories} histories, {events} events, {evaluations} evaluations, {dead_pods} dead pods reported in time"
+        )?;
+        writeln!(f, "faults: {}", list(faults))?;
+        writeln!(f, "evaluations by row: {}", list(rows))?;
+        writeln!(f, "lost: {}; held: {}", list(lost), list(holds))?;
+        write!(f, "outcomes: {}; Events: {}", list(outcomes), list(events_recorded))
     }
 }

@@ -1,4 +1,4 @@
-//! The world: everything that is simulated, and the queue of what happens next.
+//! The world: everything that is simulated, and the queue of events.
 
 use std::{
     cmp::Ordering,
@@ -8,25 +8,25 @@ use std::{
 };
 
 use crate::{
-    statistics::Statistics,
     dice::Dice,
     history::History,
     kubernetes::{job_controller::Job, node_lifecycle::Node, pod::Pod},
     laws::{Laws, Violation},
     reaper::{Reaper, watches::Item},
+    statistics::Statistics,
 };
 
-/// What can happen.
+/// An event.
 #[derive(Clone, Debug)]
 pub(crate) enum Event {
     /// A fault begins, or ends.
     BeginFault(usize),
     EndFault(usize),
-    /// To Jobs.
+    /// Jobs.
     CreateJob(usize),
     SyncJob(usize),
     CollectJob(usize),
-    /// To pods.
+    /// Pods.
     Schedule(usize),
     KubeletSync(usize),
     StartContainers {
@@ -54,17 +54,17 @@ pub(crate) enum Event {
         taints: u32,
     },
     CollectPod(usize),
-    /// To nodes.
+    /// Nodes.
     Renew(usize),
     Monitor(usize),
-    /// From sidecars and agents.
+    /// Sidecars and agents.
     Beat {
         pod: usize,
         life: u32,
         run: u32,
     },
     Observe(usize),
-    /// To a reaper, in one of its lives.
+    /// A reaper, in one life of its process.
     Start {
         reaper: usize,
         life: u32,
@@ -120,7 +120,7 @@ pub(crate) enum Event {
         job: usize,
         outcome: jobwarden_core::outcome::OutcomeName,
     },
-    /// To the laws: a death has to be reported by now; no verdict has changed unnoticed.
+    /// Laws: a dead pod has to be reported by now; no verdict has changed without an evaluation.
     DeadPodCheck(usize),
     Probe,
 }
@@ -146,13 +146,13 @@ impl PartialOrd for Due {
 }
 
 impl Ord for Due {
-    /// The earliest is the greatest, as a heap gives the greatest first; of two at one time, the one that was put in first.
+    /// The earliest is the greatest, as a heap returns the greatest first. Of two at one time it is the one that was added first.
     fn cmp(&self, other: &Self) -> Ordering {
         (other.at, other.order).cmp(&(self.at, self.order))
     }
 }
 
-/// What is true of the whole cluster. Each counts its reasons.
+/// The state of the whole cluster. Each field counts the faults that cause it.
 #[derive(Debug, Default)]
 pub(crate) struct Cluster {
     pub(crate) api_down: u32,
@@ -193,20 +193,20 @@ pub(crate) struct World<'a> {
     timeline: Option<Vec<String>>,
 }
 
-/// How a history ended.
+/// The result of a history.
 pub(crate) struct RunResult {
-    /// What happened, where that was asked for.
+    /// What happened, if that was recorded.
     pub(crate) timeline: Vec<String>,
     /// Figures.
     pub(crate) statistics: Statistics,
-    /// What became of each Job.
+    /// The final state of each Job.
     pub(crate) final_states: Vec<crate::laws::outcomes::FinalState>,
     /// The first law that was broken.
     pub(crate) violation: Option<Violation>,
 }
 
 impl<'a> World<'a> {
-    pub(crate) fn new(history: &'a History, tell: bool) -> Self {
+    pub(crate) fn new(history: &'a History, with_timeline: bool) -> Self {
         let seed = history.seed;
         let start = Instant::now();
         let nodes =
@@ -227,7 +227,7 @@ impl<'a> World<'a> {
             dice: Dice::of(seed, [9, 0, 0]),
             queue: BinaryHeap::new(),
             order: 0,
-            timeline: tell.then(Vec::new),
+            timeline: with_timeline.then(Vec::new),
         };
         world.schedule_start();
         world
@@ -257,7 +257,7 @@ impl<'a> World<'a> {
         self.at(Duration::from_secs(30), Event::Probe);
     }
 
-    /// Lets everything happen until the end, or until a law is broken.
+    /// Dispatches events until the end, or until a law is broken.
     pub(crate) fn run(mut self) -> RunResult {
         while let Some(Due { at, event, .. }) = self.queue.pop() {
             if at > self.history.until || self.laws.violation.is_some() {
@@ -279,18 +279,18 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Something will happen at a time.
+    /// Schedules an event at a time.
     pub(crate) fn at(&mut self, at: Duration, event: Event) {
         self.order += 1;
         self.queue.push(Due { at: at.max(self.now), order: self.order, event });
     }
 
-    /// Something will happen after a time.
+    /// Schedules an event after a time.
     pub(crate) fn after(&mut self, after: Duration, event: Event) {
         self.at(self.now.saturating_add(after), event);
     }
 
-    /// Writes down what happens, where that was asked for.
+    /// Adds to the timeline, if it is recorded.
     pub(crate) fn log(&mut self, what: impl FnOnce() -> String) {
         if let Some(timeline) = &mut self.timeline {
             timeline.push(format!("{:9.3}  {}", self.now.as_secs_f64(), what()));

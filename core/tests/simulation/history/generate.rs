@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{History, JobPlan, PolicyPlan};
 use crate::{
     dice::Dice,
-    fault::{Fault, ClusterFault, JobFault, NodeFault, FaultKind},
+    fault::{ClusterFault, Fault, FaultKind, JobFault, NodeFault},
 };
 
 const MINUTE: Duration = Duration::from_mins(1);
@@ -14,7 +14,7 @@ impl History {
     /// Any cluster, any faults.
     pub(crate) fn any(seed: u64) -> Self {
         let mut dice = Dice::of(seed, [0, 0, 0]);
-        // Now and then a cluster with enough Jobs for the breaker to know what many are.
+        // Sometimes a cluster with enough Jobs for the breaker to trip.
         let large = dice.percent(3);
         let (nodes, jobs) =
             if large { (6 + dice.below(4), 24 + dice.below(17)) } else { (2 + dice.below(4), 1 + dice.below(4)) };
@@ -38,21 +38,21 @@ impl History {
         history
     }
 
-    /// A cluster whose faults last, so that what becomes of each Job does not depend on how soon the reaper sees it.
+    /// A cluster whose faults last, so that the end of a Job does not depend on how soon the reaper evaluates it.
     pub(crate) fn lasting(seed: u64) -> Self {
         let mut dice = Dice::of(seed, [1, 0, 0]);
         let nodes = 2 + dice.below(3);
         let mut jobs: Vec<_> = (0..=dice.below(3)).map(|_| job(&mut dice)).collect();
         let on_lost = dice.pick(&["retry", "fail"]);
-        // Where the pods of a deleted node are collected before the reaper has warmed up, it is Kubernetes that ends them, and
-        // counts a failed pod where the policy would fail the Job.
+        // If the pods of a deleted node are collected before the warm-up is over, Kubernetes ends them and counts a failed pod where
+        // the policy would fail the Job.
         let collects = on_lost == "retry";
         let kinds = [NodeFault::Crash, NodeFault::Partition, NodeFault::KubeletStopped, NodeFault::Deleted];
         let kinds = &kinds[..if collects { 4 } else { 3 }];
         for job in &mut jobs {
             job.at = dice.seconds(0, 20);
             job.managed_elsewhere = false;
-            // FaultKind is measured by the time of the cluster may come before or after what is measured by the reaper's.
+            // What is measured on the cluster's clock may come before or after what is measured on the reaper's.
             job.policy.active_timeout = None;
             // Eviction must not race with the reaper.
             job.toleration = Duration::from_hours(1);
@@ -83,7 +83,7 @@ impl History {
         Fault { at, lasts: lasts.filter(|_| heals), what }
     }
 
-    /// What befalls many at once.
+    /// A fault of many nodes or pods at once.
     fn disaster(&self, dice: &mut Dice) -> Vec<Fault> {
         let at = dice.seconds(150, 300);
         let lasts = dice.percent(50).then(|| dice.seconds(60, 300));
@@ -152,7 +152,7 @@ fn job(dice: &mut Dice) -> JobPlan {
         1 => vec![3],
         _ => vec![0],
     };
-    // Images that are missing have to be missing from the start to matter, so some Jobs come late.
+    // An image that is missing has an effect only before the pod starts, so some Jobs start late.
     let at = if dice.percent(70) { dice.seconds(0, 30) } else { dice.seconds(30, 300) };
     JobPlan {
         at,
@@ -181,7 +181,7 @@ fn job(dice: &mut Dice) -> JobPlan {
             not_starting: dice.pick(&["report", "report", "fail"]),
             unscheduled_timeout: dice.percent(25).then(|| dice.seconds(30, 120)),
             active_timeout: dice.percent(15).then(|| dice.seconds(60, 600)),
-            stall_after: dice.percent(25).then(|| dice.seconds(40, 120)),
+            stall_after: dice.percent(40).then(|| dice.seconds(40, 120)),
         },
     }
 }

@@ -7,7 +7,7 @@ use jobwarden_core::outcome::OutcomeName;
 
 use super::{
     objects::job_uid,
-    pod::{Container, Containers, Phase, Pod, Run, Status, ActualState, backoff},
+    pod::{ActualState, Container, Containers, Phase, Pod, Run, Status, backoff},
 };
 use crate::{
     dice::Dice,
@@ -22,18 +22,22 @@ use crate::{
 pub(crate) struct Job {
     /// `metadata.uid`.
     pub(crate) uid: JobUid,
-    /// The object is there.
+    /// The object exists.
     pub(crate) exists: bool,
-    /// Our finalizer holds it.
+    /// It carries the finalizer of jobwarden.
     pub(crate) finalizer: bool,
     /// It carries a deletion timestamp.
     pub(crate) deleting: bool,
-    /// Its deletion leaves its pods alone.
+    /// It is deleted with orphan propagation.
     pub(crate) orphaning: bool,
     /// `status.startTime`; the same on the clock of [`crate::laws::signal_clock`].
     pub(crate) started: Option<(Duration, i64)>,
+    /// The condition `Suspended` is true: the controller has suspended the Job and has not resumed it since.
+    pub(crate) is_suspended: bool,
     /// The condition that ends it.
     pub(crate) ending: Option<Ending>,
+    /// `status.active`. Changes of it alone are not published: no watcher reads it.
+    pub(crate) active: usize,
     /// `status.failed`.
     pub(crate) failed: usize,
     /// `status.succeeded`.
@@ -44,7 +48,7 @@ pub(crate) struct Job {
     pub(crate) attempts: Vec<usize>,
     /// Its outcomes that exist, and whether each is settled.
     pub(crate) outcomes: BTreeMap<OutcomeName, bool>,
-    /// How many reasons there are for each of these.
+    /// How many faults cause each of these.
     pub(crate) suspended: u32,
     pub(crate) unschedulable: u32,
     pub(crate) over_quota: u32,
@@ -77,7 +81,9 @@ impl Job {
             deleting: false,
             orphaning: false,
             started: None,
+            is_suspended: false,
             ending: None,
+            active: 0,
             failed: 0,
             succeeded: 0,
             last_failure: Duration::ZERO,
@@ -119,13 +125,14 @@ impl World<'_> {
         self.after(after, Event::SyncJob(job));
     }
 
-    /// One pass of the controller over a Job.
+    /// One sync of a Job.
     pub(crate) fn sync_job(&mut self, job: usize) {
         self.jobs[job].sync_pending = false;
         if !self.cluster.api_is_up() {
-            return; // Its return has all Jobs synced.
+            return; // All Jobs are synced when the API server is back.
         }
         self.count_pods(job);
+        self.update_active(job);
         let it = &self.jobs[job];
         if !it.exists || it.has_finished() || it.deleting {
             return;
@@ -138,13 +145,16 @@ impl World<'_> {
             _ => {}
         }
         if it.suspended > 0 {
-            if self.jobs[job].started.take().is_some() {
+            // `status.startTime` stays.
+            if !std::mem::replace(&mut self.jobs[job].is_suspended, true) {
                 self.publish(Kind::Job(job), false);
             }
             return self.delete_active_pods(job);
         }
-        if it.started.is_none() {
-            self.jobs[job].started = Some((self.now, self.laws.signal_clock.at(self.now)));
+        if it.started.is_none() || it.is_suspended {
+            let started = (self.now, self.laws.signal_clock.at(self.now));
+            let it = &mut self.jobs[job];
+            (it.started, it.is_suspended) = (Some(started), false);
             self.publish(Kind::Job(job), false);
         }
         let wanted = self.history.jobs[job].pods;
@@ -154,7 +164,7 @@ impl World<'_> {
         self.create_pods(job, wanted - self.jobs[job].succeeded);
     }
 
-    /// Counts every pod that has ended or, unless `podReplacementPolicy` says otherwise, is being deleted; once.
+    /// Counts every pod that is terminal or, unless `podReplacementPolicy` is `Failed`, being deleted; each once.
     fn count_pods(&mut self, job: usize) {
         let mut changed = false;
         let eager = !self.history.jobs[job].replaces_only_failed;
@@ -183,16 +193,16 @@ impl World<'_> {
         }
     }
 
+    /// Too many pods have failed or, with `restartPolicy: OnFailure`, too many containers have restarted
+    /// (`pastBackoffLimitOnFailure`). Init containers count as well, native sidecars among them.
     fn past_backoff_limit(&self, job: usize) -> bool {
-        let plan = &self.history.jobs[job];
-        let restarts: usize = if plan.restarts {
-            let live = self.jobs[job].attempts.iter().map(|&pod| &self.pods[pod]).filter(|pod| pod.is_active());
-            let mains = live.flat_map(|pod| &pod.status.containers.mains);
-            mains.map(|main| main.run.saturating_sub(1) as usize).sum()
-        } else {
-            0
-        };
-        self.jobs[job].failed > plan.backoff_limit || restarts > plan.backoff_limit
+        let (plan, it) = (&self.history.jobs[job], &self.jobs[job]);
+        if it.failed > plan.backoff_limit {
+            return true;
+        }
+        let pods = it.attempts.iter().map(|&pod| &self.pods[pod]).filter(|pod| pod.is_open() && pod.owned);
+        let restarts: usize = pods.map(|pod| pod.status.containers.restarts()).sum();
+        plan.restarts && restarts > 0 && restarts >= plan.backoff_limit
     }
 
     fn begin_end(&mut self, job: usize, how: Ending) {
@@ -202,7 +212,7 @@ impl World<'_> {
         self.finish_job(job);
     }
 
-    /// Its pods have to be gone or terminal before its last condition is written.
+    /// The last condition is written when no pod runs any more.
     fn finish_job(&mut self, job: usize) {
         self.delete_active_pods(job);
         let open = self.jobs[job].attempts.iter().any(|&pod| self.pods[pod].is_open() && self.pods[pod].owned);
@@ -216,6 +226,12 @@ impl World<'_> {
         self.log(|| format!("job-{job} has finished: {last:?}"));
         self.jobs[job].ending = Some(last);
         self.publish(Kind::Job(job), false);
+    }
+
+    /// `status.active` counts pods that are neither terminal nor being deleted.
+    fn update_active(&mut self, job: usize) {
+        let active = |pod: &&usize| self.pods[**pod].is_active() && self.pods[**pod].owned;
+        self.jobs[job].active = self.jobs[job].attempts.iter().filter(active).count();
     }
 
     fn delete_active_pods(&mut self, job: usize) {
@@ -244,6 +260,7 @@ impl World<'_> {
         for _ in active..wanted {
             self.create_pod(job);
         }
+        self.update_active(job);
     }
 
     fn create_pod(&mut self, job: usize) {
@@ -280,7 +297,7 @@ impl World<'_> {
         self.after(Duration::from_millis(100), Event::Schedule(number));
     }
 
-    /// Somebody deletes a pod.
+    /// A client deletes a pod.
     pub(crate) fn delete_pod(&mut self, pod: usize) {
         let it = &mut self.pods[pod];
         if !it.exists || it.deleting {
@@ -298,7 +315,7 @@ impl World<'_> {
         }
     }
 
-    /// The object of a pod goes; its finalizer has the Job controller count it first.
+    /// The object of a pod is removed. The Job controller counts the pod before it removes its finalizer.
     pub(crate) fn remove_pod(&mut self, pod: usize) {
         if !self.pods[pod].exists {
             return;
@@ -317,7 +334,7 @@ impl World<'_> {
         self.kubelet_sync_soon(pod);
     }
 
-    /// Somebody deletes a Job.
+    /// A client deletes a Job.
     pub(crate) fn delete_job(&mut self, job: usize, orphaning: bool) {
         let it = &mut self.jobs[job];
         if !it.exists || it.deleting {
@@ -362,7 +379,7 @@ impl World<'_> {
 }
 
 impl Run {
-    /// How an attempt of this plan ends in its run.
+    /// The exit code of a run of an attempt.
     pub(crate) fn exit(exits: &[i32], attempt: usize, run: u32) -> i32 {
         let index = attempt + run.saturating_sub(1) as usize;
         exits.get(index).or(exits.last()).copied().unwrap_or(0)

@@ -1,4 +1,4 @@
-//! Kubelets: they start and end containers and tell the API server of it, where they can.
+//! Kubelets: they start and end containers and report to the API server, if they can reach it.
 
 use std::time::Duration;
 
@@ -9,15 +9,15 @@ use crate::{
     world::{Event, World},
 };
 
-/// After how long a container that failed is started again.
+/// After how long a failed container is restarted.
 const RESTART_AFTER: Duration = Duration::from_secs(10);
-/// How often the pull of an image is tried again.
+/// After how long a failed image pull is repeated.
 const PULL_AGAIN: Duration = Duration::from_secs(20);
-/// What a kubelet says of containers that ended with their node.
+/// The state that a kubelet reports of containers that ended with their node.
 const DIED_WITH_NODE: Run = Run::Ended { code: 255, oom: false };
 
 impl World<'_> {
-    /// The kubelet of this pod runs, and sees the pod.
+    /// The kubelet of this pod runs and acts on the pod.
     fn kubelet_acts(&self, pod: usize) -> bool {
         let pod = &self.pods[pod];
         pod.node.is_some_and(|node| self.nodes[node].kubelet_works()) && !pod.actual.ignored_by_kubelet
@@ -28,16 +28,16 @@ impl World<'_> {
         self.pods[pod].node.is_some_and(|node| self.node_is_online(node))
     }
 
-    /// The kubelet looks at a pod in a moment.
+    /// The kubelet syncs a pod soon.
     pub(crate) fn kubelet_sync_soon(&mut self, pod: usize) {
         let after = self.pods[pod].dice.ms(100, 800);
         self.after(after, Event::KubeletSync(pod));
     }
 
-    /// The kubelet looks at a pod.
+    /// The kubelet syncs a pod.
     pub(crate) fn kubelet_sync(&mut self, pod: usize) {
         if !self.kubelet_acts(pod) {
-            return; // It is looked at again when the kubelet is back.
+            return; // Synced again when the kubelet is back.
         }
         if self.pod_is_online(pod) {
             let it = &mut self.pods[pod];
@@ -73,7 +73,8 @@ impl World<'_> {
         let after = if plan.ignores_sigterm { plan.grace } else { it.dice.ms(50, 2000).min(plan.grace) };
         let code = if after == plan.grace { 137 } else { 143 };
         let life = it.actual.life;
-        let alive: Vec<_> = it.actual.containers.mains.iter().enumerate().filter(|(_, main)| main.is_running()).collect();
+        let alive: Vec<_> =
+            it.actual.containers.mains.iter().enumerate().filter(|(_, main)| main.is_running()).collect();
         let events: Vec<_> = alive
             .iter()
             .map(|(main, it)| Event::MainEnds { pod, main: *main, run: it.run, life, code, oom: false })
@@ -170,14 +171,14 @@ impl World<'_> {
         self.after(lasts, Event::InitEnds { pod, life });
     }
 
-    /// Starts the main containers that wait for it. Whether none has to wait on.
+    /// Starts the main containers that wait. Returns whether none has to wait any longer.
     fn start_mains(&mut self, pod: usize) -> bool {
         let job = self.pods[pod].job;
-        let (plan, trouble) = (&self.history.jobs[job], &self.jobs[job]);
-        let problem = if trouble.image_missing > 0 {
+        let (plan, faults) = (&self.history.jobs[job], &self.jobs[job]);
+        let problem = if faults.image_missing > 0 {
             Some("ImagePullBackOff")
         } else {
-            (trouble.config_missing > 0).then_some("CreateContainerConfigError")
+            (faults.config_missing > 0).then_some("CreateContainerConfigError")
         };
         let it = &mut self.pods[pod];
         let (life, attempt, last) = (it.actual.life, it.attempt, it.actual.containers.mains.len() - 1);
@@ -194,7 +195,7 @@ impl World<'_> {
         let all = it.actual.containers.mains.iter().all(|main| !main.waits());
         let name = it.name.clone();
         if it.actual.containers.sidecar.is_none() && it.status.containers.mains.iter().all(|main| main.run == 0) {
-            // Nobody could tell of it before.
+            // No signal could have been sent before.
             it.received = ReceivedSignals::reset_at(self.laws.signal_clock.at(self.now));
         }
         if !events.is_empty() {
@@ -218,7 +219,7 @@ impl World<'_> {
         }
     }
 
-    /// A main container ends, whoever notices.
+    /// A main container ends.
     pub(crate) fn main_ends(&mut self, pod: usize, main: usize, run: u32, code: i32, oom: bool) {
         let it = &mut self.pods[pod].actual.containers.mains[main];
         if it.run != run || !it.is_running() {
@@ -231,7 +232,7 @@ impl World<'_> {
         self.kubelet_sync_soon(pod);
     }
 
-    /// The kubelet asks the sidecar to end, for the worker has.
+    /// The kubelet terminates the sidecar after the main containers.
     pub(crate) fn end_sidecar(&mut self, pod: usize) {
         let actual = &self.pods[pod].actual;
         if self.kubelet_acts(pod) && actual.containers.sidecar.is_some_and(|it| it.is_running()) {
@@ -258,7 +259,7 @@ impl World<'_> {
         if !(self.kubelet_acts(pod) && self.pod_is_online(pod) && it.exists && it.actual.known) {
             return;
         }
-        // A terminal phase stays, whoever wrote it.
+        // A terminal phase is final.
         let phase = if it.status.phase.is_terminal() { it.status.phase } else { it.true_phase() };
         let status = Status { phase, reason: it.status.reason.clone(), containers: it.actual.containers.clone() };
         let over = it.true_phase().is_terminal();
@@ -276,7 +277,7 @@ impl World<'_> {
         }
     }
 
-    /// The kubelet lets the object of a pod go that has ended.
+    /// The kubelet removes the object of a pod that has ended.
     pub(crate) fn kubelet_removes(&mut self, pod: usize) {
         if self.kubelet_acts(pod) && self.pod_is_online(pod) && self.pods[pod].deleting {
             self.remove_pod(pod);

@@ -13,7 +13,7 @@ use crate::{
 pub(crate) const RENEW_EVERY: Duration = Duration::from_secs(10);
 /// `--node-monitor-grace-period` since Kubernetes 1.32.
 const MONITOR_GRACE: Duration = Duration::from_secs(50);
-/// How long pods tolerate a node that says itself that it is not ready (`DefaultTolerationSeconds`).
+/// How long pods tolerate a node that reports itself not ready (`DefaultTolerationSeconds`).
 pub(crate) const NOT_READY_TOLERATION: Duration = Duration::from_mins(5);
 
 /// A node.
@@ -21,13 +21,13 @@ pub(crate) const NOT_READY_TOLERATION: Duration = Duration::from_mins(5);
 pub(crate) struct Node {
     /// Its zone.
     pub(crate) zone: usize,
-    /// The Node object is there.
+    /// The Node object exists.
     pub(crate) exists: bool,
     /// Its condition `Ready`.
     pub(crate) ready: bool,
     /// When its Lease was last renewed.
     pub(crate) renewed: Duration,
-    /// How many reasons there are for each of these.
+    /// How many faults cause each of these.
     pub(crate) down: u32,
     pub(crate) cut_off: u32,
     pub(crate) kubelet_stopped: u32,
@@ -37,9 +37,9 @@ pub(crate) struct Node {
     pub(crate) agent_blind: u32,
     pub(crate) out_of_service: u32,
     pub(crate) not_ready: u32,
-    /// Counts the changes of its taints: an eviction that was due by an earlier one is void.
+    /// Counts the changes of its taints: an eviction that was scheduled for an earlier taint is void.
     pub(crate) taints: u32,
-    /// When a change of its Lease last reached the reaper, and when it went, on the clock of
+    /// When a change of its Lease last reached the reaper, and when the node was deleted or tainted, on the clock of
     /// [`crate::laws::signal_clock`].
     pub(crate) lease_heard: i64,
     pub(crate) gone_since: Option<i64>,
@@ -69,12 +69,12 @@ impl Node {
         }
     }
 
-    /// The kubelet runs and does what a kubelet does.
+    /// The kubelet runs and acts.
     pub(crate) fn kubelet_works(&self) -> bool {
         self.down == 0 && self.kubelet_stopped == 0 && self.kubelet_mute == 0
     }
 
-    /// The kubelet renews the Lease, as far as it depends on the node.
+    /// The kubelet renews the Lease, as far as the node is concerned.
     pub(crate) fn renews(&self) -> bool {
         self.down == 0 && self.kubelet_stopped == 0 && self.cut_off == 0 && self.exists
     }
@@ -86,7 +86,7 @@ impl World<'_> {
         node.down == 0 && node.cut_off == 0 && self.cluster.api_is_up()
     }
 
-    /// Every pod of a node is looked at by its kubelet again.
+    /// The kubelet syncs every pod of a node again.
     pub(crate) fn kubelet_is_back(&mut self, node: usize) {
         for pod in 0..self.pods.len() {
             if self.pods[pod].node == Some(node) && (self.pods[pod].exists || self.pods[pod].actual.known) {
@@ -95,7 +95,7 @@ impl World<'_> {
         }
     }
 
-    /// A kubelet renews its Lease, and the node's status where that has changed.
+    /// A kubelet renews its Lease, and updates the node's status if it has changed.
     pub(crate) fn renew_lease(&mut self, node: usize) {
         self.after(RENEW_EVERY, Event::Renew(node));
         let it = &self.nodes[node];
@@ -110,7 +110,7 @@ impl World<'_> {
         }
     }
 
-    /// The node lifecycle controller looks whether a node has been silent for too long.
+    /// The node lifecycle controller checks when the Lease of a node was last renewed.
     pub(crate) fn monitor_node(&mut self, node: usize) {
         let due = self.nodes[node].renewed + MONITOR_GRACE;
         if self.now < due {
@@ -142,7 +142,7 @@ impl World<'_> {
         (0..self.pods.len()).filter(|&pod| self.pods[pod].node == Some(node) && self.pods[pod].exists).collect()
     }
 
-    /// The taint manager deletes a pod whose toleration is over.
+    /// The taint manager deletes a pod when its toleration has ended.
     pub(crate) fn evict(&mut self, pod: usize, node: usize, taints: u32) {
         if self.nodes[node].taints != taints || !self.pods[pod].is_open() {
             return;
@@ -155,7 +155,7 @@ impl World<'_> {
         self.delete_pod(pod);
     }
 
-    /// A Node object goes, and its Lease with it.
+    /// A Node object is deleted, and its Lease with it.
     pub(crate) fn delete_node(&mut self, node: usize) {
         if !std::mem::replace(&mut self.nodes[node].exists, false) {
             return;
@@ -166,7 +166,7 @@ impl World<'_> {
         self.collect_pods(node);
     }
 
-    /// A kubelet registers its node anew.
+    /// A kubelet registers its node again.
     pub(crate) fn register_node(&mut self, node: usize) {
         let it = &mut self.nodes[node];
         (it.exists, it.ready, it.gone_since) = (true, true, None);
@@ -176,7 +176,7 @@ impl World<'_> {
         self.publish(Kind::Lease(node), false);
     }
 
-    /// The taint `out-of-service` comes or goes.
+    /// The taint `out-of-service` is set or removed.
     pub(crate) fn taint_out_of_service(&mut self, node: usize, on: bool) {
         let it = &mut self.nodes[node];
         it.taints += 1;
@@ -220,7 +220,7 @@ impl World<'_> {
         self.remove_pod(pod);
     }
 
-    /// The scheduler places a pod.
+    /// The scheduler binds a pod.
     pub(crate) fn schedule(&mut self, pod: usize) {
         let it = &self.pods[pod];
         if !it.exists || it.node.is_some() {

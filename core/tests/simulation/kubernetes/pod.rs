@@ -1,4 +1,4 @@
-//! A pod: the object that the API server holds, and the containers that are the actual.
+//! A pod: the object in the API server, and its actual state on the node.
 
 use std::time::Duration;
 
@@ -14,16 +14,16 @@ pub(crate) struct Pod {
     pub(crate) uid: PodUid,
     /// `metadata.name`.
     pub(crate) name: String,
-    /// When it was made; the same on the clock of [`crate::laws::signal_clock`].
+    /// When it was created; the same on the clock of [`crate::laws::signal_clock`].
     pub(crate) created: Duration,
     pub(crate) created_at: i64,
-    /// The Job that made it.
+    /// Its Job.
     pub(crate) job: usize,
-    /// Which attempt of its Job it is, from 0.
+    /// The number of the attempt, from 0.
     pub(crate) attempt: usize,
-    /// The object is there.
+    /// The object exists.
     pub(crate) exists: bool,
-    /// The Job is still its owner.
+    /// Its Job controls it.
     pub(crate) owned: bool,
     /// Its node, once it is bound.
     pub(crate) node: Option<usize>,
@@ -35,12 +35,12 @@ pub(crate) struct Pod {
     pub(crate) status: Status,
     /// When the kubelet last wrote it.
     pub(crate) status_written_at: Duration,
-    /// What is really there.
+    /// The state on the node.
     pub(crate) actual: ActualState,
-    /// What its chance is drawn from; that of its beats apart, for there are more when nobody answers.
+    /// Its random numbers. Beats have their own, as there are more of them when they get no reply.
     pub(crate) dice: Dice,
     pub(crate) beat_dice: Dice,
-    /// What of it has reached the reaper.
+    /// The signals of it that have reached the reaper.
     pub(crate) received: ReceivedSignals,
 }
 
@@ -51,7 +51,7 @@ pub(crate) struct Status {
     pub(crate) phase: Phase,
     /// `reason`.
     pub(crate) reason: Option<String>,
-    /// What is said of the containers.
+    /// The states of the containers.
     pub(crate) containers: Containers,
 }
 
@@ -79,35 +79,35 @@ impl Phase {
     }
 }
 
-/// What the node has of a pod.
+/// The state of a pod on its node.
 #[derive(Debug, Default)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct ActualState {
-    /// The kubelet has heard of it.
+    /// The kubelet knows the pod.
     pub(crate) known: bool,
-    /// The kubelet has been told to end it.
+    /// The kubelet is terminating it.
     pub(crate) stopping: bool,
-    /// The kubelet has lost sight of it.
+    /// The kubelet does nothing for it.
     pub(crate) ignored_by_kubelet: bool,
-    /// Its sandbox is up.
+    /// Its sandbox runs.
     pub(crate) sandbox: bool,
-    /// The kubelet is about to start something.
+    /// A start of containers is scheduled.
     pub(crate) starting: bool,
-    /// Counts the reboots that it went through: what was under way before is void.
+    /// Counts the reboots of its node: events of an earlier life are void.
     pub(crate) life: u32,
     /// Its containers.
     pub(crate) containers: Containers,
-    /// From when, and until when, the worker used no CPU time the last time that it did not.
+    /// From when, and until when, the worker used no CPU time the last time.
     pub(crate) stalled: Option<(Duration, Option<Duration>)>,
-    /// The sidecar was told to go silent.
+    /// The sidecar was told to stop.
     pub(crate) silenced: bool,
-    /// Its beats stay in the pod.
+    /// How many faults block its beats.
     pub(crate) blocked: u32,
-    /// Which containers, and which of their runs, the agent has seen alive.
+    /// The containers, and their runs, that the agent has seen running.
     pub(crate) seen: Vec<(usize, u32)>,
-    /// The agent need not report it any more.
+    /// The agent does not have to report it any more.
     pub(crate) unwanted: bool,
-    /// When the worker was found to be dead, on the clock of [`crate::laws::signal_clock`].
+    /// Since when the worker is dead, on the clock of [`crate::laws::signal_clock`].
     pub(crate) dead_since: Option<i64>,
 }
 
@@ -118,14 +118,14 @@ pub(crate) struct Containers {
     pub(crate) sidecar: Option<Container>,
     /// The workload's init container.
     pub(crate) init: Option<Container>,
-    /// Those that do the work.
+    /// The main containers.
     pub(crate) mains: Vec<Container>,
 }
 
 /// A container.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Container {
-    /// Counts its runs.
+    /// Counts its starts.
     pub(crate) run: u32,
     /// Its state.
     pub(crate) state: Run,
@@ -141,14 +141,22 @@ pub(crate) enum Run {
     Idle,
     /// Runs.
     Running,
-    /// Has ended, for good.
+    /// Has ended and is not restarted.
     Ended { code: i32, oom: bool },
-    /// Has ended, to be started again.
+    /// Has ended and will be restarted.
     Restarting { code: i32, oom: bool },
 }
 
+impl Containers {
+    /// The sum of `restartCount` over all containers.
+    pub(crate) fn restarts(&self) -> usize {
+        let all = [self.sidecar, self.init].into_iter().flatten().chain(self.mains.iter().copied());
+        all.map(|container| container.run.saturating_sub(1) as usize).sum()
+    }
+}
+
 impl Container {
-    /// Starts it, for the first time or anew.
+    /// Starts it.
     pub(crate) fn start(&mut self) {
         *self = Self { run: self.run + 1, state: Run::Running, problem: None };
     }
@@ -172,25 +180,25 @@ impl Pod {
         self.exists && !self.status.phase.is_terminal()
     }
 
-    /// Open, and not being deleted: what the Job controller calls active.
+    /// Open, and not being deleted: active, as the Job controller defines it.
     pub(crate) fn is_active(&self) -> bool {
         self.is_open() && !self.deleting
     }
 
-    /// Processes of the worker run, and none of its containers is still to be started for the first time.
+    /// Main containers run, and none of them has yet to start for the first time.
     pub(crate) fn worker_runs(&self) -> bool {
         let mains = &self.actual.containers.mains;
         mains.iter().any(Container::is_running) && mains.iter().all(|main| main.state != Run::Idle)
     }
 
-    /// No main container runs or will be started by the kubelet.
+    /// No main container runs, and the kubelet starts none.
     pub(crate) fn worker_has_ended(&self) -> bool {
         let mains = &self.actual.containers.mains;
         let stopping = self.actual.stopping;
         mains.iter().all(|main| main.has_ended() || (stopping && !main.is_running()))
     }
 
-    /// The phase that its kubelet would write.
+    /// The phase that the kubelet would write.
     pub(crate) fn true_phase(&self) -> Phase {
         let Containers { sidecar, mains, .. } = &self.actual.containers;
         let bad = |main: &Container| !matches!(main.state, Run::Ended { code: 0, .. });
@@ -201,7 +209,7 @@ impl Pod {
         if mains.iter().any(|main| main.state == Run::Idle) { Phase::Pending } else { Phase::Running }
     }
 
-    /// Milliseconds of CPU time that a main container has used: it works all the time, unless it is stalled.
+    /// Milliseconds of CPU time that a main container has used: one per millisecond, unless it is stalled.
     pub(crate) fn cpu_ms(&self, now: Duration) -> u64 {
         let until = match self.actual.stalled {
             Some((since, None)) => since,
@@ -210,12 +218,12 @@ impl Pod {
         until.as_millis().try_into().unwrap_or(u64::MAX)
     }
 
-    /// The runtime's ID of a run; slot 0 is the sandbox, 1 the sidecar, 2 the init container, then the main ones.
+    /// The runtime's ID of a run. Slot 0 is the sandbox, 1 the sidecar, 2 the init container; the main containers follow.
     pub(crate) fn container_id(&self, slot: usize, run: u32) -> String {
         format!("{}-{slot}-{run}", self.uid)
     }
 
-    /// Every container that has run, as slot, run and whether it is alive.
+    /// Every container that has been started, as slot, run and whether it runs.
     pub(crate) fn runs(&self) -> impl Iterator<Item = (usize, u32, bool)> {
         let Containers { sidecar, init, mains } = &self.actual.containers;
         let sandbox =
@@ -226,7 +234,7 @@ impl Pod {
     }
 }
 
-/// When the Job controller makes the next attempt after so many failures.
+/// The backoff of the Job controller after this many failures.
 pub(crate) fn backoff(failed: usize) -> Duration {
     if failed == 0 { Duration::ZERO } else { Duration::from_secs(10 << failed.min(5).saturating_sub(1)) }
 }

@@ -1,7 +1,7 @@
-//! The breaker: never are more losses enforced within one lost-after than it lets through.
+//! The breaker: within one lost-after, no more losses are enforced than it lets through.
 //!
-//! Counted anew here, by what is really written and in real time, of which the reaper's clock never counts more. The limits
-//! stand here once more on purpose: they are the promise, and what the breaker goes by must not change them unseen.
+//! Counted independently, by what is written and in real time, of which the reaper's clock never counts more. The limits are
+//! repeated here on purpose: they are the promise, and a change of the breaker must not change them as well.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -13,16 +13,16 @@ use jobwarden_core::{
 use super::{Law, evaluations::EvaluatedJob};
 use crate::world::World;
 
-/// So many Jobs may be lost at any time, and so many in a hundred.
+/// More Jobs than this, and more than this percentage of all, must not be lost at one time.
 const JOBS: usize = 20;
 const PERCENT: usize = 10;
 /// In a zone of three or more nodes: so many in a hundred, where that is more than so many, on two nodes or more. The share that
-/// is asked for here is larger than the breaker's, because what it counts the whole by is what the watches have told it so far.
+/// is asked for here is larger than the breaker's, because the breaker counts the Jobs that the watches have reported so far.
 const ZONE_PERCENT: usize = 70;
 const ZONE_JOBS: usize = 6;
 const ZONE_NODES: usize = 3;
 
-/// Until the breaker lets go at last, which it does later on the reaper's clock than on ours if that stood still.
+/// Until the breaker releases at the latest: later on the reaper's clock than on this one, if the former was paused.
 const SETTLED_AFTER: Duration = Duration::from_mins(4);
 
 /// A loss that was enforced.
@@ -34,9 +34,10 @@ pub(crate) struct Loss {
 }
 
 impl World<'_> {
-    /// Losses are about to be enforced.
+    /// A plan is about to enforce losses.
     pub(super) fn check_breaker(&mut self, evaluated: &EvaluatedJob<'_>) {
-        let lost: BTreeSet<_> = evaluated.evaluation.steps.iter().filter_map(|step| self.loss(evaluated, step)).collect();
+        let lost: BTreeSet<_> =
+            evaluated.evaluation.steps.iter().filter_map(|step| self.loss(evaluated, step)).collect();
         if lost.is_empty() {
             return;
         }
@@ -74,19 +75,25 @@ impl World<'_> {
         }
     }
 
-    /// The pod whose loss a step enforces, if it does and the breaker counts it.
+    /// The pod whose loss a step enforces, if the breaker counts it.
     fn loss(&self, evaluated: &EvaluatedJob<'_>, step: &Step) -> Option<usize> {
         let uid = match step {
             Step::FailJob { pod, .. } | Step::DeletePod { pod, why: Removal::Lost } => &pod.uid,
             _ => return None,
         };
-        let verdict = evaluated.evaluation.judgement.pods.iter().find(|(pod, _)| pod == uid).and_then(|(_, verdict)| verdict.lost());
+        let verdict = evaluated
+            .evaluation
+            .judgement
+            .pods
+            .iter()
+            .find(|(pod, _)| pod == uid)
+            .and_then(|(_, verdict)| verdict.lost());
         let pod = self.pods.iter().position(|pod| pod.uid == *uid)?;
         verdict.filter(|reason| *reason != LostReason::NodeGone).map(|_| pod)
     }
 
-    /// The breaker may hold: so many Jobs are in doubt, or were not long ago. A death among them need not be told before it
-    /// lets go.
+    /// The breaker may hold: many Jobs are without fresh signals, or were shortly before. A dead pod among them need not be reported
+    /// before it releases.
     pub(super) fn breaker_may_hold(&mut self) -> bool {
         if self.many_are_in_doubt() {
             self.laws.doubtful_until = self.now + SETTLED_AFTER;

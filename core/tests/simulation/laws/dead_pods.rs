@@ -1,4 +1,4 @@
-//! Every death is reported in time.
+//! Every dead pod is reported in time.
 
 use std::time::Duration;
 
@@ -13,15 +13,15 @@ use crate::{
     world::{Event, World},
 };
 
-/// From the moment that a row holds to the outcome: watches, the agenda, the steps and what the model leaves to chance.
+/// From the moment at which a row matches to the outcome: watches, work queue, steps, and what is random in the model.
 const SLACK_MS: i64 = 6_000;
-/// When Kubernetes at last calls a node not ready that has fallen silent.
+/// When Kubernetes sets a silent node not ready at the latest.
 const NOT_READY_MS: i64 = 60_000;
-/// How soon a death is looked at that nobody can know of yet.
+/// When a dead pod is checked again that the reaper cannot know of yet.
 const AGAIN: Duration = Duration::from_secs(20);
 
 impl World<'_> {
-    /// The actual of a pod has changed.
+    /// The actual state of a pod has changed.
     pub(crate) fn actual_state_changed(&mut self, pod: usize) {
         let it = &self.pods[pod];
         let off = it.node.is_some_and(|node| self.nodes[node].down > 0);
@@ -37,11 +37,11 @@ impl World<'_> {
         }
     }
 
-    /// A death should have been reported, unless its witnesses have put that off.
+    /// A dead pod should have been reported, unless a signal has delayed that.
     pub(crate) fn check_dead_pod(&mut self, pod: usize) {
         let Some(dead_since) = self.pods[pod].actual.dead_since else { return };
         if self.is_settled(pod) {
-            self.statistics.deaths += 1;
+            self.statistics.dead_pods += 1;
             return;
         }
         let judged = self.laws.signal_clock.is_receiving() && self.is_judged(pod) && !self.breaker_may_hold();
@@ -53,30 +53,31 @@ impl World<'_> {
             let left = Duration::from_millis(left.unsigned_abs());
             return self.after(left, Event::DeadPodCheck(pod));
         }
-        let how = format!("pod {} is dead, and row {row} should have told by now", self.pods[pod].uid);
+        let how = format!("pod {} is dead, and row {row} should have reported it by now", self.pods[pod].uid);
         self.break_law(Law::EveryDeadPodIsReported, how);
     }
 
-    /// Its pods decide on its Job.
+    /// The verdicts on its pods decide about its Job.
     fn is_judged(&self, pod: usize) -> bool {
         let job = self.pods[pod].job;
         let it = &self.jobs[job];
         it.exists
             && !it.deleting
             && it.suspended == 0
+            && !it.is_suspended
             && it.ending.is_none()
             && it.started.is_some()
             && self.pods[pod].owned
             && !self.history.jobs[job].managed_elsewhere
     }
 
-    /// Kubernetes says that it has ended, or we do.
+    /// It is reported: by Kubernetes or by the reaper.
     fn is_settled(&self, pod: usize) -> bool {
         let it = &self.pods[pod];
         let job = &self.jobs[it.job];
         let policy = &self.history.jobs[it.job].policy;
         let says = |name: OutcomeName| job.outcomes.contains_key(&name);
-        // A notice is all there is where nobody can know more, or policy wants no more.
+        // A `suspect` outcome is enough if the reaper cannot know more, or if the policy wants no more.
         let renews = it.node.is_some_and(|node| self.nodes[node].renews());
         let notice_will_do = policy.on_lost == "report" || (renews && policy.unseen == "report");
         !it.is_open()
@@ -85,8 +86,8 @@ impl World<'_> {
             || (notice_will_do && says(OutcomeName::pod_suspect(&it.uid)))
     }
 
-    /// The moment by which some row has to have told of a death, by what has reached the reaper: nothing if no row can, for
-    /// a witness says that the pod lives or nobody can see it.
+    /// The moment by which some row has to report a dead pod, by the signals that have reached the reaper; `None` if no row can,
+    /// as a signal says that the pod runs or no signal can exist.
     fn deadline(&self, pod: usize) -> Option<(i64, &'static str)> {
         let it = &self.pods[pod];
         let node = &self.nodes[it.node?];
@@ -101,13 +102,13 @@ impl World<'_> {
 
         let p2 = node.gone_since.map(|since| {
             let gone = since.max(self.laws.led_at) + ms(NODE_GONE_AFTER);
-            // A sign of life counts for five sixths of the time where the node is gone.
+            // A life sign counts for five sixths of the time if the node is gone.
             let (unbeaten, unseen) =
                 (received.running_at + ms(policy.suspect_after) * 5 / 6, received.alive_at + silent * 5 / 6);
             (gone.max(unbeaten).max(unseen).max(warm), "P2")
         });
         if !node.renews() {
-            // P3 stands first where our own sidecar keeps the pod from starting, for as long as the node is called ready.
+            // P3 comes first if our own sidecar keeps the pod from starting, as long as the node counts as ready.
             let ours = it.status.containers.sidecar.is_some_and(|sidecar| sidecar.problem.is_some());
             let stale = if ours { NOT_READY_MS.max(stale) } else { stale };
             let p8 = (unheard.max(node.lease_heard + stale).max(warm), "P8");
@@ -116,14 +117,14 @@ impl World<'_> {
                 ended.map(|ended| (ended.max(node.lease_heard + lost.max(stale)).max(agent_silent).max(warm), "P5"));
             return [Some(p8), p5, p2].into_iter().flatten().min();
         }
-        let told = &it.status.containers;
+        let reported = &it.status.containers;
         let runs = it.status.phase == Phase::Running
-            && told.mains.iter().any(Container::is_running)
-            && !told.mains.iter().any(|main| matches!(main.state, Run::Restarting { .. }));
+            && reported.mains.iter().any(Container::is_running)
+            && !reported.mains.iter().any(|main| matches!(main.state, Run::Restarting { .. }));
         let gone = received.gone_at.zip(received.gone_twice_at).filter(|_| runs);
         let p4 = gone.map(|(first, second)| ((first + ms(PROCESS_GONE_AFTER)).max(second).max(warm), "P4"));
-        let has_run = told.sidecar.map_or(it.status.phase == Phase::Running, |sidecar| sidecar.run > 0);
-        // The notice waits for a Lease that outlived the beat, which is looked for when the one before would be stale.
+        let has_run = reported.sidecar.map_or(it.status.phase == Phase::Running, |sidecar| sidecar.run > 0);
+        // The notice waits for a renewal of the Lease after the beat has expired, which is checked when the Lease would be stale.
         let unseen = unheard.max(received.alive_at + lost);
         let p9 = has_run.then_some((unseen.max(warm) + stale, "P9"));
         [p2, p4, p9].into_iter().flatten().min()

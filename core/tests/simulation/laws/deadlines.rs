@@ -1,26 +1,31 @@
-//! Rows that a policy has to ask for: what they measure is done neither early nor late.
+//! Deadlines that a policy has to set: nothing is early and nothing is late.
 
 use std::time::Duration;
 
 use jobwarden_core::verdict::{JobVerdict, LostReason, PodVerdict};
 
-use super::{Law, signal_clock::ms, evaluations::EvaluatedJob};
+use super::{Law, evaluations::EvaluatedJob, signal_clock::ms};
 use crate::{kubernetes::pod::Pod, world::World};
 
-/// For how long after it works again a worker may be called stalled: until the agent's word is old.
+/// For how long a worker that works again may still be judged stalled: until the agent's last report is too old.
 const WORKS_AGAIN: Duration = Duration::from_secs(30);
-/// How late anything may come that no witness puts off: a probe, the agenda, and the watches that have to bring it.
+/// How late anything may be that no signal delays: a probe, the work queue, the watches.
 const SLACK_MS: i64 = 60_000;
 
 impl World<'_> {
-    /// J7 not before active-timeout, by the time of the cluster; P13 not before unscheduled-timeout has passed since the
-    /// pod was made; P12 not before the worker has been stalled for stall-after.
+    /// J7 not before active-timeout, on the cluster's clock; P13 not before unscheduled-timeout has passed since the pod was
+    /// created; P12 not before the worker has been stalled for stall-after.
     pub(super) fn check_nothing_is_early(&mut self, evaluated: &EvaluatedJob<'_>) {
         let policy = self.history.jobs[evaluated.job].policy;
         if evaluated.evaluation.judgement.job == JobVerdict::Overdue {
-            let active = self.jobs[evaluated.job].started.map(|(since, _)| self.now.saturating_sub(since));
+            let it = &self.jobs[evaluated.job];
+            // The Job controller sets the start time again when it resumes a Job.
+            let resuming = it.is_suspended && it.suspended == 0 && self.is_up_to_date(evaluated.reaper);
+            let started = it.started.map(|(since, _)| since);
+            let active = started.map(|since| if resuming { Duration::ZERO } else { self.now.saturating_sub(since) });
             if active.zip(policy.active_timeout).is_some_and(|(active, timeout)| active < timeout) {
-                self.break_law(Law::DeadlinesAreKept, format!("job-{} is overdue after {active:?}", evaluated.job));
+                let how = format!("job-{} is overdue after {active:?}", evaluated.job);
+                self.break_law(Law::DeadlinesAreKept, how);
             }
         }
         for (uid, verdict) in &evaluated.evaluation.judgement.pods {
@@ -38,21 +43,26 @@ impl World<'_> {
         }
     }
 
-    /// The worker has been stalled for so long, and was a moment ago. While the reaper is deaf it cannot know better.
+    /// The reaper has received every change, except those of the last few hundred milliseconds.
+    fn is_up_to_date(&self, reaper: usize) -> bool {
+        self.cluster.reapers_reach_api() && self.reapers[reaper].watches_are_up()
+    }
+
+    /// The worker has been stalled for this long, and was a moment ago. While no signals arrive, the reaper cannot know better.
     fn is_stalled(&self, pod: &Pod, stall_after: Option<Duration>) -> bool {
         let Some(((since, until), after)) = pod.actual.stalled.zip(stall_after) else { return false };
-        let was =
-            until.is_none_or(|until| self.now.saturating_sub(until) < WORKS_AGAIN) || !self.laws.signal_clock.is_receiving();
+        let was = until.is_none_or(|until| self.now.saturating_sub(until) < WORKS_AGAIN)
+            || !self.laws.signal_clock.is_receiving();
         self.now.saturating_sub(since) >= after && was
     }
 
-    /// J7: a Job that the reaper can see is failed soon after active-timeout. P13: a pod that nobody places is lost soon after
-    /// unscheduled-timeout. Counted on the laws' clock, from the begin of the term where the reaper counts by its own.
+    /// J7: a Job that the reaper can observe is failed soon after active-timeout. P13: a pod without a node is lost soon after
+    /// unscheduled-timeout. Measured on the laws' clock, from the start of the term where the reaper measures by its own.
     pub(super) fn check_nothing_is_late(&mut self, job: usize, judgement: &jobwarden_core::verdict::Judgement) {
         let policy = self.history.jobs[job].policy;
         let moment = self.laws.signal_clock.at(self.now);
         let it = &self.jobs[job];
-        let open = it.exists && !it.deleting && it.suspended == 0 && it.ending.is_none();
+        let open = it.exists && !it.deleting && it.suspended == 0 && !it.is_suspended && it.ending.is_none();
         if !open || self.history.jobs[job].managed_elsewhere {
             return;
         }

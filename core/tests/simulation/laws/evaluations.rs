@@ -203,7 +203,8 @@ impl World<'_> {
             let JobSnapshot { evidence, policy, .. } = evaluated.snapshot;
             let again = judge(evidence, policy, evaluated.moment + after);
             if again.job != *job || again.pods != *pods || again.recheck_at != *recheck_at {
-                let how = format!("job-{}: judged again {after:?} later: {pods:?} became {:?}", evaluated.job, again.pods);
+                let how =
+                    format!("job-{}: judged again {after:?} later: {pods:?} became {:?}", evaluated.job, again.pods);
                 return self.break_law(Law::EveryChangeIsEvaluated, how);
             }
         }

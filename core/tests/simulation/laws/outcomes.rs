@@ -1,4 +1,4 @@
-//! Outcomes: never two that differ, never one that the cluster gives the lie to, and the same with and without a restart.
+//! Outcomes: never two that differ, never one that contradicts the cluster, and the same with and without a restart.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -15,7 +15,7 @@ use crate::{
     world::World,
 };
 
-/// What was said of one Job, and since when it is without a row.
+/// What was recorded of one Job, and since when it is without a row.
 #[derive(Debug, Default)]
 pub(crate) struct Record {
     last: Option<(OutcomeKind, Duration)>,
@@ -25,42 +25,43 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    /// A new term has to wait for everything anew.
+    /// In a new term every wait starts again.
     pub(crate) fn restart_waiting(&mut self) {
         self.podless = None;
         self.waiting.clear();
     }
 }
 
-/// What became of a Job.
+/// The final state of a Job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FinalState {
     /// How it ended, if it has.
     pub(crate) end: End,
-    /// Whether its final outcome says the same; when it was recorded.
-    pub(crate) told: Option<Duration>,
-    /// How many attempts it made.
+    /// When its final outcome was recorded, if it was.
+    pub(crate) recorded_at: Option<Duration>,
+    /// The number of its attempts.
     pub(crate) attempts: usize,
 }
 
 /// How a Job ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
+    /// It has not ended.
     Open,
     Complete,
-    /// By whose statistics is a race where both see it: what it is for the orchestrator is the same.
+    /// Failed by Kubernetes or by the reaper: a race if both detect it, and the same for the orchestrator.
     Failed,
     Deleted,
 }
 
-/// Reasons by how much they say of one silence: a Job may be failed for an attempt of which more is known than when it was lost,
-/// though never of which something else is.
+/// Reasons for one and the same silence, the most precise last: a Job may be failed with a more precise reason than its attempt
+/// was, but not with a different one.
 const BY_DETAIL: [&str; 4] =
     [reason::HEARTBEAT_LOST, reason::NODE_UNREACHABLE, reason::OUTCOME_UNKNOWN, reason::NODE_GONE];
 
 fn refines(before: &str, after: &str) -> bool {
-    let says = |reason: &str| BY_DETAIL.iter().position(|word| *word == reason);
-    before == after || says(before).zip(says(after)).is_some_and(|(before, after)| before < after)
+    let rank = |reason: &str| BY_DETAIL.iter().position(|word| *word == reason);
+    before == after || rank(before).zip(rank(after)).is_some_and(|(before, after)| before < after)
 }
 
 impl World<'_> {
@@ -91,7 +92,7 @@ impl World<'_> {
         before.map(|before| format!("it was {before} before"))
     }
 
-    /// A final outcome agrees with the Job as it is, and with what was said of its attempt.
+    /// A final outcome agrees with the Job, and with the outcome of the attempt that it names.
     fn check_final_outcome(&mut self, job: usize, pod: Option<PodUid>, data: &OutcomeData) -> Option<String> {
         let now = self.now;
         let it = &self.jobs[job];
@@ -109,9 +110,9 @@ impl World<'_> {
         if let Some((before, _)) = record.last.replace((data.kind, now)) {
             return Some(format!("it was {before} before"));
         }
-        let of_attempt = pod.and_then(|pod| record.attempts.get(&pod)).filter(|before| {
-            data.kind == OutcomeKind::Lost && is_ours(&data.reason) && !refines(before, &data.reason)
-        });
+        let of_attempt = pod
+            .and_then(|pod| record.attempts.get(&pod))
+            .filter(|before| data.kind == OutcomeKind::Lost && is_ours(&data.reason) && !refines(before, &data.reason));
         match of_attempt {
             Some(before) => Some(format!("its attempt was {before} before")),
             None if agrees => None,
@@ -119,7 +120,7 @@ impl World<'_> {
         }
     }
 
-    /// What became of each Job.
+    /// The final state of each Job.
     pub(crate) fn final_states(&self) -> Vec<FinalState> {
         let final_state = |(number, job): (usize, &crate::kubernetes::job_controller::Job)| FinalState {
             end: match job.ending {
@@ -128,16 +129,16 @@ impl World<'_> {
                 _ if job.deleting => End::Deleted,
                 _ => End::Open,
             },
-            told: self.laws.records[number].last.map(|(_, at)| at),
+            recorded_at: self.laws.records[number].last.map(|(_, at)| at),
             attempts: job.attempts.len(),
         };
         self.jobs.iter().enumerate().map(final_state).collect()
     }
 }
 
-/// Law 6: with and without a restart every Job ends alike and is told of, later by no more than what the restart costs: the
-/// gap, and for each attempt that was under way lost-after of warm-up and the minute that the gap may last. Histories end, so
-/// what might come after the end of one is not compared.
+/// With and without a restart every Job ends the same way, and its outcome is recorded at most later by the cost of the restart:
+/// the gap of a minute and lost-after of warm-up, for each attempt that was running. What might come after the end of a history
+/// is not compared.
 pub(crate) fn compare(
     without: &[FinalState],
     with: &[FinalState],
@@ -147,14 +148,18 @@ pub(crate) fn compare(
     for (job, (without, with)) in without.iter().zip(with).enumerate() {
         let attempts = u32::try_from(without.attempts.max(with.attempts) + 1).unwrap_or(u32::MAX);
         let bound = (lost_after(job) + Duration::from_mins(1)) * attempts;
-        let differs = match (without.told, with.told) {
+        let differs = match (without.recorded_at, with.recorded_at) {
             (None, None) => false,
-            (Some(told), None) | (None, Some(told)) => told + bound < until,
+            (Some(at), None) | (None, Some(at)) => at + bound < until,
             (Some(before), Some(after)) => without.end != with.end || after > before + bound,
         };
         if differs {
             let how = format!("job-{job} ends with a restart as {with:?} and without as {without:?}");
-            return Some(Violation { at: with.told.unwrap_or_default(), law: Law::RestartsChangeNoOutcome, how });
+            return Some(Violation {
+                at: with.recorded_at.unwrap_or_default(),
+                law: Law::RestartsChangeNoOutcome,
+                how,
+            });
         }
     }
     None

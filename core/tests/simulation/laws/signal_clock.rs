@@ -1,14 +1,15 @@
-//! The laws' own clock: the time that the reaper could hear, told from the actual and not by the reaper's own clock.
+//! The laws' own clock: the time in which the reaper could receive signals, computed from the actual state and not from the
+//! reaper's own clock.
 
 use std::time::Duration;
 
-/// What one outage may cost beside its length, in milliseconds. A watch that went silent may have heard nothing for 25 s
-/// before that; connecting anew takes up to 5 s, and the own beat that tells of a working Service comes every 5 s; a term
-/// begins up to 15 s late; the clock stands for 15 s before the missing own beat is noticed.
+/// What one outage may cost beside its length, in milliseconds. A stalled watch may have received nothing for 25 s before;
+/// reconnecting takes up to 5 s, and the own beat that proves the Service comes every 5 s; a term begins up to 15 s late; the
+/// clock runs for 15 s until the missing own beat is detected.
 const OUTAGE_MS: i64 = 60_000;
 
-/// Counts milliseconds of hearing, less [`OUTAGE_MS`] for every outage: a deadline that is reached on this clock leaves no
-/// excuse.
+/// Counts the milliseconds in which the reaper could receive, minus [`OUTAGE_MS`] for every outage: a deadline that has passed
+/// on this clock has no excuse.
 #[derive(Debug, Default)]
 pub(crate) struct SignalClock {
     since: Option<Duration>,
@@ -16,11 +17,11 @@ pub(crate) struct SignalClock {
 }
 
 impl SignalClock {
-    /// Whether the reaper receiving from `now` on.
+    /// Whether the reaper can receive from `now` on.
     pub(crate) fn set(&mut self, receiving: bool, now: Duration) {
         match (self.since, receiving) {
             (None, true) => {
-                // At the end of the outage, so that what was stamped while it lasted has the same excuse.
+                // At the end of the outage, so that what was stamped during the outage has the same excuse.
                 self.total -= OUTAGE_MS;
                 self.since = Some(now);
             }
@@ -32,18 +33,18 @@ impl SignalClock {
         }
     }
 
-    /// What the clock shows.
+    /// The time on the clock.
     pub(crate) fn at(&self, now: Duration) -> i64 {
         self.total + self.since.map_or(0, |since| ms(now.saturating_sub(since)))
     }
 
-    /// Whether the reaper receiving.
+    /// Whether the reaper can receive now.
     pub(crate) fn is_receiving(&self) -> bool {
         self.since.is_some()
     }
 }
 
-/// Whole milliseconds; histories last for minutes, policies for days at most.
+/// Whole milliseconds. Histories take minutes, policies days at most.
 pub(crate) fn ms(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 4)
 }

@@ -1,4 +1,4 @@
-//! Who leads, from when, and how it ends.
+//! Leadership: who leads, from when, and how it ends.
 
 use std::time::Duration;
 
@@ -7,11 +7,11 @@ use crate::{
     world::{Event, World},
 };
 
-/// Between two of the leader's own beats.
+/// The interval of the leader's own beats.
 const OWN_BEAT_EVERY: Duration = Duration::from_secs(5);
 
 impl World<'_> {
-    /// A reaper that runs stands for election. The Lease of the last leader may have to run out first.
+    /// A running reaper tries to become the leader. The Lease of the last leader may have to expire first.
     pub(super) fn may_lead(&mut self, reaper: usize) {
         let it = &mut self.reapers[reaper];
         let (after, life) = (it.dice.ms(300, 15_000), it.life);
@@ -38,11 +38,11 @@ impl World<'_> {
         self.reset_signs();
     }
 
-    /// What an earlier term heard counts for nothing.
+    /// Signals received in an earlier term do not count.
     fn reset_signs(&mut self) {
         let listening = self.laws.signal_clock.at(self.now);
         self.laws.led_at = listening;
-        // Nor does what was lost in it: the warm-up sees everybody before anything is written.
+        // Losses of an earlier term do not count either: all Jobs are previewed in the warm-up, before anything is written.
         self.laws.losses.clear();
         self.laws.records.iter_mut().for_each(Record::restart_waiting);
         for pod in &mut self.pods {
@@ -68,10 +68,10 @@ impl World<'_> {
         self.after(OWN_BEAT_EVERY, Event::OwnBeat { reaper, life, term });
     }
 
-    /// A leader that cannot renew its Lease for two thirds of it steps down.
+    /// A leader that cannot renew its Lease for two thirds of its duration steps down.
     pub(super) fn may_lose_lease(&mut self, reaper: usize) {
         if self.reapers[reaper].leads {
-            // Its last renewal is up to 5 s old.
+            // The last renewal is up to 5 s old.
             let fault = Event::LoseLease { reaper, life: self.reapers[reaper].life, term: self.reapers[reaper].term };
             let after = self.reapers[reaper].dice.ms(5_000, 10_000);
             self.after(after, fault);
@@ -96,7 +96,7 @@ impl World<'_> {
         self.update_signal_clock();
     }
 
-    /// The leading process ends, at once or in order, and a new one begins.
+    /// The leading process ends, at once or in order, and is restarted.
     pub(crate) fn stop_leader(&mut self, killed: bool) {
         let Some(reaper) = self.leader() else { return };
         if !killed {
@@ -140,7 +140,7 @@ impl World<'_> {
         }
     }
 
-    /// Tells the laws' clock whether the reaper could hear everything now.
+    /// Updates the laws' clock: whether the reaper can receive everything now.
     pub(crate) fn update_signal_clock(&mut self) {
         let leader = self.leader().map(|leader| &self.reapers[leader]);
         let receiving = leader.is_some_and(|leader| leader.watches_are_up() && leader.own_beat.is_some())

@@ -1,4 +1,4 @@
-//! Watches: what of the API server's changes reaches a reaper, in order, late, or only by a new list.
+//! Watches: which changes in the API server reach a reaper, in order, late, or only by a new list.
 
 use std::{collections::HashSet, rc::Rc, time::Duration};
 
@@ -22,9 +22,9 @@ use crate::{
     world::{Event, World},
 };
 
-/// How often the API server ends a watch, which begins anew at once and so shows that it is there.
+/// How often the API server closes a watch. The watch reconnects at once, which proves that the API server is up.
 const RENEW_EVERY: Duration = Duration::from_secs(25);
-/// After how long without a word a watch counts as dead.
+/// After how long without anything received a watch counts as down.
 const SILENT_AFTER: Duration = Duration::from_secs(30);
 
 /// Which object.
@@ -67,11 +67,11 @@ enum Facts {
 #[derive(Debug, Default)]
 pub(super) struct WatchConnection {
     state: ConnectionState,
-    /// What it has yet to be told.
+    /// Changes that it has not received.
     backlog: Vec<Rc<Item>>,
-    /// When the last change that is under way will have arrived: they do not overtake each other.
+    /// When the last change in flight arrives: changes of one watch arrive in order.
     arrives: Duration,
-    heard: Duration,
+    received_at: Duration,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -80,9 +80,9 @@ enum ConnectionState {
     #[default]
     Unlisted,
     Up,
-    /// It receiving nothing and does not know it yet.
+    /// It receives nothing, and the reaper has not detected that.
     Stalled,
-    /// It knows that it receiving nothing.
+    /// It is down, and the reaper knows.
     Broken,
 }
 
@@ -101,16 +101,16 @@ impl World<'_> {
         let item = Rc::new(Item { kind, facts, deleted });
         for reaper in 0..self.reapers.len() {
             let it = &mut self.reapers[reaper];
-            let watch_connection = &mut it.watches[kind.watch() as usize];
-            if !it.running || watch_connection.state == ConnectionState::Unlisted {
+            let connection = &mut it.watches[kind.watch() as usize];
+            if !it.running || connection.state == ConnectionState::Unlisted {
                 continue;
             }
-            if watch_connection.state == ConnectionState::Up {
-                watch_connection.arrives = watch_connection.arrives.max(self.now + it.dice.ms(2, 120));
-                let (at, life, item) = (watch_connection.arrives, it.life, Rc::clone(&item));
+            if connection.state == ConnectionState::Up {
+                connection.arrives = connection.arrives.max(self.now + it.dice.ms(2, 120));
+                let (at, life, item) = (connection.arrives, it.life, Rc::clone(&item));
                 self.at(at, Event::Deliver { reaper, life, item });
             } else {
-                watch_connection.backlog.push(Rc::clone(&item));
+                connection.backlog.push(Rc::clone(&item));
             }
         }
     }
@@ -138,12 +138,12 @@ impl World<'_> {
         let (now, at) = (self.now, self.instant());
         let it = &mut self.reapers[reaper];
         let watch = item.kind.watch();
-        let watch_connection = &mut it.watches[watch as usize];
-        if it.life != life || watch_connection.state == ConnectionState::Unlisted {
+        let connection = &mut it.watches[watch as usize];
+        if it.life != life || connection.state == ConnectionState::Unlisted {
             return;
         }
-        if watch_connection.state == ConnectionState::Up {
-            watch_connection.heard = now;
+        if connection.state == ConnectionState::Up {
+            connection.received_at = now;
             it.signals.watch_heard(watch, at);
         }
         self.apply(reaper, item);
@@ -162,7 +162,7 @@ impl World<'_> {
     /// Lists all objects of a watch.
     pub(crate) fn list(&mut self, reaper: usize, life: u32, watch: usize) {
         if self.reapers[reaper].life != life || !self.reapers[reaper].running || !self.cluster.reapers_reach_api() {
-            return; // It is tried again when the API server is there.
+            return; // It lists again when the API server can be reached.
         }
         let kinds: Vec<Kind> = match Watch::ALL[watch] {
             Watch::Jobs => (0..self.jobs.len()).filter(|&job| self.jobs[job].exists).map(Kind::Job).collect(),
@@ -203,13 +203,13 @@ impl World<'_> {
     }
 
     fn watch_is_up(&mut self, reaper: usize, watch: usize) {
-        let watch_connection = &mut self.reapers[reaper].watches[watch];
-        (watch_connection.state, watch_connection.heard, watch_connection.arrives) = (ConnectionState::Up, self.now, self.now);
+        let connection = &mut self.reapers[reaper].watches[watch];
+        (connection.state, connection.received_at, connection.arrives) = (ConnectionState::Up, self.now, self.now);
         self.observe(reaper, |_, _| {});
         self.update_signal_clock();
     }
 
-    /// A watch goes on where it ended, or finds that it has to list.
+    /// A watch resumes where it ended, or has to list again.
     pub(crate) fn resume_watch(&mut self, reaper: usize, life: u32, watch: usize) {
         let it = &mut self.reapers[reaper];
         if it.life != life || it.watches[watch].state != ConnectionState::Broken || !self.cluster.reapers_reach_api() {
@@ -218,7 +218,7 @@ impl World<'_> {
         if it.dice.percent(30) {
             return self.list(reaper, life, watch);
         }
-        // It is connected before it is told anything.
+        // The connection counts before anything arrives through it.
         let at = self.instant();
         self.reapers[reaper].signals.watch_heard(Watch::ALL[watch], at);
         self.take_backlog(reaper, watch);
@@ -231,22 +231,24 @@ impl World<'_> {
         self.watch_is_up(reaper, watch);
     }
 
-    /// The API server ends watches that begin anew at once: a sign of life.
+    /// The API server closes watches, which reconnect at once: the API server is up.
     pub(crate) fn renew_watches(&mut self, reaper: usize, life: u32) {
         let (now, at) = (self.now, self.instant());
         let it = &mut self.reapers[reaper];
         if it.life != life {
             return;
         }
-        for (watch_connection, watch) in it.watches.iter_mut().zip(Watch::ALL).filter(|(watch_connection, _)| watch_connection.state == ConnectionState::Up) {
-            watch_connection.heard = now;
+        for (connection, watch) in
+            it.watches.iter_mut().zip(Watch::ALL).filter(|(connection, _)| connection.state == ConnectionState::Up)
+        {
+            connection.received_at = now;
             it.signals.watch_heard(watch, at);
         }
         self.observe(reaper, |_, _| {});
         self.after(RENEW_EVERY, Event::Renewal { reaper, life });
     }
 
-    /// The API server is down: whoever is connected notices at once.
+    /// The API server is down: every connection is closed at once.
     pub(crate) fn break_watches(&mut self) {
         if self.cluster.reapers_cut_off == 0 {
             for reaper in 0..self.reapers.len() {
@@ -258,14 +260,16 @@ impl World<'_> {
         }
     }
 
-    /// The reapers are cut off from the API server, and do not notice yet.
+    /// The reapers are cut off from the API server, and have not detected it.
     pub(crate) fn stall_watches(&mut self) {
         for reaper in 0..self.reapers.len() {
             let life = self.reapers[reaper].life;
             let mut due = Vec::new();
-            for watch_connection in self.reapers[reaper].watches.iter_mut().filter(|watch_connection| watch_connection.state == ConnectionState::Up) {
-                watch_connection.state = ConnectionState::Stalled;
-                due.push(watch_connection.heard + SILENT_AFTER);
+            for connection in
+                self.reapers[reaper].watches.iter_mut().filter(|connection| connection.state == ConnectionState::Up)
+            {
+                connection.state = ConnectionState::Stalled;
+                due.push(connection.received_at + SILENT_AFTER);
             }
             for at in due {
                 self.at(at, Event::WatchTimeout { reaper, life });
@@ -279,8 +283,8 @@ impl World<'_> {
             return;
         }
         for watch in 0..Watch::ALL.len() {
-            let watch_connection = &self.reapers[reaper].watches[watch];
-            if watch_connection.state == ConnectionState::Stalled && self.now >= watch_connection.heard + SILENT_AFTER {
+            let connection = &self.reapers[reaper].watches[watch];
+            if connection.state == ConnectionState::Stalled && self.now >= connection.received_at + SILENT_AFTER {
                 self.fail_watch(reaper, watch, Failure::Silent);
             }
         }
@@ -296,7 +300,7 @@ impl World<'_> {
         }
     }
 
-    /// What one watch should go on from is not to be had any more.
+    /// The resource version of one watch has expired: it has to list again.
     pub(crate) fn expire_watch(&mut self, watch: usize) {
         for reaper in 0..self.reapers.len() {
             if self.reapers[reaper].watches[watch].state != ConnectionState::Up {
@@ -330,7 +334,7 @@ impl World<'_> {
         }
     }
 
-    /// A process of a reaper begins: it knows nothing.
+    /// The process of a reaper starts.
     pub(crate) fn start_reaper(&mut self, reaper: usize, life: u32) {
         let at = self.instant();
         let it = &mut self.reapers[reaper];
@@ -353,13 +357,13 @@ impl World<'_> {
     }
 }
 
-/// As the `Observer` takes in what a watch brings.
+/// As the `Observer` of a real reaper applies what a watch brings.
 fn apply(index: &mut Index, facts: &Facts, deleted: bool, wall: Timestamp, now: Moment) {
     match facts {
         Facts::Job(facts) if !deleted => {
             let mut facts = (**facts).clone();
             if let Some(start) = &mut facts.started {
-                // It is read when it arrives.
+                // Read on arrival.
                 start.ago = wall.duration_since(start.at).try_into().unwrap_or_default();
             }
             index.apply_job(facts, now);
