@@ -47,7 +47,7 @@ const GRACE: Duration = Duration::from_secs(3);
 /// How long to wait before an object is tried again that could not be patched.
 const AGAIN_AFTER: Duration = Duration::from_secs(5);
 
-/// Makes up for what admission has missed.
+/// Makes up for what admission has backfill.
 pub struct Backfill {
     client: Client,
     /// Our own namespaces.
@@ -55,7 +55,7 @@ pub struct Backfill {
     stamper: Stamper,
 }
 
-/// An object that admission has missed.
+/// An object that admission has backfill.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Found {
     kind: Kind,
@@ -200,7 +200,7 @@ mod tests {
             Err::<http::Response<kube::client::Body>, _>(std::io::Error::other("connection refused"))
         });
         let (_keep, rules) = watch::channel(Arc::new(Rules::default()));
-        let missed = Missed::new(Client::new(away, "default"), [], rules, true, Metrics::default());
-        assert!(timeout(Duration::from_mins(10), missed.run()).await.is_err(), "it works for ever");
+        let backfill = Backfill::new(Client::new(away, "default"), [], rules, true, Metrics::default());
+        assert!(timeout(Duration::from_mins(10), backfill.run()).await.is_err(), "it works for ever");
     }
 }

@@ -77,6 +77,11 @@ impl Executor {
 
     /// Takes the steps in their order; see [`StepSequence`] for what a failed step prevents.
     pub async fn run(&self, job: &JobIdentity, steps: Vec<Step>) -> StepReport {
+        self.run_steps(job, steps).await.0
+    }
+
+    /// Says in addition why the first of the steps that failed did.
+    async fn run_steps(&self, job: &JobIdentity, steps: Vec<Step>) -> (StepReport, Option<ExecuteError>) {
         let mut runner = StepRunner {
             executor: self,
             job,
@@ -88,6 +93,7 @@ impl Executor {
             report: StepReport::default(),
         };
         let mut sequence = StepSequence::new(steps);
+        let mut failure = None;
         while let Some(step) = sequence.next_step() {
             let (word, pod) = (step.as_str(), step.pod().cloned());
             let result = runner.take(step).await;
@@ -101,11 +107,12 @@ impl Executor {
                 Err(error) => {
                     error.log(word, job, pod.as_ref());
                     sequence.failed(pod);
+                    failure.get_or_insert(error);
                 }
             }
         }
         runner.report.failed = sequence.has_failed();
-        runner.report
+        (runner.report, failure)
     }
 }
 

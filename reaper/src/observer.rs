@@ -118,7 +118,7 @@ impl Observer {
         let mut policies = self.0.policies.write().unwrap_or_else(PoisonError::into_inner);
         let changed = change(&mut policies);
         if changed {
-            self.with(|state, _| state.reconsider(&policies));
+            self.with(|index, _| index.apply_policies(&policies));
         }
         changed
     }
@@ -199,14 +199,14 @@ impl Observer {
 
     /// A watch is connected, or heard something.
     pub(crate) fn watch_heard(&self, watch: Watch) {
-        self.hear(|hearing, at| hearing.watch_heard(watch, at));
+        self.hear(|hearing, at| hearing.watch_received(watch, at));
     }
 
     /// A watch has listed all objects.
     pub(crate) fn watch_listed(&self, watch: Watch) {
         self.hear(|hearing, at| {
             hearing.watch_listed(watch);
-            hearing.watch_heard(watch, at);
+            hearing.watch_received(watch, at);
         });
     }
 

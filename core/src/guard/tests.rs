@@ -74,5 +74,5 @@ fn podless() -> JobEvidence {
 #[test]
 fn a_hold_says_why() {
     assert_eq!(BREAKER.to_string(), "breaker (30 of 40 Jobs in the cluster are silent or lost at one time)");
-    assert_eq!(Hold::SelfBeat.to_string(), "deaf");
+    assert_eq!(Hold::SelfBeat.to_string(), "self-beat");
 }

@@ -255,7 +255,7 @@ pub struct Sink {
 #[serde(rename_all = "camelCase")]
 pub struct Guards {
     /// Whether the reaper hears what there is to hear: `open`, `deaf` or `watch-down`.
-    pub health: String,
+    pub signals: String,
     /// For how long this leader has listened.
     pub listening_seconds: u64,
     /// The breaker.

@@ -35,7 +35,7 @@ fn world() -> World {
         Metrics::default(),
     );
     let observer = Observer::of_one_job();
-    let enforcer = Enforcer::new(observer.clone(), outbox.clone(), executor, Mode::Enforce, Metrics::default());
+    let enforcer = Enforcer::new(observer.clone(), outbox.clone(), executor, Mode::Enforce);
     let enforcer = Arc::new(enforcer);
     let (leadership, following) = watch::channel(Leadership::Leader { term: 1 });
     let parts = Api { observer: observer.clone(), outbox, enforcer: Arc::clone(&enforcer), leadership: following };
@@ -52,6 +52,7 @@ impl World {
     }
 
     async fn look(&self) {
+        self.enforcer.preview(&JobUid::from("job"));
         self.enforcer.enforce(&JobUid::from("job")).await;
     }
 }
@@ -102,11 +103,11 @@ async fn a_held_loss_is_visible_everywhere() {
     // Its own beat, by which it knows that it hears, is the last that it misses.
     tokio::time::advance(std::time::Duration::from_secs(20)).await;
     world.look().await;
-    assert_eq!(world.get("/v1/jobs/ort/job-name").await.1["held"]["guard"], "deaf");
-    assert_eq!(world.get("/v1/jobs").await.1["jobs"][0]["held"], "deaf");
+    assert_eq!(world.get("/v1/jobs/ort/job-name").await.1["held"]["guard"], "self-beat");
+    assert_eq!(world.get("/v1/jobs").await.1["jobs"][0]["held"], "self-beat");
     let guards = world.get("/v1/guards").await.1;
-    assert_eq!(guards["held"], json!([{ "namespace": "ort", "name": "job-name", "guard": "deaf" }]));
-    assert_eq!(guards["health"], "deaf");
+    assert_eq!(guards["held"], json!([{ "namespace": "ort", "name": "job-name", "guard": "self-beat" }]));
+    assert_eq!(guards["signals"], "self-beat");
 }
 
 #[rstest]

@@ -132,8 +132,8 @@ fn retention(snapshot: &JobSnapshot, now: Moment) -> Option<Timer> {
 
 /// What would hold lost verdicts, and what is held.
 pub(super) fn guards(api: &Api) -> Guards {
-    let health = match api.observer.health() {
-        SignalHealth::Receiving => "open",
+    let signals = match api.observer.health() {
+        SignalHealth::Receiving => "receiving",
         SignalHealth::NotReceiving => Hold::SelfBeat.as_str(),
         SignalHealth::WatchDown => Hold::WatchDown.as_str(),
     };
@@ -150,7 +150,7 @@ pub(super) fn guards(api: &Api) -> Guards {
     held.sort();
     let holds = held.iter().any(|job| job.guard == BREAKER);
     let listening_seconds = api.observer.listening_for().as_secs();
-    Guards { health: health.to_owned(), listening_seconds, breaker: BreakerState { lost, of, holds }, held }
+    Guards { signals: signals.to_owned(), listening_seconds, breaker: BreakerState { lost, of, holds }, held }
 }
 
 /// The word of [`Hold::Breaker`].

@@ -52,7 +52,7 @@ impl Enforcer {
     }
 
     /// Records for the breaker how a Job stands.
-    pub(super) fn preview(&self, job: &JobUid) {
+    pub(crate) fn preview(&self, job: &JobUid) {
         let now = self.observer.now();
         let known = self.observer.evidence(job);
         let known = known.as_ref().map(|(evidence, policy)| (evidence, policy));
@@ -60,7 +60,7 @@ impl Enforcer {
     }
 
     /// Evaluates a Job that is due, and takes the steps that follow.
-    pub(super) async fn enforce(&self, job: &JobUid) {
+    pub(crate) async fn enforce(&self, job: &JobUid) {
         let Some(mut snapshot) = self.snapshot(job) else {
             return self.reconciler().vanished(job, Instant::now().into_std());
         };

@@ -2,6 +2,7 @@
 
 use jobwarden_common::{beat::Phase, identity::JobUid};
 use jobwarden_core::{
+    builders::facts::{mk_job, mk_lease, mk_node, mk_pod},
     evidence::Retries,
     facts::{
         job::JobFacts,
@@ -19,7 +20,6 @@ use crate::{
     deliver::Config,
     execute::{Executor, FailWith},
     fake_api::FakeApi,
-    observer::fixture::{mk_job, mk_lease, mk_node, mk_pod},
 };
 
 /// Warm by then, with the default policy.
@@ -65,10 +65,10 @@ impl Drill {
             metrics.clone(),
         );
         let controller = Arc::new(Controller {
-            enforcer: Arc::new(Enforcer::new(observer.clone(), outbox.clone(), executor, mode, metrics.clone())),
+            enforcer: Arc::new(Enforcer::new(observer.clone(), outbox.clone(), executor, mode)),
             deliverer: Deliverer::new(&Config::default(), client.clone(), "jobwarden", outbox.clone(), metrics.clone())
                 .expect("no sinks"),
-            missed: None,
+            backfill: None,
             role: Role::new(client.clone(), "jobwarden", "reaper-0"),
             outcomes: Api::namespaced(client, "jobwarden"),
             observer,
@@ -155,12 +155,12 @@ impl Drill {
         self.api.paths("/events/").iter().filter(|path| of_reason(path)).count()
     }
 
-    fn held(&self, guard: &'static str) -> i64 {
-        self.controller.metrics.held.get_or_create(&crate::metrics::GuardLabels { guard }).get()
+    fn held(&self, guard: &'static str) -> usize {
+        self.controller.enforcer.reconciler().held_by_guard().get(guard).copied().unwrap_or_default()
     }
 
-    fn look(&self, job: usize) -> Look {
-        self.controller.enforcer.look(&JobUid::from(name(job))).expect("it is known")
+    fn inspect(&self, job: usize) -> Inspected {
+        self.controller.enforcer.inspect(&JobUid::from(name(job))).expect("it is known")
     }
 }
 
@@ -169,17 +169,21 @@ impl Drill {
 async fn thirty_of_forty_jobs_fall_silent_and_when_they_are_back_the_dead_one_is_failed() {
     let mut drill = Drill::new(40, 40, Mode::Enforce);
     drill.until(WARM + 10).await;
-    assert_eq!(drill.controller.metrics.silent.get(), 0);
+    assert_eq!(drill.controller.enforcer.reconciler().breaker_counts().0, 0);
     // Their nodes, sidecars and agents fall silent in one instant.
     drill.silent = (0..40).map(|job| job % 4 != 0).collect();
     let silent = 30;
     drill.until(WARM + 10 + 45).await;
-    assert_eq!(drill.controller.metrics.silent.get(), silent, "they are in sight long before they are lost");
+    assert_eq!(
+        drill.controller.enforcer.reconciler().breaker_counts().0,
+        silent,
+        "they are in sight long before they are lost"
+    );
     drill.until(WARM + 10 + 120 + 60).await;
     assert_eq!(drill.failed(), [], "nothing is failed");
     assert_eq!(drill.held("breaker"), silent);
     assert_eq!(drill.events("Held"), 30);
-    assert_eq!(drill.look(1).held(), Some(Hold::Breaker { scope: Scope::Cluster, lost: 30, of: 40 }));
+    assert_eq!(drill.inspect(1).inspection.held, Some(Hold::Breaker { scope: Scope::Cluster, lost: 30, of: 40 }));
     assert!(drill.api.paths("joboutcomes/pod-1.suspect").len() == 1, "the notice goes out");
     assert!(drill.api.writes().iter().all(|write| write.starts_with("POST") || write.contains("joboutcomes")));
 

@@ -121,13 +121,14 @@ fn last_writer(job: &Job) -> Option<Writer> {
 mod tests {
     use jobwarden_common::notification::{Attempt, Cause, CauseKind};
     use jobwarden_core::{
+        builders::evidence::identity,
         outcome::OutcomeName,
         plan::step::{Draft, Step},
     };
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::{ENF::identity, execute::tests::executor_of, fake_api::FakeApi, outbox::object::tests::mk_data};
+    use crate::{execute::tests::executor_of, fake_api::FakeApi, outbox::object::tests::mk_data};
 
     const JOB: &str = "/apis/batch/v1/namespaces/ort/jobs/analyzer-7";
     const FINAL: &str = "/apis/jobwarden.io/v1alpha1/namespaces/jobwarden/joboutcomes/job-uid.final";
@@ -135,8 +136,8 @@ mod tests {
     async fn recorded(api: &FakeApi, data: OutcomeData, before: Vec<Step>) -> Value {
         let name = OutcomeName::job_final(&"job-uid".into());
         let steps = before.into_iter().chain([Step::Record(Box::new(Draft { name, data }))]).collect();
-        let report = executor_of(api).run(&identity(), steps).await;
-        assert!(report.failure.is_none(), "{:?}", report.failure);
+        let (report, failure) = executor_of(api).run_steps(&identity(), steps).await;
+        assert!(!report.failed, "{failure:?}");
         api.get(FINAL).expect("recorded")["spec"]["data"]["cause"].clone()
     }
 

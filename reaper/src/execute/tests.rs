@@ -3,12 +3,14 @@
 
 use jobwarden_common::{identity::PodUid, names::FINALIZER, notification::OutcomeKind};
 use jobwarden_core::{
+    builders::evidence::{NOW, at, identity, judged, mk_job, mk_snapshot, on_gone_node, terminating, unreachable},
     evidence::{JobEvidence, JobStage, PodEvidence, Retries},
     outcome::OutcomeName,
     plan::{
         plan,
         step::{Draft, Notice, PodRef, Recorded, Removal},
     },
+    reconcile::StepReport,
     verdict::{EndReason, LostReason},
 };
 use rstest::rstest;
@@ -16,7 +18,6 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    ENF::{NOW, at, identity, judged, mk_job, mk_snapshot, on_gone_node, terminating, unreachable},
     fake_api::{Failure, FakeApi},
     outbox::object::tests::mk_data,
 };
@@ -69,12 +70,19 @@ pub(super) fn executor_of(api: &FakeApi) -> Executor {
     executor(api, FailWith::FailureTarget)
 }
 
-async fn run(api: &FakeApi, steps: &[Step]) -> Report {
+/// What came of some steps.
+struct Ran {
+    report: StepReport,
+    failure: Option<ExecuteError>,
+}
+
+async fn run(api: &FakeApi, steps: &[Step]) -> Ran {
     run_for(&identity(), api, steps).await
 }
 
-async fn run_for(job: &JobIdentity, api: &FakeApi, steps: &[Step]) -> Report {
-    executor(api, FailWith::FailureTarget).run(job, steps.to_vec()).await
+async fn run_for(job: &JobIdentity, api: &FakeApi, steps: &[Step]) -> Ran {
+    let (report, failure) = executor(api, FailWith::FailureTarget).run_steps(job, steps.to_vec()).await;
+    Ran { report, failure }
 }
 
 fn pod() -> PodRef {
@@ -165,25 +173,25 @@ async fn a_step_may_be_repeated_and_may_fail_anywhere(
 async fn may_be_repeated_and_may_fail_anywhere(job: &JobIdentity, world: impl Fn() -> FakeApi, steps: &[Step]) {
     let once = world();
     let untouched = once.snapshot();
-    let report = run_for(job, &once, steps).await;
-    assert!(report.failure.is_none(), "{:?}", report.failure);
+    let ran = run_for(job, &once, steps).await;
+    assert!(ran.failure.is_none(), "{:?}", ran.failure);
     let writes = once.writes().len();
     let expected = without_times(once.snapshot());
     assert_ne!(expected, without_times(untouched), "the step does something");
 
-    let report = run_for(job, &once, steps).await;
-    assert!(report.failure.is_none(), "the second time: {:?}", report.failure);
+    let ran = run_for(job, &once, steps).await;
+    assert!(ran.failure.is_none(), "the second time: {:?}", ran.failure);
     assert_eq!(without_times(once.snapshot()), expected, "the second time changes nothing");
 
     for failing in 0..writes {
         for failure in [Failure::Before, Failure::After] {
             let api = world();
             api.fail(failing, failure);
-            let report = run_for(job, &api, steps).await;
-            assert!(report.failure.is_some(), "write {failing} fails {failure:?} it is done");
+            let ran = run_for(job, &api, steps).await;
+            assert!(ran.failure.is_some(), "write {failing} fails {failure:?} it is done");
             api.fail(usize::MAX, Failure::Before);
-            let report = run_for(job, &api, steps).await;
-            assert!(report.failure.is_none(), "after write {failing} failed {failure:?}: {:?}", report.failure);
+            let ran = run_for(job, &api, steps).await;
+            assert!(ran.failure.is_none(), "after write {failing} failed {failure:?}: {:?}", ran.failure);
             assert_eq!(without_times(api.snapshot()), expected, "after write {failing} failed {failure:?} it was done");
         }
     }
@@ -203,8 +211,8 @@ async fn a_job_is_ended_only_if_the_second_look_bears_it_out(
 ) {
     let api = world();
     change(&api, JOB, &job);
-    let report = run(&api, &[end_job(reason)]).await;
-    assert_eq!(report.failure.is_none(), ends, "{:?}", report.failure);
+    let ran = run(&api, &[end_job(reason)]).await;
+    assert_eq!(ran.failure.is_none(), ends, "{:?}", ran.failure);
     let failing = condition(&api.get(JOB).expect("it is there"), "FailureTarget");
     assert_eq!(failing.map(|condition| condition["reason"].clone()), ends.then(|| json!(reason.as_str())));
 }
@@ -223,8 +231,8 @@ async fn a_job_is_failed_by_a_condition_beside_the_others() {
 #[tokio::test]
 async fn where_failure_target_is_refused_a_deadline_does_it() {
     let api = world();
-    let report = executor(&api, FailWith::ActiveDeadline).run(&identity(), vec![fail_job(), record()]).await;
-    assert!(report.failure.is_none());
+    let (report, _) = executor(&api, FailWith::ActiveDeadline).run_steps(&identity(), vec![fail_job(), record()]).await;
+    assert!(!report.failed);
     let job = api.get(JOB).expect("it is there");
     assert_eq!(job["spec"]["activeDeadlineSeconds"], 1);
     assert!(condition(&job, "FailureTarget").is_none());
@@ -247,8 +255,8 @@ async fn the_second_look_keeps_from_writing(#[case] path: &str, #[case] patch: V
     for step in [fail_job(), delete_pod()] {
         let api = world();
         change(&api, path, &patch);
-        let report = run(&api, &[step, record(), Step::ReleaseFinalizer]).await;
-        assert!(matches!(report.failure, Some(ExecuteError::SecondLook { .. })), "{:?}", report.failure);
+        let ran = run(&api, &[step, record(), Step::ReleaseFinalizer]).await;
+        assert!(matches!(ran.failure, Some(ExecuteError::SecondLook { .. })), "{:?}", ran.failure);
         assert_eq!(api.get(JOB).map(|job| job["metadata"]["finalizers"].clone()), Some(json!(["other", FINALIZER])));
         assert_eq!(api.writes(), Vec::<String>::new(), "nor is anything recorded or released");
     }
@@ -274,8 +282,8 @@ async fn a_conflict_is_judged_again_and_nothing_is_recorded() {
         let job = objects.get_mut(JOB).expect("it is there");
         job["status"]["conditions"] = json!([{ "type": "SuccessCriteriaMet", "status": "True" }]);
     });
-    let report = run(&sneaky, &steps).await;
-    assert!(report.failure.is_some());
+    let ran = run(&sneaky, &steps).await;
+    assert!(ran.failure.is_some());
     assert!(condition(&api.get(JOB).expect("it is there"), "FailureTarget").is_none());
 }
 
@@ -284,15 +292,15 @@ async fn a_stale_resource_version_is_a_conflict() {
     let source = kube::Error::Api(Box::new(kube::core::Status::failure("changed", "Conflict").with_code(409)));
     let error = ExecuteError::api("fail", "Job ort/j".to_owned(), source);
     assert!(matches!(error, ExecuteError::Conflict { .. }));
-    assert_eq!(error.to_string(), "Job ort/j was changed by somebody else while we would fail it");
+    assert_eq!(error.to_string(), "cannot fail Job ort/j: conflict, it was modified concurrently");
 }
 
 #[tokio::test]
 async fn a_success_in_the_same_moment_is_told_in_the_outcome() {
     let api = world();
     api.after(0, |objects| objects.get_mut(POD).expect("it is there")["status"]["phase"] = json!("Succeeded"));
-    let report = run(&api, &[fail_job(), record()]).await;
-    assert!(report.failure.is_none());
+    let ran = run(&api, &[fail_job(), record()]).await;
+    assert!(ran.failure.is_none());
     let outcome = api.get(FINAL).expect("recorded");
     let message = outcome["spec"]["data"]["message"].as_str().expect("a message");
     assert!(message.ends_with("Pod w succeeded in the same moment: its work may be done."), "{message}");
@@ -306,8 +314,8 @@ async fn an_outcome_is_frozen_by_whoever_records_it_first_and_addressed_to_every
         name: OutcomeName::job_final(&"job-uid".into()),
         data: jobwarden_common::notification::OutcomeData { kind: OutcomeKind::Succeeded, ..mk_data() },
     };
-    let report = run(&api, &[Step::Record(Box::new(later))]).await;
-    assert!(report.failure.is_none());
+    let ran = run(&api, &[Step::Record(Box::new(later))]).await;
+    assert!(ran.failure.is_none());
     let outcome = api.get(FINAL).expect("recorded");
     assert_eq!(outcome["spec"]["kind"], "lost");
     assert_eq!(outcome["status"]["sinks"], json!([{ "name": "ort", "state": "pending", "attempts": 0 }]));
@@ -341,8 +349,8 @@ async fn the_finalizer_goes_and_those_of_others_stay() {
 #[tokio::test]
 async fn a_pod_that_is_not_terminating_is_never_called_failed() {
     let api = world();
-    let report = run(&api, &[mark_pod_failed(), Step::ForceDeletePod { pod: pod() }]).await;
-    assert!(matches!(report.failure, Some(ExecuteError::SecondLook { .. })));
+    let ran = run(&api, &[mark_pod_failed(), Step::ForceDeletePod { pod: pod() }]).await;
+    assert!(matches!(ran.failure, Some(ExecuteError::SecondLook { .. })));
     assert_eq!(api.writes(), Vec::<String>::new());
 }
 
@@ -350,20 +358,20 @@ async fn a_pod_that_is_not_terminating_is_never_called_failed() {
 async fn a_pod_that_was_not_given_up_is_never_removed() {
     let api = world();
     change(&api, POD, &json!({"metadata": {"deletionTimestamp": "2026-01-02T03:04:05Z"}}));
-    let report = run(&api, &[Step::ForceDeletePod { pod: pod() }]).await;
-    assert!(matches!(report.failure, Some(ExecuteError::SecondLook { .. })));
+    let ran = run(&api, &[Step::ForceDeletePod { pod: pod() }]).await;
+    assert!(matches!(ran.failure, Some(ExecuteError::SecondLook { .. })));
     assert!(api.get(POD).is_some());
 }
 
 #[tokio::test]
 async fn a_pod_on_a_gone_node_is_deleted_given_up_and_removed() {
     let api = world();
-    let report = run(&api, &planned(retrying(Retries::Left), on_gone_node("w"))).await;
-    assert!(report.failure.is_none());
+    let ran = run(&api, &planned(retrying(Retries::Left), on_gone_node("w"))).await;
+    assert!(ran.failure.is_none());
     assert!(api.get(POD).is_none());
     assert_eq!(api.get(ATTEMPT).expect("recorded")["spec"]["kind"], "attempt_failed");
     assert!(api.get(FINAL).is_none(), "the Job goes on");
-    assert_eq!(report.abandoned, [PodUid::from("w-uid")]);
+    assert_eq!(ran.report.abandoned, [PodUid::from("w-uid")]);
 }
 
 #[tokio::test]
@@ -397,24 +405,24 @@ async fn of_a_failing_job_the_unreachable_pod_is_given_up_with_our_reason() {
 async fn a_deletion_is_confirmed_before_it_is_told(#[case] patch: Option<Value>, #[case] recorded: bool) {
     let api = world();
     change(&api, JOB, &patch.unwrap_or_default());
-    let report = run(&api, &[Step::ConfirmDeleted, record(), Step::Forget]).await;
-    assert_eq!((api.get(FINAL).is_some(), report.forget), (recorded, recorded));
+    let ran = run(&api, &[Step::ConfirmDeleted, record(), Step::Forget]).await;
+    assert_eq!((api.get(FINAL).is_some(), ran.report.forget), (recorded, recorded));
 }
 
 #[tokio::test]
 async fn pods_that_a_deleted_job_does_not_own_any_more_are_left_alone() {
     let api = world();
     change(&api, POD, &json!({"metadata": {"ownerReferences": null}}));
-    let report = run(&api, &[Step::DeletePod { pod: pod(), why: Removal::JobDeleted }]).await;
-    assert!(report.failure.is_none());
+    let ran = run(&api, &[Step::DeletePod { pod: pod(), why: Removal::JobDeleted }]).await;
+    assert!(ran.failure.is_none());
     assert!(api.get(POD).expect("it is there")["metadata"]["deletionTimestamp"].is_null());
 }
 
 #[tokio::test]
 async fn an_unfinished_job_is_never_deleted() {
     let api = world();
-    let report = run(&api, &[Step::DeleteJob]).await;
-    assert!(matches!(report.failure, Some(ExecuteError::SecondLook { .. })));
+    let ran = run(&api, &[Step::DeleteJob]).await;
+    assert!(matches!(ran.failure, Some(ExecuteError::SecondLook { .. })));
     assert_eq!(api.writes(), Vec::<String>::new());
 }
 
@@ -422,8 +430,8 @@ async fn an_unfinished_job_is_never_deleted() {
 async fn an_event_stands_on_the_job_and_names_the_pod() {
     let api = world();
     let notice = Notice { pod: Some(pod()), reason: "SidecarFault", message: "x".repeat(5000) };
-    let report = run(&api, &[Step::RecordEvent(notice.clone())]).await;
-    assert_eq!(report.told, [notice.key()]);
+    let ran = run(&api, &[Step::RecordEvent(notice.clone())]).await;
+    assert_eq!(ran.report.notified, [notice.key()]);
     let paths = api.paths("/events/");
     let event = api.get(paths.first().expect("published")).expect("it is there");
     assert_eq!((&event["regarding"]["name"], &event["related"]["name"]), (&json!("analyzer-7"), &json!("w")));
@@ -436,8 +444,8 @@ async fn an_event_that_cannot_be_published_keeps_nothing_else_from_being_done() 
     let api = world();
     api.fail(0, Failure::Before);
     let notice = Notice { pod: None, reason: "NotStarting", message: "no pod".to_owned() };
-    let report = run(&api, &[Step::RecordEvent(notice), record()]).await;
-    assert!(report.failure.is_none() && report.told.is_empty());
+    let ran = run(&api, &[Step::RecordEvent(notice), record()]).await;
+    assert!(ran.failure.is_none() && ran.report.notified.is_empty());
     assert!(api.get(FINAL).is_some());
 }
 
@@ -452,7 +460,7 @@ async fn a_pod_that_cannot_be_handled_does_not_keep_the_others_waiting_but_the_j
     api.put(other, object);
     let v = PodRef { uid: PodUid::from("v-uid"), name: "v".to_owned() };
     let steps = [delete_pod(), Step::DeletePod { pod: v, why: Removal::Lost }, Step::ReleaseFinalizer];
-    let report = run(&api, &steps).await;
-    assert!(report.failure.is_some());
+    let ran = run(&api, &steps).await;
+    assert!(ran.failure.is_some());
     assert_eq!(api.writes(), [format!("DELETE {other}")]);
 }

@@ -3,6 +3,7 @@
 use http_body_util::BodyExt as _;
 use jobwarden_common::{identity::NodeName, names::TOKEN_AUDIENCE, observation::PodObservation};
 use jobwarden_core::{
+    builders::facts::{mk_job, mk_pod, mk_report},
     evidence::{AgentObservation, LastBeat},
     health::{SignalHealth, Watch},
     policy::Policy,
@@ -15,7 +16,6 @@ use super::{
     token::fixture::{Signer, claims, claims_of, key_set},
     *,
 };
-use crate::observer::fixture::{mk_job, mk_pod, mk_report};
 
 /// An intake that knows pod `pod` of Job `job` on `node-1`.
 struct Setting {
@@ -124,7 +124,7 @@ async fn the_last_of_several_beats_counts() {
 #[tokio::test(start_paused = true)]
 async fn a_pod_that_was_given_up_is_told_to_stop() {
     let setting = mk_setting();
-    setting.observer.give_up(&"pod".into());
+    setting.observer.abandon(&"pod".into());
     let (status, text) = setting.beat(&setting.pod_token("pod", "node-1")).await;
     assert_eq!(status, StatusCode::OK);
     assert_eq!(body::<BeatReply>(&text).command, Command::Stop);

@@ -22,7 +22,7 @@ use super::{
 };
 
 #[cfg(test)]
-pub(in crate::intake) mod fixture;
+pub(crate) mod fixture;
 #[cfg(test)]
 mod tests;
 

@@ -1,15 +1,15 @@
 //! The Observer: who is woken, and what time does.
-
 use std::time::Duration;
 
 use jobwarden_common::beat::Phase;
-use jobwarden_core::{evidence::JobStage, health::DEAF_AFTER};
+use jobwarden_core::{
+    builders::facts::{mk_job, mk_pod},
+    evidence::JobStage,
+    health::DEAF_AFTER,
+};
 use tokio::time::advance;
 
-use super::{
-    fixture::{mk_job, mk_pod},
-    *,
-};
+use super::*;
 
 /// Leads, hears, and knows Job `job` with its pod `pod`.
 fn mk_observer() -> Observer {
@@ -141,7 +141,7 @@ async fn a_bare_pod_is_known_as_a_job_of_its_own_until_its_end_has_been_told() {
     observer.pod_deleted(&pod("Succeeded"));
     let snapshot = observer.snapshot(&uid).expect("it is not forgotten");
     assert!(matches!(snapshot.evidence.job.stage, JobStage::Finished { .. }), "{:?}", snapshot.evidence.job.stage);
-    assert!(observer.is_gone(&uid));
+    assert!(observer.snapshot(&uid).expect("the Job is known").gone);
     observer.forget(&uid);
     observer.pod_deleted(&pod("Succeeded"));
     assert_eq!(observer.snapshot(&uid), None);

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use jobwarden_core::{health::Watch, policy::Policy};
+use jobwarden_core::{builders::facts::mk_job, health::Watch, policy::Policy};
 use jobwarden_serve::{
     accept::{Limits, Metrics as AcceptMetrics, serve_https},
     shutdown::{Shutdown, ShutdownArgs},
@@ -12,17 +12,14 @@ use serde_json::json;
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::{
-    intake::{
-        Intake, IntakeSettings,
-        keys::KeyRing,
-        metrics::Metrics,
-        token::{
-            Verifier,
-            fixture::{Signer, claims, key_set},
-        },
+use crate::intake::{
+    Intake, IntakeSettings,
+    keys::KeyRing,
+    metrics::Metrics,
+    token::{
+        Verifier,
+        fixture::{Signer, claims, key_set},
     },
-    observer::fixture::mk_job,
 };
 
 const NAME: &str = "jobwarden-reaper.jobwarden.svc";

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tower_test::mock::{self, Handle};
 
 use super::*;
+use jobwarden_common::identity::JobUid;
 
 type ApiServer = Handle<Request<Body>, Response<Body>>;
 
@@ -56,6 +57,10 @@ fn gone() -> Value {
     json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 410, "reason": "Expired", "message": "too old"})
 }
 
+fn is_gone(observer: &Observer, job: &JobUid) -> bool {
+    observer.snapshot(job).expect("the Job is known").gone
+}
+
 #[tokio::test(start_paused = true)]
 async fn it_lists_page_by_page_and_watches_from_there() {
     let (follower, mut server, observer) = mk_follower();
@@ -76,7 +81,7 @@ async fn it_lists_page_by_page_and_watches_from_there() {
     // The next watch begins where that ended.
     answer(&mut server, &["watch=true", "resourceVersion=12"], 200, String::new()).await;
     assert_eq!(observer.jobs(), 3);
-    assert!(observer.is_gone(&"a".into()) && !observer.is_gone(&"c".into()));
+    assert!(is_gone(&observer, &"a".into()) && !is_gone(&observer, &"c".into()));
     assert_eq!(observer.health(), SignalHealth::Receiving);
     following.abort();
 }
@@ -91,7 +96,7 @@ async fn after_410_everything_is_listed_again_and_what_went_meanwhile_is_gone() 
     answer(&mut server, &["resourceVersion=20"], 410, gone().to_string()).await;
     answer(&mut server, &["limit=500"], 200, list("30", "", &[job("b", "4")])).await;
     answer(&mut server, &["resourceVersion=30"], 200, String::new()).await;
-    assert!(observer.is_gone(&"a".into()) && !observer.is_gone(&"b".into()));
+    assert!(is_gone(&observer, &"a".into()) && !is_gone(&observer, &"b".into()));
     following.abort();
 }
 

@@ -1,7 +1,10 @@
 //! Bare pods: each is a Job of its own, and comes and goes with its one pod.
 
 use super::*;
-use crate::evidence::{JobIdentity, JobKind};
+use crate::{
+    evidence::{JobIdentity, JobKind},
+    snapshot::JobSnapshot,
+};
 
 fn mk_bare(uid: &str, progress: Progress) -> JobFacts {
     let facts = mk_job(uid);
@@ -18,18 +21,18 @@ fn mk_state_with_bare() -> Index {
 }
 
 fn bare(state: &Index) -> JobSnapshot {
-    state.known(&"bare".into(), moment(0)).expect("it is known")
+    state.snapshot(&"bare".into(), moment(0), wall).expect("it is known")
 }
 
 #[test]
-fn it_is_a_job_with_one_pod() {
+fn a_bare_pod_is_a_job_with_one_pod() {
     let evidence = bare(&mk_state_with_bare()).evidence;
     assert_eq!((evidence.job.stage, evidence.pods.len()), (JobStage::Open, 1));
     assert_eq!(evidence.pods[0].uid, "bare".into());
 }
 
 #[test]
-fn one_that_is_gone_has_vanished() {
+fn a_bare_pod_whose_object_is_gone_has_vanished() {
     let mut state = mk_state_with_bare();
     state.delete_pod(&"bare".into(), moment(5));
     let known = bare(&state);
@@ -41,7 +44,7 @@ fn one_that_is_gone_has_vanished() {
 }
 
 #[test]
-fn one_that_had_ended_before_has_finished() {
+fn a_bare_pod_that_ended_before_its_object_went_has_finished() {
     let mut state = mk_state_with_bare();
     state.apply_job(mk_bare("bare", Progress::Finished(Finish::Complete)), moment(5));
     state.delete_pod(&"bare".into(), moment(6));
@@ -50,7 +53,7 @@ fn one_that_had_ended_before_has_finished() {
 }
 
 #[test]
-fn the_list_of_pods_counts_and_that_of_jobs_does_not() {
+fn a_bare_pod_is_missing_only_from_a_list_of_pods() {
     let mut state = mk_state_with_bare();
     state.jobs_listed(&["job".into()].into(), moment(5));
     assert_eq!(bare(&state).evidence.job.stage, JobStage::Open);
@@ -60,16 +63,16 @@ fn the_list_of_pods_counts_and_that_of_jobs_does_not() {
 }
 
 #[test]
-fn one_that_its_job_let_go_is_no_pod_of_that_job_any_more() {
+fn a_bare_pod_that_its_job_released_is_no_longer_a_pod_of_that_job() {
     let mut state = mk_state();
     state.apply_job(mk_bare("pod", Progress::Open), moment(5));
     state.apply_pod(mk_pod("pod", "pod"), moment(5));
     assert!(evidence(&state).pods.is_empty());
-    assert_eq!(state.known(&"pod".into(), moment(5)).expect("it is known").evidence.pods.len(), 1);
+    assert_eq!(state.snapshot(&"pod".into(), moment(5), wall).expect("it is known").evidence.pods.len(), 1);
 }
 
 #[test]
-fn people_who_ask_by_a_name_mean_the_job() {
+fn a_name_finds_the_job_before_a_bare_pod() {
     let mut state = mk_state_with_bare();
     let mut facts = mk_bare("bare", Progress::Open);
     facts.identity.name = "job-name".to_owned();

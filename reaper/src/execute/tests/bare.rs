@@ -38,8 +38,8 @@ async fn it_is_failed_by_a_condition_beside_the_kubelets_and_then_deleted() {
     assert!(condition(&live, "Ready").is_some());
     assert_eq!((&live["status"]["phase"], &live["metadata"]["deletionTimestamp"]), (&json!("Running"), &Value::Null));
 
-    let report = run_for(&bare(), &api, &[delete_failing()]).await;
-    assert!(report.failure.is_none(), "{:?}", report.failure);
+    let ran = run_for(&bare(), &api, &[delete_failing()]).await;
+    assert!(ran.failure.is_none(), "{:?}", ran.failure);
     assert!(api.get(POD).expect("it is there")["metadata"]["deletionTimestamp"].is_string());
 }
 
@@ -52,16 +52,16 @@ async fn it_is_failed_by_a_condition_beside_the_kubelets_and_then_deleted() {
 async fn the_second_look_keeps_from_failing_it(#[case] patch: Value) {
     let api = bare_world();
     change(&api, POD, &patch);
-    let report = run_for(&bare(), &api, &[fail_job(), record(), delete_failing()]).await;
-    assert!(matches!(report.failure, Some(ExecuteError::SecondLook { .. })), "{:?}", report.failure);
+    let ran = run_for(&bare(), &api, &[fail_job(), record(), delete_failing()]).await;
+    assert!(matches!(ran.failure, Some(ExecuteError::SecondLook { .. })), "{:?}", ran.failure);
     assert_eq!(api.writes(), Vec::<String>::new());
 }
 
 #[tokio::test]
 async fn without_our_verdict_on_it_none_is_deleted() {
     let api = bare_world();
-    let report = run_for(&bare(), &api, &[delete_failing()]).await;
-    assert!(matches!(report.failure, Some(ExecuteError::SecondLook { .. })));
+    let ran = run_for(&bare(), &api, &[delete_failing()]).await;
+    assert!(matches!(ran.failure, Some(ExecuteError::SecondLook { .. })));
     assert_eq!(api.writes(), Vec::<String>::new());
 }
 

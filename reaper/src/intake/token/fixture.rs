@@ -8,52 +8,52 @@ use serde_json::{Value, json};
 
 use crate::intake::keys::KeySet;
 
-pub(in crate::intake) const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+pub(crate) const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 
 /// When the tokens of tests are presented, in seconds since the Unix epoch.
-pub(in crate::intake) const NOW: u64 = 1_800_000_000;
+pub(crate) const NOW: u64 = 1_800_000_000;
 
 /// A key of an API server.
-pub(in crate::intake) struct Signer {
-    pub(in crate::intake) id: String,
+pub(crate) struct Signer {
+    pub(crate) id: String,
     key: KeyPair,
 }
 
 impl Signer {
-    pub(in crate::intake) fn new(id: &str) -> Self {
+    pub(crate) fn new(id: &str) -> Self {
         Self { id: id.to_owned(), key: KeyPair::generate().expect("ring makes P-256 keys") }
     }
 
     /// Its public half (RFC 7517).
-    pub(in crate::intake) fn jwk(&self) -> Value {
+    pub(crate) fn jwk(&self) -> Value {
         // An uncompressed point: 4, x, y (SEC 1, 2.3.3).
         let (x, y) = self.public()[1..].split_at(32);
         let text = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
         json!({"use": "sig", "kty": "EC", "kid": self.id, "crv": "P-256", "alg": "ES256", "x": text(x), "y": text(y)})
     }
 
-    pub(in crate::intake) fn public(&self) -> &[u8] {
+    pub(crate) fn public(&self) -> &[u8] {
         self.key.public_key_raw()
     }
 
-    pub(in crate::intake) fn sign(&self, claims: &Value) -> String {
+    pub(crate) fn sign(&self, claims: &Value) -> String {
         let header = Header { kid: Some(self.id.clone()), ..Header::new(Algorithm::ES256) };
         let key = EncodingKey::from_ec_der(self.key.serialized_der());
         jsonwebtoken::encode(&header, claims, &key).expect("the key is good")
     }
 }
 
-pub(in crate::intake) fn key_set(signers: &[&Signer]) -> KeySet {
+pub(crate) fn key_set(signers: &[&Signer]) -> KeySet {
     let keys: Vec<_> = signers.iter().map(|signer| signer.jwk()).collect();
     KeySet::parse(json!({"issuer": ISSUER}).to_string(), json!({"keys": keys}).to_string()).expect("good keys")
 }
 
 /// What a token of pod `pod` on `node` says, good for a day from [`NOW`].
-pub(in crate::intake) fn claims(pod: &str, node: &str) -> Value {
+pub(crate) fn claims(pod: &str, node: &str) -> Value {
     claims_of("ort", "default", pod, node)
 }
 
-pub(in crate::intake) fn claims_of(namespace: &str, account: &str, pod: &str, node: &str) -> Value {
+pub(crate) fn claims_of(namespace: &str, account: &str, pod: &str, node: &str) -> Value {
     json!({
         "aud": [TOKEN_AUDIENCE], "iss": ISSUER, "exp": NOW + 86_400, "iat": NOW, "nbf": NOW, "jti": "9c4b",
         "sub": format!("system:serviceaccount:{namespace}:{account}"),

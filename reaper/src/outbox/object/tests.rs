@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::outbox::{Outbox, cloud_event, fitted};
 
 pub(crate) fn mk_data() -> OutcomeData {
     OutcomeData {
