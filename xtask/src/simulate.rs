@@ -1,39 +1,39 @@
-//! `cargo xtask simulate` and `cargo xtask mutate`: what shows that the judgement is right, and that this would show if it were
-//! not.
+//! `cargo xtask simulate` and `cargo xtask mutate`: random histories against the laws, and changes of the code that some test or
+//! law has to detect.
 
 use anyhow::{Context as _, bail};
 
 use crate::command::{cargo, run};
 
-/// Let the reaper judge random histories of simulated clusters, and hold it to the laws; see docs/simulation.md
+/// Run the reaper's decisions through random histories of simulated clusters and check the laws; see docs/simulation.md
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// How many histories
+    /// Number of histories
     #[arg(long, default_value_t = 100_000, value_name = "N")]
     histories: u64,
-    /// The seed of the first; each further one has the next
+    /// Seed of the first history; each further history has the next number
     #[arg(long, default_value_t = 1, value_name = "S")]
     seed: u64,
 }
 
-/// Change the judge and the guards in one place after another, and see that tests or laws notice; see docs/simulation.md
+/// Change one place after another of what decides, and check that a test or a law fails; see docs/simulation.md
 #[derive(clap::Args)]
 pub(crate) struct MutateArgs {
-    /// Only the K-th of N parts, such as 0/8
+    /// Run only the K-th of N parts, such as 0/8
     #[arg(long, value_name = "K/N")]
     shard: Option<String>,
-    /// Only changes whose description matches this regular expression
+    /// Run only the changes whose description matches this regular expression
     #[arg(long, value_name = "REGEX")]
     only: Option<String>,
 }
 
-/// The test that runs the histories; as a test, so that `cargo test` runs some of them too.
+/// The test that runs the histories. It is a test so that `cargo test` runs some of them, too.
 const TEST: [&str; 11] = [
     "test",
     "--release",
     "--locked",
     "--package",
-    "jobwarden-reaper",
+    "jobwarden-core",
     "--test",
     "simulation",
     "--",
@@ -45,28 +45,28 @@ const TEST: [&str; 11] = [
 pub(crate) fn run_all(args: &Args) -> anyhow::Result<()> {
     let Args { histories, seed } = args;
     if *histories == 0 {
-        bail!("give at least one history");
+        bail!("--histories must be at least 1");
     }
     let mut simulator = cargo();
     simulator.args(TEST);
     simulator.env("SIMULATE_HISTORIES", histories.to_string()).env("SIMULATE_SEED", seed.to_string());
-    run(&mut simulator).context("a history breaks a law; the least one that does is told of above")?;
+    run(&mut simulator).context("a history breaks a law; the smallest one that does is printed above")?;
     println!("simulate {histories}: every law holds");
     Ok(())
 }
 
-/// Which files are changed, and which tests have to notice, stands in `.cargo/mutants.toml`.
+/// `.cargo/mutants.toml` says which files are changed and which tests have to fail.
 pub(crate) fn mutate(args: &MutateArgs) -> anyhow::Result<()> {
     let MutateArgs { shard, only } = args;
-    let known = cargo().args(["mutants", "--version"]).output().is_ok_and(|output| output.status.success());
-    if !known {
-        bail!("there is no cargo-mutants here: `cargo install --locked cargo-mutants` brings it");
+    let installed = cargo().args(["mutants", "--version"]).output().is_ok_and(|output| output.status.success());
+    if !installed {
+        bail!("cargo-mutants is not installed; run `cargo install --locked cargo-mutants`");
     }
     let mut mutants = cargo();
     mutants.args([
         "mutants",
         "--package",
-        "jobwarden-reaper",
+        "jobwarden-core",
         "--output",
         "target",
         "--baseline",
@@ -75,9 +75,9 @@ pub(crate) fn mutate(args: &MutateArgs) -> anyhow::Result<()> {
     ]);
     mutants.args(shard.iter().flat_map(|shard| ["--shard", shard]));
     mutants.args(only.iter().flat_map(|only| ["--re", only]));
-    // Fewer histories than in CI: a change that a law notices, many histories notice.
+    // Fewer histories than in CI: a change that breaks a law breaks it in many histories.
     mutants.env("SIMULATE_HISTORIES", "150");
-    run(&mut mutants).context("what survived is listed in target/mutants.out/missed.txt")?;
-    println!("mutate: no change survives");
+    run(&mut mutants).context("some changes made no test fail; see target/mutants.out/missed.txt")?;
+    println!("mutate: every change made a test or a law fail");
     Ok(())
 }

@@ -84,7 +84,7 @@ fn dispatch(history: &History, statistics: &mut Statistics) -> Option<Violation>
 fn with_restart(history: &History) -> History {
     let at = Dice::of(history.seed, [7, 0, 0]).ms(3_000, 600_000);
     let mut restarted = history.clone();
-    restarted.faults.push(Fault { at, lasts: None, what: FaultKind::Cluster(ClusterFault::LeaderKilled) });
+    restarted.faults.push(Fault { at, lasts: None, kind: FaultKind::Cluster(ClusterFault::LeaderKilled) });
     restarted
 }
 

@@ -10,7 +10,7 @@ pub(crate) struct Fault {
     /// How long it lasts; `None` if it never ends, or is over at once by its nature.
     pub(crate) lasts: Option<Duration>,
     /// What goes wrong.
-    pub(crate) what: FaultKind,
+    pub(crate) kind: FaultKind,
 }
 
 /// What goes wrong, and where.
@@ -113,23 +113,23 @@ pub(crate) enum ClusterFault {
 
 impl FaultKind {
     /// Its name, without the object that it is about.
-    pub(crate) fn kind(self) -> String {
+    pub(crate) fn name(self) -> String {
         match self {
-            Self::Node(_, what) => format!("{what:?}"),
-            Self::Job(_, what) => format!("{what:?}"),
+            Self::Node(_, kind) => format!("{kind:?}"),
+            Self::Job(_, kind) => format!("{kind:?}"),
             Self::Cluster(ClusterFault::WatchExpired(_)) => "WatchExpired".to_owned(),
-            Self::Cluster(what) => format!("{what:?}"),
+            Self::Cluster(kind) => format!("{kind:?}"),
         }
     }
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { at, lasts, what } = self;
-        match what {
-            FaultKind::Node(node, what) => write!(f, "{at:?} node-{node}: {what:?}")?,
-            FaultKind::Job(job, what) => write!(f, "{at:?} job-{job}: {what:?}")?,
-            FaultKind::Cluster(what) => write!(f, "{at:?} {what:?}")?,
+        let Self { at, lasts, kind } = self;
+        match kind {
+            FaultKind::Node(node, kind) => write!(f, "{at:?} node-{node}: {kind:?}")?,
+            FaultKind::Job(job, kind) => write!(f, "{at:?} job-{job}: {kind:?}")?,
+            FaultKind::Cluster(kind) => write!(f, "{at:?} {kind:?}")?,
         }
         lasts.map_or(Ok(()), |lasts| write!(f, " for {lasts:?}"))
     }

@@ -21,27 +21,27 @@ impl World<'_> {
     pub(crate) fn begin_fault(&mut self, fault: usize) {
         let fault = self.history.faults[fault];
         self.log(|| format!("FAULT {fault}"));
-        self.apply_fault(fault.what, true);
+        self.apply_fault(fault.kind, true);
     }
 
     pub(crate) fn end_fault(&mut self, fault: usize) {
         let fault = self.history.faults[fault];
         self.log(|| format!("END OF FAULT {fault}"));
-        self.apply_fault(fault.what, false);
+        self.apply_fault(fault.kind, false);
     }
 
-    fn apply_fault(&mut self, what: FaultKind, on: bool) {
-        match what {
-            FaultKind::Node(node, what) => self.apply_node_fault(node, what, on),
-            FaultKind::Job(job, what) => self.apply_job_fault(job, what, on),
-            FaultKind::Cluster(what) => self.apply_cluster_fault(what, on),
+    fn apply_fault(&mut self, fault: FaultKind, on: bool) {
+        match fault {
+            FaultKind::Node(node, fault) => self.apply_node_fault(node, fault, on),
+            FaultKind::Job(job, fault) => self.apply_job_fault(job, fault, on),
+            FaultKind::Cluster(fault) => self.apply_cluster_fault(fault, on),
         }
         self.update_signal_clock();
     }
 
-    fn apply_node_fault(&mut self, node: usize, what: NodeFault, on: bool) {
+    fn apply_node_fault(&mut self, node: usize, fault: NodeFault, on: bool) {
         let it = &mut self.nodes[node];
-        match what {
+        match fault {
             NodeFault::Crash => return self.set_power(node, on),
             NodeFault::Partition => count(&mut it.cut_off, on),
             NodeFault::KubeletStopped => count(&mut it.kubelet_stopped, on),
@@ -51,7 +51,7 @@ impl World<'_> {
             NodeFault::NotReady => count(&mut it.not_ready, on),
             NodeFault::AgentGone => {
                 count(&mut it.agent_gone, on);
-                self.forget_what_agents_saw(Some(node));
+                self.reset_agents(Some(node));
             }
             NodeFault::Deleted => {
                 self.set_power(node, on);
@@ -96,15 +96,15 @@ impl World<'_> {
     }
 
     /// An agent that has just started has seen nothing before.
-    fn forget_what_agents_saw(&mut self, node: Option<usize>) {
+    fn reset_agents(&mut self, node: Option<usize>) {
         for pod in self.pods.iter_mut().filter(|pod| node.is_none() || pod.node == node) {
             pod.actual.seen.clear();
         }
     }
 
-    fn apply_job_fault(&mut self, job: usize, what: JobFault, on: bool) {
+    fn apply_job_fault(&mut self, job: usize, fault: JobFault, on: bool) {
         let it = &mut self.jobs[job];
-        match what {
+        match fault {
             JobFault::ImageMissing => count(&mut it.image_missing, on),
             JobFault::ConfigMissing => count(&mut it.config_missing, on),
             JobFault::SidecarImageMissing => count(&mut it.sidecar_missing, on),
@@ -118,22 +118,22 @@ impl World<'_> {
                 }
             }
             JobFault::Deleted | JobFault::Orphaned if on && self.cluster.api_is_up() => {
-                self.delete_job(job, what == JobFault::Orphaned);
+                self.delete_job(job, fault == JobFault::Orphaned);
             }
             JobFault::Deleted | JobFault::Orphaned => {}
             _ => {
                 let latest = it.attempts.iter().rev().find(|&&pod| self.pods[pod].is_open()).copied();
                 if let Some(pod) = latest {
-                    self.apply_pod_fault(pod, what, on);
+                    self.apply_pod_fault(pod, fault, on);
                 }
             }
         }
     }
 
-    fn apply_pod_fault(&mut self, pod: usize, what: JobFault, on: bool) {
+    fn apply_pod_fault(&mut self, pod: usize, fault: JobFault, on: bool) {
         let actual = &mut self.pods[pod].actual;
         let sidecar_runs = actual.containers.sidecar.is_some_and(|it| it.is_running());
-        match what {
+        match fault {
             JobFault::SidecarBlocked => count(&mut actual.blocked, on),
             JobFault::Stalled => {
                 let since = actual.stalled.map_or(self.now, |(since, _)| since);
@@ -147,7 +147,7 @@ impl World<'_> {
             JobFault::WorkerKilled => self.kill_worker(pod, KILLED),
             JobFault::OomKilled => self.kill_worker(pod, (137, true)),
             JobFault::SidecarKilled | JobFault::SidecarTerminated if sidecar_runs => {
-                if what == JobFault::SidecarTerminated {
+                if fault == JobFault::SidecarTerminated {
                     self.last_beat(pod);
                 }
                 self.set_sidecar(pod, Run::Restarting { code: 137, oom: false });
@@ -165,9 +165,9 @@ impl World<'_> {
         }
     }
 
-    fn apply_cluster_fault(&mut self, what: ClusterFault, on: bool) {
+    fn apply_cluster_fault(&mut self, fault: ClusterFault, on: bool) {
         let it = &mut self.cluster;
-        match what {
+        match fault {
             ClusterFault::ApiDown => {
                 count(&mut it.api_down, on);
                 match (on, self.cluster.api_down) {
@@ -189,7 +189,7 @@ impl World<'_> {
             ClusterFault::SidecarsSilenced => count(&mut it.sidecars_silenced, on),
             ClusterFault::AgentsGone => {
                 count(&mut it.agents_gone, on);
-                self.forget_what_agents_saw(None);
+                self.reset_agents(None);
             }
             ClusterFault::ReapersDown => {
                 count(&mut it.reapers_down, on);

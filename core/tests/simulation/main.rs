@@ -15,6 +15,7 @@ mod history;
 mod kubernetes;
 mod laws;
 mod reaper;
+mod scenarios;
 mod shrink;
 mod signals;
 mod statistics;

@@ -44,7 +44,7 @@ fn smaller(history: &History, violation: &Violation) -> Vec<History> {
             offer(&|it| {
                 // The Job keeps its number, and is never created.
                 it.jobs[job].at = Duration::MAX;
-                it.faults.retain(|fault| !matches!(fault.what, FaultKind::Job(of, _) if of == job));
+                it.faults.retain(|fault| !matches!(fault.kind, FaultKind::Job(of, _) if of == job));
             });
         }
     }
@@ -83,16 +83,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_left_is_what_it_takes() {
+    fn the_smallest_history_has_the_fault_that_breaks_the_law_alone() {
         let many = (0..100).map(History::any).find(|history| history.faults.len() > 4).expect("one in a few");
-        let culprit = many.faults[2];
+        let guilty_fault = many.faults[2];
         let fails = |history: &History| {
-            let guilty = history.faults.contains(&culprit);
+            let guilty = history.faults.contains(&guilty_fault);
             guilty.then(|| Violation { at: Duration::ZERO, law: Law::Simulator, how: String::new() })
         };
-        let violation = fails(&many).expect("it has the culprit");
+        let violation = fails(&many).expect("it has the guilty_fault");
         let (least, _) = shrink(many, violation, fails);
-        assert_eq!(least.faults, [culprit]);
+        assert_eq!(least.faults, [guilty_fault]);
         assert!(least.jobs.iter().filter(|job| job.at < least.until).count() <= 1, "{least}");
     }
 }

@@ -269,7 +269,7 @@ impl<'a> World<'a> {
         }
         self.statistics.histories += 1;
         for fault in &self.history.faults {
-            *self.statistics.faults.entry(fault.what.kind()).or_default() += 1;
+            *self.statistics.faults.entry(fault.kind.name()).or_default() += 1;
         }
         RunResult {
             final_states: self.final_states(),
@@ -291,9 +291,9 @@ impl<'a> World<'a> {
     }
 
     /// Adds to the timeline, if it is recorded.
-    pub(crate) fn log(&mut self, what: impl FnOnce() -> String) {
+    pub(crate) fn log(&mut self, message: impl FnOnce() -> String) {
         if let Some(timeline) = &mut self.timeline {
-            timeline.push(format!("{:9.3}  {}", self.now.as_secs_f64(), what()));
+            timeline.push(format!("{:9.3}  {}", self.now.as_secs_f64(), message()));
         }
     }
 

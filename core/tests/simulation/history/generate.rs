@@ -61,8 +61,8 @@ impl History {
         let mut faults = Vec::new();
         for node in 0..nodes - 1 {
             if dice.percent(70) {
-                let what = dice.pick(kinds);
-                faults.push(Fault { at: dice.seconds(10, 240), lasts: None, what: FaultKind::Node(node, what) });
+                let fault = dice.pick(kinds);
+                faults.push(Fault { at: dice.seconds(10, 240), lasts: None, kind: FaultKind::Node(node, fault) });
             }
         }
         faults.sort_by_key(|fault| fault.at);
@@ -75,12 +75,12 @@ impl History {
         let longest = if dice.percent(50) { 60_000 } else { 400_000 };
         let lasts = Some(dice.ms(1_000, longest));
         let forever = dice.percent(40);
-        let (what, heals) = match dice.below(100) {
+        let (fault, heals) = match dice.below(100) {
             0..40 => (FaultKind::Node(dice.below(self.nodes), dice.pick(&NODE_FAULTS)), !forever),
             40..75 => (FaultKind::Job(dice.below(self.jobs.len()), dice.pick(&JOB_FAULTS)), !forever),
             _ => (FaultKind::Cluster(cluster_fault(dice)), true),
         };
-        Fault { at, lasts: lasts.filter(|_| heals), what }
+        Fault { at, lasts: lasts.filter(|_| heals), kind: fault }
     }
 
     /// A fault of many nodes or pods at once.
@@ -88,14 +88,14 @@ impl History {
         let at = dice.seconds(150, 300);
         let lasts = dice.percent(50).then(|| dice.seconds(60, 300));
         if dice.percent(50) {
-            let what = FaultKind::Cluster(ClusterFault::SidecarsSilenced);
+            let fault = FaultKind::Cluster(ClusterFault::SidecarsSilenced);
             let agents = FaultKind::Cluster(ClusterFault::AgentsGone);
-            return [what, agents].map(|what| Fault { at, lasts, what }).into();
+            return [fault, agents].map(|fault| Fault { at, lasts, kind: fault }).into();
         }
         let zone = dice.below(self.zones);
-        let what = dice.pick(&[NodeFault::Crash, NodeFault::Partition, NodeFault::Deleted]);
+        let fault = dice.pick(&[NodeFault::Crash, NodeFault::Partition, NodeFault::Deleted]);
         let nodes = (0..self.nodes).filter(|node| node % self.zones == zone);
-        nodes.map(|node| Fault { at, lasts, what: FaultKind::Node(node, what) }).collect()
+        nodes.map(|node| Fault { at, lasts, kind: FaultKind::Node(node, fault) }).collect()
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jobwarden_common::identity::PodUid;
 use jobwarden_core::{
-    health::DEAF_AFTER,
+    health::NOT_RECEIVING_AFTER,
     judge::judge,
     moment::Moment,
     plan::step::{Removal, Step},
@@ -175,7 +175,7 @@ impl World<'_> {
         let lost_after = self.history.jobs[evaluated.job].policy.lost_after;
         let guard = if self.now.saturating_sub(it.led_since) < lost_after {
             "the term is younger than lost-after"
-        } else if it.own_beat.is_none_or(|at| self.now.saturating_sub(at) >= DEAF_AFTER) {
+        } else if it.own_beat.is_none_or(|at| self.now.saturating_sub(at) >= NOT_RECEIVING_AFTER) {
             "the own beat is missing"
         } else if !it.watches_are_up() {
             "a watch is down"

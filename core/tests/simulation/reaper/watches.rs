@@ -144,7 +144,7 @@ impl World<'_> {
         }
         if connection.state == ConnectionState::Up {
             connection.received_at = now;
-            it.signals.watch_heard(watch, at);
+            it.signals.watch_received(watch, at);
         }
         self.apply(reaper, item);
     }
@@ -198,7 +198,7 @@ impl World<'_> {
         let it = &mut self.reapers[reaper];
         it.watches[watch].backlog.clear();
         it.signals.watch_listed(Watch::ALL[watch]);
-        it.signals.watch_heard(Watch::ALL[watch], at);
+        it.signals.watch_received(Watch::ALL[watch], at);
         self.watch_is_up(reaper, watch);
     }
 
@@ -220,7 +220,7 @@ impl World<'_> {
         }
         // The connection counts before anything arrives through it.
         let at = self.instant();
-        self.reapers[reaper].signals.watch_heard(Watch::ALL[watch], at);
+        self.reapers[reaper].signals.watch_received(Watch::ALL[watch], at);
         self.take_backlog(reaper, watch);
     }
 
@@ -242,7 +242,7 @@ impl World<'_> {
             it.watches.iter_mut().zip(Watch::ALL).filter(|(connection, _)| connection.state == ConnectionState::Up)
         {
             connection.received_at = now;
-            it.signals.watch_heard(watch, at);
+            it.signals.watch_received(watch, at);
         }
         self.observe(reaper, |_, _| {});
         self.after(RENEW_EVERY, Event::Renewal { reaper, life });
@@ -253,7 +253,7 @@ impl World<'_> {
         if self.cluster.reapers_cut_off == 0 {
             for reaper in 0..self.reapers.len() {
                 for watch in 0..Watch::ALL.len() {
-                    self.fail_watch(reaper, watch, Failure::Broken);
+                    self.fail_watch(reaper, watch, Failure::Disconnected);
                 }
                 self.may_lose_lease(reaper);
             }
@@ -285,7 +285,7 @@ impl World<'_> {
         for watch in 0..Watch::ALL.len() {
             let connection = &self.reapers[reaper].watches[watch];
             if connection.state == ConnectionState::Stalled && self.now >= connection.received_at + SILENT_AFTER {
-                self.fail_watch(reaper, watch, Failure::Silent);
+                self.fail_watch(reaper, watch, Failure::TimedOut);
             }
         }
     }
@@ -306,7 +306,7 @@ impl World<'_> {
             if self.reapers[reaper].watches[watch].state != ConnectionState::Up {
                 continue;
             }
-            self.fail_watch(reaper, watch, Failure::Broken);
+            self.fail_watch(reaper, watch, Failure::Disconnected);
             let it = &mut self.reapers[reaper];
             it.watches[watch].state = ConnectionState::Unlisted;
             let (after, life) = (it.dice.ms(50, 5_000), it.life);
