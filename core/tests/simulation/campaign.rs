@@ -13,8 +13,9 @@ use crate::{
     dice::Dice,
     fault::{ClusterFault, Fault, FaultKind},
     history::History,
-    laws::{Violation, outcomes::compare},
+    laws::outcomes::compare,
     shrink::shrink,
+    state::laws::Violation,
     statistics::Statistics,
     world::World,
 };

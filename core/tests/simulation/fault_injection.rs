@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use crate::{
     fault::{ClusterFault, FaultKind, JobFault, NodeFault},
-    kubernetes::pod::Run,
-    reaper::watches::Kind,
+    state::{pod::Run, watch::Kind},
     world::World,
 };
 

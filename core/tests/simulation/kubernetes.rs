@@ -6,4 +6,3 @@ pub(crate) mod job_controller;
 pub(crate) mod kubelet;
 pub(crate) mod node_lifecycle;
 pub(crate) mod objects;
-pub(crate) mod pod;

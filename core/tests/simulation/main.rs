@@ -18,6 +18,7 @@ mod reaper;
 mod scenarios;
 mod shrink;
 mod signals;
+mod state;
 mod statistics;
 mod world;
 

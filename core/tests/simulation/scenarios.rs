@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::{
     fault::{Fault, FaultKind, JobFault},
     history::History,
-    laws::outcomes::End,
+    state::laws::End,
     world::World,
 };
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::{
     fault::FaultKind,
     history::History,
-    laws::{Law, Violation},
+    state::laws::{Law, Violation},
 };
 
 /// Removes whatever can be removed while `fails` returns a violation of the same law.

@@ -8,7 +8,11 @@ use jobwarden_common::{
 };
 
 use crate::{
-    kubernetes::{objects::node_name, pod::Container},
+    state::{
+        laws::Law,
+        node::node_name,
+        pod::{Container, Pod},
+    },
     world::{Event, World},
 };
 
@@ -78,7 +82,7 @@ impl World<'_> {
         let report = Report { seq: 0, blind: blind.then(|| "hidepid".to_owned()), pods: entries };
         let wanted = self.observe(leader, |index, now| index.report(&node_name(node), &report, now));
         let Ok(wanted) = wanted else {
-            return self.break_law(crate::laws::Law::Simulator, format!("node-{node}: the report was refused"));
+            return self.break_law(Law::Simulator, format!("node-{node}: the report was refused"));
         };
         let (listening, now) = (self.laws.signal_clock.at(self.now), self.now);
         let up_to_date = self.reapers[leader].watches_are_up() && self.cluster.reapers_reach_api();
@@ -123,7 +127,7 @@ impl World<'_> {
     }
 }
 
-impl crate::kubernetes::pod::Pod {
+impl Pod {
     /// The agent has seen a run of a main container that is running, and the kubelet has reported this run.
     fn worker_is_seen(&self) -> bool {
         let mains = self.actual.containers.mains.iter().zip(&self.status.containers.mains);

@@ -10,9 +10,14 @@ use std::{
 use crate::{
     dice::Dice,
     history::History,
-    kubernetes::{job_controller::Job, node_lifecycle::Node, pod::Pod},
-    laws::{Laws, Violation},
-    reaper::{Reaper, watches::Item},
+    state::{
+        job::Job,
+        laws::{FinalState, Law, Laws, Violation},
+        node::Node,
+        pod::Pod,
+        reaper::Reaper,
+        watch::Item,
+    },
     statistics::Statistics,
 };
 
@@ -200,7 +205,7 @@ pub(crate) struct RunResult {
     /// Figures.
     pub(crate) statistics: Statistics,
     /// The final state of each Job.
-    pub(crate) final_states: Vec<crate::laws::outcomes::FinalState>,
+    pub(crate) final_states: Vec<FinalState>,
     /// The first law that was broken.
     pub(crate) violation: Option<Violation>,
 }
@@ -295,6 +300,13 @@ impl<'a> World<'a> {
         if let Some(timeline) = &mut self.timeline {
             timeline.push(format!("{:9.3}  {}", self.now.as_secs_f64(), message()));
         }
+    }
+
+    /// A law is broken. The first violation counts.
+    pub(crate) fn break_law(&mut self, law: Law, how: String) {
+        let at = self.now;
+        self.log(|| format!("{law:?} is broken: {how}"));
+        self.laws.violation.get_or_insert(Violation { at, law, how });
     }
 
     fn dispatch(&mut self, event: Event) {

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use super::pod::{Container, Run, Status};
 use crate::{
-    laws::received_signals::ReceivedSignals,
-    reaper::watches::Kind,
+    state::{
+        pod::{Container, Run, Status},
+        received_signals::ReceivedSignals,
+        watch::Kind,
+    },
     world::{Event, World},
 };
 

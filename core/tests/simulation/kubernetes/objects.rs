@@ -3,10 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use jobwarden_common::{
-    identity::{JobUid, NodeName},
-    names::{FINALIZER, SIDECAR_CONTAINER, annotation},
-};
+use jobwarden_common::names::{FINALIZER, SIDECAR_CONTAINER, annotation};
 use k8s_openapi::{
     api::{
         batch::v1::{Job as JobObject, JobCondition, JobSpec, JobStatus},
@@ -20,12 +17,14 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, OwnerReference, Time},
 };
 
-use super::{
-    job_controller::{Ending, Job},
-    node_lifecycle::Node,
-    pod::{Container, Pod, Run},
+use crate::{
+    history::JobPlan,
+    state::{
+        job::{Ending, Job, job_uid},
+        node::{Node, node_name},
+        pod::{Container, Pod, Run},
+    },
 };
-use crate::history::JobPlan;
 
 /// No decision depends on this time.
 fn some_time() -> Time {
@@ -36,14 +35,6 @@ fn some_time() -> Time {
 pub(crate) fn wall(now: Duration) -> Timestamp {
     let ms = i64::try_from(now.as_millis()).unwrap_or(0);
     Timestamp::from_millisecond(ms).unwrap_or(Timestamp::UNIX_EPOCH)
-}
-
-pub(crate) fn job_uid(job: usize) -> JobUid {
-    format!("job-{job}").into()
-}
-
-pub(crate) fn node_name(node: usize) -> NodeName {
-    format!("node-{node}").into()
 }
 
 pub(crate) fn job(number: usize, job: &Job, plan: &JobPlan) -> JobObject {

@@ -10,8 +10,14 @@ use jobwarden_core::{
     verdict::LostReason,
 };
 
-use super::{Law, evaluations::EvaluatedJob};
-use crate::world::World;
+use super::evaluations::EvaluatedJob;
+use crate::{
+    state::{
+        laws::{Law, Loss},
+        pod::Pod,
+    },
+    world::World,
+};
 
 /// More Jobs than this, and more than this percentage of all, must not be lost at one time.
 const JOBS: usize = 20;
@@ -24,14 +30,6 @@ const ZONE_NODES: usize = 3;
 
 /// Until the breaker releases at the latest: later on the reaper's clock than on this one, if the former was paused.
 const SETTLED_AFTER: Duration = Duration::from_mins(4);
-
-/// A loss that was enforced.
-#[derive(Clone, Debug)]
-pub(crate) struct Loss {
-    job: usize,
-    until: Duration,
-    nodes: BTreeSet<usize>,
-}
 
 impl World<'_> {
     /// A plan is about to enforce losses.
@@ -102,7 +100,7 @@ impl World<'_> {
     }
 
     fn many_are_in_doubt(&self) -> bool {
-        let doubtful = |pod: &&crate::kubernetes::pod::Pod| {
+        let doubtful = |pod: &&Pod| {
             let policy = &self.history.jobs[pod.job].policy;
             let quiet = policy.suspect_after.min(policy.lost_after / 2);
             pod.is_open() && pod.node.is_some() && !pod.received.are_fresh(self.now, quiet, quiet)

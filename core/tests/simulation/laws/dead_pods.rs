@@ -7,9 +7,12 @@ use jobwarden_core::{
     outcome::OutcomeName,
 };
 
-use super::{Law, signal_clock::ms};
 use crate::{
-    kubernetes::pod::{Container, Phase, Run},
+    state::{
+        laws::Law,
+        pod::{Container, Phase, Run},
+        signal_clock::ms,
+    },
     world::{Event, World},
 };
 

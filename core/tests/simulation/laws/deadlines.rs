@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use jobwarden_core::verdict::{JobVerdict, LostReason, PodVerdict};
 
-use super::{Law, evaluations::EvaluatedJob, signal_clock::ms};
-use crate::{kubernetes::pod::Pod, world::World};
+use super::evaluations::EvaluatedJob;
+use crate::{
+    state::{laws::Law, pod::Pod, signal_clock::ms},
+    world::World,
+};
 
 /// For how long a worker that works again may still be judged stalled: until the agent's last report is too old.
 const WORKS_AGAIN: Duration = Duration::from_secs(30);

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use jobwarden_common::identity::PodUid;
 use jobwarden_core::{
     health::NOT_RECEIVING_AFTER,
     judge::judge,
@@ -10,14 +9,18 @@ use jobwarden_core::{
     plan::step::{Removal, Step},
     reconcile::Evaluation,
     snapshot::JobSnapshot,
-    verdict::{JobVerdict, Judgement, LostReason, PodVerdict},
+    verdict::{JobVerdict, Judgement, LostReason},
 };
 
-use super::{Law, received_signals::ReceivedSignals};
-use crate::world::{Event, World};
+use crate::{
+    state::{
+        evaluations::{EvaluationRecord, Verdicts},
+        laws::Law,
+        received_signals::ReceivedSignals,
+    },
+    world::{Event, World},
+};
 
-/// Within what time a change leads to an evaluation: each of a few rounds of 16 plans takes up to a second.
-const EVALUATED_WITHIN: Duration = Duration::from_secs(3);
 /// How late a recheck may come: the clock that it is due by may have resumed a moment ago.
 const RECHECKED_WITHIN: Duration = Duration::from_secs(3);
 
@@ -28,46 +31,6 @@ pub(crate) struct EvaluatedJob<'a> {
     pub(crate) snapshot: &'a JobSnapshot,
     pub(crate) evaluation: &'a Evaluation,
     pub(crate) moment: Moment,
-}
-
-/// What the laws know of the evaluations of one Job by one reaper in one term. Kept without asking the reconciler.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct EvaluationRecord {
-    last: Option<Verdicts>,
-    /// Since when the evidence differs from what was last evaluated.
-    changed_since: Option<Duration>,
-    /// A step failed, so that the Job is evaluated again after a backoff.
-    retrying: bool,
-}
-
-/// The verdicts on a Job and its pods.
-#[derive(Clone, Debug)]
-struct Verdicts {
-    job: JobVerdict,
-    pods: Vec<(PodUid, PodVerdict)>,
-    recheck_at: Option<Moment>,
-}
-
-impl EvaluationRecord {
-    /// The evidence has changed.
-    pub(crate) fn changed(&mut self, now: Duration) {
-        self.changed_since.get_or_insert(now);
-    }
-
-    /// The plan has been executed. What changed meanwhile is evaluated from now on.
-    pub(crate) fn executed(&mut self, failed: bool, now: Duration) {
-        self.retrying = failed;
-        self.changed_since = self.changed_since.map(|_| now);
-    }
-
-    /// The reaper does not know the Job any more.
-    pub(crate) fn forget(&mut self) {
-        *self = Self::default();
-    }
-
-    fn awaits_evaluation(&self, now: Duration) -> bool {
-        self.retrying || self.changed_since.is_some_and(|since| now.saturating_sub(since) < EVALUATED_WITHIN)
-    }
 }
 
 impl World<'_> {

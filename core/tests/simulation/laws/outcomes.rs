@@ -1,6 +1,6 @@
 //! Outcomes: never two that differ, never one that contradicts the cluster, and the same with and without a restart.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use jobwarden_common::{
     identity::PodUid,
@@ -9,50 +9,15 @@ use jobwarden_common::{
 };
 use jobwarden_core::outcome::OutcomeName;
 
-use super::{Law, Violation, evaluations::is_ours};
+use super::evaluations::is_ours;
 use crate::{
-    kubernetes::{job_controller::Ending, pod::Phase},
+    state::{
+        job::{Ending, Job},
+        laws::{End, FinalState, Law, Violation},
+        pod::Phase,
+    },
     world::World,
 };
-
-/// What was recorded of one Job, and since when it is without a row.
-#[derive(Debug, Default)]
-pub(crate) struct Record {
-    last: Option<(OutcomeKind, Duration)>,
-    attempts: BTreeMap<PodUid, String>,
-    pub(super) podless: Option<i64>,
-    pub(super) waiting: BTreeMap<usize, Option<(i64, bool)>>,
-}
-
-impl Record {
-    /// In a new term every wait starts again.
-    pub(crate) fn restart_waiting(&mut self) {
-        self.podless = None;
-        self.waiting.clear();
-    }
-}
-
-/// The final state of a Job.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct FinalState {
-    /// How it ended, if it has.
-    pub(crate) end: End,
-    /// When its final outcome was recorded, if it was.
-    pub(crate) recorded_at: Option<Duration>,
-    /// The number of its attempts.
-    pub(crate) attempts: usize,
-}
-
-/// How a Job ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
-    /// It has not ended.
-    Open,
-    Complete,
-    /// Failed by Kubernetes or by the reaper: a race if both detect it, and the same for the orchestrator.
-    Failed,
-    Deleted,
-}
 
 /// Reasons for one and the same silence, the most precise last: a Job may be failed with a more precise reason than its attempt
 /// was, but not with a different one.
@@ -122,7 +87,7 @@ impl World<'_> {
 
     /// The final state of each Job.
     pub(crate) fn final_states(&self) -> Vec<FinalState> {
-        let final_state = |(number, job): (usize, &crate::kubernetes::job_controller::Job)| FinalState {
+        let final_state = |(number, job): (usize, &Job)| FinalState {
             end: match job.ending {
                 Some(Ending::Complete) => End::Complete,
                 Some(Ending::Failed(_)) => End::Failed,

@@ -7,8 +7,11 @@ use jobwarden_core::{
     verdict::{JobVerdict, Judgement, PodVerdict},
 };
 
-use super::{Law, signal_clock::ms};
-use crate::{kubernetes::node_lifecycle::NOT_READY_TOLERATION, world::World};
+use crate::{
+    kubernetes::node_lifecycle::NOT_READY_TOLERATION,
+    state::{laws::Law, signal_clock::ms},
+    world::World,
+};
 
 /// What the model leaves to chance between a deadline and the probe that checks it.
 const PROBE_SLACK_MS: i64 = 60_000;

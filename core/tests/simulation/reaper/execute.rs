@@ -5,10 +5,7 @@ use std::time::Duration;
 use jobwarden_core::{
     evidence::JobIdentity,
     outcome::OutcomeName,
-    plan::{
-        sequence::StepSequence,
-        step::{Draft, Notice, PodRef, Removal, Step},
-    },
+    plan::step::{Draft, Notice, PodRef, Removal, Step},
     reconcile::StepReport,
     second_look::{self, Contradiction, Proceed},
     verdict::{EndReason, LostReason},
@@ -16,19 +13,10 @@ use jobwarden_core::{
 use k8s_openapi::api::{batch::v1::Job as JobObject, core::v1::Pod as PodObject};
 
 use crate::{
-    kubernetes::{job_controller::Ending, objects, pod::Phase},
-    reaper::watches::Kind,
+    kubernetes::objects,
+    state::{job::Ending, pod::Phase, reaper::Execution, watch::Kind},
     world::{Event, World},
 };
-
-/// A plan that is being executed.
-#[derive(Debug)]
-pub(super) struct Execution {
-    job: JobIdentity,
-    steps: StepSequence,
-    report: StepReport,
-    requeue: Option<Duration>,
-}
 
 /// Why a step was not taken.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
@@ -37,12 +25,6 @@ enum StepError {
     Unreachable,
     #[error("{0}")]
     SecondLook(#[from] Contradiction),
-}
-
-impl Execution {
-    pub(super) fn new(job: JobIdentity, steps: Vec<Step>, requeue: Option<Duration>) -> Self {
-        Self { job, steps: StepSequence::new(steps), report: StepReport::default(), requeue }
-    }
 }
 
 impl World<'_> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    laws::{outcomes::Record, received_signals::ReceivedSignals},
+    state::{laws::Record, received_signals::ReceivedSignals},
     world::{Event, World},
 };
 

@@ -10,9 +10,9 @@ use jobwarden_core::{
     snapshot::JobSnapshot,
 };
 
-use super::execute::Execution;
 use crate::{
     laws::evaluations::EvaluatedJob,
+    state::reaper::Execution,
     world::{Event, World},
 };
 

@@ -18,7 +18,11 @@ use jobwarden_core::{
 
 use crate::{
     kubernetes::objects,
-    laws::Law,
+    state::{
+        laws::Law,
+        node::node_name,
+        watch::{ConnectionState, Facts, Item, Kind, WatchConnection},
+    },
     world::{Event, World},
 };
 
@@ -26,71 +30,6 @@ use crate::{
 const RENEW_EVERY: Duration = Duration::from_secs(25);
 /// After how long without anything received a watch counts as down.
 const SILENT_AFTER: Duration = Duration::from_secs(30);
-
-/// Which object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Job(usize),
-    Pod(usize),
-    Node(usize),
-    Lease(usize),
-}
-
-impl Kind {
-    fn watch(self) -> Watch {
-        match self {
-            Self::Job(_) => Watch::Jobs,
-            Self::Pod(_) => Watch::Pods,
-            Self::Node(_) => Watch::Nodes,
-            Self::Lease(_) => Watch::Leases,
-        }
-    }
-}
-
-/// An object as it was when it changed.
-#[derive(Debug)]
-pub(crate) struct Item {
-    kind: Kind,
-    facts: Facts,
-    deleted: bool,
-}
-
-#[derive(Debug)]
-enum Facts {
-    Job(Box<JobFacts>),
-    Pod(Box<PodFacts>),
-    Node(NodeFacts),
-    Lease(LeaseFacts),
-}
-
-/// One watch of one reaper.
-#[derive(Debug, Default)]
-pub(super) struct WatchConnection {
-    state: ConnectionState,
-    /// Changes that it has not received.
-    backlog: Vec<Rc<Item>>,
-    /// When the last change in flight arrives: changes of one watch arrive in order.
-    arrives: Duration,
-    received_at: Duration,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum ConnectionState {
-    /// It has to list.
-    #[default]
-    Unlisted,
-    Up,
-    /// It receives nothing, and the reaper has not detected that.
-    Stalled,
-    /// It is down, and the reaper knows.
-    Broken,
-}
-
-impl WatchConnection {
-    pub(super) fn is_up_as_far_as_known(&self) -> bool {
-        matches!(self.state, ConnectionState::Up | ConnectionState::Stalled)
-    }
-}
 
 impl World<'_> {
     /// An object has changed, or is gone.
@@ -186,7 +125,7 @@ impl World<'_> {
             .collect();
         let nodes: HashSet<_> = kinds
             .iter()
-            .filter_map(|kind| if let Kind::Node(node) = kind { Some(objects::node_name(*node)) } else { None })
+            .filter_map(|kind| if let Kind::Node(node) = kind { Some(node_name(*node)) } else { None })
             .collect();
         self.observe(reaper, |index, now| match Watch::ALL[watch] {
             Watch::Jobs => index.jobs_listed(&jobs, now),

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use jobwarden_common::identity::PodUid;
 
-use crate::{dice::Dice, laws::received_signals::ReceivedSignals};
+use super::received_signals::ReceivedSignals;
+use crate::dice::Dice;
 
 /// A pod.
 #[derive(Debug)]
@@ -14,7 +15,7 @@ pub(crate) struct Pod {
     pub(crate) uid: PodUid,
     /// `metadata.name`.
     pub(crate) name: String,
-    /// When it was created; the same on the clock of [`crate::laws::signal_clock`].
+    /// When it was created; the same on the clock of [`super::signal_clock`].
     pub(crate) created: Duration,
     pub(crate) created_at: i64,
     /// Its Job.
@@ -107,7 +108,7 @@ pub(crate) struct ActualState {
     pub(crate) seen: Vec<(usize, u32)>,
     /// The agent does not have to report it any more.
     pub(crate) unwanted: bool,
-    /// Since when the worker is dead, on the clock of [`crate::laws::signal_clock`].
+    /// Since when the worker is dead, on the clock of [`super::signal_clock`].
     pub(crate) dead_since: Option<i64>,
 }
 
@@ -237,4 +238,12 @@ impl Pod {
 /// The backoff of the Job controller after this many failures.
 pub(crate) fn backoff(failed: usize) -> Duration {
     if failed == 0 { Duration::ZERO } else { Duration::from_secs(10 << failed.min(5).saturating_sub(1)) }
+}
+
+impl Run {
+    /// The exit code of a run of an attempt.
+    pub(crate) fn exit(exits: &[i32], attempt: usize, run: u32) -> i32 {
+        let index = attempt + run.saturating_sub(1) as usize;
+        exits.get(index).or(exits.last()).copied().unwrap_or(0)
+    }
 }
