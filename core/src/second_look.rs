@@ -222,3 +222,6 @@ fn condition<'a>(job: &'a Job, type_: &str) -> Option<&'a str> {
 fn our_verdict(pod: &Pod) -> Option<&str> {
     pod.status.as_ref().and_then(verdict).map(|(reason, _)| reason)
 }
+
+#[cfg(test)]
+mod tests;
