@@ -54,10 +54,10 @@ impl World<'_> {
         };
         let uid = it.uid.clone();
         let reply = self.observe(leader, |index, now| index.beat(&uid, Some(&node_name(node)), phase, now));
-        let listening = self.laws.signal_clock.at(self.now);
+        let moment = self.laws.signal_clock.at(self.now);
         match reply {
             Ok(command) => {
-                self.pods[pod].received.beat(phase, self.now, listening);
+                self.pods[pod].received.beat(phase, self.now, moment);
                 self.pods[pod].actual.silenced |= command == Command::Stop;
                 true
             }
@@ -84,7 +84,7 @@ impl World<'_> {
         let Ok(wanted) = wanted else {
             return self.break_law(Law::Simulator, format!("node-{node}: the report was refused"));
         };
-        let (listening, now) = (self.laws.signal_clock.at(self.now), self.now);
+        let (moment, now) = (self.laws.signal_clock.at(self.now), self.now);
         let up_to_date = self.reapers[leader].watches_are_up() && self.cluster.reapers_reach_api();
         for pod in pods {
             let it = &mut self.pods[pod];
@@ -92,7 +92,7 @@ impl World<'_> {
             // A status that the kubelet has written just now may not have arrived yet.
             let surely = up_to_date && now.saturating_sub(it.status_written_at) >= Duration::from_secs(1);
             let (alive, gone) = (it.worker_is_seen(), it.worker_is_seen_gone());
-            it.received.report(!blind && alive, !blind && gone, surely, now, listening);
+            it.received.report(!blind && alive, !blind && gone, surely, now, moment);
         }
     }
 

@@ -22,8 +22,9 @@ use crate::{
 /// More Jobs than this, and more than this percentage of all, must not be lost at one time.
 const JOBS: usize = 20;
 const PERCENT: usize = 10;
-/// In a zone of three or more nodes: so many in a hundred, where that is more than so many, on two nodes or more. The share that
-/// is asked for here is larger than the breaker's, because the breaker counts the Jobs that the watches have reported so far.
+/// In a zone of [`ZONE_NODES`] nodes or more, this percentage of its Jobs must not be lost at one time on two nodes or more, if they
+/// are more than [`ZONE_JOBS`]. The percentage is larger than the breaker's, as the breaker counts the Jobs that the watches have
+/// reported so far.
 const ZONE_PERCENT: usize = 70;
 const ZONE_JOBS: usize = 6;
 const ZONE_NODES: usize = 3;
@@ -93,19 +94,19 @@ impl World<'_> {
     /// The breaker may hold: many Jobs are without fresh signals, or were shortly before. A dead pod among them need not be reported
     /// before it releases.
     pub(super) fn breaker_may_hold(&mut self) -> bool {
-        if self.many_are_in_doubt() {
-            self.laws.doubtful_until = self.now + SETTLED_AFTER;
+        if self.many_jobs_lack_fresh_signals() {
+            self.laws.breaker_may_hold_until = self.now + SETTLED_AFTER;
         }
-        self.now < self.laws.doubtful_until
+        self.now < self.laws.breaker_may_hold_until
     }
 
-    fn many_are_in_doubt(&self) -> bool {
-        let doubtful = |pod: &&Pod| {
+    fn many_jobs_lack_fresh_signals(&self) -> bool {
+        let lacks_signals = |pod: &&Pod| {
             let policy = &self.history.jobs[pod.job].policy;
             let quiet = policy.suspect_after.min(policy.lost_after / 2);
             pod.is_open() && pod.node.is_some() && !pod.received.are_fresh(self.now, quiet, quiet)
         };
-        let jobs: BTreeSet<_> = self.pods.iter().filter(doubtful).map(|pod| pod.job).collect();
+        let jobs: BTreeSet<_> = self.pods.iter().filter(lacks_signals).map(|pod| pod.job).collect();
         let lost = self.laws.losses.iter().filter(|loss| loss.until > self.now).map(|loss| loss.job);
         jobs.into_iter().chain(lost).collect::<BTreeSet<_>>().len() >= ZONE_JOBS
     }

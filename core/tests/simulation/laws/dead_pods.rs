@@ -100,24 +100,24 @@ impl World<'_> {
         let stale = ms(policy.lost_after.min(LEASE_STALE_AFTER).max(LEASE_STALE_AFTER_LEAST));
         let received = &it.received;
         let agent_silent = received.alive_at + silent;
-        let unheard = (received.any_at + lost).max(agent_silent);
+        let nothing_received = (received.any_at + lost).max(agent_silent);
         let warm = self.laws.led_at + lost;
 
         let p2 = node.gone_since.map(|since| {
             let gone = since.max(self.laws.led_at) + ms(NODE_GONE_AFTER);
             // A life sign counts for five sixths of the time if the node is gone.
-            let (unbeaten, unseen) =
+            let (beat_old, unseen) =
                 (received.running_at + ms(policy.suspect_after) * 5 / 6, received.alive_at + silent * 5 / 6);
-            (gone.max(unbeaten).max(unseen).max(warm), "P2")
+            (gone.max(beat_old).max(unseen).max(warm), "P2")
         });
         if !node.renews() {
             // P3 comes first if our own sidecar keeps the pod from starting, as long as the node counts as ready.
             let ours = it.status.containers.sidecar.is_some_and(|sidecar| sidecar.problem.is_some());
             let stale = if ours { NOT_READY_MS.max(stale) } else { stale };
-            let p8 = (unheard.max(node.lease_heard + stale).max(warm), "P8");
+            let p8 = (nothing_received.max(node.lease_received + stale).max(warm), "P8");
             let ended = if received.ending { Some(received.any_at) } else { received.gone_twice_at };
             let p5 =
-                ended.map(|ended| (ended.max(node.lease_heard + lost.max(stale)).max(agent_silent).max(warm), "P5"));
+                ended.map(|ended| (ended.max(node.lease_received + lost.max(stale)).max(agent_silent).max(warm), "P5"));
             return [Some(p8), p5, p2].into_iter().flatten().min();
         }
         let reported = &it.status.containers;
@@ -128,7 +128,7 @@ impl World<'_> {
         let p4 = gone.map(|(first, second)| ((first + ms(PROCESS_GONE_AFTER)).max(second).max(warm), "P4"));
         let has_run = reported.sidecar.map_or(it.status.phase == Phase::Running, |sidecar| sidecar.run > 0);
         // The notice waits for a renewal of the Lease after the beat has expired, which is checked when the Lease would be stale.
-        let unseen = unheard.max(received.alive_at + lost);
+        let unseen = nothing_received.max(received.alive_at + lost);
         let p9 = has_run.then_some((unseen.max(warm) + stale, "P9"));
         [p2, p4, p9].into_iter().flatten().min()
     }

@@ -35,21 +35,21 @@ impl World<'_> {
         self.observe(reaper, jobwarden_core::index::Index::start_listening);
         self.after(first, Event::OwnBeat { reaper, life, term });
         self.update_signal_clock();
-        self.reset_signs();
+        self.reset_signals();
     }
 
     /// Signals received in an earlier term do not count.
-    fn reset_signs(&mut self) {
-        let listening = self.laws.signal_clock.at(self.now);
-        self.laws.led_at = listening;
+    fn reset_signals(&mut self) {
+        let moment = self.laws.signal_clock.at(self.now);
+        self.laws.led_at = moment;
         // Losses of an earlier term do not count either: all Jobs are previewed in the warm-up, before anything is written.
         self.laws.losses.clear();
         self.laws.records.iter_mut().for_each(Record::restart_waiting);
         for pod in &mut self.pods {
-            pod.received = ReceivedSignals::reset_at(listening);
+            pod.received = ReceivedSignals::reset_at(moment);
         }
         for node in &mut self.nodes {
-            node.lease_heard = listening;
+            node.lease_received = moment;
         }
     }
 

@@ -92,7 +92,7 @@ impl World<'_> {
         if let Kind::Lease(node) = item.kind
             && self.reapers[reaper].leads
         {
-            self.nodes[node].lease_heard = self.laws.signal_clock.at(self.now);
+            self.nodes[node].lease_received = self.laws.signal_clock.at(self.now);
         }
         let wall = objects::wall(self.now);
         self.observe(reaper, |index, now| apply(index, &item.facts, item.deleted, wall, now));

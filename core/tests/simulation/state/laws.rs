@@ -63,7 +63,7 @@ pub(crate) struct Laws {
     /// The losses that were enforced in this term and that the breaker still counts.
     pub(crate) losses: Vec<Loss>,
     /// Until when the breaker may hold.
-    pub(crate) doubtful_until: Duration,
+    pub(crate) breaker_may_hold_until: Duration,
     /// What was recorded of each Job.
     pub(crate) records: Vec<Record>,
     /// Random numbers of the laws.
@@ -77,7 +77,7 @@ impl Laws {
             signal_clock: SignalClock::default(),
             led_at: 0,
             losses: Vec::new(),
-            doubtful_until: Duration::ZERO,
+            breaker_may_hold_until: Duration::ZERO,
             records: history.jobs.iter().map(|_| Record::default()).collect(),
             dice: Dice::of(history.seed, [8, 0, 0]),
         }

@@ -36,7 +36,7 @@ pub(crate) struct Node {
     pub(crate) taints: u32,
     /// When a change of its Lease last reached the reaper, and when the node was deleted or tainted, on the clock of
     /// [`super::signal_clock`].
-    pub(crate) lease_heard: i64,
+    pub(crate) lease_received: i64,
     pub(crate) gone_since: Option<i64>,
     pub(crate) dice: Dice,
 }
@@ -58,7 +58,7 @@ impl Node {
             out_of_service: 0,
             not_ready: 0,
             taints: 0,
-            lease_heard: 0,
+            lease_received: 0,
             gone_since: None,
             dice: Dice::of(seed, [2, number as u64, 0]),
         }
