@@ -7,7 +7,8 @@ use std::{collections::BTreeSet, time::Duration};
 
 use jobwarden_core::{
     plan::step::{Removal, Step},
-    verdict::LostReason,
+    reconcile::Evaluation,
+    verdict::{JobVerdict, LostReason},
 };
 
 use super::evaluations::EvaluatedJob;
@@ -35,6 +36,7 @@ const SETTLED_AFTER: Duration = Duration::from_mins(4);
 impl World<'_> {
     /// A plan is about to enforce losses.
     pub(super) fn check_breaker(&mut self, evaluated: &EvaluatedJob<'_>) {
+        self.note_let_through(evaluated);
         let lost: BTreeSet<_> =
             evaluated.evaluation.steps.iter().filter_map(|step| self.loss(evaluated, step)).collect();
         if lost.is_empty() {
@@ -56,6 +58,21 @@ impl World<'_> {
         let zones: BTreeSet<_> = nodes.iter().map(|&node| self.nodes[node].zone).collect();
         for zone in zones {
             self.check_breaker_in_zone(zone);
+        }
+    }
+
+    /// A loss that no guard holds counts for one lost-after, also if the policy only has it reported.
+    fn note_let_through(&mut self, evaluated: &EvaluatedJob<'_>) {
+        let Evaluation { judgement, hold, .. } = evaluated.evaluation;
+        let counts = |reason: LostReason| reason != LostReason::NodeGone;
+        let lost = judgement.pods.iter().filter_map(|(_, verdict)| verdict.lost()).any(counts);
+        if hold.is_none() && judgement.job == JobVerdict::Open && lost {
+            let now = self.now;
+            let until = now + self.history.jobs[evaluated.job].policy.lost_after;
+            let let_through = self.laws.let_through.entry(evaluated.job).or_insert(until);
+            if *let_through <= now {
+                *let_through = until;
+            }
         }
     }
 
@@ -107,7 +124,9 @@ impl World<'_> {
             pod.is_open() && pod.node.is_some() && !pod.received.are_fresh(self.now, quiet, quiet)
         };
         let jobs: BTreeSet<_> = self.pods.iter().filter(lacks_signals).map(|pod| pod.job).collect();
-        let lost = self.laws.losses.iter().filter(|loss| loss.until > self.now).map(|loss| loss.job);
+        let losses = self.laws.losses.iter().map(|loss| (loss.job, loss.until));
+        let losses = losses.chain(self.laws.let_through.iter().map(|(job, until)| (*job, *until)));
+        let lost = losses.filter(|(_, until)| *until > self.now).map(|(job, _)| job);
         jobs.into_iter().chain(lost).collect::<BTreeSet<_>>().len() >= ZONE_JOBS
     }
 }

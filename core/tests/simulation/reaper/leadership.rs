@@ -44,6 +44,7 @@ impl World<'_> {
         self.laws.led_at = moment;
         // Losses of an earlier term do not count either: all Jobs are previewed in the warm-up, before anything is written.
         self.laws.losses.clear();
+        self.laws.let_through.clear();
         self.laws.records.iter_mut().for_each(Record::restart_waiting);
         for pod in &mut self.pods {
             pod.received = ReceivedSignals::reset_at(moment);

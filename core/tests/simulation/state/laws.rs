@@ -62,6 +62,8 @@ pub(crate) struct Laws {
     pub(crate) led_at: i64,
     /// The losses that were enforced in this term and that the breaker still counts.
     pub(crate) losses: Vec<Loss>,
+    /// The Jobs with a loss that no guard held in this term, and until when the breaker counts it.
+    pub(crate) let_through: BTreeMap<usize, Duration>,
     /// Until when the breaker may hold.
     pub(crate) breaker_may_hold_until: Duration,
     /// What was recorded of each Job.
@@ -77,6 +79,7 @@ impl Laws {
             signal_clock: SignalClock::default(),
             led_at: 0,
             losses: Vec::new(),
+            let_through: BTreeMap::new(),
             breaker_may_hold_until: Duration::ZERO,
             records: history.jobs.iter().map(|_| Record::default()).collect(),
             dice: Dice::of(history.seed, [8, 0, 0]),
