@@ -1,13 +1,13 @@
-//! One judging pass over 100,000 Jobs of one pod each, of which one in ten is in some trouble.
+//! Judging over 100,000 Jobs of one pod each, of which one in ten has signals that may be too old.
 
 use std::{hint::black_box, time::Duration};
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use jobwarden_common::notification::Cause;
 use jobwarden_core::{
+    builders::evidence::{identity, mk_job, mk_pod},
     evidence::{
-        AgentObservation, ContainerState, Evidence, JobEvidence, JobIdentity, JobKind, JobStage, LastBeat,
-        MainContainer, NodeEvidence, NodeState, PodEvidence, PodPhase, Retries, Sidecar,
+        AgentObservation, Evidence, JobEvidence, JobIdentity, JobStage, LastBeat, NodeEvidence, NodeState, PodEvidence,
+        Retries, Sidecar,
     },
     judge::judge,
     moment::Moment,
@@ -23,49 +23,28 @@ fn ago(seconds: u64) -> Moment {
 
 fn evidence(number: u64) -> Evidence {
     let last = ago(if number.is_multiple_of(10) { number % 300 } else { number % 10 });
+    let node = NodeEvidence { name: "node".into(), zone: None, state: NodeState::Ready, lease_changed: last };
     let pod = PodEvidence {
         uid: format!("pod-{number}").into(),
         name: format!("job-{number}-x"),
-        phase: PodPhase::Running,
-        node: Some(NodeEvidence { name: "node".into(), zone: None, state: NodeState::Ready, lease_changed: last }),
+        node: Some(node),
         bound_since: Some(ago(3600)),
         ran_since: Some(ago(3590)),
-        unscheduled_since: None,
-        terminating: None,
-        mains: vec![MainContainer { name: "main".to_owned(), state: ContainerState::Running }],
-        starting_since: None,
-        start_problem: None,
         sidecar: Sidecar::Started(ago(3590)),
         beat: LastBeat::Running { last },
         agent: AgentObservation::Alive { last },
-        cpu_progress: None,
-        seen_alive: None,
-        cause: Cause::default(),
+        ..mk_pod("x")
     };
     let identity = JobIdentity {
-        kind: JobKind::Job,
         uid: format!("job-{number}").into(),
         namespace: "bench".to_owned(),
         name: format!("job-{number}"),
         run_id: None,
         job_id: None,
         trace_id: None,
+        ..identity()
     };
-    let job = JobEvidence {
-        identity,
-        stage: JobStage::Open,
-        suspended: false,
-        managed_elsewhere: false,
-        podless_since: None,
-        retries: Retries::Left,
-        has_finalizer: true,
-        owned: false,
-        has_ttl: false,
-        safe_to_duplicate: false,
-        replaces_only_failed: false,
-        started: true,
-        active: None,
-    };
+    let job = JobEvidence { identity, retries: Retries::Left, ..mk_job(JobStage::Open) };
     Evidence { job, pods: vec![pod], listening_since: ago(7000) }
 }
 

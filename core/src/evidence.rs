@@ -53,7 +53,7 @@ pub struct JobEvidence {
     pub active: Option<Active>,
 }
 
-/// For how long a Job has been active: since `status.startTime`, which suspension clears.
+/// For how long a Job has been active: since `status.startTime`, which is set again when a suspended Job is resumed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Active {
     /// When the start time was first seen.

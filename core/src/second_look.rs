@@ -67,7 +67,8 @@ pub fn open_job(live: Option<&Job>) -> Result<&Job, Contradiction> {
     if ["Complete", "Failed", "SuccessCriteriaMet"].iter().any(|type_| condition(job, type_).is_some()) {
         return Err(Contradiction::JobFinished);
     }
-    if spec.and_then(|spec| spec.suspend) == Some(true) {
+    // By the condition until the Job controller has resumed it and set its start time again.
+    if spec.and_then(|spec| spec.suspend) == Some(true) || condition(job, "Suspended").is_some() {
         return Err(Contradiction::Suspended);
     }
     if managed_by.is_some_and(|by| by != KUBERNETES_JOB_CONTROLLER) {
@@ -221,3 +222,6 @@ fn condition<'a>(job: &'a Job, type_: &str) -> Option<&'a str> {
 fn our_verdict(pod: &Pod) -> Option<&str> {
     pod.status.as_ref().and_then(verdict).map(|(reason, _)| reason)
 }
+
+#[cfg(test)]
+mod tests;

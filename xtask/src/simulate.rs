@@ -48,7 +48,7 @@ const TEST: [&str; 11] = [
     "--release",
     "--locked",
     "--package",
-    "jobwarden-reaper",
+    "jobwarden-core",
     "--test",
     "simulation",
     "--",
@@ -78,16 +78,7 @@ pub(crate) fn mutate(args: &MutateArgs) -> anyhow::Result<()> {
         bail!("cargo-mutants is not installed: run `cargo install --locked cargo-mutants`");
     }
     let mut mutants = cargo();
-    mutants.args([
-        "mutants",
-        "--package",
-        "jobwarden-reaper",
-        "--output",
-        "target",
-        "--baseline",
-        "run",
-        "--no-shuffle",
-    ]);
+    mutants.args(["mutants", "--package", "jobwarden-core", "--output", "target", "--baseline", "run", "--no-shuffle"]);
     mutants.args(shard.iter().flat_map(|shard| ["--shard", shard]));
     mutants.args(only.iter().flat_map(|only| ["--re", only]));
     // Fewer histories than in CI: a change that breaks a law breaks it in many histories.

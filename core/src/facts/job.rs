@@ -62,7 +62,8 @@ pub struct JobFacts {
     pub safe_to_duplicate: bool,
     /// A pod that is being deleted is neither counted nor replaced before it has ended.
     pub replaces_only_failed: bool,
-    /// When the Job controller started it.
+    /// When the Job controller started or last resumed it; `None` before that, and while its condition `Suspended` is true:
+    /// Kubernetes keeps `status.startTime` through a suspension and sets it again when it resumes the Job.
     pub started: Option<Start>,
 }
 
@@ -120,6 +121,8 @@ impl JobFacts {
         let labels = labels(job);
         let identity = identity(JobKind::Job, metadata, &annotations)?;
         let effective = Arc::new(policies.effective(&identity.namespace, &labels, &own));
+        let conditions = status.conditions.as_deref().unwrap_or_default();
+        let start_time = status.start_time.as_ref().filter(|_| condition(conditions, "Suspended").is_none());
         let finalizers = metadata.finalizers.as_deref().unwrap_or_default();
         let has_finalizer = |name: &str| finalizers.iter().any(|finalizer| finalizer == name);
         let facts = Self {
@@ -127,7 +130,7 @@ impl JobFacts {
             effective,
             own,
             labels,
-            progress: progress(status.conditions.as_deref().unwrap_or_default()),
+            progress: progress(conditions),
             deletion: metadata
                 .deletion_timestamp
                 .is_some()
@@ -141,7 +144,7 @@ impl JobFacts {
             has_ttl: spec.ttl_seconds_after_finished.is_some(),
             replaces_only_failed: spec.pod_replacement_policy.as_deref() == Some("Failed"),
             safe_to_duplicate: annotations.get(annotation::SAFE_TO_DUPLICATE).is_some_and(|v| v == label_value::TRUE),
-            started: status.start_time.as_ref().map(|time| Start { at: time.0, ago: since(time.0, wall) }),
+            started: start_time.map(|time| Start { at: time.0, ago: since(time.0, wall) }),
         };
         Some((facts, bad))
     }
@@ -184,8 +187,13 @@ fn annotations(job: &Job) -> BTreeMap<String, String> {
     of_template.into_iter().chain(own).flatten().map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
+/// The condition of this type, if it is true.
+fn condition<'a>(conditions: &'a [JobCondition], type_: &str) -> Option<&'a JobCondition> {
+    conditions.iter().find(|condition| condition.type_ == type_ && condition.status == "True")
+}
+
 fn progress(conditions: &[JobCondition]) -> Progress {
-    let holds = |type_: &str| conditions.iter().find(|c| c.type_ == type_ && c.status == "True");
+    let holds = |type_: &str| condition(conditions, type_);
     let words = |condition: &JobCondition| {
         (condition.reason.clone().unwrap_or_default(), condition.message.clone().unwrap_or_default())
     };

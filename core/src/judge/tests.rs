@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use jobwarden_common::notification::Cause;
 use rstest::rstest;
 
 use super::*;
-use crate::evidence::{
-    Active, AgentObservation, ContainerState, Finish, JobIdentity, JobKind, LastBeat, MainContainer, NodeEvidence,
-    NodeState, Retries, Sidecar, StartProblem, Terminating,
+use crate::{
+    builders::evidence as builders,
+    evidence::{
+        Active, AgentObservation, ContainerState, Finish, LastBeat, MainContainer, NodeEvidence, NodeState, Retries,
+        Sidecar, StartProblem, Terminating,
+    },
 };
 
 mod by_choice;
@@ -24,51 +26,20 @@ fn ago(seconds: u64) -> Moment {
 }
 
 fn mk_job() -> JobEvidence {
-    JobEvidence {
-        identity: JobIdentity {
-            kind: JobKind::Job,
-            uid: "job".into(),
-            namespace: "default".to_owned(),
-            name: "work".to_owned(),
-            run_id: Some("1".into()),
-            job_id: Some("7".into()),
-            trace_id: None,
-        },
-        stage: JobStage::Open,
-        suspended: false,
-        managed_elsewhere: false,
-        podless_since: None,
-        retries: Retries::Left,
-        has_finalizer: true,
-        owned: false,
-        has_ttl: false,
-        safe_to_duplicate: false,
-        replaces_only_failed: false,
-        started: true,
-        active: None,
-    }
+    JobEvidence { retries: Retries::Left, ..builders::mk_job(JobStage::Open) }
 }
 
-/// A pod that runs on a ready node, heard 5 s ago by beat and agent.
+/// A pod that runs on a ready node, with a beat and an agent report of 5 s ago.
 fn mk_pod() -> PodEvidence {
+    let node = NodeEvidence { name: "node-1".into(), zone: None, state: NodeState::Ready, lease_changed: ago(5) };
     PodEvidence {
-        uid: "pod".into(),
-        name: "work-x".to_owned(),
-        phase: PodPhase::Running,
-        node: Some(NodeEvidence { name: "node-1".into(), zone: None, state: NodeState::Ready, lease_changed: ago(5) }),
+        node: Some(node),
         bound_since: Some(ago(3600)),
         ran_since: Some(ago(3590)),
-        unscheduled_since: None,
-        terminating: None,
-        mains: vec![MainContainer { name: "main".to_owned(), state: ContainerState::Running }],
-        starting_since: None,
-        start_problem: None,
         sidecar: Sidecar::Started(ago(3590)),
         beat: LastBeat::Running { last: ago(5) },
         agent: AgentObservation::Alive { last: ago(5) },
-        cpu_progress: None,
-        seen_alive: None,
-        cause: Cause::default(),
+        ..builders::mk_pod("pod")
     }
 }
 

@@ -10,107 +10,111 @@ use std::{
 };
 
 use crate::{
-    account::Account,
     dice::Dice,
-    fault::{Fault, OfCluster, What},
+    fault::{ClusterFault, Fault, FaultKind},
     history::History,
-    laws::{Violation, outcomes::compare},
+    laws::outcomes::compare,
     shrink::shrink,
+    state::laws::Violation,
+    statistics::Statistics,
     world::World,
 };
 
-/// How often the progress is told.
-const TELL_EVERY: Duration = Duration::from_secs(5);
+/// How often the progress is printed.
+const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 
-/// Lets the histories of so many seeds happen, and returns the account, or what the first failure of any was.
-pub(crate) fn run(first: u64, histories: u64, tell: bool) -> Result<Account, String> {
+/// Runs the histories of this many seeds. Returns the statistics, or the report of the first failure.
+pub(crate) fn run(first: u64, histories: u64, print_progress: bool) -> Result<Statistics, String> {
     let (next, stop) = (AtomicU64::new(0), AtomicBool::new(false));
-    let total = Mutex::new((Account::default(), None::<String>));
+    let total = Mutex::new((Statistics::default(), None::<String>));
     let begin = Instant::now();
     let work = || {
-        let mut account = Account::default();
+        let mut statistics = Statistics::default();
         while !stop.load(Ordering::Relaxed) {
             let number = next.fetch_add(1, Ordering::Relaxed);
             if number >= histories {
                 break;
             }
-            if let Err(failure) = check(first + number, &mut account) {
+            if let Err(failure) = check(first + number, &mut statistics) {
                 stop.store(true, Ordering::Relaxed);
                 total.lock().unwrap_or_else(PoisonError::into_inner).1.get_or_insert(failure);
             }
         }
-        total.lock().unwrap_or_else(PoisonError::into_inner).0.add(account);
+        total.lock().unwrap_or_else(PoisonError::into_inner).0.add(statistics);
     };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
-        let mut told = begin;
-        while tell && !workers.iter().all(std::thread::ScopedJoinHandle::is_finished) {
+        let mut last_printed = begin;
+        while print_progress && !workers.iter().all(std::thread::ScopedJoinHandle::is_finished) {
             std::thread::park_timeout(Duration::from_millis(200));
-            if told.elapsed() >= TELL_EVERY {
-                told = Instant::now();
+            if last_printed.elapsed() >= PROGRESS_EVERY {
+                last_printed = Instant::now();
                 let done = next.load(Ordering::Relaxed).min(histories);
                 let rate = done as f64 / begin.elapsed().as_secs_f64();
                 eprintln!("{done} of {histories} histories, {rate:.0} a second");
             }
         }
     });
-    let (account, failure) = total.into_inner().unwrap_or_else(PoisonError::into_inner);
-    failure.map_or(Ok(account), Err)
+    let (statistics, failure) = total.into_inner().unwrap_or_else(PoisonError::into_inner);
+    failure.map_or(Ok(statistics), Err)
 }
 
-/// Lets the histories of one seed happen: one with any faults, and now and then one twice, with and without a restart.
-fn check(seed: u64, account: &mut Account) -> Result<(), String> {
+/// Runs the histories of one seed: one with any faults, and every fourth time one twice, with and without a restart.
+fn check(seed: u64, statistics: &mut Statistics) -> Result<(), String> {
     let any = History::any(seed);
-    if let Some(violation) = happen(&any, account) {
-        return Err(report(any, violation, |history| happen(history, &mut Account::default())));
+    if let Some(violation) = dispatch(&any, statistics) {
+        return Err(report(any, violation, |history| dispatch(history, &mut Statistics::default())));
     }
     if seed.is_multiple_of(4) {
         let lasting = History::lasting(seed);
-        if let Some(violation) = happen_twice(&lasting, account) {
-            return Err(report(lasting, violation, |history| happen_twice(history, &mut Account::default())));
+        if let Some(violation) = run_twice(&lasting, statistics) {
+            return Err(report(lasting, violation, |history| run_twice(history, &mut Statistics::default())));
         }
     }
     Ok(())
 }
 
-fn happen(history: &History, account: &mut Account) -> Option<Violation> {
+fn dispatch(history: &History, statistics: &mut Statistics) -> Option<Violation> {
     let ended = World::new(history, false).run();
-    account.add(ended.account);
+    statistics.add(ended.statistics);
     ended.violation
 }
 
-/// The same history with a restart at any instant.
+/// The same history with a restart of the reaper at a random time.
 fn with_restart(history: &History) -> History {
     let at = Dice::of(history.seed, [7, 0, 0]).ms(3_000, 600_000);
     let mut restarted = history.clone();
-    restarted.faults.push(Fault { at, lasts: None, what: What::Cluster(OfCluster::LeaderKilled) });
+    restarted.faults.push(Fault { at, lasts: None, kind: FaultKind::Cluster(ClusterFault::LeaderKilled) });
     restarted
 }
 
-fn happen_twice(history: &History, account: &mut Account) -> Option<Violation> {
+fn run_twice(history: &History, statistics: &mut Statistics) -> Option<Violation> {
     let restarted = with_restart(history);
     let (without, with) = (World::new(history, false).run(), World::new(&restarted, false).run());
-    account.add(without.account);
-    account.add(with.account);
+    statistics.add(without.statistics);
+    statistics.add(with.statistics);
     let lost_after = |job: usize| history.jobs[job].policy.lost_after;
-    without.violation.or(with.violation).or_else(|| compare(&without.fates, &with.fates, history.until, lost_after))
+    without
+        .violation
+        .or(with.violation)
+        .or_else(|| compare(&without.final_states, &with.final_states, history.until, lost_after))
 }
 
-/// What people need to understand a failure: the least history that fails, what happened in it, and how to see it again.
+/// A report of a failure: the smallest history that fails, what happens in it, and how to reproduce it.
 fn report(history: History, violation: Violation, fails: impl Fn(&History) -> Option<Violation>) -> String {
     let seed = history.seed;
     let (least, violation) = shrink(history, violation, fails);
-    let mut text = format!("{violation}\n\nThe least history that shows it, of {least}\n");
-    let tell = |text: &mut String, history: &History| {
+    let mut text = format!("{violation}\n\nThe smallest history that shows it:\n{least}\n");
+    let add_timeline = |text: &mut String, history: &History| {
         for line in World::new(history, true).run().timeline {
             let _ = writeln!(text, "{line}");
         }
     };
-    tell(&mut text, &least);
+    add_timeline(&mut text, &least);
     if least.safe_node {
-        text.push_str("\nand with a restart:\n");
-        tell(&mut text, &with_restart(&least));
+        text.push_str("\nThe same with a restart:\n");
+        add_timeline(&mut text, &with_restart(&least));
     }
     let _ = writeln!(text, "\n{violation}\ncargo xtask simulate --histories 1 --seed {seed}");
     text

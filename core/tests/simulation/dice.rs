@@ -1,4 +1,4 @@
-//! Chance that is the same on every run: each thing that needs some has a stream of its own, so that taking a fault out of a
+//! Random numbers that are the same on every run. Everything random has a stream of its own, so that removing a fault from a
 //! history changes nothing else in it.
 
 use std::time::Duration;
@@ -20,19 +20,24 @@ impl Dice {
         self.0.usize(..bound)
     }
 
-    /// True in so many of a hundred.
+    /// True in this many percent of calls.
     pub(crate) fn percent(&mut self, chance: u8) -> bool {
         self.0.u8(..100) < chance
     }
 
-    /// A time from `low` to `high`, in milliseconds.
+    /// A duration from `low` to `high`, in milliseconds.
     pub(crate) fn ms(&mut self, low: u64, high: u64) -> Duration {
         Duration::from_millis(self.0.u64(low..=high))
     }
 
-    /// A time from `low` to `high`, in seconds.
+    /// A duration from `low` to `high`, in seconds.
     pub(crate) fn seconds(&mut self, low: u64, high: u64) -> Duration {
         self.ms(low * 1000, high * 1000)
+    }
+
+    /// A number from 0 to 1.
+    pub(crate) fn fraction(&mut self) -> f64 {
+        self.0.f64()
     }
 
     /// One of several.

@@ -1,4 +1,4 @@
-//! What can go wrong, and for how long.
+//! Faults: what can go wrong, and for how long.
 
 use std::{fmt, time::Duration};
 
@@ -7,51 +7,51 @@ use std::{fmt, time::Duration};
 pub(crate) struct Fault {
     /// When it begins.
     pub(crate) at: Duration,
-    /// How long it lasts; for ever, or by its nature at once, if not said.
+    /// How long it lasts; `None` if it never ends, or is over at once by its nature.
     pub(crate) lasts: Option<Duration>,
-    /// What it is.
-    pub(crate) what: What,
+    /// What goes wrong.
+    pub(crate) kind: FaultKind,
 }
 
-/// What a fault is.
+/// What goes wrong, and where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) enum What {
-    /// Of one node.
-    Node(usize, OfNode),
-    /// Of one Job, or of its latest pod.
-    Job(usize, OfJob),
-    /// Of the whole cluster, or of the reaper.
-    Cluster(OfCluster),
+pub(crate) enum FaultKind {
+    /// On one node.
+    Node(usize, NodeFault),
+    /// In one Job, or in its latest pod.
+    Job(usize, JobFault),
+    /// In the whole cluster, or in the reaper.
+    Cluster(ClusterFault),
 }
 
-/// What can happen to a node.
+/// Faults of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) enum OfNode {
-    /// It loses power; its end is the reboot.
+pub(crate) enum NodeFault {
+    /// The node loses power. The end of the fault is a reboot.
     Crash,
-    /// Nothing of it reaches the API server or the reaper, and the other way round.
+    /// The node reaches neither the API server nor the reaper, and they do not reach the node.
     Partition,
-    /// The kubelet is stopped; containers live on.
+    /// The kubelet is stopped; containers keep running.
     KubeletStopped,
-    /// The kubelet renews its Lease but neither sees nor does anything.
+    /// The kubelet renews its Lease but observes nothing and does nothing else.
     KubeletMute,
-    /// LastBeat of its pods reach nobody: the pod network is broken, the node's own is not.
+    /// No beat of its pods arrives: the pod network is broken, the host network is not.
     PodNetworkBroken,
-    /// The agent is not there.
+    /// The agent does not run.
     AgentGone,
-    /// The agent sees nothing (`hidepid`, …).
+    /// The agent sees no process (`hidepid`, …).
     AgentBlind,
-    /// The Node object is deleted, as a cloud does with a machine that is gone: it crashes as well.
+    /// The Node object is deleted, as a cloud provider does with a terminated machine. The node is powered off.
     Deleted,
-    /// An admin vouches by the taint that it is off: it crashes as well.
+    /// An admin sets the taint `out-of-service`. The node is powered off.
     OutOfService,
-    /// The kubelet says that it is not ready, yet renews the Lease.
+    /// The kubelet reports itself not ready, and renews the Lease.
     NotReady,
 }
 
-/// What can happen to a Job or a pod of it.
+/// Faults of a Job or of its latest pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) enum OfJob {
+pub(crate) enum JobFault {
     /// The image of a main container cannot be pulled.
     ImageMissing,
     /// A main container cannot be created.
@@ -60,76 +60,76 @@ pub(crate) enum OfJob {
     SidecarImageMissing,
     /// No pod can be scheduled.
     Unschedulable,
-    /// No pod can be made.
+    /// No pod can be created: the quota is exceeded.
     QuotaExceeded,
     /// The worker's processes get SIGKILL.
     WorkerKilled,
-    /// The kernel kills the worker for want of memory.
+    /// The kernel OOM-kills the worker.
     OomKilled,
     /// The sidecar gets SIGKILL.
     SidecarKilled,
-    /// The sidecar alone gets SIGTERM, and says that it ends.
+    /// The sidecar alone gets SIGTERM, and sends its last beat.
     SidecarTerminated,
-    /// A network policy keeps the sidecar's beats in the pod.
+    /// A network policy blocks the sidecar's beats.
     SidecarBlocked,
-    /// The kubelet loses sight of the pod: it does not see that it ends, nor that it is deleted.
-    KubeletLosesPod,
-    /// `spec.suspend`, until the end.
+    /// The kubelet does nothing for the pod: it reports neither its end, nor does it act on its deletion.
+    KubeletIgnoresPod,
+    /// `spec.suspend` is true, until the end of the fault.
     Suspended,
-    /// It is deleted in the background.
+    /// The Job is deleted with background propagation.
     Deleted,
-    /// It is deleted, its pods left alone.
+    /// The Job is deleted with orphan propagation.
     Orphaned,
-    /// Somebody deletes the pod.
+    /// A user deletes the pod.
     PodDeleted,
-    /// The worker lives and uses no CPU time.
+    /// The worker's processes run and use no CPU time.
     Stalled,
 }
 
-/// What can happen to the cluster or to the reaper.
+/// Faults of the cluster or of the reaper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) enum OfCluster {
-    /// The API server is down; whoever watches notices at once.
+pub(crate) enum ClusterFault {
+    /// The API server is down. Every client detects it at once.
     ApiDown,
-    /// The reapers hear nothing of the API server, and do not notice at once.
+    /// The reapers do not reach the API server, and do not detect it at once.
     ReaperCutOff,
-    /// The Service does not lead to the reaper: no beat and no report arrives.
+    /// The Service does not route to the reaper: no beat and no report arrives.
     ServiceBroken,
-    /// The reaper's own beat does not arrive; those of others do.
+    /// The reaper's own beat does not arrive; other beats do.
     OwnBeatLost,
-    /// One watch breaks off and has to list anew.
+    /// One watch is closed and has to list again.
     WatchExpired(usize),
-    /// The leading reaper gets SIGKILL and starts again.
+    /// The leading reaper gets SIGKILL and is restarted.
     LeaderKilled,
-    /// The leading reaper hands over.
+    /// The leading reaper is shut down in order and restarted.
     LeaderRestarted,
     /// No reaper runs.
     ReapersDown,
-    /// Every sidecar falls silent in one instant, but they live.
+    /// Every sidecar stops sending at once, but keeps running.
     SidecarsSilenced,
-    /// All agents are gone.
+    /// No agent runs.
     AgentsGone,
 }
 
-impl What {
-    /// What it is, whomever it befalls: for the account.
-    pub(crate) fn kind(self) -> String {
+impl FaultKind {
+    /// Its name, without the object that it is about.
+    pub(crate) fn name(self) -> String {
         match self {
-            Self::Node(_, what) => format!("{what:?}"),
-            Self::Job(_, what) => format!("{what:?}"),
-            Self::Cluster(OfCluster::WatchExpired(_)) => "WatchExpired".to_owned(),
-            Self::Cluster(what) => format!("{what:?}"),
+            Self::Node(_, kind) => format!("{kind:?}"),
+            Self::Job(_, kind) => format!("{kind:?}"),
+            Self::Cluster(ClusterFault::WatchExpired(_)) => "WatchExpired".to_owned(),
+            Self::Cluster(kind) => format!("{kind:?}"),
         }
     }
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { at, lasts, what } = self;
-        match what {
-            What::Node(node, what) => write!(f, "{at:?} node-{node}: {what:?}")?,
-            What::Job(job, what) => write!(f, "{at:?} job-{job}: {what:?}")?,
-            What::Cluster(what) => write!(f, "{at:?} {what:?}")?,
+        let Self { at, lasts, kind } = self;
+        match kind {
+            FaultKind::Node(node, kind) => write!(f, "{at:?} node-{node}: {kind:?}")?,
+            FaultKind::Job(job, kind) => write!(f, "{at:?} job-{job}: {kind:?}")?,
+            FaultKind::Cluster(kind) => write!(f, "{at:?} {kind:?}")?,
         }
         lasts.map_or(Ok(()), |lasts| write!(f, " for {lasts:?}"))
     }

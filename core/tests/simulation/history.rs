@@ -1,4 +1,4 @@
-//! A history: a cluster, its Jobs and what befalls them, as a value. Everything that follows from it is determined.
+//! A history: a cluster, its Jobs and its faults, as a value. The whole run follows from it.
 
 use std::{fmt, time::Duration};
 
@@ -6,30 +6,30 @@ use crate::fault::Fault;
 
 mod generate;
 
-/// What a run of the simulator is made of.
+/// The input of one run.
 #[derive(Clone, Debug)]
 pub(crate) struct History {
-    /// From which it was made, and from which all lesser chance is drawn.
+    /// The seed of everything that is random, in the history and in the run.
     pub(crate) seed: u64,
     /// How many nodes there are.
     pub(crate) nodes: usize,
-    /// In which zone each node is.
+    /// How many zones they are in.
     pub(crate) zones: usize,
     /// How many reapers there are: one, or a leader and a standby.
     pub(crate) reapers: usize,
-    /// The nodes whose agent never sees anything.
+    /// How many nodes have an agent that never sees a process.
     pub(crate) blind_nodes: usize,
     /// The Jobs.
     pub(crate) jobs: Vec<JobPlan>,
-    /// What goes wrong.
+    /// The faults.
     pub(crate) faults: Vec<Fault>,
-    /// When it is over.
+    /// When it ends.
     pub(crate) until: Duration,
-    /// The last node is spared by all faults, and takes every attempt but the first.
+    /// No fault is on the last node, and all attempts but the first run there.
     pub(crate) safe_node: bool,
 }
 
-/// A Job, and what its workers do.
+/// A Job and the behaviour of its workers.
 #[derive(Clone, Debug)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct JobPlan {
@@ -45,16 +45,16 @@ pub(crate) struct JobPlan {
     pub(crate) backoff_limit: usize,
     /// `spec.podReplacementPolicy` is `Failed`.
     pub(crate) replaces_only_failed: bool,
-    /// Containers are restarted (`OnFailure`).
+    /// `restartPolicy` is `OnFailure`, not `Never`.
     pub(crate) restarts: bool,
-    /// How long a main container works.
+    /// How long a main container runs.
     pub(crate) work: Duration,
-    /// The exit codes of its attempts; the last goes for all further ones.
+    /// The exit codes of its attempts; the last one is that of all further attempts.
     pub(crate) exits: Vec<i32>,
     /// `spec.terminationGracePeriodSeconds`.
     pub(crate) grace: Duration,
     /// The worker ignores SIGTERM.
-    pub(crate) stubborn: bool,
+    pub(crate) ignores_sigterm: bool,
     /// How long its pods tolerate an unreachable node.
     pub(crate) toleration: Duration,
     /// Its pods have our sidecar.
@@ -63,34 +63,34 @@ pub(crate) struct JobPlan {
     pub(crate) managed_elsewhere: bool,
     /// A controller owns it.
     pub(crate) owned: bool,
-    /// Two of its pods may run side by side.
+    /// Two of its pods may run at the same time.
     pub(crate) safe_to_duplicate: bool,
-    /// What its annotations say.
+    /// Its annotations.
     pub(crate) policy: PolicyPlan,
 }
 
-/// What the annotations of a Job say.
+/// The annotations of a Job that set its policy.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PolicyPlan {
-    /// Of `jobwarden.io/suspect-after`.
+    /// `jobwarden.io/suspect-after`.
     pub(crate) suspect_after: Duration,
-    /// Of `jobwarden.io/lost-after`.
+    /// `jobwarden.io/lost-after`.
     pub(crate) lost_after: Duration,
-    /// Of `jobwarden.io/start-timeout`.
+    /// `jobwarden.io/start-timeout`.
     pub(crate) start_timeout: Duration,
-    /// Of `jobwarden.io/retention`.
+    /// `jobwarden.io/retention`.
     pub(crate) retention: Duration,
-    /// Of `jobwarden.io/on-lost`.
+    /// `jobwarden.io/on-lost`.
     pub(crate) on_lost: &'static str,
-    /// Of `jobwarden.io/unseen`.
+    /// `jobwarden.io/unseen`.
     pub(crate) unseen: &'static str,
-    /// Of `jobwarden.io/not-starting`.
+    /// `jobwarden.io/not-starting`.
     pub(crate) not_starting: &'static str,
-    /// Of `jobwarden.io/unscheduled-timeout`.
+    /// `jobwarden.io/unscheduled-timeout`.
     pub(crate) unscheduled_timeout: Option<Duration>,
-    /// Of `jobwarden.io/active-timeout`.
+    /// `jobwarden.io/active-timeout`.
     pub(crate) active_timeout: Option<Duration>,
-    /// Of `jobwarden.io/stall-after`.
+    /// `jobwarden.io/stall-after`.
     pub(crate) stall_after: Option<Duration>,
 }
 

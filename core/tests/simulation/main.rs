@@ -1,28 +1,30 @@
-//! A simulator of clusters over time: Jobs, pods, nodes, kubelets, Leases, sidecars, agents and reapers, with everything that
-//! may befall them, and no real clock. It drives the reaper's real state, hearing, judge, guards and plans through seeded
-//! random histories of which the truth is known, and holds them to the laws of [`laws`].
+//! A simulator of clusters over time: Jobs, pods, nodes, kubelets, Leases, sidecars, agents and reapers, with faults of every
+//! kind and without a real clock. It runs jobwarden-core through seeded random histories in which the true state of every
+//! worker is known, and checks the laws of [`laws`].
 //!
-//! `cargo test` runs some; `cargo xtask simulate --histories N --seed S` as many as one likes. `docs/simulation.md` tells of it.
+//! `cargo test` runs a few hundred, `cargo xtask simulate --histories N --seed S` any number. See `docs/simulation.md`.
 
 #![allow(clippy::print_stderr, clippy::print_stdout, reason = "a command line")]
 #![allow(missing_docs)]
 
-mod account;
 mod campaign;
 mod dice;
 mod fault;
+mod fault_injection;
 mod history;
 mod kubernetes;
 mod laws;
 mod reaper;
+mod scenarios;
 mod shrink;
-mod trouble;
-mod witnesses;
+mod signals;
+mod state;
+mod statistics;
 mod world;
 
 use std::{str::FromStr, time::Instant};
 
-/// How many histories `cargo test` has time for, without optimization.
+/// How many histories `cargo test` runs without optimization.
 const IN_CI: u64 = 300;
 
 fn from_env<T: FromStr>(name: &str) -> Option<T> {
@@ -39,13 +41,13 @@ fn every_history_keeps_every_law() {
         world::World::new(&history, true).run().timeline.iter().for_each(|line| println!("{line}"));
     }
     let begin = Instant::now();
-    let account = match campaign::run(seed, histories, histories > IN_CI) {
-        Ok(account) => account,
+    let statistics = match campaign::run(seed, histories, histories > IN_CI) {
+        Ok(statistics) => statistics,
         Err(failure) => panic!("{failure}"),
     };
-    println!("{account}");
-    let seldom = account.too_seldom();
-    assert!(seldom.is_empty(), "these rows occurred too seldom for the laws to show anything: {seldom:?}");
+    println!("{statistics}");
+    let rare = statistics.too_rare();
+    assert!(rare.is_empty(), "these rows occurred too rarely for the laws to show anything about them: {rare:?}");
     println!(
         "simulate: {histories} histories from seed {seed} keep every law, in {:.0} s",
         begin.elapsed().as_secs_f64()
@@ -56,7 +58,7 @@ fn every_history_keeps_every_law() {
 fn a_history_is_the_same_on_every_run() {
     for seed in 0..5 {
         let history = history::History::any(seed);
-        let tell = || world::World::new(&history, true).run().timeline;
-        assert_eq!(tell(), tell());
+        let timeline = || world::World::new(&history, true).run().timeline;
+        assert_eq!(timeline(), timeline());
     }
 }

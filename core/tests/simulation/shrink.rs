@@ -1,14 +1,14 @@
-//! From a history that breaks a law to the least that still does.
+//! From a history that breaks a law to the smallest one that still does.
 
 use std::time::Duration;
 
 use crate::{
-    fault::What,
+    fault::FaultKind,
     history::History,
-    laws::{Law, Violation},
+    state::laws::{Law, Violation},
 };
 
-/// Takes away whatever can be taken away while `fails` still says that the same law is broken.
+/// Removes whatever can be removed while `fails` returns a violation of the same law.
 pub(crate) fn shrink(
     mut history: History,
     mut violation: Violation,
@@ -26,7 +26,7 @@ pub(crate) fn shrink(
     }
 }
 
-/// Histories that are a little smaller, the much smaller ones first.
+/// Slightly smaller histories; the much smaller ones come first.
 fn smaller(history: &History, violation: &Violation) -> Vec<History> {
     let mut all = Vec::new();
     let mut offer = |change: &dyn Fn(&mut History)| {
@@ -42,9 +42,9 @@ fn smaller(history: &History, violation: &Violation) -> Vec<History> {
     for job in 0..history.jobs.len() {
         if history.jobs[job].at < history.until {
             offer(&|it| {
-                // It keeps its number, and is never created.
+                // The Job keeps its number, and is never created.
                 it.jobs[job].at = Duration::MAX;
-                it.faults.retain(|fault| !matches!(fault.what, What::Job(of, _) if of == job));
+                it.faults.retain(|fault| !matches!(fault.kind, FaultKind::Job(of, _) if of == job));
             });
         }
     }
@@ -70,9 +70,9 @@ fn smaller(history: &History, violation: &Violation) -> Vec<History> {
             offer(&|it| it.jobs[job].mains = 1);
         }
     }
-    // A law that compares ends needs the end.
+    // A law that compares final states needs the whole history.
     let end = violation.at + Duration::from_secs(1);
-    if violation.law != Law::RestartsChangeNothing && end < history.until {
+    if violation.law != Law::RestartsChangeNoOutcome && end < history.until {
         offer(&|it| it.until = end);
     }
     all
@@ -83,16 +83,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_left_is_what_it_takes() {
+    fn the_smallest_history_has_the_fault_that_breaks_the_law_alone() {
         let many = (0..100).map(History::any).find(|history| history.faults.len() > 4).expect("one in a few");
-        let culprit = many.faults[2];
+        let guilty_fault = many.faults[2];
         let fails = |history: &History| {
-            let guilty = history.faults.contains(&culprit);
+            let guilty = history.faults.contains(&guilty_fault);
             guilty.then(|| Violation { at: Duration::ZERO, law: Law::Simulator, how: String::new() })
         };
-        let violation = fails(&many).expect("it has the culprit");
+        let violation = fails(&many).expect("it has the guilty_fault");
         let (least, _) = shrink(many, violation, fails);
-        assert_eq!(least.faults, [culprit]);
+        assert_eq!(least.faults, [guilty_fault]);
         assert!(least.jobs.iter().filter(|job| job.at < least.until).count() <= 1, "{least}");
     }
 }

@@ -1,4 +1,4 @@
-//! The world: everything that is simulated, and the queue of what happens next.
+//! The world: everything that is simulated, and the queue of events.
 
 use std::{
     cmp::Ordering,
@@ -8,28 +8,33 @@ use std::{
 };
 
 use crate::{
-    account::Account,
     dice::Dice,
     history::History,
-    kubernetes::{job_controller::Job, node_lifecycle::Node, pod::Pod},
-    laws::{Laws, Violation},
-    reaper::{Reaper, watches::Item},
+    state::{
+        job::Job,
+        laws::{FinalState, Law, Laws, Violation},
+        node::Node,
+        pod::Pod,
+        reaper::Reaper,
+        watch::Item,
+    },
+    statistics::Statistics,
 };
 
-/// What can happen.
+/// An event.
 #[derive(Clone, Debug)]
 pub(crate) enum Event {
     /// A fault begins, or ends.
-    Begin(usize),
-    End(usize),
-    /// To Jobs.
+    BeginFault(usize),
+    EndFault(usize),
+    /// Jobs.
     CreateJob(usize),
     SyncJob(usize),
     CollectJob(usize),
-    /// To pods.
+    /// Pods.
     Schedule(usize),
-    Kubelet(usize),
-    Advance {
+    KubeletSync(usize),
+    StartContainers {
         pod: usize,
         life: u32,
     },
@@ -46,7 +51,7 @@ pub(crate) enum Event {
         oom: bool,
     },
     EndSidecar(usize),
-    Push(usize),
+    WriteStatus(usize),
     Remove(usize),
     Evict {
         pod: usize,
@@ -54,17 +59,17 @@ pub(crate) enum Event {
         taints: u32,
     },
     CollectPod(usize),
-    /// To nodes.
+    /// Nodes.
     Renew(usize),
     Monitor(usize),
-    /// From sidecars and agents.
+    /// Sidecars and agents.
     Beat {
         pod: usize,
         life: u32,
         run: u32,
     },
     Observe(usize),
-    /// To a reaper, in one of its lives.
+    /// A reaper, in one life of its process.
     Start {
         reaper: usize,
         life: u32,
@@ -97,31 +102,31 @@ pub(crate) enum Event {
         reaper: usize,
         life: u32,
     },
-    Depose {
+    LoseLease {
         reaper: usize,
         life: u32,
         term: u32,
     },
-    NoticeSilence {
+    WatchTimeout {
         reaper: usize,
         life: u32,
     },
-    Look {
+    Reconcile {
         reaper: usize,
         life: u32,
-        job: usize,
     },
     Step {
         reaper: usize,
         life: u32,
+        term: u32,
         job: usize,
     },
     Settle {
         job: usize,
         outcome: jobwarden_core::outcome::OutcomeName,
     },
-    /// To the laws: a death has to be reported by now; no verdict has changed unnoticed.
-    DeathDue(usize),
+    /// Laws: a dead pod has to be reported by now; no verdict has changed without an evaluation.
+    DeadPodCheck(usize),
     Probe,
 }
 
@@ -146,13 +151,13 @@ impl PartialOrd for Due {
 }
 
 impl Ord for Due {
-    /// The earliest is the greatest, as a heap gives the greatest first; of two at one time, the one that was put in first.
+    /// The earliest is the greatest, as a heap returns the greatest first. Of two at one time it is the one that was added first.
     fn cmp(&self, other: &Self) -> Ordering {
         (other.at, other.order).cmp(&(self.at, self.order))
     }
 }
 
-/// What is true of the whole cluster. Each counts its reasons.
+/// The state of the whole cluster. Each field counts the faults that cause it.
 #[derive(Debug, Default)]
 pub(crate) struct Cluster {
     pub(crate) api_down: u32,
@@ -186,27 +191,27 @@ pub(crate) struct World<'a> {
     pub(crate) pods: Vec<Pod>,
     pub(crate) reapers: Vec<Reaper>,
     pub(crate) laws: Laws,
-    pub(crate) account: Account,
+    pub(crate) statistics: Statistics,
     pub(crate) dice: Dice,
     queue: BinaryHeap<Due>,
     order: u64,
     timeline: Option<Vec<String>>,
 }
 
-/// How a history ended.
-pub(crate) struct Ended {
-    /// What happened, where that was asked for.
+/// The result of a history.
+pub(crate) struct RunResult {
+    /// What happened, if that was recorded.
     pub(crate) timeline: Vec<String>,
     /// Figures.
-    pub(crate) account: Account,
-    /// What became of each Job.
-    pub(crate) fates: Vec<crate::laws::outcomes::Fate>,
+    pub(crate) statistics: Statistics,
+    /// The final state of each Job.
+    pub(crate) final_states: Vec<FinalState>,
     /// The first law that was broken.
     pub(crate) violation: Option<Violation>,
 }
 
 impl<'a> World<'a> {
-    pub(crate) fn new(history: &'a History, tell: bool) -> Self {
+    pub(crate) fn new(history: &'a History, with_timeline: bool) -> Self {
         let seed = history.seed;
         let start = Instant::now();
         let nodes =
@@ -223,25 +228,25 @@ impl<'a> World<'a> {
             pods: Vec::new(),
             reapers,
             laws: Laws::new(history),
-            account: Account::default(),
+            statistics: Statistics::default(),
             dice: Dice::of(seed, [9, 0, 0]),
             queue: BinaryHeap::new(),
             order: 0,
-            timeline: tell.then(Vec::new),
+            timeline: with_timeline.then(Vec::new),
         };
-        world.set_the_stage();
+        world.schedule_start();
         world
     }
 
-    fn set_the_stage(&mut self) {
+    fn schedule_start(&mut self) {
         let history = self.history;
         for (number, job) in history.jobs.iter().enumerate() {
             self.at(job.at, Event::CreateJob(number));
         }
         for (number, fault) in history.faults.iter().enumerate() {
-            self.at(fault.at, Event::Begin(number));
+            self.at(fault.at, Event::BeginFault(number));
             if let Some(lasts) = fault.lasts {
-                self.at(fault.at + lasts, Event::End(number));
+                self.at(fault.at + lasts, Event::EndFault(number));
             }
         }
         for node in 0..history.nodes {
@@ -257,64 +262,71 @@ impl<'a> World<'a> {
         self.at(Duration::from_secs(30), Event::Probe);
     }
 
-    /// Lets everything happen until the end, or until a law is broken.
-    pub(crate) fn run(mut self) -> Ended {
+    /// Dispatches events until the end, or until a law is broken.
+    pub(crate) fn run(mut self) -> RunResult {
         while let Some(Due { at, event, .. }) = self.queue.pop() {
             if at > self.history.until || self.laws.violation.is_some() {
                 break;
             }
             self.now = at;
-            self.account.events += 1;
-            self.happen(event);
+            self.statistics.events += 1;
+            self.dispatch(event);
         }
-        self.account.histories += 1;
+        self.statistics.histories += 1;
         for fault in &self.history.faults {
-            *self.account.faults.entry(fault.what.kind()).or_default() += 1;
+            *self.statistics.faults.entry(fault.kind.name()).or_default() += 1;
         }
-        Ended {
-            fates: self.fates(),
+        RunResult {
+            final_states: self.final_states(),
             timeline: self.timeline.unwrap_or_default(),
-            account: self.account,
+            statistics: self.statistics,
             violation: self.laws.violation,
         }
     }
 
-    /// Something will happen at a time.
+    /// Schedules an event at a time.
     pub(crate) fn at(&mut self, at: Duration, event: Event) {
         self.order += 1;
         self.queue.push(Due { at: at.max(self.now), order: self.order, event });
     }
 
-    /// Something will happen after a time.
+    /// Schedules an event after a time.
     pub(crate) fn after(&mut self, after: Duration, event: Event) {
         self.at(self.now.saturating_add(after), event);
     }
 
-    /// Writes down what happens, where that was asked for.
-    pub(crate) fn note(&mut self, what: impl FnOnce() -> String) {
+    /// Adds to the timeline, if it is recorded.
+    pub(crate) fn log(&mut self, message: impl FnOnce() -> String) {
         if let Some(timeline) = &mut self.timeline {
-            timeline.push(format!("{:9.3}  {}", self.now.as_secs_f64(), what()));
+            timeline.push(format!("{:9.3}  {}", self.now.as_secs_f64(), message()));
         }
     }
 
-    fn happen(&mut self, event: Event) {
+    /// A law is broken. The first violation counts.
+    pub(crate) fn break_law(&mut self, law: Law, how: String) {
+        let at = self.now;
+        self.log(|| format!("{law:?} is broken: {how}"));
+        self.laws.violation.get_or_insert(Violation { at, law, how });
+    }
+
+    fn dispatch(&mut self, event: Event) {
         match event {
-            Event::Begin(fault) => self.begin(fault),
-            Event::End(fault) => self.end(fault),
+            Event::BeginFault(fault) => self.begin_fault(fault),
+            Event::EndFault(fault) => self.end_fault(fault),
             Event::CreateJob(job) => self.create_job(job),
             Event::SyncJob(job) => self.sync_job(job),
             Event::CollectJob(job) => self.collect_job(job),
             Event::Schedule(pod) => self.schedule(pod),
-            Event::Kubelet(pod) => self.kubelet_notices(pod),
-            Event::Advance { pod, life } => self.advance(pod, life),
+            Event::KubeletSync(pod) => self.kubelet_sync(pod),
+            Event::StartContainers { pod, life } => self.start_containers(pod, life),
             Event::InitEnds { pod, life } => self.init_ends(pod, life),
             Event::MainEnds { pod, main, run, life, code, oom } => {
-                if self.pods[pod].truth.life == life {
+                if self.pods[pod].actual.life == life {
                     self.main_ends(pod, main, run, code, oom);
                 }
             }
             Event::EndSidecar(pod) => self.end_sidecar(pod),
-            Event::Push(pod) => self.push(pod),
+            Event::WriteStatus(pod) => self.write_status(pod),
             Event::Remove(pod) => self.kubelet_removes(pod),
             Event::Evict { pod, node, taints } => self.evict(pod, node, taints),
             Event::CollectPod(pod) => self.collect_pod(pod),
@@ -329,12 +341,12 @@ impl<'a> World<'a> {
             Event::List { reaper, life, watch } => self.list(reaper, life, watch),
             Event::Resume { reaper, life, watch } => self.resume_watch(reaper, life, watch),
             Event::Renewal { reaper, life } => self.renew_watches(reaper, life),
-            Event::Depose { reaper, life, term } => self.depose(reaper, life, term),
-            Event::NoticeSilence { reaper, life } => self.notice_silence(reaper, life),
-            Event::Look { reaper, life, job } => self.look(reaper, life, job),
-            Event::Step { reaper, life, job } => self.take_step(reaper, life, job),
+            Event::LoseLease { reaper, life, term } => self.lose_lease(reaper, life, term),
+            Event::WatchTimeout { reaper, life } => self.time_out_watches(reaper, life),
+            Event::Reconcile { reaper, life } => self.reconcile(reaper, life),
+            Event::Step { reaper, life, term, job } => self.take_step(reaper, life, term, job),
             Event::Settle { job, outcome } => self.settle(job, outcome),
-            Event::DeathDue(pod) => self.death_is_due(pod),
+            Event::DeadPodCheck(pod) => self.check_dead_pod(pod),
             Event::Probe => self.probe(),
         }
     }

@@ -121,6 +121,17 @@ fn a_start_is_the_same_whenever_it_is_read() {
     assert_eq!(before_it_started.started.map(|start| start.ago), Some(Duration::ZERO));
 }
 
+#[test]
+fn a_start_time_that_kubernetes_keeps_through_a_suspension_does_not_count() {
+    let suspended = |suspend: bool, status: &str| {
+        let condition = json!({"type": "Suspended", "status": status, "reason": "JobSuspended"});
+        read(json!({"spec": {"suspend": suspend}, "status": {"conditions": [condition]}}))
+    };
+    assert_eq!(suspended(true, "True").started, None);
+    assert_eq!(suspended(false, "True").started, None, "the Job controller has yet to set the start time again");
+    assert!(suspended(false, "False").started.is_some());
+}
+
 #[rstest]
 #[case::none(&[], Progress::Open)]
 #[case::succeeding(&["SuccessCriteriaMet"], Progress::Succeeding)]

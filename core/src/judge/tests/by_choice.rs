@@ -6,7 +6,7 @@ fn stall_after(minutes: u64) -> Policy {
     Policy { stall_after: Some(Duration::from_mins(minutes)), ..Policy::default() }
 }
 
-/// LastBeat and agent are fresh; the CPU time last grew so many seconds ago.
+/// Beat and agent report are fresh; the CPU time last grew so many seconds ago.
 fn stalled_for(seconds: u64) -> PodEvidence {
     with(|pod| pod.cpu_progress = Some(ago(seconds)))
 }

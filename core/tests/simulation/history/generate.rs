@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{History, JobPlan, PolicyPlan};
 use crate::{
     dice::Dice,
-    fault::{Fault, OfCluster, OfJob, OfNode, What},
+    fault::{ClusterFault, Fault, FaultKind, JobFault, NodeFault},
 };
 
 const MINUTE: Duration = Duration::from_mins(1);
@@ -14,7 +14,7 @@ impl History {
     /// Any cluster, any faults.
     pub(crate) fn any(seed: u64) -> Self {
         let mut dice = Dice::of(seed, [0, 0, 0]);
-        // Now and then a cluster with enough Jobs for the breaker to know what many are.
+        // Sometimes a cluster with enough Jobs for the breaker to trip.
         let large = dice.percent(3);
         let (nodes, jobs) =
             if large { (6 + dice.below(4), 24 + dice.below(17)) } else { (2 + dice.below(4), 1 + dice.below(4)) };
@@ -38,21 +38,21 @@ impl History {
         history
     }
 
-    /// A cluster whose faults last, so that what becomes of each Job does not depend on how soon the reaper sees it.
+    /// A cluster whose faults last, so that the end of a Job does not depend on how soon the reaper evaluates it.
     pub(crate) fn lasting(seed: u64) -> Self {
         let mut dice = Dice::of(seed, [1, 0, 0]);
         let nodes = 2 + dice.below(3);
         let mut jobs: Vec<_> = (0..=dice.below(3)).map(|_| job(&mut dice)).collect();
         let on_lost = dice.pick(&["retry", "fail"]);
-        // Where the pods of a deleted node are collected before the reaper has warmed up, it is Kubernetes that ends them, and
-        // counts a failed pod where the policy would fail the Job.
+        // If the pods of a deleted node are collected before the warm-up is over, Kubernetes ends them and counts a failed pod where
+        // the policy would fail the Job.
         let collects = on_lost == "retry";
-        let kinds = [OfNode::Crash, OfNode::Partition, OfNode::KubeletStopped, OfNode::Deleted];
+        let kinds = [NodeFault::Crash, NodeFault::Partition, NodeFault::KubeletStopped, NodeFault::Deleted];
         let kinds = &kinds[..if collects { 4 } else { 3 }];
         for job in &mut jobs {
             job.at = dice.seconds(0, 20);
             job.managed_elsewhere = false;
-            // What is measured by the time of the cluster may come before or after what is measured by the reaper's.
+            // What is measured on the cluster's clock may come before or after what is measured on the reaper's.
             job.policy.active_timeout = None;
             // Eviction must not race with the reaper.
             job.toleration = Duration::from_hours(1);
@@ -61,8 +61,8 @@ impl History {
         let mut faults = Vec::new();
         for node in 0..nodes - 1 {
             if dice.percent(70) {
-                let what = dice.pick(kinds);
-                faults.push(Fault { at: dice.seconds(10, 240), lasts: None, what: What::Node(node, what) });
+                let fault = dice.pick(kinds);
+                faults.push(Fault { at: dice.seconds(10, 240), lasts: None, kind: FaultKind::Node(node, fault) });
             }
         }
         faults.sort_by_key(|fault| fault.at);
@@ -75,74 +75,74 @@ impl History {
         let longest = if dice.percent(50) { 60_000 } else { 400_000 };
         let lasts = Some(dice.ms(1_000, longest));
         let forever = dice.percent(40);
-        let (what, heals) = match dice.below(100) {
-            0..40 => (What::Node(dice.below(self.nodes), dice.pick(&OF_NODES)), !forever),
-            40..75 => (What::Job(dice.below(self.jobs.len()), dice.pick(&OF_JOBS)), !forever),
-            _ => (What::Cluster(of_cluster(dice)), true),
+        let (fault, heals) = match dice.below(100) {
+            0..40 => (FaultKind::Node(dice.below(self.nodes), dice.pick(&NODE_FAULTS)), !forever),
+            40..75 => (FaultKind::Job(dice.below(self.jobs.len()), dice.pick(&JOB_FAULTS)), !forever),
+            _ => (FaultKind::Cluster(cluster_fault(dice)), true),
         };
-        Fault { at, lasts: lasts.filter(|_| heals), what }
+        Fault { at, lasts: lasts.filter(|_| heals), kind: fault }
     }
 
-    /// What befalls many at once.
+    /// A fault of many nodes or pods at once.
     fn disaster(&self, dice: &mut Dice) -> Vec<Fault> {
         let at = dice.seconds(150, 300);
         let lasts = dice.percent(50).then(|| dice.seconds(60, 300));
         if dice.percent(50) {
-            let what = What::Cluster(OfCluster::SidecarsSilenced);
-            let agents = What::Cluster(OfCluster::AgentsGone);
-            return [what, agents].map(|what| Fault { at, lasts, what }).into();
+            let fault = FaultKind::Cluster(ClusterFault::SidecarsSilenced);
+            let agents = FaultKind::Cluster(ClusterFault::AgentsGone);
+            return [fault, agents].map(|fault| Fault { at, lasts, kind: fault }).into();
         }
         let zone = dice.below(self.zones);
-        let what = dice.pick(&[OfNode::Crash, OfNode::Partition, OfNode::Deleted]);
+        let fault = dice.pick(&[NodeFault::Crash, NodeFault::Partition, NodeFault::Deleted]);
         let nodes = (0..self.nodes).filter(|node| node % self.zones == zone);
-        nodes.map(|node| Fault { at, lasts, what: What::Node(node, what) }).collect()
+        nodes.map(|node| Fault { at, lasts, kind: FaultKind::Node(node, fault) }).collect()
     }
 }
 
-const OF_NODES: [OfNode; 10] = [
-    OfNode::Crash,
-    OfNode::Partition,
-    OfNode::KubeletStopped,
-    OfNode::KubeletMute,
-    OfNode::PodNetworkBroken,
-    OfNode::AgentGone,
-    OfNode::AgentBlind,
-    OfNode::Deleted,
-    OfNode::OutOfService,
-    OfNode::NotReady,
+const NODE_FAULTS: [NodeFault; 10] = [
+    NodeFault::Crash,
+    NodeFault::Partition,
+    NodeFault::KubeletStopped,
+    NodeFault::KubeletMute,
+    NodeFault::PodNetworkBroken,
+    NodeFault::AgentGone,
+    NodeFault::AgentBlind,
+    NodeFault::Deleted,
+    NodeFault::OutOfService,
+    NodeFault::NotReady,
 ];
 
-const OF_JOBS: [OfJob; 16] = [
-    OfJob::ImageMissing,
-    OfJob::ConfigMissing,
-    OfJob::SidecarImageMissing,
-    OfJob::Unschedulable,
-    OfJob::QuotaExceeded,
-    OfJob::WorkerKilled,
-    OfJob::OomKilled,
-    OfJob::SidecarKilled,
-    OfJob::SidecarTerminated,
-    OfJob::SidecarBlocked,
-    OfJob::KubeletLosesPod,
-    OfJob::Suspended,
-    OfJob::Deleted,
-    OfJob::Orphaned,
-    OfJob::PodDeleted,
-    OfJob::Stalled,
+const JOB_FAULTS: [JobFault; 16] = [
+    JobFault::ImageMissing,
+    JobFault::ConfigMissing,
+    JobFault::SidecarImageMissing,
+    JobFault::Unschedulable,
+    JobFault::QuotaExceeded,
+    JobFault::WorkerKilled,
+    JobFault::OomKilled,
+    JobFault::SidecarKilled,
+    JobFault::SidecarTerminated,
+    JobFault::SidecarBlocked,
+    JobFault::KubeletIgnoresPod,
+    JobFault::Suspended,
+    JobFault::Deleted,
+    JobFault::Orphaned,
+    JobFault::PodDeleted,
+    JobFault::Stalled,
 ];
 
-fn of_cluster(dice: &mut Dice) -> OfCluster {
+fn cluster_fault(dice: &mut Dice) -> ClusterFault {
     dice.pick(&[
-        OfCluster::ApiDown,
-        OfCluster::ReaperCutOff,
-        OfCluster::ServiceBroken,
-        OfCluster::OwnBeatLost,
-        OfCluster::WatchExpired(dice.clone().below(4)),
-        OfCluster::LeaderKilled,
-        OfCluster::LeaderRestarted,
-        OfCluster::ReapersDown,
-        OfCluster::SidecarsSilenced,
-        OfCluster::AgentsGone,
+        ClusterFault::ApiDown,
+        ClusterFault::ReaperCutOff,
+        ClusterFault::ServiceBroken,
+        ClusterFault::OwnBeatLost,
+        ClusterFault::WatchExpired(dice.clone().below(4)),
+        ClusterFault::LeaderKilled,
+        ClusterFault::LeaderRestarted,
+        ClusterFault::ReapersDown,
+        ClusterFault::SidecarsSilenced,
+        ClusterFault::AgentsGone,
     ])
 }
 
@@ -152,7 +152,7 @@ fn job(dice: &mut Dice) -> JobPlan {
         1 => vec![3],
         _ => vec![0],
     };
-    // Images that are missing have to be missing from the start to matter, so some Jobs come late.
+    // An image that is missing has an effect only before the pod starts, so some Jobs start late.
     let at = if dice.percent(70) { dice.seconds(0, 30) } else { dice.seconds(30, 300) };
     JobPlan {
         at,
@@ -165,7 +165,7 @@ fn job(dice: &mut Dice) -> JobPlan {
         work: if dice.percent(50) { dice.seconds(20, 400) } else { 2 * dice.seconds(200, 600) },
         exits,
         grace: dice.pick(&[Duration::ZERO, Duration::from_secs(5), Duration::from_secs(30), 2 * MINUTE]),
-        stubborn: dice.percent(20),
+        ignores_sigterm: dice.percent(20),
         toleration: dice.pick(&[Duration::ZERO, 5 * MINUTE, 60 * MINUTE]),
         sidecar: !dice.percent(5),
         managed_elsewhere: dice.percent(3),
@@ -181,7 +181,7 @@ fn job(dice: &mut Dice) -> JobPlan {
             not_starting: dice.pick(&["report", "report", "fail"]),
             unscheduled_timeout: dice.percent(25).then(|| dice.seconds(30, 120)),
             active_timeout: dice.percent(15).then(|| dice.seconds(60, 600)),
-            stall_after: dice.percent(25).then(|| dice.seconds(40, 120)),
+            stall_after: dice.percent(40).then(|| dice.seconds(40, 120)),
         },
     }
 }

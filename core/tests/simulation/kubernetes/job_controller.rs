@@ -1,103 +1,17 @@
-//! Jobs: the objects, and the Job controller (`pkg/controller/job`).
+//! The Job controller (`pkg/controller/job`), and the garbage collector.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
-use jobwarden_common::identity::JobUid;
-use jobwarden_core::outcome::OutcomeName;
-
-use super::{
-    objects::job_uid,
-    pod::{Container, Containers, Phase, Pod, Run, Status, Truth, backoff},
-};
 use crate::{
     dice::Dice,
-    laws::signs::Signs,
-    reaper::watches::Kind,
+    state::{
+        job::Ending,
+        pod::{ActualState, Container, Containers, Phase, Pod, Status, backoff},
+        received_signals::ReceivedSignals,
+        watch::Kind,
+    },
     world::{Event, World},
 };
-
-/// A Job.
-#[derive(Debug)]
-#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
-pub(crate) struct Job {
-    /// `metadata.uid`.
-    pub(crate) uid: JobUid,
-    /// The object is there.
-    pub(crate) exists: bool,
-    /// Our finalizer holds it.
-    pub(crate) finalizer: bool,
-    /// It carries a deletion timestamp.
-    pub(crate) deleting: bool,
-    /// Its deletion leaves its pods alone.
-    pub(crate) orphaning: bool,
-    /// `status.startTime`; the same on the clock of [`crate::laws::listening`].
-    pub(crate) started: Option<(Duration, i64)>,
-    /// The condition that ends it.
-    pub(crate) ending: Option<Ending>,
-    /// `status.failed`.
-    pub(crate) failed: usize,
-    /// `status.succeeded`.
-    pub(crate) succeeded: usize,
-    /// When a pod last failed.
-    pub(crate) last_failure: Duration,
-    /// Its pods, in the order of their creation.
-    pub(crate) attempts: Vec<usize>,
-    /// Its outcomes that exist, and whether each is settled.
-    pub(crate) outcomes: BTreeMap<OutcomeName, bool>,
-    /// How many reasons there are for each of these.
-    pub(crate) suspended: u32,
-    pub(crate) unschedulable: u32,
-    pub(crate) over_quota: u32,
-    pub(crate) image_missing: u32,
-    pub(crate) config_missing: u32,
-    pub(crate) sidecar_missing: u32,
-    sync_pending: bool,
-    dice: Dice,
-}
-
-/// The conditions of a Job that is ending or has ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
-    /// `SuccessCriteriaMet`.
-    Succeeding,
-    /// `Complete`.
-    Complete,
-    /// `FailureTarget`, with a reason.
-    Failing(String),
-    /// `Failed`, with a reason.
-    Failed(String),
-}
-
-impl Job {
-    pub(crate) fn new(number: usize, seed: u64) -> Self {
-        Self {
-            uid: job_uid(number),
-            exists: false,
-            finalizer: true,
-            deleting: false,
-            orphaning: false,
-            started: None,
-            ending: None,
-            failed: 0,
-            succeeded: 0,
-            last_failure: Duration::ZERO,
-            attempts: Vec::new(),
-            outcomes: BTreeMap::new(),
-            suspended: 0,
-            unschedulable: 0,
-            over_quota: 0,
-            image_missing: 0,
-            config_missing: 0,
-            sidecar_missing: 0,
-            sync_pending: false,
-            dice: Dice::of(seed, [3, number as u64, 0]),
-        }
-    }
-
-    pub(crate) fn has_finished(&self) -> bool {
-        matches!(self.ending, Some(Ending::Complete | Ending::Failed(_)))
-    }
-}
 
 impl World<'_> {
     pub(crate) fn create_job(&mut self, job: usize) {
@@ -105,7 +19,7 @@ impl World<'_> {
             let later = self.now + Duration::from_secs(1);
             return self.at(later, Event::CreateJob(job));
         }
-        self.note(|| format!("job-{job} is created"));
+        self.log(|| format!("job-{job} is created"));
         self.jobs[job].exists = true;
         self.publish(Kind::Job(job), false);
         self.sync_job_soon(job);
@@ -119,13 +33,14 @@ impl World<'_> {
         self.after(after, Event::SyncJob(job));
     }
 
-    /// One pass of the controller over a Job.
+    /// One sync of a Job.
     pub(crate) fn sync_job(&mut self, job: usize) {
         self.jobs[job].sync_pending = false;
         if !self.cluster.api_is_up() {
-            return; // Its return has all Jobs synced.
+            return; // All Jobs are synced when the API server is back.
         }
         self.count_pods(job);
+        self.update_active(job);
         let it = &self.jobs[job];
         if !it.exists || it.has_finished() || it.deleting {
             return;
@@ -138,13 +53,16 @@ impl World<'_> {
             _ => {}
         }
         if it.suspended > 0 {
-            if self.jobs[job].started.take().is_some() {
+            // `status.startTime` stays.
+            if !std::mem::replace(&mut self.jobs[job].is_suspended, true) {
                 self.publish(Kind::Job(job), false);
             }
             return self.delete_active_pods(job);
         }
-        if it.started.is_none() {
-            self.jobs[job].started = Some((self.now, self.laws.listening.at(self.now)));
+        if it.started.is_none() || it.is_suspended {
+            let started = (self.now, self.laws.signal_clock.at(self.now));
+            let it = &mut self.jobs[job];
+            (it.started, it.is_suspended) = (Some(started), false);
             self.publish(Kind::Job(job), false);
         }
         let wanted = self.history.jobs[job].pods;
@@ -154,7 +72,7 @@ impl World<'_> {
         self.create_pods(job, wanted - self.jobs[job].succeeded);
     }
 
-    /// Counts every pod that has ended or, unless `podReplacementPolicy` says otherwise, is being deleted; once.
+    /// Counts every pod that is terminal or, unless `podReplacementPolicy` is `Failed`, being deleted; each once.
     fn count_pods(&mut self, job: usize) {
         let mut changed = false;
         let eager = !self.history.jobs[job].replaces_only_failed;
@@ -183,26 +101,26 @@ impl World<'_> {
         }
     }
 
+    /// Too many pods have failed or, with `restartPolicy: OnFailure`, too many containers have restarted
+    /// (`pastBackoffLimitOnFailure`). Init containers count as well, native sidecars among them.
     fn past_backoff_limit(&self, job: usize) -> bool {
-        let plan = &self.history.jobs[job];
-        let restarts: usize = if plan.restarts {
-            let live = self.jobs[job].attempts.iter().map(|&pod| &self.pods[pod]).filter(|pod| pod.is_active());
-            let mains = live.flat_map(|pod| &pod.status.containers.mains);
-            mains.map(|main| main.run.saturating_sub(1) as usize).sum()
-        } else {
-            0
-        };
-        self.jobs[job].failed > plan.backoff_limit || restarts > plan.backoff_limit
+        let (plan, it) = (&self.history.jobs[job], &self.jobs[job]);
+        if it.failed > plan.backoff_limit {
+            return true;
+        }
+        let pods = it.attempts.iter().map(|&pod| &self.pods[pod]).filter(|pod| pod.is_open() && pod.owned);
+        let restarts: usize = pods.map(|pod| pod.status.containers.restarts()).sum();
+        plan.restarts && restarts > 0 && restarts >= plan.backoff_limit
     }
 
     fn begin_end(&mut self, job: usize, how: Ending) {
-        self.note(|| format!("job-{job}: the Job controller begins to end it: {how:?}"));
+        self.log(|| format!("job-{job}: the Job controller begins to end it: {how:?}"));
         self.jobs[job].ending = Some(how);
         self.publish(Kind::Job(job), false);
         self.finish_job(job);
     }
 
-    /// Its pods have to be gone or terminal before its last condition is written.
+    /// The last condition is written when no pod runs any more.
     fn finish_job(&mut self, job: usize) {
         self.delete_active_pods(job);
         let open = self.jobs[job].attempts.iter().any(|&pod| self.pods[pod].is_open() && self.pods[pod].owned);
@@ -213,9 +131,15 @@ impl World<'_> {
             Some(Ending::Failing(reason)) => Ending::Failed(reason),
             _ => Ending::Complete,
         };
-        self.note(|| format!("job-{job} has finished: {last:?}"));
+        self.log(|| format!("job-{job} has finished: {last:?}"));
         self.jobs[job].ending = Some(last);
         self.publish(Kind::Job(job), false);
+    }
+
+    /// `status.active` counts pods that are neither terminal nor being deleted.
+    fn update_active(&mut self, job: usize) {
+        let active = |pod: &&usize| self.pods[**pod].is_active() && self.pods[**pod].owned;
+        self.jobs[job].active = self.jobs[job].attempts.iter().filter(active).count();
     }
 
     fn delete_active_pods(&mut self, job: usize) {
@@ -244,6 +168,7 @@ impl World<'_> {
         for _ in active..wanted {
             self.create_pod(job);
         }
+        self.update_active(job);
     }
 
     fn create_pod(&mut self, job: usize) {
@@ -255,12 +180,12 @@ impl World<'_> {
             mains: vec![Container::default(); plan.mains],
         };
         let name = format!("job-{job}-{attempt}");
-        self.note(|| format!("pod {name} is created"));
+        self.log(|| format!("pod {name} is created"));
         self.pods.push(Pod {
             uid: name.clone().into(),
             name,
             created: self.now,
-            created_at: self.laws.listening.at(self.now),
+            created_at: self.laws.signal_clock.at(self.now),
             job,
             attempt,
             exists: true,
@@ -269,18 +194,18 @@ impl World<'_> {
             deleting: false,
             counted: false,
             status: Status { phase: Phase::Pending, reason: None, containers: containers.clone() },
-            told_at: self.now,
-            truth: Truth { containers, ..Truth::default() },
+            status_written_at: self.now,
+            actual: ActualState { containers, ..ActualState::default() },
             dice: Dice::of(self.history.seed, [4, job as u64, attempt as u64]),
             beat_dice: Dice::of(self.history.seed, [6, job as u64, attempt as u64]),
-            signs: Signs::default(),
+            received: ReceivedSignals::default(),
         });
         self.jobs[job].attempts.push(number);
         self.publish(Kind::Pod(number), false);
         self.after(Duration::from_millis(100), Event::Schedule(number));
     }
 
-    /// Somebody deletes a pod.
+    /// A client deletes a pod.
     pub(crate) fn delete_pod(&mut self, pod: usize) {
         let it = &mut self.pods[pod];
         if !it.exists || it.deleting {
@@ -288,17 +213,17 @@ impl World<'_> {
         }
         it.deleting = true;
         let (name, job, unbound) = (it.name.clone(), it.job, it.node.is_none());
-        self.note(|| format!("pod {name} is being deleted"));
+        self.log(|| format!("pod {name} is being deleted"));
         self.publish(Kind::Pod(pod), false);
         self.sync_job_soon(job);
         if unbound {
             self.remove_pod(pod);
         } else {
-            self.notice_soon(pod);
+            self.kubelet_sync_soon(pod);
         }
     }
 
-    /// The object of a pod goes; its finalizer has the Job controller count it first.
+    /// The object of a pod is removed. The Job controller counts the pod before it removes its finalizer.
     pub(crate) fn remove_pod(&mut self, pod: usize) {
         if !self.pods[pod].exists {
             return;
@@ -311,20 +236,20 @@ impl World<'_> {
         }
         self.pods[pod].exists = false;
         let (name, job) = (self.pods[pod].name.clone(), self.pods[pod].job);
-        self.note(|| format!("pod {name} is gone"));
+        self.log(|| format!("pod {name} is gone"));
         self.publish(Kind::Pod(pod), true);
         self.sync_job_soon(job);
-        self.notice_soon(pod);
+        self.kubelet_sync_soon(pod);
     }
 
-    /// Somebody deletes a Job.
+    /// A client deletes a Job.
     pub(crate) fn delete_job(&mut self, job: usize, orphaning: bool) {
         let it = &mut self.jobs[job];
         if !it.exists || it.deleting {
             return;
         }
         (it.deleting, it.orphaning) = (true, orphaning);
-        self.note(|| format!("job-{job} is being deleted"));
+        self.log(|| format!("job-{job} is being deleted"));
         self.publish(Kind::Job(job), false);
         self.after(Duration::from_secs(1), Event::CollectJob(job));
     }
@@ -348,7 +273,7 @@ impl World<'_> {
         }
         if self.jobs[job].exists && !self.jobs[job].finalizer {
             self.jobs[job].exists = false;
-            self.note(|| format!("job-{job} is gone"));
+            self.log(|| format!("job-{job} is gone"));
             self.publish(Kind::Job(job), true);
         }
         if !self.jobs[job].exists {
@@ -358,13 +283,5 @@ impl World<'_> {
                 }
             }
         }
-    }
-}
-
-impl Run {
-    /// How an attempt of this plan ends in its run.
-    pub(crate) fn exit(exits: &[i32], attempt: usize, run: u32) -> i32 {
-        let index = attempt + run.saturating_sub(1) as usize;
-        exits.get(index).or(exits.last()).copied().unwrap_or(0)
     }
 }

@@ -1,11 +1,9 @@
-//! Nodes: their Leases, the node lifecycle controller, eviction by taint, pod garbage collection, and the scheduler.
+//! Leases of nodes, the node lifecycle controller, eviction by taint, pod garbage collection, and the scheduler.
 
 use std::time::Duration;
 
 use crate::{
-    dice::Dice,
-    laws::signs::Signs,
-    reaper::watches::Kind,
+    state::{pod::Phase, received_signals::ReceivedSignals, watch::Kind},
     world::{Event, World},
 };
 
@@ -13,72 +11,8 @@ use crate::{
 pub(crate) const RENEW_EVERY: Duration = Duration::from_secs(10);
 /// `--node-monitor-grace-period` since Kubernetes 1.32.
 const MONITOR_GRACE: Duration = Duration::from_secs(50);
-/// How long pods tolerate a node that says itself that it is not ready (`DefaultTolerationSeconds`).
+/// How long pods tolerate a node that reports itself not ready (`DefaultTolerationSeconds`).
 pub(crate) const NOT_READY_TOLERATION: Duration = Duration::from_mins(5);
-
-/// A node.
-#[derive(Debug)]
-pub(crate) struct Node {
-    /// Its zone.
-    pub(crate) zone: usize,
-    /// The Node object is there.
-    pub(crate) exists: bool,
-    /// Its condition `Ready`.
-    pub(crate) ready: bool,
-    /// When its Lease was last renewed.
-    pub(crate) renewed: Duration,
-    /// How many reasons there are for each of these.
-    pub(crate) down: u32,
-    pub(crate) cut_off: u32,
-    pub(crate) kubelet_stopped: u32,
-    pub(crate) kubelet_mute: u32,
-    pub(crate) pod_network_broken: u32,
-    pub(crate) agent_gone: u32,
-    pub(crate) agent_blind: u32,
-    pub(crate) out_of_service: u32,
-    pub(crate) not_ready: u32,
-    /// Counts the changes of its taints: an eviction that was due by an earlier one is void.
-    pub(crate) taints: u32,
-    /// When a change of its Lease last reached the reaper, and when it went, on the clock of
-    /// [`crate::laws::listening`].
-    pub(crate) lease_heard: i64,
-    pub(crate) gone_since: Option<i64>,
-    pub(crate) dice: Dice,
-}
-
-impl Node {
-    pub(crate) fn new(number: usize, zone: usize, blind: bool, seed: u64) -> Self {
-        Self {
-            zone,
-            exists: true,
-            ready: true,
-            renewed: Duration::ZERO,
-            down: 0,
-            cut_off: 0,
-            kubelet_stopped: 0,
-            kubelet_mute: 0,
-            pod_network_broken: 0,
-            agent_gone: 0,
-            agent_blind: u32::from(blind),
-            out_of_service: 0,
-            not_ready: 0,
-            taints: 0,
-            lease_heard: 0,
-            gone_since: None,
-            dice: Dice::of(seed, [2, number as u64, 0]),
-        }
-    }
-
-    /// The kubelet runs and does what a kubelet does.
-    pub(crate) fn kubelet_works(&self) -> bool {
-        self.down == 0 && self.kubelet_stopped == 0 && self.kubelet_mute == 0
-    }
-
-    /// The kubelet renews the Lease, as far as it depends on the node.
-    pub(crate) fn renews(&self) -> bool {
-        self.down == 0 && self.kubelet_stopped == 0 && self.cut_off == 0 && self.exists
-    }
-}
 
 impl World<'_> {
     pub(crate) fn node_is_online(&self, node: usize) -> bool {
@@ -86,16 +20,16 @@ impl World<'_> {
         node.down == 0 && node.cut_off == 0 && self.cluster.api_is_up()
     }
 
-    /// Every pod of a node is looked at by its kubelet again.
+    /// The kubelet syncs every pod of a node again.
     pub(crate) fn kubelet_is_back(&mut self, node: usize) {
         for pod in 0..self.pods.len() {
-            if self.pods[pod].node == Some(node) && (self.pods[pod].exists || self.pods[pod].truth.known) {
-                self.notice_soon(pod);
+            if self.pods[pod].node == Some(node) && (self.pods[pod].exists || self.pods[pod].actual.known) {
+                self.kubelet_sync_soon(pod);
             }
         }
     }
 
-    /// A kubelet renews its Lease, and the node's status where that has changed.
+    /// A kubelet renews its Lease, and updates the node's status if it has changed.
     pub(crate) fn renew_lease(&mut self, node: usize) {
         self.after(RENEW_EVERY, Event::Renew(node));
         let it = &self.nodes[node];
@@ -110,7 +44,7 @@ impl World<'_> {
         }
     }
 
-    /// The node lifecycle controller looks whether a node has been silent for too long.
+    /// The node lifecycle controller checks when the Lease of a node was last renewed.
     pub(crate) fn monitor_node(&mut self, node: usize) {
         let due = self.nodes[node].renewed + MONITOR_GRACE;
         if self.now < due {
@@ -123,7 +57,7 @@ impl World<'_> {
     }
 
     fn set_ready(&mut self, node: usize, ready: bool, at_most: Duration) {
-        self.note(|| format!("node-{node} is {}", if ready { "Ready" } else { "not Ready" }));
+        self.log(|| format!("node-{node} is {}", if ready { "Ready" } else { "not Ready" }));
         let it = &mut self.nodes[node];
         it.ready = ready;
         it.taints += 1;
@@ -142,7 +76,7 @@ impl World<'_> {
         (0..self.pods.len()).filter(|&pod| self.pods[pod].node == Some(node) && self.pods[pod].exists).collect()
     }
 
-    /// The taint manager deletes a pod whose toleration is over.
+    /// The taint manager deletes a pod when its toleration has ended.
     pub(crate) fn evict(&mut self, pod: usize, node: usize, taints: u32) {
         if self.nodes[node].taints != taints || !self.pods[pod].is_open() {
             return;
@@ -151,22 +85,22 @@ impl World<'_> {
             return self.after(Duration::from_secs(5), Event::Evict { pod, node, taints });
         }
         let name = self.pods[pod].name.clone();
-        self.note(|| format!("pod {name} is evicted by taint"));
+        self.log(|| format!("pod {name} is evicted by taint"));
         self.delete_pod(pod);
     }
 
-    /// A Node object goes, and its Lease with it.
+    /// A Node object is deleted, and its Lease with it.
     pub(crate) fn delete_node(&mut self, node: usize) {
         if !std::mem::replace(&mut self.nodes[node].exists, false) {
             return;
         }
-        self.nodes[node].gone_since = Some(self.laws.listening.at(self.now));
+        self.nodes[node].gone_since = Some(self.laws.signal_clock.at(self.now));
         self.publish(Kind::Node(node), true);
         self.publish(Kind::Lease(node), true);
         self.collect_pods(node);
     }
 
-    /// A kubelet registers its node anew.
+    /// A kubelet registers its node again.
     pub(crate) fn register_node(&mut self, node: usize) {
         let it = &mut self.nodes[node];
         (it.exists, it.ready, it.gone_since) = (true, true, None);
@@ -176,12 +110,12 @@ impl World<'_> {
         self.publish(Kind::Lease(node), false);
     }
 
-    /// The taint `out-of-service` comes or goes.
+    /// The taint `out-of-service` is set or removed.
     pub(crate) fn taint_out_of_service(&mut self, node: usize, on: bool) {
         let it = &mut self.nodes[node];
         it.taints += 1;
         let taints = it.taints;
-        it.gone_since = on.then(|| self.laws.listening.at(self.now));
+        it.gone_since = on.then(|| self.laws.signal_clock.at(self.now));
         if !it.exists {
             return;
         }
@@ -214,13 +148,13 @@ impl World<'_> {
             return self.after(Duration::from_secs(20), Event::CollectPod(pod));
         }
         if !self.pods[pod].status.phase.is_terminal() {
-            self.pods[pod].status.phase = super::pod::Phase::Failed;
+            self.pods[pod].status.phase = Phase::Failed;
             self.publish(Kind::Pod(pod), false);
         }
         self.remove_pod(pod);
     }
 
-    /// The scheduler places a pod.
+    /// The scheduler binds a pod.
     pub(crate) fn schedule(&mut self, pod: usize) {
         let it = &self.pods[pod];
         if !it.exists || it.node.is_some() {
@@ -242,11 +176,11 @@ impl World<'_> {
         }
         let node = fitting[self.pods[pod].dice.below(fitting.len())];
         self.pods[pod].node = Some(node);
-        self.pods[pod].signs = Signs::none_since(self.laws.listening.at(self.now));
+        self.pods[pod].received = ReceivedSignals::reset_at(self.laws.signal_clock.at(self.now));
         let name = self.pods[pod].name.clone();
-        self.note(|| format!("pod {name} is bound to node-{node}"));
+        self.log(|| format!("pod {name} is bound to node-{node}"));
         self.publish(Kind::Pod(pod), false);
-        self.truth_changed(pod);
-        self.notice_soon(pod);
+        self.actual_state_changed(pod);
+        self.kubelet_sync_soon(pod);
     }
 }

@@ -1,12 +1,9 @@
-//! Objects as the API server would send them, read by the reaper's own code.
+//! Objects as the API server returns them, read by jobwarden-core.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
-use jobwarden_common::{
-    identity::{JobUid, NodeName},
-    names::{FINALIZER, SIDECAR_CONTAINER, annotation},
-};
+use jobwarden_common::names::{FINALIZER, SIDECAR_CONTAINER, annotation};
 use k8s_openapi::{
     api::{
         batch::v1::{Job as JobObject, JobCondition, JobSpec, JobStatus},
@@ -20,30 +17,24 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, OwnerReference, Time},
 };
 
-use super::{
-    job_controller::{Ending, Job},
-    node_lifecycle::Node,
-    pod::{Container, Pod, Run},
+use crate::{
+    history::JobPlan,
+    state::{
+        job::{Ending, Job, job_uid},
+        node::{Node, node_name},
+        pod::{Container, Pod, Run},
+    },
 };
-use crate::history::JobPlan;
 
-/// Any time will do: nothing is decided by the clocks of others.
+/// No decision depends on this time.
 fn some_time() -> Time {
     Time(Timestamp::UNIX_EPOCH)
 }
 
-/// What all wall clocks show.
+/// The time of all wall clocks.
 pub(crate) fn wall(now: Duration) -> Timestamp {
     let ms = i64::try_from(now.as_millis()).unwrap_or(0);
     Timestamp::from_millisecond(ms).unwrap_or(Timestamp::UNIX_EPOCH)
-}
-
-pub(crate) fn job_uid(job: usize) -> JobUid {
-    format!("job-{job}").into()
-}
-
-pub(crate) fn node_name(node: usize) -> NodeName {
-    format!("node-{node}").into()
 }
 
 pub(crate) fn job(number: usize, job: &Job, plan: &JobPlan) -> JobObject {
@@ -79,6 +70,7 @@ pub(crate) fn job(number: usize, job: &Job, plan: &JobPlan) -> JobObject {
     });
     let status = JobStatus {
         conditions: Some(conditions(job)),
+        active: i32::try_from(job.active).ok(),
         failed: i32::try_from(job.failed).ok(),
         start_time: job.started.map(|(at, _)| Time(wall(at))),
         ..JobStatus::default()
@@ -108,21 +100,25 @@ pub(crate) fn job(number: usize, job: &Job, plan: &JobPlan) -> JobObject {
 }
 
 fn conditions(job: &Job) -> Vec<JobCondition> {
-    let words = |type_: &str, reason: &str| JobCondition {
+    let is_true = |type_: &str, reason: &str| JobCondition {
         type_: type_.to_owned(),
         status: "True".to_owned(),
         reason: Some(reason.to_owned()),
         ..JobCondition::default()
     };
-    match &job.ending {
+    let mut conditions = match &job.ending {
         None => Vec::new(),
-        Some(Ending::Succeeding) => vec![words("SuccessCriteriaMet", "CompletionsReached")],
+        Some(Ending::Succeeding) => vec![is_true("SuccessCriteriaMet", "CompletionsReached")],
         Some(Ending::Complete) => {
-            vec![words("SuccessCriteriaMet", "CompletionsReached"), words("Complete", "CompletionsReached")]
+            vec![is_true("SuccessCriteriaMet", "CompletionsReached"), is_true("Complete", "CompletionsReached")]
         }
-        Some(Ending::Failing(reason)) => vec![words("FailureTarget", reason)],
-        Some(Ending::Failed(reason)) => vec![words("FailureTarget", reason), words("Failed", reason)],
+        Some(Ending::Failing(reason)) => vec![is_true("FailureTarget", reason)],
+        Some(Ending::Failed(reason)) => vec![is_true("FailureTarget", reason), is_true("Failed", reason)],
+    };
+    if job.is_suspended {
+        conditions.push(is_true("Suspended", "JobSuspended"));
     }
+    conditions
 }
 
 pub(crate) fn pod(pod: &Pod, plan: &JobPlan) -> PodObject {
@@ -206,8 +202,8 @@ fn status(pod: &Pod, name: &str, slot: usize, container: &Container) -> Containe
     let run = container.run;
     let (state, last_state) = match container.state {
         Run::Idle => (waiting(container.problem.unwrap_or("ContainerCreating")), None),
-        // What the run before ended with is told like any end.
-        Run::Alive => (running, (run > 1).then(|| ended(1, false, run - 1))),
+        // The end of the previous run, as the kubelet reports it.
+        Run::Running => (running, (run > 1).then(|| ended(1, false, run - 1))),
         Run::Ended { code, oom } => (ended(code, oom, run), None),
         Run::Restarting { code, oom } => (waiting("CrashLoopBackOff"), Some(ended(code, oom, run))),
     };

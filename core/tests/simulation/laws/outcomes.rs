@@ -1,6 +1,6 @@
-//! Outcomes: never two that differ, never one that the cluster gives the lie to, and the same with and without a restart.
+//! Outcomes: never two that differ, never one that contradicts the cluster, and the same with and without a restart.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use jobwarden_common::{
     identity::PodUid,
@@ -9,69 +9,35 @@ use jobwarden_common::{
 };
 use jobwarden_core::outcome::OutcomeName;
 
-use super::{Law, Violation, looks::is_ours};
+use super::evaluations::is_ours;
 use crate::{
-    kubernetes::{job_controller::Ending, pod::Phase},
+    state::{
+        job::{Ending, Job},
+        laws::{End, FinalState, Law, Violation},
+        pod::Phase,
+    },
     world::World,
 };
 
-/// What was said of one Job, and since when it is without a row.
-#[derive(Debug, Default)]
-pub(crate) struct Record {
-    last: Option<(OutcomeKind, Duration)>,
-    attempts: BTreeMap<PodUid, String>,
-    pub(super) podless: Option<i64>,
-    pub(super) waiting: BTreeMap<usize, Option<(i64, bool)>>,
-}
-
-impl Record {
-    /// A new term has to wait for everything anew.
-    pub(crate) fn wait_anew(&mut self) {
-        self.podless = None;
-        self.waiting.clear();
-    }
-}
-
-/// What became of a Job.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Fate {
-    /// How it ended, if it has.
-    pub(crate) end: End,
-    /// Whether its final outcome says the same; when it was recorded.
-    pub(crate) told: Option<Duration>,
-    /// How many attempts it made.
-    pub(crate) attempts: usize,
-}
-
-/// How a Job ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
-    Open,
-    Complete,
-    /// By whose account is a race where both see it: what it is for the orchestrator is the same.
-    Failed,
-    Deleted,
-}
-
-/// Reasons by how much they say of one silence: a Job may be failed for an attempt of which more is known than when it was lost,
-/// though never of which something else is.
-const SAYING_MORE: [&str; 4] =
+/// Reasons for one and the same silence, the most precise last: a Job may be failed with a more precise reason than its attempt
+/// was, but not with a different one.
+const BY_DETAIL: [&str; 4] =
     [reason::HEARTBEAT_LOST, reason::NODE_UNREACHABLE, reason::OUTCOME_UNKNOWN, reason::NODE_GONE];
 
-fn is_told_better(before: &str, after: &str) -> bool {
-    let says = |reason: &str| SAYING_MORE.iter().position(|word| *word == reason);
-    before == after || says(before).zip(says(after)).is_some_and(|(before, after)| before < after)
+fn refines(before: &str, after: &str) -> bool {
+    let rank = |reason: &str| BY_DETAIL.iter().position(|word| *word == reason);
+    before == after || rank(before).zip(rank(after)).is_some_and(|(before, after)| before < after)
 }
 
 impl World<'_> {
     /// An outcome is recorded.
-    pub(crate) fn judge_the_outcome(&mut self, job: usize, name: &OutcomeName, data: &OutcomeData) {
-        *self.account.outcomes.entry(data.kind.as_str()).or_default() += 1;
+    pub(crate) fn check_outcome(&mut self, job: usize, name: &OutcomeName, data: &OutcomeData) {
+        *self.statistics.outcomes.entry(data.kind.as_str()).or_default() += 1;
         let pod = data.attempt.as_ref().map(|attempt| attempt.pod_uid.clone());
         let wrong = match data.kind {
             OutcomeKind::Suspect => None,
-            OutcomeKind::AttemptFailed => self.judge_the_attempt(job, pod, &data.reason),
-            _ => self.judge_the_end(job, pod, data),
+            OutcomeKind::AttemptFailed => self.check_attempt_outcome(job, pod, &data.reason),
+            _ => self.check_final_outcome(job, pod, data),
         };
         if let Some(wrong) = wrong {
             self.break_law(
@@ -81,7 +47,7 @@ impl World<'_> {
         }
     }
 
-    fn judge_the_attempt(&mut self, job: usize, pod: Option<PodUid>, reason: &str) -> Option<String> {
+    fn check_attempt_outcome(&mut self, job: usize, pod: Option<PodUid>, reason: &str) -> Option<String> {
         let Some(pod) = pod else { return Some("of no pod".to_owned()) };
         let succeeded = self.pods.iter().any(|it| it.uid == pod && it.status.phase == Phase::Succeeded);
         if succeeded {
@@ -91,8 +57,8 @@ impl World<'_> {
         before.map(|before| format!("it was {before} before"))
     }
 
-    /// A final outcome agrees with the Job as it is, and with what was said of its attempt.
-    fn judge_the_end(&mut self, job: usize, pod: Option<PodUid>, data: &OutcomeData) -> Option<String> {
+    /// A final outcome agrees with the Job, and with the outcome of the attempt that it names.
+    fn check_final_outcome(&mut self, job: usize, pod: Option<PodUid>, data: &OutcomeData) -> Option<String> {
         let now = self.now;
         let it = &self.jobs[job];
         let ending = it.ending.clone();
@@ -109,9 +75,9 @@ impl World<'_> {
         if let Some((before, _)) = record.last.replace((data.kind, now)) {
             return Some(format!("it was {before} before"));
         }
-        let of_attempt = pod.and_then(|pod| record.attempts.get(&pod)).filter(|before| {
-            data.kind == OutcomeKind::Lost && is_ours(&data.reason) && !is_told_better(before, &data.reason)
-        });
+        let of_attempt = pod
+            .and_then(|pod| record.attempts.get(&pod))
+            .filter(|before| data.kind == OutcomeKind::Lost && is_ours(&data.reason) && !refines(before, &data.reason));
         match of_attempt {
             Some(before) => Some(format!("its attempt was {before} before")),
             None if agrees => None,
@@ -119,42 +85,46 @@ impl World<'_> {
         }
     }
 
-    /// What became of each Job.
-    pub(crate) fn fates(&self) -> Vec<Fate> {
-        let fate = |(number, job): (usize, &crate::kubernetes::job_controller::Job)| Fate {
+    /// The final state of each Job.
+    pub(crate) fn final_states(&self) -> Vec<FinalState> {
+        let final_state = |(number, job): (usize, &Job)| FinalState {
             end: match job.ending {
                 Some(Ending::Complete) => End::Complete,
                 Some(Ending::Failed(_)) => End::Failed,
                 _ if job.deleting => End::Deleted,
                 _ => End::Open,
             },
-            told: self.laws.records[number].last.map(|(_, at)| at),
+            recorded_at: self.laws.records[number].last.map(|(_, at)| at),
             attempts: job.attempts.len(),
         };
-        self.jobs.iter().enumerate().map(fate).collect()
+        self.jobs.iter().enumerate().map(final_state).collect()
     }
 }
 
-/// Law 6: with and without a restart every Job ends alike and is told of, later by no more than what the restart costs: the
-/// gap, and for each attempt that was under way lost-after of warm-up and the minute that the gap may last. Histories end, so
-/// what might come after the end of one is not compared.
+/// With and without a restart every Job ends the same way, and its outcome is recorded at most later by the cost of the restart:
+/// the gap of a minute and lost-after of warm-up, for each attempt that was running. What might come after the end of a history
+/// is not compared.
 pub(crate) fn compare(
-    without: &[Fate],
-    with: &[Fate],
+    without: &[FinalState],
+    with: &[FinalState],
     until: Duration,
     lost_after: impl Fn(usize) -> Duration,
 ) -> Option<Violation> {
     for (job, (without, with)) in without.iter().zip(with).enumerate() {
         let attempts = u32::try_from(without.attempts.max(with.attempts) + 1).unwrap_or(u32::MAX);
         let bound = (lost_after(job) + Duration::from_mins(1)) * attempts;
-        let differs = match (without.told, with.told) {
+        let differs = match (without.recorded_at, with.recorded_at) {
             (None, None) => false,
-            (Some(told), None) | (None, Some(told)) => told + bound < until,
+            (Some(at), None) | (None, Some(at)) => at + bound < until,
             (Some(before), Some(after)) => without.end != with.end || after > before + bound,
         };
         if differs {
             let how = format!("job-{job} ends with a restart as {with:?} and without as {without:?}");
-            return Some(Violation { at: with.told.unwrap_or_default(), law: Law::RestartsChangeNothing, how });
+            return Some(Violation {
+                at: with.recorded_at.unwrap_or_default(),
+                law: Law::RestartsChangeNoOutcome,
+                how,
+            });
         }
     }
     None

@@ -1,10 +1,11 @@
-//! A pod: the object that the API server holds, and the containers that are the truth.
+//! A pod: the object in the API server, and its actual state on the node.
 
 use std::time::Duration;
 
 use jobwarden_common::identity::PodUid;
 
-use crate::{dice::Dice, laws::signs::Signs};
+use super::received_signals::ReceivedSignals;
+use crate::dice::Dice;
 
 /// A pod.
 #[derive(Debug)]
@@ -14,16 +15,16 @@ pub(crate) struct Pod {
     pub(crate) uid: PodUid,
     /// `metadata.name`.
     pub(crate) name: String,
-    /// When it was made; the same on the clock of [`crate::laws::listening`].
+    /// When it was created; the same on the clock of [`super::signal_clock`].
     pub(crate) created: Duration,
     pub(crate) created_at: i64,
-    /// The Job that made it.
+    /// Its Job.
     pub(crate) job: usize,
-    /// Which attempt of its Job it is, from 0.
+    /// The number of the attempt, from 0.
     pub(crate) attempt: usize,
-    /// The object is there.
+    /// The object exists.
     pub(crate) exists: bool,
-    /// The Job is still its owner.
+    /// Its Job controls it.
     pub(crate) owned: bool,
     /// Its node, once it is bound.
     pub(crate) node: Option<usize>,
@@ -34,14 +35,14 @@ pub(crate) struct Pod {
     /// `status`, as last written.
     pub(crate) status: Status,
     /// When the kubelet last wrote it.
-    pub(crate) told_at: Duration,
-    /// What is really there.
-    pub(crate) truth: Truth,
-    /// What its chance is drawn from; that of its beats apart, for there are more when nobody answers.
+    pub(crate) status_written_at: Duration,
+    /// The state on the node.
+    pub(crate) actual: ActualState,
+    /// Its random numbers. Beats have their own, as there are more of them when they get no reply.
     pub(crate) dice: Dice,
     pub(crate) beat_dice: Dice,
-    /// What of it has reached the reaper.
-    pub(crate) signs: Signs,
+    /// The signals of it that have reached the reaper.
+    pub(crate) received: ReceivedSignals,
 }
 
 /// `status` of a pod.
@@ -51,7 +52,7 @@ pub(crate) struct Status {
     pub(crate) phase: Phase,
     /// `reason`.
     pub(crate) reason: Option<String>,
-    /// What is said of the containers.
+    /// The states of the containers.
     pub(crate) containers: Containers,
 }
 
@@ -79,35 +80,35 @@ impl Phase {
     }
 }
 
-/// What the node has of a pod.
+/// The state of a pod on its node.
 #[derive(Debug, Default)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
-pub(crate) struct Truth {
-    /// The kubelet has heard of it.
+pub(crate) struct ActualState {
+    /// The kubelet knows the pod.
     pub(crate) known: bool,
-    /// The kubelet has been told to end it.
+    /// The kubelet is terminating it.
     pub(crate) stopping: bool,
-    /// The kubelet has lost sight of it.
-    pub(crate) lost_sight: bool,
-    /// Its sandbox is up.
+    /// The kubelet does nothing for it.
+    pub(crate) ignored_by_kubelet: bool,
+    /// Its sandbox runs.
     pub(crate) sandbox: bool,
-    /// The kubelet is about to start something.
+    /// A start of containers is scheduled.
     pub(crate) starting: bool,
-    /// Counts the reboots that it went through: what was under way before is void.
+    /// Counts the reboots of its node: events of an earlier life are void.
     pub(crate) life: u32,
     /// Its containers.
     pub(crate) containers: Containers,
-    /// From when, and until when, the worker used no CPU time the last time that it did not.
+    /// From when, and until when, the worker used no CPU time the last time.
     pub(crate) stalled: Option<(Duration, Option<Duration>)>,
-    /// The sidecar was told to go silent.
+    /// The sidecar was told to stop.
     pub(crate) silenced: bool,
-    /// Its beats stay in the pod.
+    /// How many faults block its beats.
     pub(crate) blocked: u32,
-    /// Which containers, and which of their runs, the agent has seen alive.
+    /// The containers, and their runs, that the agent has seen running.
     pub(crate) seen: Vec<(usize, u32)>,
-    /// The agent need not report it any more.
+    /// The agent does not have to report it any more.
     pub(crate) unwanted: bool,
-    /// When the worker was found to be dead, on the clock of [`crate::laws::listening`].
+    /// Since when the worker is dead, on the clock of [`super::signal_clock`].
     pub(crate) dead_since: Option<i64>,
 }
 
@@ -118,14 +119,14 @@ pub(crate) struct Containers {
     pub(crate) sidecar: Option<Container>,
     /// The workload's init container.
     pub(crate) init: Option<Container>,
-    /// Those that do the work.
+    /// The main containers.
     pub(crate) mains: Vec<Container>,
 }
 
 /// A container.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Container {
-    /// Counts its runs.
+    /// Counts its starts.
     pub(crate) run: u32,
     /// Its state.
     pub(crate) state: Run,
@@ -140,21 +141,29 @@ pub(crate) enum Run {
     #[default]
     Idle,
     /// Runs.
-    Alive,
-    /// Has ended, for good.
+    Running,
+    /// Has ended and is not restarted.
     Ended { code: i32, oom: bool },
-    /// Has ended, to be started again.
+    /// Has ended and will be restarted.
     Restarting { code: i32, oom: bool },
 }
 
+impl Containers {
+    /// The sum of `restartCount` over all containers.
+    pub(crate) fn restarts(&self) -> usize {
+        let all = [self.sidecar, self.init].into_iter().flatten().chain(self.mains.iter().copied());
+        all.map(|container| container.run.saturating_sub(1) as usize).sum()
+    }
+}
+
 impl Container {
-    /// Starts it, for the first time or anew.
+    /// Starts it.
     pub(crate) fn start(&mut self) {
-        *self = Self { run: self.run + 1, state: Run::Alive, problem: None };
+        *self = Self { run: self.run + 1, state: Run::Running, problem: None };
     }
 
-    pub(crate) fn is_alive(&self) -> bool {
-        self.state == Run::Alive
+    pub(crate) fn is_running(&self) -> bool {
+        self.state == Run::Running
     }
 
     pub(crate) fn waits(&self) -> bool {
@@ -172,61 +181,69 @@ impl Pod {
         self.exists && !self.status.phase.is_terminal()
     }
 
-    /// Open, and not being deleted: what the Job controller calls active.
+    /// Open, and not being deleted: active, as the Job controller defines it.
     pub(crate) fn is_active(&self) -> bool {
         self.is_open() && !self.deleting
     }
 
-    /// Processes of the worker run, and none of its containers is still to be started for the first time.
-    pub(crate) fn worker_lives(&self) -> bool {
-        let mains = &self.truth.containers.mains;
-        mains.iter().any(Container::is_alive) && mains.iter().all(|main| main.state != Run::Idle)
+    /// Main containers run, and none of them has yet to start for the first time.
+    pub(crate) fn worker_runs(&self) -> bool {
+        let mains = &self.actual.containers.mains;
+        mains.iter().any(Container::is_running) && mains.iter().all(|main| main.state != Run::Idle)
     }
 
-    /// No main container runs or will be started by the kubelet.
+    /// No main container runs, and the kubelet starts none.
     pub(crate) fn worker_has_ended(&self) -> bool {
-        let mains = &self.truth.containers.mains;
-        let stopping = self.truth.stopping;
-        mains.iter().all(|main| main.has_ended() || (stopping && !main.is_alive()))
+        let mains = &self.actual.containers.mains;
+        let stopping = self.actual.stopping;
+        mains.iter().all(|main| main.has_ended() || (stopping && !main.is_running()))
     }
 
-    /// The phase that its kubelet would write.
+    /// The phase that the kubelet would write.
     pub(crate) fn true_phase(&self) -> Phase {
-        let Containers { sidecar, mains, .. } = &self.truth.containers;
+        let Containers { sidecar, mains, .. } = &self.actual.containers;
         let bad = |main: &Container| !matches!(main.state, Run::Ended { code: 0, .. });
         // Only once the sidecar has ended too (KEP-753).
-        if self.worker_has_ended() && !sidecar.is_some_and(|sidecar| sidecar.is_alive()) {
+        if self.worker_has_ended() && !sidecar.is_some_and(|sidecar| sidecar.is_running()) {
             return if mains.iter().any(bad) { Phase::Failed } else { Phase::Succeeded };
         }
         if mains.iter().any(|main| main.state == Run::Idle) { Phase::Pending } else { Phase::Running }
     }
 
-    /// Milliseconds of CPU time that a main container has used: it works all the time, unless it is stalled.
+    /// Milliseconds of CPU time that a main container has used: one per millisecond, unless it is stalled.
     pub(crate) fn cpu_ms(&self, now: Duration) -> u64 {
-        let until = match self.truth.stalled {
+        let until = match self.actual.stalled {
             Some((since, None)) => since,
             Some((_, Some(_))) | None => now,
         };
         until.as_millis().try_into().unwrap_or(u64::MAX)
     }
 
-    /// The runtime's ID of a run; slot 0 is the sandbox, 1 the sidecar, 2 the init container, then the main ones.
+    /// The runtime's ID of a run. Slot 0 is the sandbox, 1 the sidecar, 2 the init container; the main containers follow.
     pub(crate) fn container_id(&self, slot: usize, run: u32) -> String {
         format!("{}-{slot}-{run}", self.uid)
     }
 
-    /// Every container that has run, as slot, run and whether it is alive.
+    /// Every container that has been started, as slot, run and whether it runs.
     pub(crate) fn runs(&self) -> impl Iterator<Item = (usize, u32, bool)> {
-        let Containers { sidecar, init, mains } = &self.truth.containers;
+        let Containers { sidecar, init, mains } = &self.actual.containers;
         let sandbox =
-            Container { run: 1, state: if self.truth.sandbox { Run::Alive } else { Run::Idle }, problem: None };
+            Container { run: 1, state: if self.actual.sandbox { Run::Running } else { Run::Idle }, problem: None };
         let slots = [Some(sandbox), *sidecar, *init].into_iter().chain(mains.iter().copied().map(Some));
         let all: Vec<_> = slots.enumerate().filter_map(|(slot, container)| Some((slot, container?))).collect();
-        all.into_iter().filter(|(_, it)| it.run > 0).map(|(slot, it)| (slot, it.run, it.is_alive()))
+        all.into_iter().filter(|(_, it)| it.run > 0).map(|(slot, it)| (slot, it.run, it.is_running()))
     }
 }
 
-/// When the Job controller makes the next attempt after so many failures.
+/// The backoff of the Job controller after this many failures.
 pub(crate) fn backoff(failed: usize) -> Duration {
     if failed == 0 { Duration::ZERO } else { Duration::from_secs(10 << failed.min(5).saturating_sub(1)) }
+}
+
+impl Run {
+    /// The exit code of a run of an attempt.
+    pub(crate) fn exit(exits: &[i32], attempt: usize, run: u32) -> i32 {
+        let index = attempt + run.saturating_sub(1) as usize;
+        exits.get(index).or(exits.last()).copied().unwrap_or(0)
+    }
 }

@@ -1,31 +1,31 @@
-//! Signs of life and death that have reached the leading reaper, as the laws know them.
+//! Signals that have reached the leading reaper, as the laws know them.
 
 use std::time::Duration;
 
 use jobwarden_common::beat::Phase;
 use jobwarden_core::judge::AGENT_SILENT_AFTER;
 
-/// What of one pod has reached the reaper in its present term. Moments are of [`super::listening`]'s clock.
+/// The signals of one pod in the present term. Moments are those of [`super::signal_clock`].
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Signs {
-    /// When a beat last arrived that did not say that the pod ends; none if a later one did.
+pub(crate) struct ReceivedSignals {
+    /// When the last beat arrived, if it said that the pod runs.
     running: Option<Duration>,
-    /// When the agent last saw the worker's processes.
+    /// When the agent last reported the worker's processes.
     alive: Option<Duration>,
     /// The last beat said that the pod ends.
     pub(crate) ending: bool,
-    /// The same as moments, and when any beat last arrived; the begin of the term if never.
+    /// The same as moments, and when any beat last arrived; the start of the term if none did.
     pub(crate) running_at: i64,
     pub(crate) any_at: i64,
     pub(crate) alive_at: i64,
-    /// When the agent first, and for the second time, reported in a row that the processes are gone.
+    /// When the agent first reported that the processes are gone, and when it did so for the second time in a row.
     pub(crate) gone_at: Option<i64>,
     pub(crate) gone_twice_at: Option<i64>,
 }
 
-impl Signs {
-    /// Nothing has been heard since the begin of a term.
-    pub(crate) fn none_since(moment: i64) -> Self {
+impl ReceivedSignals {
+    /// Nothing has arrived since the start of a term.
+    pub(crate) fn reset_at(moment: i64) -> Self {
         Self { running_at: moment, any_at: moment, alive_at: moment, ..Self::default() }
     }
 
@@ -37,7 +37,8 @@ impl Signs {
         }
     }
 
-    /// An agent has reported that it sees the worker, or that it is gone; `surely` if the reaper must have understood.
+    /// A report of an agent has arrived, which sees the worker's processes or sees that they are gone; `surely` if the reaper must
+    /// have understood the report.
     pub(crate) fn report(&mut self, alive: bool, gone: bool, surely: bool, now: Duration, moment: i64) {
         self.alive = (alive && surely).then_some(now);
         if alive {
@@ -53,14 +54,14 @@ impl Signs {
         }
     }
 
-    /// The same where the node is gone, after which a sign counts for five sixths of the time: 25 s of 30.
-    pub(crate) fn is_heard_from_beyond(&self, now: Duration, suspect_after: Duration, lost_after: Duration) -> bool {
+    /// The same if the node is gone: a signal then counts for five sixths of the time, 25 s of 30.
+    pub(crate) fn are_fresh_on_gone_node(&self, now: Duration, suspect_after: Duration, lost_after: Duration) -> bool {
         let (beats, reports) = (suspect_after * 5 / 6, lost_after.min(AGENT_SILENT_AFTER) * 5 / 6);
-        self.is_heard(now, beats, reports)
+        self.are_fresh(now, beats, reports)
     }
 
-    /// A beat or the agent has told of life so shortly ago that nobody may doubt it.
-    pub(crate) fn is_heard(&self, now: Duration, suspect_after: Duration, lost_after: Duration) -> bool {
+    /// A beat or a report of the agent is so recent that the pod must not be doubted.
+    pub(crate) fn are_fresh(&self, now: Duration, suspect_after: Duration, lost_after: Duration) -> bool {
         self.running.is_some_and(|at| now.saturating_sub(at) < suspect_after)
             || self.alive.is_some_and(|at| now.saturating_sub(at) < AGENT_SILENT_AFTER.min(lost_after))
     }

@@ -1,17 +1,17 @@
-//! Who leads, from when, and how it ends.
+//! Leadership: who leads, from when, and how it ends.
 
 use std::time::Duration;
 
 use crate::{
-    laws::{outcomes::Record, signs::Signs},
+    state::{laws::Record, received_signals::ReceivedSignals},
     world::{Event, World},
 };
 
-/// Between two of the leader's own beats.
+/// The interval of the leader's own beats.
 const OWN_BEAT_EVERY: Duration = Duration::from_secs(5);
 
 impl World<'_> {
-    /// A reaper that runs stands for election. The Lease of the last leader may have to run out first.
+    /// A running reaper tries to become the leader. The Lease of the last leader may have to expire first.
     pub(super) fn may_lead(&mut self, reaper: usize) {
         let it = &mut self.reapers[reaper];
         let (after, life) = (it.dice.ms(300, 15_000), it.life);
@@ -24,32 +24,33 @@ impl World<'_> {
         if it.life != life || !it.running || self.leader().is_some() || !self.cluster.reapers_reach_api() {
             return;
         }
-        self.note(|| format!("reaper-{reaper} leads"));
+        self.log(|| format!("reaper-{reaper} leads"));
         let (jobs, now) = (self.jobs.len(), self.now);
         let it = &mut self.reapers[reaper];
-        it.forget_term(jobs);
+        it.reset_term(jobs);
         (it.leads, it.led_since) = (true, now);
         it.term += 1;
-        it.hearing.expect_own_beat(at);
+        it.signals.expect_own_beat(at);
         let (first, term) = (it.dice.ms(50, 3_000), it.term);
-        self.hear(reaper, jobwarden_core::index::State::start_listening);
+        self.observe(reaper, jobwarden_core::index::Index::start_listening);
         self.after(first, Event::OwnBeat { reaper, life, term });
-        self.update_listening();
-        self.reset_signs();
+        self.update_signal_clock();
+        self.reset_signals();
     }
 
-    /// What an earlier term heard counts for nothing.
-    fn reset_signs(&mut self) {
-        let listening = self.laws.listening.at(self.now);
-        self.laws.led_at = listening;
-        // Nor does what was lost in it: the warm-up sees everybody before anything is written.
+    /// Signals received in an earlier term do not count.
+    fn reset_signals(&mut self) {
+        let moment = self.laws.signal_clock.at(self.now);
+        self.laws.led_at = moment;
+        // Losses of an earlier term do not count either: all Jobs are previewed in the warm-up, before anything is written.
         self.laws.losses.clear();
-        self.laws.records.iter_mut().for_each(Record::wait_anew);
+        self.laws.let_through.clear();
+        self.laws.records.iter_mut().for_each(Record::restart_waiting);
         for pod in &mut self.pods {
-            pod.signs = Signs::none_since(listening);
+            pod.received = ReceivedSignals::reset_at(moment);
         }
         for node in &mut self.nodes {
-            node.lease_heard = listening;
+            node.lease_received = moment;
         }
     }
 
@@ -60,25 +61,25 @@ impl World<'_> {
             return;
         }
         if self.cluster.service_broken + self.cluster.own_beat_lost == 0 {
-            it.hearing.own_beat_arrived(at);
+            it.signals.own_beat_arrived(at);
             it.own_beat = Some(now);
-            self.hear(reaper, |_, _| {});
-            self.update_listening();
+            self.observe(reaper, |_, _| {});
+            self.update_signal_clock();
         }
         self.after(OWN_BEAT_EVERY, Event::OwnBeat { reaper, life, term });
     }
 
-    /// A leader that cannot renew its Lease for two thirds of it steps down.
-    pub(super) fn may_be_deposed(&mut self, reaper: usize) {
+    /// A leader that cannot renew its Lease for two thirds of its duration steps down.
+    pub(super) fn may_lose_lease(&mut self, reaper: usize) {
         if self.reapers[reaper].leads {
-            // Its last renewal is up to 5 s old.
-            let fault = Event::Depose { reaper, life: self.reapers[reaper].life, term: self.reapers[reaper].term };
+            // The last renewal is up to 5 s old.
+            let fault = Event::LoseLease { reaper, life: self.reapers[reaper].life, term: self.reapers[reaper].term };
             let after = self.reapers[reaper].dice.ms(5_000, 10_000);
             self.after(after, fault);
         }
     }
 
-    pub(crate) fn depose(&mut self, reaper: usize, life: u32, term: u32) {
+    pub(crate) fn lose_lease(&mut self, reaper: usize, life: u32, term: u32) {
         let it = &self.reapers[reaper];
         if it.life == life && it.term == term && it.leads && !self.cluster.reapers_reach_api() {
             self.step_down(reaper);
@@ -86,17 +87,17 @@ impl World<'_> {
     }
 
     fn step_down(&mut self, reaper: usize) {
-        self.note(|| format!("reaper-{reaper} does not lead any more"));
+        self.log(|| format!("reaper-{reaper} does not lead any more"));
         let (at, jobs) = (self.instant(), self.jobs.len());
-        self.hear(reaper, jobwarden_core::index::State::stop_listening);
+        self.observe(reaper, jobwarden_core::index::Index::stop_listening);
         let it = &mut self.reapers[reaper];
         it.leads = false;
-        it.hearing.expect_no_beat(at);
-        it.forget_term(jobs);
-        self.update_listening();
+        it.signals.expect_no_beat(at);
+        it.reset_term(jobs);
+        self.update_signal_clock();
     }
 
-    /// The leading process ends, at once or in order, and a new one begins.
+    /// The leading process ends, at once or in order, and is restarted.
     pub(crate) fn stop_leader(&mut self, killed: bool) {
         let Some(reaper) = self.leader() else { return };
         if !killed {
@@ -118,13 +119,13 @@ impl World<'_> {
     }
 
     fn stop_reaper(&mut self, reaper: usize) {
-        self.note(|| format!("reaper-{reaper} is stopped"));
+        self.log(|| format!("reaper-{reaper} is stopped"));
         let jobs = self.jobs.len();
         let it = &mut self.reapers[reaper];
         it.life += 1;
         (it.running, it.leads) = (false, false);
-        it.forget_term(jobs);
-        self.update_listening();
+        it.reset_term(jobs);
+        self.update_signal_clock();
     }
 
     pub(crate) fn stop_all_reapers(&mut self) {
@@ -140,12 +141,12 @@ impl World<'_> {
         }
     }
 
-    /// Tells the laws' clock whether the reaper could hear everything now.
-    pub(crate) fn update_listening(&mut self) {
+    /// Updates the laws' clock: whether the reaper can receive everything now.
+    pub(crate) fn update_signal_clock(&mut self) {
         let leader = self.leader().map(|leader| &self.reapers[leader]);
-        let hears = leader.is_some_and(|leader| leader.watches_are_up() && leader.own_beat.is_some())
+        let receiving = leader.is_some_and(|leader| leader.watches_are_up() && leader.own_beat.is_some())
             && self.cluster.reapers_reach_api()
             && self.cluster.service_broken + self.cluster.own_beat_lost == 0;
-        self.laws.listening.set(hears, self.now);
+        self.laws.signal_clock.set(receiving, self.now);
     }
 }

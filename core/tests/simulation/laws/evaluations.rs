@@ -1,0 +1,214 @@
+//! What the laws say of one evaluation of a Job, and of the time between two.
+
+use std::time::Duration;
+
+use jobwarden_core::{
+    health::NOT_RECEIVING_AFTER,
+    judge::judge,
+    moment::Moment,
+    plan::step::{Removal, Step},
+    reconcile::Evaluation,
+    snapshot::JobSnapshot,
+    verdict::{JobVerdict, Judgement, LostReason},
+};
+
+use crate::{
+    state::{
+        evaluations::{EvaluationRecord, Verdicts},
+        laws::Law,
+        received_signals::ReceivedSignals,
+    },
+    world::{Event, World},
+};
+
+/// How late a recheck may come: the clock that it is due by may have resumed a moment ago.
+const RECHECKED_WITHIN: Duration = Duration::from_secs(3);
+
+/// One evaluation of a Job.
+pub(crate) struct EvaluatedJob<'a> {
+    pub(crate) reaper: usize,
+    pub(crate) job: usize,
+    pub(crate) snapshot: &'a JobSnapshot,
+    pub(crate) evaluation: &'a Evaluation,
+    pub(crate) moment: Moment,
+}
+
+impl World<'_> {
+    pub(crate) fn check_evaluation(&mut self, evaluated: &EvaluatedJob<'_>) {
+        self.count(evaluated);
+        self.check_no_running_pod_is_lost(evaluated);
+        self.check_guards(evaluated);
+        self.check_breaker(evaluated);
+        self.check_nothing_is_early(evaluated);
+        self.check_recheck_at(evaluated);
+        let Judgement { job, pods, recheck_at } = &evaluated.evaluation.judgement;
+        let verdicts = Verdicts { job: *job, pods: pods.clone(), recheck_at: *recheck_at };
+        self.log_changes(evaluated, &verdicts);
+        let record = &mut self.reapers[evaluated.reaper].evaluations[evaluated.job];
+        *record = EvaluationRecord { last: Some(verdicts), changed_since: None, retrying: false };
+    }
+
+    fn count(&mut self, evaluated: &EvaluatedJob<'_>) {
+        let Evaluation { judgement, held, .. } = evaluated.evaluation;
+        self.statistics.evaluations += 1;
+        if let Some(row) = judgement.job.row() {
+            *self.statistics.rows.entry(row.as_str()).or_default() += 1;
+        }
+        if judgement.job == JobVerdict::Open {
+            for (_, verdict) in &judgement.pods {
+                *self.statistics.rows.entry(verdict.row().as_str()).or_default() += 1;
+                if let Some(reason) = verdict.lost() {
+                    *self.statistics.lost.entry(reason.as_str()).or_default() += 1;
+                }
+            }
+        }
+        if let Some(hold) = held {
+            *self.statistics.holds.entry(hold.as_str()).or_default() += 1;
+        }
+    }
+
+    fn log_changes(&mut self, evaluated: &EvaluatedJob<'_>, now: &Verdicts) {
+        let EvaluatedJob { reaper, job, .. } = *evaluated;
+        let before = self.reapers[reaper].evaluations[job].last.clone();
+        if before.as_ref().map(|before| before.job) != Some(now.job) {
+            self.log(|| format!("job-{job} is judged {:?}", now.job));
+        }
+        for (pod, verdict) in &now.pods {
+            let was = before.as_ref().and_then(|before| before.pods.iter().find(|(uid, _)| uid == pod));
+            if was.map(|(_, was)| was) != Some(verdict) {
+                self.log(|| {
+                    let hold = evaluated.evaluation.hold;
+                    let held = hold.map(|hold| format!(", held: {hold}")).unwrap_or_default();
+                    format!("pod {pod} is judged {verdict:?}{held}")
+                });
+            }
+        }
+    }
+
+    /// A pod is not lost while its last beat is not late or its agent is not silent; unless one of its main containers was never
+    /// started, which row P3 is about.
+    ///
+    /// Measured in real time since the signal arrived, of which the reaper's clock never counts more.
+    fn check_no_running_pod_is_lost(&mut self, evaluated: &EvaluatedJob<'_>) {
+        let policy = self.history.jobs[evaluated.job].policy;
+        for (uid, verdict) in &evaluated.evaluation.judgement.pods {
+            // That a stalled pod really is stalled, `check_nothing_is_early` makes sure.
+            let Some(reason) = verdict.lost().filter(|reason| *reason != LostReason::Stalled) else { continue };
+            let Some(pod) = self.pods.iter().position(|pod| pod.uid == *uid) else { continue };
+            let it = &self.pods[pod];
+            // P3 goes by the status that the kubelet has written, and that takes a moment to arrive.
+            let status_has_arrived = it.status.containers.mains.iter().all(|main| main.run > 0)
+                && self.now.saturating_sub(it.status_written_at) >= Duration::from_secs(1)
+                && self.cluster.reapers_reach_api()
+                && self.reapers[evaluated.reaper].watches_are_up();
+            let not_started =
+                matches!(reason, LostReason::ImagePullFailed | LostReason::CreateFailed | LostReason::StartTimeout);
+            if not_started && !status_has_arrived {
+                continue;
+            }
+            let are_fresh = match reason {
+                LostReason::NodeGone => ReceivedSignals::are_fresh_on_gone_node,
+                _ => ReceivedSignals::are_fresh,
+            };
+            if it.worker_runs() && are_fresh(&it.received, self.now, policy.suspect_after, policy.lost_after) {
+                let how = format!("pod {uid} runs and its signals are fresh, but it is judged {reason}");
+                self.break_law(Law::NoRunningPodIsLost, how);
+            }
+        }
+    }
+
+    /// Computed from the truth: a term that is younger than lost-after, a watch that is known to be down, an own beat that has
+    /// been missing for 15 s.
+    fn check_guards(&mut self, evaluated: &EvaluatedJob<'_>) {
+        let writes = |step: &Step| {
+            matches!(
+                step,
+                Step::FailJob { .. }
+                    | Step::DeletePod { why: Removal::Lost, .. }
+                    | Step::MarkPodFailed { .. }
+                    | Step::ForceDeletePod { .. }
+            )
+        };
+        let Evaluation { judgement, hold, steps, .. } = evaluated.evaluation;
+        let lost = judgement.pods.iter().any(|(_, verdict)| verdict.lost().is_some());
+        if !lost && !steps.iter().any(writes) {
+            return;
+        }
+        let it = &self.reapers[evaluated.reaper];
+        let lost_after = self.history.jobs[evaluated.job].policy.lost_after;
+        let guard = if self.now.saturating_sub(it.led_since) < lost_after {
+            "the term is younger than lost-after"
+        } else if it.own_beat.is_none_or(|at| self.now.saturating_sub(at) >= NOT_RECEIVING_AFTER) {
+            "the own beat is missing"
+        } else if !it.watches_are_up() {
+            "a watch is down"
+        } else {
+            return;
+        };
+        if hold.is_none() {
+            self.break_law(Law::GuardsHold, format!("job-{}: {guard}, and no guard holds", evaluated.job));
+        }
+        if let Some(step) = steps.iter().find(|step| writes(step)) {
+            let how = format!("job-{}: {guard}, and the step {} is planned", evaluated.job, step.as_str());
+            self.break_law(Law::GuardsHold, how);
+        }
+    }
+
+    /// The same evidence gives the same verdicts until the very moment that the judgement names.
+    fn check_recheck_at(&mut self, evaluated: &EvaluatedJob<'_>) {
+        let Judgement { job, pods, recheck_at } = &evaluated.evaluation.judgement;
+        let far = Duration::from_hours(1_000);
+        let span = recheck_at.map_or(far, |next| next.since(evaluated.moment));
+        let part = self.laws.dice.below(1_000);
+        let last = span.saturating_sub(Duration::from_nanos(1));
+        let sometime = (span / 1_000 * u32::try_from(part).unwrap_or(0)).min(last);
+        for after in [sometime, last] {
+            let JobSnapshot { evidence, policy, .. } = evaluated.snapshot;
+            let again = judge(evidence, policy, evaluated.moment + after);
+            if again.job != *job || again.pods != *pods || again.recheck_at != *recheck_at {
+                let how =
+                    format!("job-{}: judged again {after:?} later: {pods:?} became {:?}", evaluated.job, again.pods);
+                return self.break_law(Law::EveryChangeIsEvaluated, how);
+            }
+        }
+        if recheck_at.is_some_and(|next| next <= evaluated.moment) {
+            let how = format!("job-{}: the recheck is not in the future", evaluated.job);
+            self.break_law(Law::EveryChangeIsEvaluated, how);
+        }
+    }
+
+    /// Between evaluations: the latest evidence gives the verdicts of the last evaluation, unless one is due.
+    pub(crate) fn probe(&mut self) {
+        let next = self.laws.dice.seconds(15, 45);
+        self.after(next, Event::Probe);
+        self.breaker_may_hold(); // Remembers that it may, for a while.
+        let Some(leader) = self.leader().filter(|&leader| self.reapers[leader].signals.synced()) else { return };
+        let at = self.instant();
+        self.observe(leader, |_, _| {}); // Detects a change of the signal health, as any arrival does.
+        let moment = self.reapers[leader].signals.now(at);
+        for job in 0..self.jobs.len() {
+            let it = &self.reapers[leader];
+            let record = &it.evaluations[job];
+            if it.is_executing(job) || record.awaits_evaluation(self.now) {
+                continue;
+            }
+            let Some((evidence, policy)) = it.evidence(&self.jobs[job].uid) else { continue };
+            let judgement = judge(&evidence, &policy, moment);
+            let last = record.last.as_ref();
+            let recheck_at = last.and_then(|last| last.recheck_at);
+            let due = recheck_at.is_some_and(|next| next <= moment && moment < next + RECHECKED_WITHIN);
+            let same = last.is_some_and(|last| last.job == judgement.job && last.pods == judgement.pods);
+            if !same && !due {
+                let how = format!("job-{job} is {judgement:?} now, and no evaluation has found it");
+                return self.break_law(Law::EveryChangeIsEvaluated, how);
+            }
+            self.check_nothing_waits_forever(job, &judgement);
+            self.check_nothing_is_late(job, &judgement);
+        }
+    }
+}
+
+/// Whether it is the reason of a verdict of the reaper.
+pub(crate) fn is_ours(reason: &str) -> bool {
+    jobwarden_common::names::reason::LOST.contains(&reason)
+}

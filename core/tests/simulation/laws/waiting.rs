@@ -1,0 +1,59 @@
+//! No Job and no pod waits forever without a verdict that says why.
+
+use std::time::Duration;
+
+use jobwarden_core::{
+    judge::STUCK_AFTER,
+    verdict::{JobVerdict, Judgement, PodVerdict},
+};
+
+use crate::{
+    kubernetes::node_lifecycle::NOT_READY_TOLERATION,
+    state::{laws::Law, signal_clock::ms},
+    world::World,
+};
+
+/// What the model leaves to chance between a deadline and the probe that checks it.
+const PROBE_SLACK_MS: i64 = 60_000;
+
+impl World<'_> {
+    /// A bound pod has no row but P11 for start-timeout, lost-after or a minute at most, whichever is longest: each of its
+    /// signals is missing for long enough by then. A pod that is being deleted has none for a minute past its grace period. On a
+    /// node that reports itself not ready, row P3 leaves the pod to Kubernetes, which evicts it after five minutes.
+    ///
+    /// Not counted are a pod without a node, which may wait for one forever, and a pod whose own init container runs by the
+    /// status that its kubelet has written, for as long as that takes. A Job that should have a pod has none for start-timeout.
+    pub(super) fn check_nothing_waits_forever(&mut self, job: usize, judgement: &Judgement) {
+        let policy = self.history.jobs[job].policy;
+        let longest = policy.start_timeout.max(policy.lost_after).max(Duration::from_mins(1));
+        let bound = ms(longest) + PROBE_SLACK_MS;
+        let moment = self.laws.signal_clock.at(self.now);
+        let has_pod = self.jobs[job].attempts.iter().any(|&pod| self.pods[pod].is_open());
+        let open = judgement.job == JobVerdict::Open;
+        let podless = (open && !has_pod && self.jobs[job].ending.is_none()).then_some(moment);
+        let record = &mut self.laws.records[job];
+        record.podless = podless.and(record.podless.or(podless));
+        if record.podless.is_some_and(|since| moment - since > bound) {
+            self.break_law(Law::NothingWaitsForever, format!("job-{job} has no pod and no row"));
+        }
+        for (uid, verdict) in &judgement.pods {
+            let Some(pod) = self.jobs[job].attempts.iter().copied().find(|&pod| self.pods[pod].uid == *uid) else {
+                continue;
+            };
+            let it = &self.pods[pod];
+            let inits = [it.actual.containers.init, it.status.containers.init];
+            let initializes = inits.into_iter().flatten().any(|init| init.is_running());
+            let waits = open && *verdict == PodVerdict::Waiting && it.node.is_some() && it.is_open() && !initializes;
+            // Row P6 is about a pod that is being deleted.
+            let (deleting, grace) = (it.deleting, self.history.jobs[job].grace);
+            let bound = if deleting { bound.max(ms(grace + STUCK_AFTER) + PROBE_SLACK_MS) } else { bound };
+            let not_ready = it.node.is_some_and(|node| !self.nodes[node].ready);
+            let bound = if not_ready { bound + ms(NOT_READY_TOLERATION) } else { bound };
+            let record = self.laws.records[job].waiting.entry(pod).or_default();
+            *record = waits.then(|| record.filter(|(_, then)| *then == deleting).unwrap_or((moment, deleting)));
+            if record.is_some_and(|(since, _)| moment - since > bound) {
+                self.break_law(Law::NothingWaitsForever, format!("pod {uid} has no row"));
+            }
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! The state of a Job.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use jobwarden_common::identity::JobUid;
+use jobwarden_core::outcome::OutcomeName;
+
+use crate::dice::Dice;
+
+/// `metadata.uid` of a Job.
+pub(crate) fn job_uid(job: usize) -> JobUid {
+    format!("job-{job}").into()
+}
+
+/// A Job.
+#[derive(Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
+pub(crate) struct Job {
+    /// `metadata.uid`.
+    pub(crate) uid: JobUid,
+    /// The object exists.
+    pub(crate) exists: bool,
+    /// It carries the finalizer of jobwarden.
+    pub(crate) finalizer: bool,
+    /// It carries a deletion timestamp.
+    pub(crate) deleting: bool,
+    /// It is deleted with orphan propagation.
+    pub(crate) orphaning: bool,
+    /// `status.startTime`; the same on the clock of [`super::signal_clock`].
+    pub(crate) started: Option<(Duration, i64)>,
+    /// The condition `Suspended` is true: the controller has suspended the Job and has not resumed it since.
+    pub(crate) is_suspended: bool,
+    /// The condition that ends it.
+    pub(crate) ending: Option<Ending>,
+    /// `status.active`. Changes of it alone are not published: no watcher reads it.
+    pub(crate) active: usize,
+    /// `status.failed`.
+    pub(crate) failed: usize,
+    /// `status.succeeded`.
+    pub(crate) succeeded: usize,
+    /// When a pod last failed.
+    pub(crate) last_failure: Duration,
+    /// Its pods, in the order of their creation.
+    pub(crate) attempts: Vec<usize>,
+    /// Its outcomes that exist, and whether each is settled.
+    pub(crate) outcomes: BTreeMap<OutcomeName, bool>,
+    /// How many faults cause each of these.
+    pub(crate) suspended: u32,
+    pub(crate) unschedulable: u32,
+    pub(crate) over_quota: u32,
+    pub(crate) image_missing: u32,
+    pub(crate) config_missing: u32,
+    pub(crate) sidecar_missing: u32,
+    /// A sync is scheduled.
+    pub(crate) sync_pending: bool,
+    pub(crate) dice: Dice,
+}
+
+/// The conditions of a Job that is ending or has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// `SuccessCriteriaMet`.
+    Succeeding,
+    /// `Complete`.
+    Complete,
+    /// `FailureTarget`, with a reason.
+    Failing(String),
+    /// `Failed`, with a reason.
+    Failed(String),
+}
+
+impl Job {
+    pub(crate) fn new(number: usize, seed: u64) -> Self {
+        Self {
+            uid: job_uid(number),
+            exists: false,
+            finalizer: true,
+            deleting: false,
+            orphaning: false,
+            started: None,
+            is_suspended: false,
+            ending: None,
+            active: 0,
+            failed: 0,
+            succeeded: 0,
+            last_failure: Duration::ZERO,
+            attempts: Vec::new(),
+            outcomes: BTreeMap::new(),
+            suspended: 0,
+            unschedulable: 0,
+            over_quota: 0,
+            image_missing: 0,
+            config_missing: 0,
+            sidecar_missing: 0,
+            sync_pending: false,
+            dice: Dice::of(seed, [3, number as u64, 0]),
+        }
+    }
+
+    pub(crate) fn has_finished(&self) -> bool {
+        matches!(self.ending, Some(Ending::Complete | Ending::Failed(_)))
+    }
+}
