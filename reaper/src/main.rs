@@ -4,7 +4,7 @@ use clap::Parser as _;
 use jobwarden_reaper::args::Cli;
 use mimalloc::MiMalloc;
 
-/// Faster than musl's own; what it takes is in `cargo xtask bench reaper`.
+/// Faster than the allocator of musl; `cargo xtask bench reaper` measures its memory.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 

@@ -14,6 +14,7 @@
 
 pub mod accept;
 pub mod admin;
+pub mod field_manager;
 pub mod file;
 pub mod lease;
 pub mod logs;

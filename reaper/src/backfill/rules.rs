@@ -1,4 +1,4 @@
-//! The rules of the webhook's configuration file, while it changes.
+//! The identity rules of the webhook's configuration file, reloaded when the file changes.
 
 use std::{
     future::pending,
@@ -14,35 +14,39 @@ use jobwarden_inject::{
 use jobwarden_serve::{file::File, logs::with_causes};
 use tokio::sync::watch;
 
-/// Why there are no rules.
+/// Why the rules cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The file cannot be read.
-    #[error("cannot read the webhook's configuration file {}; --identity-config names it", path.display())]
+    #[error("cannot read the webhook's configuration file {} (--identity-config)", path.display())]
     Read {
-        /// Which file.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// The file does not say what it should.
-    #[error("the webhook's configuration file {} is not understood", path.display())]
+    /// The file is not valid.
+    #[error("invalid webhook configuration file {}", path.display())]
     Parse {
-        /// Which file.
+        /// The path of the file.
         path: PathBuf,
         /// What is wrong, and where.
         source: ConfigError,
     },
 }
 
-/// Rules that follow their file.
+/// The rules and the file that they are reloaded from.
 pub struct Followed {
     /// The file and its text.
     file: Option<(PathBuf, String)>,
     rules: watch::Sender<Arc<Rules>>,
 }
 
-/// Reads the file at `path`; without one only our own names count.
+/// Loads the rules from the file at `path`. Without one the default rules apply.
+///
+/// # Errors
+///
+/// Returns an error if the file cannot be read or parsed.
 pub fn load(path: Option<PathBuf>) -> Result<Followed, LoadError> {
     let file = path.map(|path| match std::fs::read_to_string(&path) {
         Ok(text) => Ok((path, text)),
@@ -55,12 +59,12 @@ pub fn load(path: Option<PathBuf>) -> Result<Followed, LoadError> {
 }
 
 impl Followed {
-    /// What the rules are at any time.
+    /// The current rules.
     pub fn current(&self) -> watch::Receiver<Arc<Rules>> {
         self.rules.subscribe()
     }
 
-    /// Takes each change of the file, for ever. The webhook tells people of a broken one; here the old rules stay.
+    /// Applies each valid change of the file; never returns. The webhook publishes an Event about a broken file.
     pub async fn follow(self) {
         let Self { file, rules } = self;
         let Some((path, text)) = file else { return pending().await };
@@ -70,7 +74,10 @@ impl Followed {
             match read.and_then(|text| parse(&path, &text)) {
                 Ok(new) => drop(rules.send_replace(Arc::new(new))),
                 Err(error) => {
-                    tracing::warn!(error = with_causes(&error), "the new rules are refused; the old ones still apply");
+                    tracing::warn!(
+                        error = with_causes(&error),
+                        "cannot load the changed rules; the previous rules stay in effect"
+                    );
                 }
             }
         }
