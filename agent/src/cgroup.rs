@@ -1,8 +1,8 @@
-//! Whose process it is: the pod and container that `/proc/<pid>/cgroup` names (cgroups(7)).
+//! The pod and container of a process, as `/proc/<pid>/cgroup` names them (cgroups(7)).
 //!
-//! The kubelet puts a pod's containers below `…/pod<UID>/`, in a form that depends on its cgroup driver and on the runtime:
+//! The kubelet places the containers of a pod below `…/pod<UID>/`, in a form that depends on its cgroup driver and the runtime:
 //!
-//! | driver | runtime | the end of the path |
+//! | driver | runtime | end of the path |
 //! |---|---|---|
 //! | cgroupfs | containerd | `/kubepods/besteffort/pod<UID>/<ID>` |
 //! | cgroupfs | CRI-O | `/kubepods/besteffort/pod<UID>/crio-<ID>` |
@@ -11,8 +11,8 @@
 //! | systemd | Docker | `…/kubepods-besteffort-pod<UID with _>.slice/docker-<ID>.scope` |
 //! | systemd in the kubelet only | containerd | `…/kubepods-besteffort-pod<UID with _>.slice:cri-containerd:<ID>` |
 //!
-//! Anything may stand before: a cgroup root of the kubelet's, or, seen from a private cgroup namespace, `/../..` with
-//! `kubepods` itself cut away. Anything may stand behind: cgroups that a container makes for itself.
+//! The path may have any prefix: a cgroup root of the kubelet or, in a private cgroup namespace, `/../..` in place of
+//! `kubepods`. It may have any suffix: cgroups that a container creates itself.
 
 use std::fmt;
 
@@ -27,7 +27,7 @@ pub struct Container {
     pub id: ContainerId,
 }
 
-/// A container as its runtime names it: 64 hex digits, without the `containerd://` that the kubelet puts before them.
+/// The ID of a container in its runtime: 64 hex digits, without the prefix `containerd://` of the kubelet.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ContainerId(Box<str>);
 
@@ -37,14 +37,14 @@ impl fmt::Display for ContainerId {
     }
 }
 
-/// The container that a process with this `/proc/<pid>/cgroup` belongs to, if any. Of pods within pods it is the innermost.
+/// The container of a process with this `/proc/<pid>/cgroup`, if it belongs to one. Of nested pods it is the innermost.
 pub fn container(cgroup: &str) -> Option<Container> {
-    // `hierarchy:controllers:path`, a line for each hierarchy.
+    // `hierarchy:controllers:path`, one line per hierarchy.
     cgroup.lines().filter_map(|line| line.splitn(3, ':').nth(2)).find_map(container_in_path)
 }
 
 fn container_in_path(path: &str) -> Option<Container> {
-    // What the kernel adds where the cgroup was removed under a process that has yet to be reaped.
+    // The kernel appends this if the cgroup was removed while a process in it is not yet reaped.
     let path = path.strip_suffix(" (deleted)").unwrap_or(path);
     let mut inward = path.split(['/', ':']).rev();
     let mut id = None;
@@ -52,7 +52,7 @@ fn container_in_path(path: &str) -> Option<Container> {
         .find_map(|component| {
             let pod = pod_uid(component);
             if pod.is_none() {
-                // The outermost below the pod is the container; what it made for itself lies further in.
+                // The outermost component below the pod is the container; cgroups that it created itself follow.
                 id = container_id(component).or(id.take());
             }
             pod
@@ -64,13 +64,13 @@ fn container_in_path(path: &str) -> Option<Container> {
 fn pod_uid(component: &str) -> Option<PodUid> {
     let slice = component.strip_suffix(".slice");
     let (before, uid) = slice.unwrap_or(component).rsplit_once("pod")?;
-    // Without systemd it is the whole name, with it the last part of one.
+    // With systemd this is the last part of the name, otherwise the whole name.
     let whole = if slice.is_some() { before.is_empty() || before.ends_with('-') } else { before.is_empty() };
     let uid = uid.replace('_', "-");
     (whole && is_uid(&uid)).then(|| uid.into())
 }
 
-/// A UUID, or the 32 hex digits that the kubelet gives to a pod from a file (a static pod).
+/// A UUID, or the 32 hex digits that the kubelet assigns to a static pod.
 fn is_uid(text: &str) -> bool {
     let hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
     match text.len() {
@@ -83,8 +83,8 @@ fn is_uid(text: &str) -> bool {
     }
 }
 
-/// The ID in `<ID>`, `<runtime>-<ID>` or `<runtime>-<ID>.scope`. `crio-conmon-<ID>` is no container but what watches over
-/// one.
+/// The ID in `<ID>`, `<runtime>-<ID>` or `<runtime>-<ID>.scope`. `crio-conmon-<ID>` is the monitor of a container, not
+/// the container.
 fn container_id(component: &str) -> Option<ContainerId> {
     let name = component.strip_suffix(".scope").unwrap_or(component);
     let (runtime, id) = name.rsplit_once('-').unwrap_or(("", name));
@@ -110,7 +110,7 @@ mod tests {
         "12:pids:/kubepods/besteffort/pod{UID}/{ID}\n11:memory:/kubepods/besteffort/pod{UID}/{ID}\n",
         UID
     )]
-    #[case::only_one_hierarchy_says("2:name=systemd:/\n1:memory:/kubepods/burstable/pod{UID}/{ID}\n0::/\n", UID)]
+    #[case::named_by_one_hierarchy_only("2:name=systemd:/\n1:memory:/kubepods/burstable/pod{UID}/{ID}\n0::/\n", UID)]
     #[case::guaranteed("0::/kubepods/pod{UID}/{ID}\n", UID)]
     #[case::below_a_cgroup_root("4:memory:/node-1/kubepods/besteffort/pod{UID}/{ID}\n", UID)]
     #[case::private_namespace_same_class("0::/../../pod{UID}/{ID}\n", UID)]
@@ -136,8 +136,8 @@ mod tests {
     #[case::cgroups_of_its_own("0::/kubepods/pod{UID}/{ID}/init.scope\n", UID)]
     #[case::containers_of_its_own("0::/kubepods/pod{UID}/{ID}/docker/{OUTER}\n", UID)]
     #[case::a_cluster_in_a_pod("0::/kubepods/pod{STATIC}/{OUTER}/node-1/kubepods/pod{UID}/{ID}\n", UID)]
-    #[case::removed_under_a_zombie("0::/kubepods/pod{UID}/{ID} (deleted)\n", UID)]
-    fn every_form_names_its_container(#[case] form: &str, #[case] pod: &str) {
+    #[case::removed_before_a_zombie_is_reaped("0::/kubepods/pod{UID}/{ID} (deleted)\n", UID)]
+    fn every_form_is_recognized(#[case] form: &str, #[case] pod: &str) {
         let cgroup = fill(form);
         let expected = Container { pod: pod.into(), id: ContainerId(ID.into()) };
         assert_eq!(container(&cgroup), Some(expected), "{cgroup}");
@@ -148,15 +148,15 @@ mod tests {
     #[case::a_kernel_thread("0::/\n")]
     #[case::a_service("0::/system.slice/kubelet.service\n")]
     #[case::the_pod_itself("0::/kubepods/besteffort/pod{UID}\n")]
-    #[case::what_watches_over_a_container("0::/kubepods.slice/kubepods-pod{UID_}.slice/crio-conmon-{ID}.scope\n")]
+    #[case::the_monitor_of_a_container("0::/kubepods.slice/kubepods-pod{UID_}.slice/crio-conmon-{ID}.scope\n")]
     #[case::a_container_without_a_pod("0::/docker/{ID}\n")]
     #[case::a_neighbour_in_our_own_pod("0::/../{ID}\n")]
     #[case::no_uid("0::/kubepods/podcast/{ID}\n")]
-    #[case::no_uid_but_as_long("0::/kubepods/pod0a1b2c3d-1111-2222-33334-44455556666/{ID}\n")]
-    #[case::a_name_that_only_ends_so("0::/not-a-pod{UID}/{ID}\n")]
+    #[case::no_uid_but_of_the_same_length("0::/kubepods/pod0a1b2c3d-1111-2222-33334-44455556666/{ID}\n")]
+    #[case::a_name_that_only_ends_with_pod_and_uid("0::/not-a-pod{UID}/{ID}\n")]
     #[case::no_container_id("0::/kubepods/pod{UID}/abc\n")]
     #[case::not_a_cgroup_file("kubepods")]
-    fn what_is_no_container_of_a_pod_is_none(#[case] form: &str) {
+    fn other_cgroups_are_not_containers_of_pods(#[case] form: &str) {
         let cgroup = fill(form);
         assert_eq!(container(&cgroup), None, "{cgroup}");
     }
@@ -168,13 +168,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_taken_without_a_panic(text in ".*") {
+        fn no_text_causes_a_panic(text in ".*") {
             container(&text);
         }
 
         #[test]
-        fn what_stands_before_and_behind_does_not_matter(before in "(/[a-z0-9.-]{1,9}){0,4}", behind in "(/[a-z0-9.-]{1,9}){0,4}") {
-            let found = container(&format!("0::{before}/kubepods/pod{UID}/{ID}{behind}\n"));
+        fn prefix_and_suffix_of_the_path_do_not_matter(prefix in "(/[a-z0-9.-]{1,9}){0,4}", suffix in "(/[a-z0-9.-]{1,9}){0,4}") {
+            let found = container(&format!("0::{prefix}/kubepods/pod{UID}/{ID}{suffix}\n"));
             prop_assert_eq!(found.map(|found| found.pod), Some(UID.into()));
         }
     }

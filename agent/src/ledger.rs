@@ -1,8 +1,7 @@
-//! What is remembered of every pod of the node, from sample to sample.
+//! The figures of every pod of the node, from sample to sample.
 //!
-//! Nothing is ever reset by a report: the figures are totals and peaks since a container was first seen, so a report that
-//! gets lost loses nothing. What may be forgotten, and when, is decided here too, for a node sees pods come and go for
-//! months.
+//! A report resets nothing: the figures are totals and peaks since the first sample of a container, so a lost report loses
+//! nothing. This module also decides when to forget ended pods, because a node runs many pods over months.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -13,24 +12,24 @@ use jobwarden_common::{
 
 use crate::{
     cgroup::ContainerId,
-    sampler::{ProcessKey, Sighting},
+    sampler::{ProcessKey, ProcessSample},
 };
 
-/// After so many replies in a row that do not list it, an ended pod is of no interest: about a minute, for a reaper that
-/// has just begun to lead may not know all pods yet.
+/// An ended pod is forgotten after this many consecutive replies that do not list it: about a minute, because a new leader may
+/// not know all pods yet.
 const UNLISTED_REPLIES: u8 = 6;
 
-/// Ended pods that are remembered at most; the longest ended are forgotten first. Only reached while no reaper answers.
+/// Maximum number of ended pods; the pods that ended first are forgotten first. Only reached while no reaper responds.
 const MAX_ENDED_PODS: usize = 1024;
 
-/// Ended containers of one pod that are remembered at most: one that restarts for ever must not grow for ever.
+/// Maximum number of ended containers per pod: a pod whose container keeps restarting must not use ever more memory.
 const MAX_ENDED_CONTAINERS: usize = 64;
 
-/// What is remembered of every pod of the node.
+/// The figures of every pod of the node.
 #[derive(Debug, Default)]
 pub struct Ledger {
     pods: BTreeMap<PodUid, Pod>,
-    /// The worker pods of this node, by the last reply.
+    /// The worker pods of this node, as of the last reply.
     listed: HashSet<PodUid>,
     /// Counts samples.
     now: u64,
@@ -39,9 +38,9 @@ pub struct Ledger {
 #[derive(Debug, Default)]
 struct Pod {
     containers: BTreeMap<ContainerId, Figures>,
-    /// The last sample that has shown a process of it.
+    /// The last sample with a running process.
     alive_at: u64,
-    /// Replies in a row, since it has ended, that did not list it.
+    /// Consecutive replies since the end of the pod that did not list it.
     unlisted: u8,
 }
 
@@ -52,9 +51,9 @@ struct Figures {
     rss_sum_peak_bytes: u64,
     largest_hwm_bytes: u64,
     cpu_ms: u64,
-    /// What each process of the last sample had used, for the difference to the next.
+    /// CPU time of each process at the last sample, for the difference to the next.
     cpu_ms_of: HashMap<ProcessKey, CpuTime>,
-    /// The last sample that has shown a process of it.
+    /// The last sample with a running process.
     alive_at: u64,
 }
 
@@ -65,16 +64,16 @@ struct CpuTime {
 }
 
 impl Ledger {
-    /// Enters one sample, with every process of every pod.
-    pub fn record(&mut self, processes: &[Sighting]) {
+    /// Records one sample, with every process of every pod.
+    pub fn record(&mut self, processes: &[ProcessSample]) {
         self.now += 1;
         let now = self.now;
         for figures in self.pods.values_mut().flat_map(|pod| pod.containers.values_mut()) {
             (figures.processes, figures.rss_bytes) = (0, 0);
         }
-        for sighting in processes {
-            let pod = get_or_insert(&mut self.pods, &sighting.container.pod);
-            get_or_insert(&mut pod.containers, &sighting.container.id).add(sighting, now);
+        for process in processes {
+            let pod = get_or_insert(&mut self.pods, &process.container.pod);
+            get_or_insert(&mut pod.containers, &process.container.id).add(process, now);
         }
         for pod in self.pods.values_mut() {
             pod.close_sample(now);
@@ -82,14 +81,13 @@ impl Ledger {
         forget_oldest(&mut self.pods, MAX_ENDED_PODS, |pod| (pod.alive_at < now).then_some(pod.alive_at));
     }
 
-    /// What is to be reported: all that is known of the pods that the last reply has listed.
+    /// The figures to report: those of the pods that the last reply listed.
     pub fn observations(&self) -> Vec<PodObservation> {
         let listed = self.pods.iter().filter(|(uid, _)| self.listed.contains(*uid));
         listed.map(|(uid, pod)| PodObservation { pod_uid: uid.clone(), containers: pod.observations() }).collect()
     }
 
-    /// Takes note of the worker pods that the reaper has listed in reply to a report, and forgets ended pods that it has
-    /// stopped to list.
+    /// Records the worker pods that the reaper listed in reply to a report, and forgets ended pods that it no longer lists.
     pub fn acknowledged(&mut self, listed: impl IntoIterator<Item = PodUid>) {
         self.listed = listed.into_iter().collect();
         let (listed, now) = (&self.listed, self.now);
@@ -100,7 +98,7 @@ impl Ledger {
         });
     }
 
-    /// Pods that are remembered.
+    /// Number of pods in memory.
     pub fn pods(&self) -> usize {
         self.pods.len()
     }
@@ -132,29 +130,29 @@ impl Pod {
 }
 
 impl Figures {
-    fn add(&mut self, sighting: &Sighting, now: u64) {
-        let Sighting { container: _, process, alive, cpu_ms, rss_bytes, hwm_bytes } = sighting;
+    fn add(&mut self, process: &ProcessSample, now: u64) {
+        let ProcessSample { container: _, process: key, alive, cpu_ms, rss_bytes, hwm_bytes } = process;
         if *alive {
             self.processes += 1;
             self.alive_at = now;
             self.rss_bytes = self.rss_bytes.saturating_add(*rss_bytes);
         }
         self.largest_hwm_bytes = self.largest_hwm_bytes.max(*hwm_bytes);
-        let before = self.cpu_ms_of.entry(*process).or_default();
+        let before = self.cpu_ms_of.entry(*key).or_default();
         self.cpu_ms = self.cpu_ms.saturating_add(cpu_ms.saturating_sub(before.ms));
         *before = CpuTime { ms: before.ms.max(*cpu_ms), seen: now };
     }
 }
 
-/// Clones the key only where it is new.
+/// Clones the key only if it is new.
 fn get_or_insert<'a, K: Ord + Clone, V: Default>(map: &'a mut BTreeMap<K, V>, key: &K) -> &'a mut V {
     if !map.contains_key(key) {
         map.insert(key.clone(), V::default());
     }
-    map.get_mut(key).expect("inserted if it was not there")
+    map.get_mut(key).expect("inserted above if it was missing")
 }
 
-/// Leaves at most `most` of those that have ended, at a time that `ended` tells; the latest stay.
+/// Keeps at most `most` of the ended entries, the latest ones; `ended` returns when an entry ended.
 fn forget_oldest<K: Ord + Clone, V>(map: &mut BTreeMap<K, V>, most: usize, ended: impl Fn(&V) -> Option<u64>) {
     if map.len() <= most {
         return;

@@ -1,4 +1,4 @@
-//! What Prometheus hears of an agent.
+//! Metrics of the agent.
 
 use std::{
     sync::atomic::AtomicU64,
@@ -13,7 +13,7 @@ use prometheus_client::{
 type Seconds = Gauge<f64, AtomicU64>;
 type ByResult = Family<[(&'static str, &'static str); 1], Counter>;
 
-/// Figures of the agent; clones are the same figures.
+/// Metrics of the agent; clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
     samples: ByResult,
@@ -32,16 +32,16 @@ impl Metrics {
         let Self { samples, sample_seconds, processes_visited, processes, unreadable, pods, reports, acknowledged } =
             self;
         let agent = registry.sub_registry_with_prefix("jobwarden_agent");
-        agent.register("samples", "Looks at the node's processes, by result", samples.clone());
-        agent.register("sample_duration_seconds", "How long the last sample took", sample_seconds.clone());
+        agent.register("samples", "Samples of the processes of the node, by result", samples.clone());
+        agent.register("sample_duration_seconds", "Duration of the last sample", sample_seconds.clone());
         agent.register("processes_visited", "Processes of the node in the last sample", processes_visited.clone());
         agent.register("processes", "Processes of pods in the last sample", processes.clone());
         agent.register(
             "processes_unreadable",
-            "Processes that could not be read although they were there",
+            "Processes that could not be read although they existed",
             unreadable.clone(),
         );
-        agent.register("pods", "Pods that are remembered, ended ones among them", pods.clone());
+        agent.register("pods", "Pods in memory, including ended ones", pods.clone());
         agent.register("reports", "Reports to the reaper, by result", reports.clone());
         agent.register(
             "last_acknowledged_report_timestamp_seconds",
@@ -62,13 +62,13 @@ impl Metrics {
         count(&self.samples, "failed");
     }
 
-    pub(crate) fn remembers(&self, pods: usize) {
+    pub(crate) fn set_pods(&self, pods: usize) {
         self.pods.set(gauge(pods));
     }
 
     pub(crate) fn acknowledged(&self) {
         count(&self.reports, "acknowledged");
-        // A clock before 1970 is no time worth showing.
+        // A clock before 1970 is shown as 0.
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.acknowledged.set(now.as_secs_f64());
     }
@@ -77,14 +77,14 @@ impl Metrics {
         count(&self.reports, "failed");
     }
 
-    /// Reports that failed so far.
+    /// Failed reports so far.
     pub fn report_failures(&self) -> u64 {
         self.reports.get_or_create(&[("result", "failed")]).get()
     }
 }
 
-fn count(of: &ByResult, result: &'static str) {
-    of.get_or_create(&[("result", result)]).inc();
+fn count(family: &ByResult, result: &'static str) {
+    family.get_or_create(&[("result", result)]).inc();
 }
 
 fn gauge(count: usize) -> i64 {

@@ -1,85 +1,90 @@
-//! Reports what is seen to the reaper, for ever.
+//! Reports observations to the reaper.
 
 use std::{path::PathBuf, time::Duration};
 
 use bytes::Bytes;
-use http::HeaderValue;
 use jobwarden_common::{names::route, observation::ReportReply};
-use jobwarden_serve::shutdown::Shutdown;
+use jobwarden_serve::{
+    client::{Endpoint, PostError, TokenClient, TokenFile},
+    logs::with_causes,
+    shutdown::Shutdown,
+};
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    connection::{Connection, PostError, bearer},
-    endpoint::{Endpoint, EndpointError, Source},
+    endpoint::{Source, SourceError},
     metrics::Metrics,
     view::View,
 };
 
-/// The shortest and the longest pause that a reply may ask for.
+/// Bounds of the pause that a reply asks for.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_mins(1));
 
 /// The first and the longest pause after failures.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
 
-/// While failures last, one log line in so long.
-const LOG_EVERY: Duration = Duration::from_mins(1);
+/// How often a lasting failure is logged.
+const LOG_INTERVAL: Duration = Duration::from_mins(1);
 
-/// Why a report came to nothing.
+/// Why a report failed.
 #[derive(Debug, thiserror::Error)]
 enum ReportError {
-    #[error("it is not known where the reaper is")]
-    Endpoint(#[from] EndpointError),
-    #[error("the report was not taken")]
+    #[error("the endpoint of the reaper is unknown")]
+    Source(#[from] SourceError),
+    #[error("cannot post the report")]
     Post(#[from] PostError),
-    #[error("the answer is no reply to a report")]
+    #[error("invalid reply of the reaper")]
     Reply(#[source] serde_json::Error),
 }
 
-/// What a reporter needs.
+/// What the reporter needs.
 #[derive(Debug)]
 pub struct Reporter {
-    /// What is reported.
+    /// The observations.
     pub view: View,
-    /// Whom it is reported to.
+    /// Where the endpoint of the reaper is read from.
     pub source: Source,
-    /// The token that says which node this is.
+    /// The token that identifies this node.
     pub token_file: PathBuf,
-    /// A sample older than this is as good as none.
+    /// A report is blind if the last sample is older than this.
     pub stale_after: Duration,
-    /// What is told of it.
+    /// Metrics of the agent.
     pub metrics: Metrics,
 }
 
-/// What it holds while it runs.
-#[derive(Debug, Default)]
-struct Line {
+/// State of the running reporter.
+#[derive(Debug)]
+struct Session {
     seq: u64,
+    client: TokenClient,
     endpoint: Option<Endpoint>,
-    connection: Option<Connection>,
-    /// Whether something failed since the endpoint was read.
-    suspect: bool,
+    /// Whether a report failed since the endpoint was read.
+    failed: bool,
 }
 
 impl Reporter {
     /// Reports until the shutdown.
     pub async fn run(self, shutdown: Shutdown) {
-        let (mut line, mut trouble) = (Line::default(), Trouble::default());
+        let client = TokenClient::new(TokenFile::new(self.token_file.clone()));
+        let mut session = Session { seq: 0, client, endpoint: None, failed: false };
+        let mut failures = Failures::default();
         loop {
             let result = tokio::select! {
                 () = shutdown.requested() => return,
-                result = self.report(&mut line) => result,
+                result = self.report(&mut session) => result,
             };
             let pause = match result {
                 Ok(pause) => {
                     self.metrics.acknowledged();
-                    trouble.is_over();
+                    failures.end();
                     jitter(pause, fastrand::f64())
                 }
                 Err(error) => {
                     self.metrics.report_failed();
-                    (line.connection, line.suspect) = (None, true);
-                    trouble.goes_on(&error);
-                    backoff(trouble.failures, fastrand::f64())
+                    session.client.disconnect();
+                    session.failed = true;
+                    failures.add(&error);
+                    backoff(failures.count, fastrand::f64())
                 }
             };
             tokio::select! {
@@ -89,99 +94,81 @@ impl Reporter {
         }
     }
 
-    /// Makes one report; how long to wait until the next.
-    async fn report(&self, line: &mut Line) -> Result<Duration, ReportError> {
-        self.find(line).await?;
-        let report = self.view.report(line.seq, Instant::now(), self.stale_after);
-        line.seq += 1;
+    /// Sends one report and returns the pause until the next.
+    async fn report(&self, session: &mut Session) -> Result<Duration, ReportError> {
+        let Session { seq, client, endpoint, failed } = session;
+        let endpoint = self.current_endpoint(endpoint, failed).await?;
+        let report = self.view.report(*seq, Instant::now(), self.stale_after);
+        *seq += 1;
         let json = Bytes::from(serde_json::to_vec(&report).expect("plain data with string keys is valid JSON"));
-        let token = bearer(&self.token_file).await?;
-        let answer = line.post(token, json).await?;
-        let reply: ReportReply = serde_json::from_slice(&answer).map_err(ReportError::Reply)?;
+        let response = client.post(endpoint, route::OBSERVATIONS, json).await?;
+        let reply: ReportReply = serde_json::from_slice(&response).map_err(ReportError::Reply)?;
 
         self.view.acknowledged(reply.pods);
-        if let (Some(ca), Some(endpoint)) = (reply.ca, &mut line.endpoint) {
+        if let Some(ca) = reply.ca {
             match endpoint.trust(&ca) {
-                Ok(()) => tracing::info!("trusting the CA bundle that the reaper has sent"),
+                Ok(()) => tracing::info!("CA bundle updated by the reaper"),
                 Err(error) => {
-                    let error: &dyn std::error::Error = &error;
-                    tracing::warn!(error, "keeping the CA bundle there is");
+                    tracing::warn!(
+                        error = with_causes(&error),
+                        "invalid CA bundle in a reply; keeping the previous one"
+                    );
                 }
             }
         }
         Ok(Duration::from_millis(reply.next_in_ms).clamp(PAUSES.0, PAUSES.1))
     }
 
-    /// Sees to it that there is an endpoint, a fresh one after a failure. One that cannot be read anew is better than none.
-    async fn find(&self, line: &mut Line) -> Result<(), EndpointError> {
-        if line.endpoint.is_some() && !line.suspect {
-            return Ok(());
-        }
-        match self.source.read().await {
-            Ok(endpoint) => (line.endpoint, line.suspect) = (Some(endpoint), false),
-            Err(error) if line.endpoint.is_none() => return Err(error),
-            Err(error) => {
-                let error: &dyn std::error::Error = &error;
-                tracing::debug!(error, "cannot read anew where the reaper is; going by what is known");
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Line {
-    /// Posts over the connection there is. The other end may have closed it since the last report, so that a failure of
-    /// an old connection says nothing yet: a report may be made twice.
-    async fn post(&mut self, token: HeaderValue, json: Bytes) -> Result<Bytes, PostError> {
-        if let Some(mut connection) = self.connection.take() {
-            match connection.post(route::OBSERVATIONS, token.clone(), json.clone()).await {
-                Ok(answer) => {
-                    self.connection = Some(connection);
-                    return Ok(answer);
+    /// Reads the endpoint if it is unknown, and again after a failure. If that fails, the known endpoint stays in use.
+    async fn current_endpoint<'a>(
+        &self,
+        known: &'a mut Option<Endpoint>,
+        failed: &mut bool,
+    ) -> Result<&'a mut Endpoint, SourceError> {
+        if known.is_none() || *failed {
+            match self.source.read().await {
+                Ok(endpoint) => (*known, *failed) = (Some(endpoint), false),
+                Err(error) if known.is_none() => return Err(error),
+                Err(error) => {
+                    let error = with_causes(&error);
+                    tracing::debug!(error, "cannot read the endpoint of the reaper again; keeping the known endpoint");
                 }
-                Err(PostError::Broken(error)) => tracing::debug!(%error, "connecting anew"),
-                Err(error) => return Err(error),
             }
         }
-        let endpoint = self.endpoint.as_ref().expect("found before a report is made");
-        let mut connection = Connection::open(endpoint).await?;
-        let answer = connection.post(route::OBSERVATIONS, token, json).await?;
-        self.connection = Some(connection);
-        Ok(answer)
+        Ok(known.as_mut().expect("read above if it was unknown"))
     }
 }
 
-/// Failures in a row, told in few lines.
+/// Consecutive failures, logged at most once in [`LOG_INTERVAL`].
 #[derive(Debug, Default)]
-struct Trouble {
-    failures: u32,
+struct Failures {
+    count: u32,
     logged: Option<Instant>,
 }
 
-impl Trouble {
-    fn goes_on(&mut self, error: &ReportError) {
-        self.failures = self.failures.saturating_add(1);
-        if self.logged.is_none_or(|logged| logged.elapsed() >= LOG_EVERY) {
-            let error: &dyn std::error::Error = error;
-            tracing::warn!(error, failures = self.failures, "cannot report to the reaper; trying again");
+impl Failures {
+    fn add(&mut self, error: &ReportError) {
+        self.count = self.count.saturating_add(1);
+        if self.logged.is_none_or(|logged| logged.elapsed() >= LOG_INTERVAL) {
+            tracing::warn!(error = with_causes(error), failures = self.count, "cannot report to the reaper; retrying");
             self.logged = Some(Instant::now());
         }
     }
 
-    fn is_over(&mut self) {
-        if self.failures > 0 {
-            tracing::info!(failures = self.failures, "reporting to the reaper again");
+    fn end(&mut self) {
+        if self.count > 0 {
+            tracing::info!(failures = self.count, "reports to the reaper succeed again");
         }
         *self = Self::default();
     }
 }
 
-/// Within ±10 %, so that the agents of a cluster do not report in step; `random` is of 0 to 1.
+/// Within ±10 %, so that the agents of a cluster do not report in step; `random` is between 0 and 1.
 fn jitter(pause: Duration, random: f64) -> Duration {
     pause.mul_f64(0.9 + 0.2 * random)
 }
 
-/// The pause after so many failures in a row, at least half of it random: it doubles up to the longest.
+/// The pause after this many consecutive failures: it doubles up to the longest, and up to half of it is random.
 fn backoff(failures: u32, random: f64) -> Duration {
     let doubled = BACKOFF.0.saturating_mul(1 << failures.saturating_sub(1).min(16));
     doubled.min(BACKOFF.1).mul_f64(0.5 + 0.5 * random)

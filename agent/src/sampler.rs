@@ -1,9 +1,10 @@
-//! One look at every process of the node.
+//! Samples every process of the node.
 //!
-//! Most processes of a node belong to no pod, and most of a pod's sleep. So what is known of a process is kept from look to
-//! look, and per look there is read: of a process outside pods nothing; of one inside `stat`; `status` too if it has had
-//! page faults since, for without one its memory cannot have grown.
+//! Most processes of a node belong to no pod, and most processes of pods sleep. So what is known of a process is kept between
+//! samples, and a sample reads nothing of a process outside pods, and `stat` of a process of a pod; also `status` if the process
+//! had page faults since the last sample, because its memory cannot have grown without one.
 
+mod process_sample;
 mod reading;
 
 use std::{
@@ -16,47 +17,22 @@ use std::{
 
 use procfs::{ProcError, process::Process};
 
+pub use self::process_sample::{ProcessKey, ProcessSample};
 use self::reading::{Reading, Units};
 use crate::cgroup::{self, Container};
 
-/// The longest pause, in samples, between two looks at the cgroup of a process outside pods.
-const LONGEST_PAUSE: u64 = 32;
+/// The longest pause, in samples, between two checks of the cgroup of a process outside pods.
+const MAX_PAUSE: u64 = 32;
 
-/// What one look has shown.
+/// One sample of all processes.
 #[derive(Debug, Default)]
 pub struct Sample {
     /// The processes of pods.
-    pub processes: Vec<Sighting>,
-    /// Processes there were in all.
+    pub processes: Vec<ProcessSample>,
+    /// Number of all processes.
     pub visited: usize,
-    /// Processes of which something could not be read although they are there.
+    /// Number of processes that could not be read although they exist.
     pub unreadable: usize,
-}
-
-/// One process of a pod, in one sample.
-#[derive(Clone, Debug)]
-pub struct Sighting {
-    /// Whose it is.
-    pub container: Arc<Container>,
-    /// Which it is.
-    pub process: ProcessKey,
-    /// Whether it runs; a zombie does not.
-    pub alive: bool,
-    /// CPU time, user and system, in milliseconds.
-    pub cpu_ms: u64,
-    /// Resident memory, in bytes.
-    pub rss_bytes: u64,
-    /// The most resident memory it ever had (`VmHWM`), in bytes.
-    pub hwm_bytes: u64,
-}
-
-/// A process, told apart from a later one with the same number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ProcessKey {
-    /// Its number.
-    pub pid: i32,
-    /// When it started, in clock ticks since the node did.
-    pub started: u64,
 }
 
 /// The processes of the node cannot be listed.
@@ -77,32 +53,32 @@ pub struct Sampler {
     now: u64,
 }
 
-/// What is known of the process with some number.
+/// What is known of the process with some PID.
 #[derive(Debug)]
 struct Known {
-    /// Of its folder. A later process with the same number has another: procfs makes the inode anew for each.
+    /// Inode of its directory. A later process with the same PID has another: procfs creates an inode for each process.
     inode: u64,
-    /// The last sample that has shown it.
+    /// The last sample that contained the process.
     seen: u64,
-    what: What,
+    place: Place,
 }
 
 #[derive(Debug)]
-enum What {
-    /// Of no pod, so far: a runtime starts a process in its own cgroup before it moves it, so one looks again, ever more
-    /// rarely.
-    Outside { looks_again: u64, pause: u64 },
-    /// Of a pod.
+enum Place {
+    /// Not in a pod so far. A runtime starts a process in its own cgroup before it moves it, so the cgroup is checked again, at
+    /// increasing intervals.
+    Outside { next_check: u64, pause: u64 },
+    /// In a pod.
     Inside { container: Arc<Container>, last: Option<Reading> },
 }
 
 impl Sampler {
-    /// Of the file system at `proc`.
+    /// A sampler of the file system at `proc`.
     pub fn new(proc: PathBuf) -> Self {
         Self { proc, units: Units::of_this_kernel(), known: HashMap::new(), now: 0 }
     }
 
-    /// Looks at every process once.
+    /// Samples every process once.
     pub fn sample(&mut self) -> Result<Sample, SampleError> {
         self.now += 1;
         let mut sample = Sample::default();
@@ -127,17 +103,17 @@ impl Sampler {
         let open = || Process::new_with_root(proc.join(pid.to_string()));
         let known = match self.known.entry(pid) {
             Entry::Occupied(known) if known.get().inode == inode => known.into_mut(),
-            other => other.insert_entry(Known::stranger(inode, now)).into_mut(),
+            other => other.insert_entry(Known::new(inode, now)).into_mut(),
         };
         known.seen = now;
 
-        if let What::Outside { looks_again, pause } = &mut known.what {
-            if now < *looks_again {
+        if let Place::Outside { next_check, pause } = &mut known.place {
+            if now < *next_check {
                 return;
             }
             let text = match open().and_then(|process| reading::cgroup(&process)) {
                 Ok(text) => text,
-                Err(ProcError::NotFound(_)) => return, // It has ended since it was listed.
+                Err(ProcError::NotFound(_)) => return, // The process ended after it was listed.
                 Err(error) => {
                     tracing::debug!(pid, %error, "cannot read the cgroup of a process");
                     sample.unreadable += 1;
@@ -145,29 +121,29 @@ impl Sampler {
                 }
             };
             let Some(container) = cgroup::container(&text) else {
-                (*looks_again, *pause) = (now + *pause, (*pause * 2).min(LONGEST_PAUSE));
+                (*next_check, *pause) = (now + *pause, (*pause * 2).min(MAX_PAUSE));
                 return;
             };
-            known.what = What::Inside { container: Arc::new(container), last: None };
+            known.place = Place::Inside { container: Arc::new(container), last: None };
         }
-        if let What::Inside { container, last } = &mut known.what {
+        if let Place::Inside { container, last } = &mut known.place {
             match open().and_then(|process| Reading::of(&process, *last, units)) {
                 Ok(reading) => *last = Some(reading),
                 Err(ProcError::NotFound(_)) => return,
                 Err(error) => {
-                    // It is there, whatever else: for want of better, as it was.
+                    // The process exists, so the sample contains its last known figures.
                     tracing::debug!(pid, %error, "cannot read the figures of a process");
                     sample.unreadable += 1;
                 }
             }
-            sample.processes.push(last.unwrap_or_default().sighting(pid, container));
+            sample.processes.push(last.unwrap_or_default().sample(pid, container));
         }
     }
 }
 
 impl Known {
-    fn stranger(inode: u64, now: u64) -> Self {
-        Self { inode, seen: now, what: What::Outside { looks_again: now, pause: 1 } }
+    fn new(inode: u64, now: u64) -> Self {
+        Self { inode, seen: now, place: Place::Outside { next_check: now, pause: 1 } }
     }
 }
 

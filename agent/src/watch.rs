@@ -1,8 +1,8 @@
-//! Takes a sample at every interval and enters it in the view.
+//! Takes a sample at every interval and records it in the view.
 
 use std::{path::PathBuf, time::Duration};
 
-use jobwarden_serve::{admin::Gate, shutdown::Shutdown};
+use jobwarden_serve::{admin::Gate, logs::with_causes, shutdown::Shutdown};
 use tokio::{
     task::{JoinError, spawn_blocking},
     time::{Instant, MissedTickBehavior, interval},
@@ -11,36 +11,36 @@ use tokio::{
 use crate::{
     metrics::Metrics,
     sampler::{Sample, SampleError, Sampler},
-    sight::{self, Blind},
     view::View,
+    visibility::{self, Blind},
 };
 
-/// The thread that samples has panicked.
+/// The sampling thread panicked.
 #[derive(Debug, thiserror::Error)]
-#[error("sampling has failed for good")]
+#[error("the sampling thread exited unexpectedly")]
 pub struct WatchError(#[from] JoinError);
 
-/// Why there is no sample.
+/// Why sampling failed.
 #[derive(Debug, thiserror::Error)]
-enum Unseen {
+enum SamplingError {
     #[error(transparent)]
     Blind(#[from] Blind),
     #[error(transparent)]
     Sample(#[from] SampleError),
 }
 
-/// What the watch needs.
+/// What the sampling task needs.
 #[derive(Debug)]
 pub struct Watch {
     /// The proc file system.
     pub proc: PathBuf,
-    /// From one sample to the next.
+    /// Interval between two samples.
     pub interval: Duration,
-    /// Where samples are entered.
+    /// Where samples are recorded.
     pub view: View,
-    /// What is told of them.
+    /// Metrics of the agent.
     pub metrics: Metrics,
-    /// Ready while samples show the node's processes.
+    /// Ready while the processes of the node can be sampled.
     pub sampling: Gate,
 }
 
@@ -50,18 +50,18 @@ impl Watch {
         let Self { proc, interval: every, view, metrics, sampling } = self;
         let mut sampler = Sampler::new(proc.clone());
         let mut ticks = interval(every);
-        // After a stall one sample is enough.
+        // After a delay one sample is enough.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut last_trouble = None;
+        let mut last_error = None;
         loop {
             tokio::select! {
                 () = shutdown.requested() => return Ok(()),
                 _ = ticks.tick() => {}
             }
             let (started, proc) = (Instant::now(), proc.clone());
-            // Reading thousands of files takes its time; meanwhile reports and probes go on.
+            // Reading thousands of files takes a while and must not block reports and probes.
             let sampled = spawn_blocking(move || {
-                let result = sight::look(&proc).map_err(Unseen::from).and_then(|()| Ok(sampler.sample()?));
+                let result = visibility::check(&proc).map_err(SamplingError::from).and_then(|()| Ok(sampler.sample()?));
                 (sampler, result)
             });
             let result;
@@ -74,29 +74,23 @@ impl Watch {
                         pods = ledger.pods();
                     });
                     metrics.sampled(visited, processes.len(), unreadable, started.elapsed());
-                    metrics.remembers(pods);
+                    metrics.set_pods(pods);
                     sampling.ready();
-                    if last_trouble.take().is_some() {
-                        tracing::info!("the node's processes can be seen again");
+                    if last_error.take().is_some() {
+                        tracing::info!("the processes of the node can be sampled again");
                     }
                 }
                 Err(error) => {
                     let reason = with_causes(&error);
                     metrics.sample_failed();
                     sampling.not_ready(reason.as_str());
-                    view.blinded(reason.clone());
-                    if last_trouble.as_ref() != Some(&reason) {
-                        tracing::error!(reason, "cannot see the node's processes");
-                        last_trouble = Some(reason);
+                    view.failed(reason.clone());
+                    if last_error.as_ref() != Some(&reason) {
+                        tracing::error!(reason, "cannot sample the processes of the node");
+                        last_error = Some(reason);
                     }
                 }
             }
         }
     }
-}
-
-/// An error and what caused it, on one line.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |line, cause| format!("{line}: {cause}"))
 }

@@ -6,6 +6,7 @@
 
 #![deny(missing_docs)]
 
+pub mod api;
 pub mod beat;
 pub mod identity;
 pub mod names;

@@ -1,13 +1,13 @@
-//! Causes: why a pod or Job ended as it did. Pure functions of values; whoever has the values asks.
+//! Causes: why a pod or Job ended as it did.
 //!
 //! ```text
-//!  pod status ──► pod_facts::cause ─┐
+//!  pod status ──► facts::pod::cause ─┐
 //!  kubelet's start problem ─────────┼─► of_attempt ─┬─► of_failed_job ──► outcome
 //!  Events of pod and node ──────────┘               └─► of_loss ────────► outcome
 //!  Job, namespace, owner's Events ──► of_deletion ──────────────────────► outcome
 //! ```
 //!
-//! | kind | by what it is known | whose word (Kubernetes 1.35) |
+//! | kind | how it is recognized | source (Kubernetes 1.35) |
 //! |---|---|---|
 //! | `OOMKilled` | a container's reason `OOMKilled`; an exit code 137 beside the node's Event `SystemOOM` | the runtime; `systemOOMEvent` in `pkg/kubelet/oom` |
 //! | `Evicted` | the pod's reason `Evicted`, the resource from its message | `Reason`, `nodeLowMessageFmt`, … in `pkg/kubelet/eviction/helpers.go` |
@@ -15,12 +15,12 @@
 //! | `Drained` | `DisruptionTarget` by `EvictionByEvictionAPI` | `pkg/registry/core/pod/storage/eviction.go` |
 //! | `Tainted` | `DisruptionTarget` by `DeletionByTaintManager` or `DeletionByDeviceTaintManager`; the Event `TaintManagerEviction` | `pkg/controller/tainteviction`, `pkg/controller/devicetainteviction` |
 //! | `NodeShutdown` | the pod's reason `Terminated` or `NodeShutdown` | `nodeShutdownReason`, `NodeShutdownNotAdmittedReason` in `pkg/kubelet/nodeshutdown` |
-//! | `NodeLost` | the pod's reason `NodeLost`; `DisruptionTarget` by `DeletionByPodGC`; our own verdict | `NodeUnreachablePodReason` in `pkg/util/node`; `pkg/controller/podgc` |
+//! | `NodeLost` | the pod's reason `NodeLost`; `DisruptionTarget` by `DeletionByPodGC`; the verdict of jobwarden | `NodeUnreachablePodReason` in `pkg/util/node`; `pkg/controller/podgc` |
 //! | `Unschedulable` | `PodScheduled` being false, by `Unschedulable` or `SchedulingGated` | `PodReasonUnschedulable`, `PodReasonSchedulingGated` in `core/v1` |
 //! | `NotAdmitted` | the pod's reason `OutOf…`, `NodeAffinity`, `UnexpectedAdmissionError`, … | `pkg/kubelet/lifecycle/predicate.go` |
 //! | `ImagePullFailed` | `ErrImagePull`, `ImagePullBackOff`, `InvalidImageName`, … | `pkg/kubelet/images/types.go` |
 //! | `CreateFailed` | `CreateContainerConfigError`, `CreateContainerError`, `RunContainerError`, `StartError`, … | `pkg/kubelet/kuberuntime/kuberuntime_container.go`; the runtime |
-//! | `ExitCode`, `Signal` | a container's exit code, 128 + n being signal n | POSIX shells, by which runtimes tell it |
+//! | `ExitCode`, `Signal` | a container's exit code, 128 + n being signal n | the convention of POSIX shells, which runtimes follow |
 //! | `DeadlineExceeded` | the pod's or the Job's reason of that name | `pkg/kubelet/active_deadline.go`; `JobReasonDeadlineExceeded` in `batch/v1` |
 //! | `PodFailurePolicy` | the Job's reason of that name | `JobReasonPodFailurePolicy` in `batch/v1` |
 //! | `Deleted` | the deletion timestamp of the pod, the Job | |
@@ -43,7 +43,7 @@ pub(crate) use self::{
     words::{of_container_word, of_disruption, of_pod_word, of_scheduling},
 };
 
-/// Who ends pods and Jobs, as their own names for themselves go (`reportingController`, `--controllers`).
+/// The components that end pods and Jobs, by their own names (`reportingController`, `--controllers`).
 mod by {
     pub(super) const KUBELET: &str = "kubelet";
     pub(super) const SCHEDULER: &str = "kube-scheduler";

@@ -6,10 +6,7 @@ pub use self::upcoming::{Upcoming, UpcomingVerdict, upcoming};
 
 use std::time::Duration;
 
-use jobwarden_common::{
-    identity::PodUid,
-    notification::{Cause, CauseKind, Fact},
-};
+use jobwarden_common::{identity::PodUid, notification::Fact};
 
 use crate::{
     evidence::{
@@ -124,36 +121,6 @@ pub fn facts(pod: &PodEvidence, policy: &Policy, now: Moment) -> Vec<Fact> {
         facts.push(fact("start", format!("{}: {}: {}", problem.container, problem.reason, problem.message)));
     }
     facts
-}
-
-/// A cause in a sentence, where it says more than that there was one.
-pub fn cause(cause: &Cause) -> Option<String> {
-    let who = cause.container.as_deref().map_or_else(|| "The pod".to_owned(), |name| format!("Container {name}"));
-    if cause.kind == Some(CauseKind::Deleted) {
-        let by = cause.by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
-        let ended = cause.container.as_ref().zip(cause.exit_code);
-        let ended = ended.map(|(name, code)| format!("; container {name} then ended with exit code {code}"));
-        return Some(format!("The pod was deleted{by}{}.", ended.unwrap_or_default()));
-    }
-    let did = match cause.kind {
-        Some(CauseKind::Unschedulable) => "has no node:",
-        Some(CauseKind::ImagePullFailed | CauseKind::CreateFailed) => "could not start:",
-        Some(CauseKind::NotAdmitted) => "was refused by its node:",
-        _ => "ended with",
-    };
-    let how = match (&cause.reason, cause.exit_code) {
-        (Some(reason), Some(code)) => format!("{reason}, exit code {code}"),
-        (Some(reason), None) => reason.clone(),
-        (None, Some(code)) => format!("exit code {code}"),
-        (None, None) => return None,
-    };
-    let signal = cause.signal.as_ref().map(|signal| format!(" ({signal})")).unwrap_or_default();
-    let by = cause.by.as_ref().map(|by| format!(", by {by}")).unwrap_or_default();
-    let short_of = match (&cause.resource, cause.kind) {
-        (Some(resource), Some(CauseKind::Evicted)) => format!(", for its node was short of {resource}"),
-        _ => String::new(),
-    };
-    Some(format!("{who} {did} {how}{signal}{by}{short_of}."))
 }
 
 fn fact(of: &str, is: impl Into<String>) -> Fact {

@@ -1,4 +1,4 @@
-//! Facts: what a watched Kubernetes object says, reduced to what decisions need.
+//! Facts: a watched Kubernetes object, reduced to what decisions need.
 
 pub mod job;
 pub mod node;

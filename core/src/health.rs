@@ -1,4 +1,4 @@
-//! Whether the reaper hears what there is to hear, and the clock that stands still while it does not.
+//! Whether the reaper receives the signals that it judges by, and the clock that pauses while it does not.
 
 use std::time::{Duration, Instant};
 
@@ -20,8 +20,8 @@ pub enum SignalHealth {
     WatchDown,
 }
 
-/// After how long without its own beat the leader counts as deaf: three of them.
-pub const DEAF_AFTER: Duration = Duration::from_secs(15);
+/// After how long without its own beat the leader counts as not receiving: three beats.
+pub const NOT_RECEIVING_AFTER: Duration = Duration::from_secs(15);
 
 /// A watch of the API server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -39,7 +39,7 @@ pub enum Watch {
 }
 
 impl Watch {
-    /// All there are.
+    /// All watches.
     pub const ALL: [Self; 5] = [Self::Jobs, Self::Pods, Self::Nodes, Self::Leases, Self::Namespaces];
 
     /// The word on metrics and in logs.
@@ -54,16 +54,17 @@ impl Watch {
     }
 }
 
-/// How a watch failed, which tells since when it may have heard nothing.
+/// How a watch failed, which decides since when it may have missed events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// Its connection was closed or refused: noticed at once, so the API server was there when any watch last heard of it.
-    Broken,
-    /// It heard nothing for longer than the API server lets it: since it last did.
-    Silent,
+    /// The connection was closed or refused. That is noticed at once, so the API server was reachable when any watch last received
+    /// something.
+    Disconnected,
+    /// Nothing was received for longer than the API server allows: events may be missing since the last one.
+    TimedOut,
 }
 
-/// What is heard.
+/// Follows what is received, and pauses the clock while something is missing.
 #[derive(Clone, Debug)]
 pub struct SignalTracker {
     clock: PausingClock,
@@ -73,35 +74,35 @@ pub struct SignalTracker {
 
 #[derive(Clone, Copy, Debug)]
 struct WatchState {
-    heard: Instant,
+    last_received: Instant,
     down_since: Option<Instant>,
     synced: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum OwnBeat {
-    /// This reaper does not lead: it sends none.
+    /// This reaper does not lead: it sends no beats to itself.
     NotExpected,
-    /// None has arrived in this term.
+    /// No beat has arrived since this reaper leads.
     Awaited { since: Instant },
-    /// The last one arrived at this time.
+    /// The last beat arrived at this time.
     Arrived(Instant),
 }
 
 impl SignalTracker {
     /// At `start` every watch is down until it has listed.
     pub fn new(start: Instant) -> Self {
-        let state = WatchState { heard: start, down_since: Some(start), synced: false };
-        let mut hearing = Self {
+        let state = WatchState { last_received: start, down_since: Some(start), synced: false };
+        let mut tracker = Self {
             clock: PausingClock::new(start),
             watches: [state; Watch::ALL.len()],
             own_beat: OwnBeat::NotExpected,
         };
-        hearing.refresh(start);
-        hearing
+        tracker.refresh(start);
+        tracker
     }
 
-    /// What the listening clock shows.
+    /// What the clock shows.
     pub fn now(&mut self, at: Instant) -> Moment {
         self.refresh(at);
         self.clock.now(at)
@@ -112,7 +113,7 @@ impl SignalTracker {
         self.clock.wall(moment, at, wall_at)
     }
 
-    /// Whether the reaper hears.
+    /// Whether the reaper receives signals.
     pub fn health(&mut self, at: Instant) -> SignalHealth {
         self.refresh(at);
         if self.watches.iter().any(|watch| watch.down_since.is_some()) {
@@ -139,10 +140,10 @@ impl SignalTracker {
         self.watches[watch as usize].synced = true;
     }
 
-    /// A watch is connected, or heard something. One that never listed stays down.
-    pub fn watch_heard(&mut self, watch: Watch, at: Instant) {
+    /// A watch is connected, or received something. A watch that never listed stays down.
+    pub fn watch_received(&mut self, watch: Watch, at: Instant) {
         let state = &mut self.watches[watch as usize];
-        state.heard = at;
+        state.last_received = at;
         if state.synced {
             state.down_since = None;
         }
@@ -151,24 +152,24 @@ impl SignalTracker {
 
     /// A watch has failed.
     pub fn watch_failed(&mut self, watch: Watch, failure: Failure, at: Instant) {
-        let last_of_any = self.watches.iter().map(|state| state.heard).max();
+        let last_of_any = self.watches.iter().map(|state| state.last_received).max();
         let state = &mut self.watches[watch as usize];
         let since = match failure {
-            Failure::Silent => state.heard,
-            Failure::Broken => last_of_any.unwrap_or(state.heard),
+            Failure::TimedOut => state.last_received,
+            Failure::Disconnected => last_of_any.unwrap_or(state.last_received),
         };
         state.down_since.get_or_insert(since);
         self.refresh(at);
     }
 
-    /// This reaper leads from now on: deaf until its first own beat arrives, for beats reach another one until the
-    /// Service has learnt of it.
+    /// This reaper leads from now on. It counts as not receiving until its first own beat arrives: the Service may still route beats
+    /// to another reaper.
     pub fn expect_own_beat(&mut self, at: Instant) {
         self.own_beat = OwnBeat::Awaited { since: at };
         self.refresh(at);
     }
 
-    /// This reaper does not lead any more.
+    /// This reaper no longer leads.
     pub fn expect_no_beat(&mut self, at: Instant) {
         self.own_beat = OwnBeat::NotExpected;
         self.refresh(at);
@@ -186,11 +187,11 @@ impl SignalTracker {
         match self.own_beat {
             OwnBeat::NotExpected => None,
             OwnBeat::Awaited { since } => Some(since),
-            OwnBeat::Arrived(last) => (at.saturating_duration_since(last) >= DEAF_AFTER).then_some(last),
+            OwnBeat::Arrived(last) => (at.saturating_duration_since(last) >= NOT_RECEIVING_AFTER).then_some(last),
         }
     }
 
-    /// Stops or starts the clock as things stand at `at`.
+    /// Pauses or resumes the clock by what is true at `at`.
     fn refresh(&mut self, at: Instant) {
         let watches = self.watches.iter().filter_map(|watch| watch.down_since);
         match watches.chain(self.own_beat_missing_since(at)).min() {
@@ -212,107 +213,107 @@ mod tests {
         Moment::at(seconds(at))
     }
 
-    /// All watches have listed at once.
+    /// All watches have listed.
     fn mk_synced(start: Instant) -> SignalTracker {
-        let mut hearing = SignalTracker::new(start);
+        let mut tracker = SignalTracker::new(start);
         for watch in Watch::ALL {
-            hearing.watch_listed(watch);
-            hearing.watch_heard(watch, start);
+            tracker.watch_listed(watch);
+            tracker.watch_received(watch, start);
         }
-        hearing
+        tracker
     }
 
     /// The same, with a beat of its own at `start`.
     fn mk_leading(start: Instant) -> SignalTracker {
-        let mut hearing = mk_synced(start);
-        hearing.expect_own_beat(start);
-        hearing.own_beat_arrived(start);
-        hearing
+        let mut tracker = mk_synced(start);
+        tracker.expect_own_beat(start);
+        tracker.own_beat_arrived(start);
+        tracker
     }
 
     #[test]
-    fn it_is_blindfolded_and_no_time_passes_until_every_watch_has_listed() {
+    fn the_clock_is_paused_until_every_watch_has_listed() {
         let start = Instant::now();
-        let mut hearing = SignalTracker::new(start);
+        let mut tracker = SignalTracker::new(start);
         for watch in [Watch::Jobs, Watch::Pods, Watch::Nodes, Watch::Namespaces] {
-            hearing.watch_listed(watch);
-            hearing.watch_heard(watch, start + seconds(1));
+            tracker.watch_listed(watch);
+            tracker.watch_received(watch, start + seconds(1));
         }
-        assert_eq!(hearing.health(start + seconds(2)), SignalHealth::WatchDown);
-        assert_eq!(hearing.now(start + seconds(2)), moment(0));
-        assert!(!hearing.synced());
-        hearing.watch_listed(Watch::Leases);
-        hearing.watch_heard(Watch::Leases, start + seconds(3));
-        assert!(hearing.synced());
-        assert_eq!(hearing.health(start + seconds(4)), SignalHealth::Receiving);
-        assert_eq!(hearing.now(start + seconds(4)), moment(1));
+        assert_eq!(tracker.health(start + seconds(2)), SignalHealth::WatchDown);
+        assert_eq!(tracker.now(start + seconds(2)), moment(0));
+        assert!(!tracker.synced());
+        tracker.watch_listed(Watch::Leases);
+        tracker.watch_received(Watch::Leases, start + seconds(3));
+        assert!(tracker.synced());
+        assert_eq!(tracker.health(start + seconds(4)), SignalHealth::Receiving);
+        assert_eq!(tracker.now(start + seconds(4)), moment(1));
     }
 
     #[test]
-    fn a_new_leader_is_deaf_until_its_first_own_beat_arrives() {
+    fn a_new_leader_is_not_receiving_until_its_first_own_beat_arrives() {
         let start = Instant::now();
-        let mut hearing = mk_synced(start);
-        hearing.expect_own_beat(start + seconds(10));
-        assert_eq!(hearing.health(start + seconds(11)), SignalHealth::NotReceiving);
-        hearing.own_beat_arrived(start + seconds(13));
-        assert_eq!(hearing.health(start + seconds(13)), SignalHealth::Receiving);
-        assert_eq!(hearing.now(start + seconds(14)), moment(11));
+        let mut tracker = mk_synced(start);
+        tracker.expect_own_beat(start + seconds(10));
+        assert_eq!(tracker.health(start + seconds(11)), SignalHealth::NotReceiving);
+        tracker.own_beat_arrived(start + seconds(13));
+        assert_eq!(tracker.health(start + seconds(13)), SignalHealth::Receiving);
+        assert_eq!(tracker.now(start + seconds(14)), moment(11));
     }
 
     #[test]
-    fn a_missing_own_beat_sets_the_clock_back_to_the_last() {
+    fn a_missing_own_beat_sets_the_clock_back_to_the_last_one() {
         let start = Instant::now();
-        let mut hearing = mk_leading(start);
-        hearing.own_beat_arrived(start + seconds(5));
-        assert_eq!(hearing.now(start + seconds(19)), moment(19));
-        assert_eq!(hearing.health(start + seconds(20)), SignalHealth::NotReceiving);
-        assert_eq!(hearing.now(start + seconds(20)), moment(5));
-        hearing.own_beat_arrived(start + seconds(60));
-        assert_eq!(hearing.health(start + seconds(60)), SignalHealth::Receiving);
-        assert_eq!(hearing.now(start + seconds(61)), moment(6));
+        let mut tracker = mk_leading(start);
+        tracker.own_beat_arrived(start + seconds(5));
+        assert_eq!(tracker.now(start + seconds(19)), moment(19));
+        assert_eq!(tracker.health(start + seconds(20)), SignalHealth::NotReceiving);
+        assert_eq!(tracker.now(start + seconds(20)), moment(5));
+        tracker.own_beat_arrived(start + seconds(60));
+        assert_eq!(tracker.health(start + seconds(60)), SignalHealth::Receiving);
+        assert_eq!(tracker.now(start + seconds(61)), moment(6));
     }
 
     #[test]
-    fn a_standby_needs_no_beat_of_its_own() {
+    fn a_standby_needs_no_own_beat() {
         let start = Instant::now();
-        let mut hearing = mk_leading(start);
-        hearing.expect_no_beat(start + seconds(1));
-        assert_eq!(hearing.health(start + seconds(100)), SignalHealth::Receiving);
-        hearing.own_beat_arrived(start + seconds(100));
-        assert_eq!(hearing.health(start + seconds(200)), SignalHealth::Receiving);
+        let mut tracker = mk_leading(start);
+        tracker.expect_no_beat(start + seconds(1));
+        assert_eq!(tracker.health(start + seconds(100)), SignalHealth::Receiving);
+        tracker.own_beat_arrived(start + seconds(100));
+        assert_eq!(tracker.health(start + seconds(200)), SignalHealth::Receiving);
     }
 
     #[test]
-    fn a_broken_watch_blindfolds_until_it_is_connected_again() {
+    fn a_disconnected_watch_pauses_the_clock_until_it_is_connected_again() {
         let start = Instant::now();
-        let mut hearing = mk_synced(start);
-        hearing.watch_heard(Watch::Leases, start + seconds(8));
-        hearing.watch_failed(Watch::Jobs, Failure::Broken, start + seconds(10));
-        assert_eq!(hearing.health(start + seconds(10)), SignalHealth::WatchDown);
-        // Another watch heard the API server at 8 s.
-        assert_eq!(hearing.now(start + seconds(12)), moment(8));
-        hearing.watch_heard(Watch::Jobs, start + seconds(20));
-        assert_eq!(hearing.health(start + seconds(20)), SignalHealth::Receiving);
-        assert_eq!(hearing.now(start + seconds(21)), moment(9));
+        let mut tracker = mk_synced(start);
+        tracker.watch_received(Watch::Leases, start + seconds(8));
+        tracker.watch_failed(Watch::Jobs, Failure::Disconnected, start + seconds(10));
+        assert_eq!(tracker.health(start + seconds(10)), SignalHealth::WatchDown);
+        // Another watch received something from the API server at 8 s.
+        assert_eq!(tracker.now(start + seconds(12)), moment(8));
+        tracker.watch_received(Watch::Jobs, start + seconds(20));
+        assert_eq!(tracker.health(start + seconds(20)), SignalHealth::Receiving);
+        assert_eq!(tracker.now(start + seconds(21)), moment(9));
     }
 
     #[test]
-    fn a_silent_watch_may_have_heard_nothing_since_it_last_did() {
+    fn a_watch_that_timed_out_may_have_missed_events_since_the_last_one() {
         let start = Instant::now();
-        let mut hearing = mk_synced(start);
-        hearing.watch_heard(Watch::Leases, start + seconds(29));
-        hearing.watch_failed(Watch::Jobs, Failure::Silent, start + seconds(30));
-        assert_eq!(hearing.now(start + seconds(30)), moment(0));
+        let mut tracker = mk_synced(start);
+        tracker.watch_received(Watch::Leases, start + seconds(29));
+        tracker.watch_failed(Watch::Jobs, Failure::TimedOut, start + seconds(30));
+        assert_eq!(tracker.now(start + seconds(30)), moment(0));
     }
 
     #[test]
-    fn the_clock_stands_until_the_last_of_several_outages_is_over() {
+    fn the_clock_is_paused_until_the_last_of_several_outages_is_over() {
         let start = Instant::now();
-        let mut hearing = mk_leading(start);
-        hearing.watch_failed(Watch::Jobs, Failure::Broken, start + seconds(1));
-        hearing.watch_heard(Watch::Jobs, start + seconds(30));
-        assert_eq!(hearing.health(start + seconds(30)), SignalHealth::NotReceiving);
-        hearing.own_beat_arrived(start + seconds(40));
-        assert_eq!(hearing.now(start + seconds(41)), moment(1));
+        let mut tracker = mk_leading(start);
+        tracker.watch_failed(Watch::Jobs, Failure::Disconnected, start + seconds(1));
+        tracker.watch_received(Watch::Jobs, start + seconds(30));
+        assert_eq!(tracker.health(start + seconds(30)), SignalHealth::NotReceiving);
+        tracker.own_beat_arrived(start + seconds(40));
+        assert_eq!(tracker.now(start + seconds(41)), moment(1));
     }
 }

@@ -1,7 +1,7 @@
-//! What the reaper knows, as a value: facts go in, each with the moment it was heard, and evidence comes out.
+//! The index of what was observed: facts go in, each with the moment of its receipt, and snapshots of Jobs come out.
 //!
-//! There is no I/O here, no clock and no Kubernetes client, so that a test or a simulator can drive it through anything
-//! that may happen to a cluster.
+//! There is no I/O here, no clock and no Kubernetes client, so that a test or a simulator can drive the index through anything that
+//! may happen to a cluster.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -41,35 +41,34 @@ mod usage;
 
 pub use signals::{BeatRejected, ForeignPod};
 
-/// How long a standby remembers a Job that is gone: longer than it takes to notice that the leader is, which may have
-/// left it undone. What was gone before that, the leader has seen to.
+/// How long a standby remembers a Job that is gone. That is longer than it takes to notice that the leader is gone, which may have
+/// left work on the Job undone; Jobs that went earlier were the leader's to finish.
 const HANDOVER: Duration = Duration::from_mins(2);
 
-/// A silence that may have changed a verdict before it was broken: the least of what the decision table measures silence
-/// by, where the policy does not say less.
+/// How long a signal has to be missing for its return to be a change: the shortest time by which the decision table measures
+/// missing signals, unless the policy of the Job has a shorter one.
 const QUIET: Duration = Duration::from_secs(20);
 
 /// Everything known of all Jobs, pods and nodes.
 #[derive(Debug, Default)]
 pub struct Index {
-    // Boxed, for a table that has just grown is half empty.
+    // Boxed: a hash table that has just grown is half empty.
     jobs: HashMap<JobUid, Box<JobRecord>>,
     pods: HashMap<PodUid, Box<PodRecord>>,
     nodes: HashMap<NodeName, NodeRecord>,
-    /// The nodes have been listed: one that is not known does not exist.
+    /// The nodes have been listed: a node that is not known does not exist.
     nodes_listed: bool,
     abandoned: AbandonedPods,
     interner: Interner,
     changed: HashSet<JobUid>,
-    /// Jobs that went while this reaper did not lead, the earliest first.
+    /// Jobs whose objects went away while this reaper did not lead, the earliest first.
     departed: VecDeque<(Moment, JobUid)>,
     listening: bool,
     listening_since: Moment,
 }
 
 impl Index {
-    /// This reaper leads from `now` on. What an earlier term heard of beats and agents is forgotten: it may have missed
-    /// some since.
+    /// This reaper leads from `now` on. Beats and agent reports of an earlier term are forgotten: later ones went to another leader.
     pub fn start_listening(&mut self, now: Moment) {
         self.drop_departed(now);
         self.departed.clear();
@@ -80,7 +79,7 @@ impl Index {
         self.all_changed();
     }
 
-    /// This reaper does not lead any more.
+    /// This reaper no longer leads.
     pub fn stop_listening(&mut self, now: Moment) {
         self.listening = false;
         let gone = self.jobs.iter().filter(|(_, job)| job.gone);
@@ -127,12 +126,12 @@ impl Index {
         self.changed.drain().collect()
     }
 
-    /// Whether there is any.
+    /// Whether there are such Jobs.
     pub fn has_changed(&self) -> bool {
         !self.changed.is_empty()
     }
 
-    /// Every Job is to be looked at again.
+    /// Every Job has to be evaluated again.
     pub fn all_changed(&mut self) {
         let known = self.jobs.iter().filter(|(_, job)| job.facts.is_some());
         self.changed.extend(known.map(|(uid, _)| uid.clone()));
@@ -147,7 +146,7 @@ impl Index {
         if job.facts.as_ref() == Some(&facts) && !job.gone {
             return;
         }
-        // A bare pod is told of as the pod that it is.
+        // The timeline of a bare pod has the events of the pod.
         if !facts.identity.is_bare() {
             note_job(job, &facts, now);
         }
@@ -163,8 +162,8 @@ impl Index {
         self.mark(&uid);
     }
 
-    /// The layers of policies have changed: every Job is judged by what they say now.
-    pub fn reconsider(&mut self, policies: &Policies) {
+    /// The layers of policies have changed: the policy of every Job is computed again.
+    pub fn apply_policies(&mut self, policies: &Policies) {
         for (uid, job) in &mut self.jobs {
             let Some(facts) = &mut job.facts else { continue };
             let effective = policies.effective(&facts.identity.namespace, &facts.labels, &facts.own);
@@ -175,7 +174,7 @@ impl Index {
         }
     }
 
-    /// A Job is gone. It stays known until [`forget_job`](Self::forget_job) says that all is done about it.
+    /// The object of a Job is gone. The Job stays known until [`forget_job`](Self::forget_job).
     pub fn delete_job(&mut self, uid: &JobUid, now: Moment) {
         let Some(job) = self.jobs.get_mut(uid).filter(|job| job.facts.is_some() && !job.gone) else { return };
         job.gone = true;
@@ -189,7 +188,7 @@ impl Index {
         }
     }
 
-    /// These are all the Jobs there are; others are gone.
+    /// A list of Jobs is complete: Jobs that are not in it are gone.
     pub fn jobs_listed(&mut self, listed: &HashSet<JobUid>, now: Moment) {
         let gone = self.jobs.iter().filter(|(uid, job)| !job.is_bare() && !listed.contains(*uid));
         let gone: Vec<_> = gone.map(|(uid, _)| uid.clone()).collect();
@@ -198,21 +197,21 @@ impl Index {
         }
     }
 
-    /// All is done about a Job that is gone.
+    /// Everything that a Job which is gone needed has been done.
     pub fn forget_job(&mut self, uid: &JobUid) {
         self.changed.remove(uid);
         let Some(job) = self.jobs.get_mut(uid) else { return };
-        // Its pods may still terminate; they go when they are deleted.
+        // Pods of the Job may still be terminating; they leave when their objects do.
         **job = JobRecord { pods: std::mem::take(&mut job.pods), ..JobRecord::default() };
         self.drop_job_if_idle(uid);
     }
 
-    /// LastBeat of this pod are answered with `stop` from now on.
+    /// From now on, beats of this pod are answered with `stop`.
     pub fn abandon(&mut self, pod: &PodUid) {
         self.abandoned.add(pod);
     }
 
-    /// Forgets what was gone for so long that the leader before must have seen to it.
+    /// Forgets Jobs that have been gone for so long that the leader before must have finished them.
     fn drop_departed(&mut self, now: Moment) {
         while let Some((_, uid)) = self.departed.pop_front_if(|(at, _)| now.since(*at) > HANDOVER) {
             if self.is_gone(&uid) {
@@ -227,14 +226,14 @@ impl Index {
         }
     }
 
-    /// Its evidence may have changed.
+    /// The evidence of a Job may have changed.
     fn mark(&mut self, uid: &JobUid) {
         if self.knows(uid) {
             self.changed.insert(uid.clone());
         }
     }
 
-    /// Keeps since when the Job lacks the pods it should have.
+    /// Records since when the Job lacks the pods it should have.
     fn update_podless(&mut self, uid: &JobUid, now: Moment) {
         let Some(job) = self.jobs.get_mut(uid) else { return };
         let lacks = job.facts.as_ref().is_some_and(JobFacts::should_have_pods)
@@ -249,14 +248,14 @@ impl Index {
         }
     }
 
-    /// How long a silence has to be for its end to be of interest.
+    /// How long a signal of this Job has to be missing for its return to be a change.
     fn quiet(&self, job: Option<&JobUid>) -> Duration {
         let policy = job.and_then(|uid| self.jobs.get(uid)?.facts.as_ref()).map(|facts| &facts.effective.policy);
         policy.map_or(QUIET, |policy| QUIET.min(policy.quiet()))
     }
 }
 
-/// The text of an identity that is known already is kept but once.
+/// Shares the text of an identity that is known already.
 fn share<K: Clone + Eq + Hash, V>(known: &HashMap<K, V>, key: &mut K) {
     if let Some((kept, _)) = known.get_key_value(key) {
         key.clone_from(kept);

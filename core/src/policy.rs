@@ -1,6 +1,6 @@
-//! The policy: after how long what is concluded, and what is then done.
+//! The policy: the timeouts by which a Job is judged, and what is done about a loss.
 //!
-//! It is put together from layers, each of which overrides single values of those before: the command line, the configuration
+//! A policy is merged from layers, each of which overrides single values of the layers before: the command line, the configuration
 //! file, its rules, the annotations of the namespace and those of the Job. See `docs/policy.md`.
 
 use std::time::Duration;
@@ -8,16 +8,18 @@ use std::time::Duration;
 pub use self::{
     choices::{NotStarting, OnLost, UnknownWord, Unseen},
     file::{FilePolicy, Preset, Rule},
-    layers::{Effective, Labels, Policies},
+    labels::Labels,
+    layers::{Effective, Policies},
     setting::{BadSetting, Changes, Origin, Origins, PolicyField, Setting},
 };
 
 mod choices;
 mod file;
+mod labels;
 mod layers;
 mod setting;
 
-/// How one Job is judged and what is done about it.
+/// The timeouts by which one Job is judged, and what is done about a loss.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     /// A beat older than this is late.
@@ -26,21 +28,21 @@ pub struct Policy {
     pub lost_after: Duration,
     /// How long a bound pod may take to start its main containers, and an open Job to have a live pod.
     pub start_timeout: Duration,
-    /// How long a pod may wait for a node; for ever, if nothing is said.
+    /// How long a pod may wait for a node; `None` is for ever.
     pub unscheduled_timeout: Option<Duration>,
-    /// How long a Job may run, by its start time; for ever, if nothing is said.
+    /// How long a Job may run, by its start time; `None` is for ever.
     pub active_timeout: Option<Duration>,
-    /// How long a worker may live without using CPU time; for ever, if nothing is said.
+    /// How long a worker may live without using CPU time; `None` is for ever.
     pub stall_after: Option<Duration>,
     /// What is done about a lost pod.
     pub on_lost: OnLost,
-    /// What is done about a pod that nobody sees while its node is well.
+    /// What is done about a pod without any signal on a healthy node.
     pub unseen: Unseen,
     /// What is done about an open Job that gets no pod.
     pub not_starting: NotStarting,
     /// How long a finished Job is kept before it is deleted.
     pub retention: Duration,
-    /// Whether a late beat is told to the orchestrator.
+    /// Whether the orchestrator is notified of late beats.
     pub notify_late: bool,
 }
 
@@ -63,20 +65,20 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// For how long nothing may be heard before a loss is in sight: what the breaker goes by.
+    /// How long signals may be missing before the breaker counts a loss as imminent.
     ///
-    /// At most half of lost-after, so that Jobs which fell silent together, whose deadlines lie apart by a beat and a renewal
-    /// of the Lease, are all in sight before the first of them is lost.
+    /// That is at most half of lost-after: Jobs whose signals stopped together have deadlines that lie apart by a beat and a renewal of
+    /// the Lease, and all of them are counted before the first one is lost.
     pub fn quiet(&self) -> Duration {
         self.suspect_after.min(self.lost_after / 2)
     }
 
-    /// The same policy with less patience: what it calls lost will be lost before long if nothing more is heard.
+    /// The same policy with shorter timeouts: what is lost by it will be lost soon if no further signal arrives.
     #[must_use]
     pub fn for_preview(&self) -> Self {
         let quiet = self.quiet();
         let ahead = self.lost_after.saturating_sub(quiet);
-        // By half at most: what is waited for shortly would else be in sight the moment that the wait begins.
+        // At most by half: with a short timeout, a loss would otherwise be imminent as soon as the wait begins.
         let sooner = |after: Duration| after.saturating_sub(ahead).max(after / 2);
         Self {
             suspect_after: quiet,
@@ -114,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_just_begun_to_wait_is_not_in_sight() {
+    fn a_loss_is_not_imminent_when_its_timeout_has_just_begun() {
         let minute = Some(Duration::from_mins(1));
         let policy = Policy { stall_after: minute, unscheduled_timeout: minute, ..Policy::default() };
         let for_preview = policy.for_preview();

@@ -6,7 +6,7 @@
 //!             endpoint   where the reaper is ───────┘
 //! ```
 //!
-//! The webhook answers the API server with it, `jobwarden-webhook inject` does the same offline, and the reaper does it to Jobs
+//! The webhook answers the API server with it, `jobwarden inject` does the same offline, and the reaper does it to Jobs
 //! that admission has missed: one code, one result.
 
 pub mod config;

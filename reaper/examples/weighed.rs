@@ -9,7 +9,7 @@ use std::{io::stdin, thread};
 
 use cap::Cap;
 use clap::Parser as _;
-use jobwarden_reaper::args::Cli;
+use jobwarden_reaper::args::ReaperArgs;
 use mimalloc::MiMalloc;
 
 /// The reaper's allocator with a count of allocated bytes.
@@ -24,6 +24,6 @@ async fn main() -> anyhow::Result<()> {
         }
     });
     jobwarden_serve::tls::install_crypto_provider();
-    Cli::parse().run().await?;
+    ReaperArgs::parse().run().await?;
     Ok(())
 }

@@ -10,7 +10,7 @@
 //! standby responds with 503 and the name of the leader.
 //!
 //! Access: by default the API listens on the loopback of its pod, so that only users with the permission
-//! `pods/portforward` reach it. The chart has it listen on the pod's address for `jobwarden-reaper explain`, which comes through the
+//! `pods/portforward` reach it. The chart has it listen on the pod's address for `jobwarden explain`, which comes through the
 //! API server's pod proxy and so needs leave to `get pods/proxy` in jobwarden's namespace. Whoever can open a connection
 //! to that port can read it: the API shows names, messages and exit codes of Jobs of all namespaces, never environments, arguments or
 //! logs. `networkPolicy.apiPeers` of the chart narrows who can; `reaper.api.enabled: false` switches it off.
@@ -23,7 +23,6 @@ use tokio::sync::watch;
 pub use self::server::serve;
 use crate::{controller::Enforcer, observer::Observer, outbox::Outbox};
 
-pub mod model;
 mod problem;
 mod routes;
 mod server;
@@ -31,8 +30,6 @@ mod server;
 mod tests;
 
 mod view;
-
-pub use self::problem::Problem;
 
 /// What the API reads.
 #[derive(Clone)]

@@ -2,57 +2,30 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser};
 use jobwarden_common::names::{object, port};
 use jobwarden_core::policy::{NotStarting, OnLost, Policy, Unseen};
 use jobwarden_serve::{admin::AdminArgs, lease::LeaseArgs, logs::LogArgs, shutdown::ShutdownArgs};
 
-use crate::{execute::FailWith, explain::ExplainArgs, release::ReleaseArgs};
+use crate::execute::FailWith;
 
 /// A lost-after below this is fooled by a single Lease renewal that comes late.
 const SHORTEST_SENSIBLE_LOST_AFTER: Duration = Duration::from_secs(20);
 
-/// Finds batch Jobs that die unnoticed, fails them, cleans up and tells the orchestrator.
+/// Finds batch Jobs that die unnoticed, fails them, cleans up and notifies the orchestrator
 ///
-/// A worker pod counts as lost when nobody sees it any more: its sidecar's beat has expired, its node's Lease is stale and
-/// the node's agent is silent. A worker that can be seen to be alive is never touched.
+/// A worker pod counts as lost when no source reports it alive: its sidecar's beat has expired, its node's Lease is stale and
+/// the node's agent is silent. A worker that is known to be alive is never touched. Several replicas may run: one leads, the
+/// others stand by.
 #[derive(Parser, Clone, Debug)]
-#[command(name = "jobwarden-reaper", version, about, long_about, propagate_version = true)]
-pub struct Cli {
-    /// What to do
-    #[command(subcommand)]
-    pub command: Command,
-}
-
-/// What `jobwarden-reaper` does.
-#[derive(Subcommand, Clone, Debug)]
-pub enum Command {
-    /// Watch over Jobs. Several may run: one leads, the others stand by
-    Serve(Box<ServeArgs>),
-    /// Tell everything about one Job: the evidence, the row that decided and why, what time will change, the policy and where
-    /// each value of it comes from
-    Explain(ExplainArgs),
-    /// Print the definition of the custom resource `JobOutcome` as YAML
-    Crd,
-    /// Let go of every Job before jobwarden is removed; may be run again and again
-    Release {
-        /// Namespace that jobwarden runs in
-        #[arg(long, env = "JOBWARDEN_NAMESPACE", default_value = "jobwarden", value_name = "NAME")]
-        namespace: String,
-        #[command(flatten)]
-        what: ReleaseArgs,
-    },
-}
-
-/// Flags of `jobwarden-reaper serve`.
-#[derive(Args, Clone, Debug)]
-pub struct ServeArgs {
+#[command(name = "jobwarden-reaper", version)]
+pub struct ReaperArgs {
     /// Where sidecars and agents are listened to, over HTTPS
     #[arg(long, env = "JOBWARDEN_LISTEN", default_value_t = SocketAddr::from(([0, 0, 0, 0], port::REAPER)), value_name = "IP:PORT")]
     pub listen: SocketAddr,
 
     /// Where people and their tools ask what the reaper knows and concludes, over plain HTTP; whoever reaches it may read.
-    /// `jobwarden-reaper explain` needs it to listen on the pod's address
+    /// `jobwarden explain` needs it to listen on the pod's address
     #[arg(long, env = "JOBWARDEN_API_ADDR", default_value_t = SocketAddr::from(([127, 0, 0, 1], port::API)), value_name = "IP:PORT")]
     pub api_addr: SocketAddr,
 
@@ -215,25 +188,21 @@ mod tests {
 
     use super::*;
 
-    fn serve(flags: &[&str]) -> ServeArgs {
-        let base = ["jobwarden-reaper", "serve", "--pod-name=reaper-0", "--pod-uid=u"];
-        match Cli::try_parse_from(base.iter().chain(flags)).expect("valid flags").command {
-            Command::Serve(args) => *args,
-            other => panic!("{other:?}"),
-        }
+    fn parse(flags: &[&str]) -> ReaperArgs {
+        let required = ["jobwarden-reaper", "--pod-name=reaper-0", "--pod-uid=u"];
+        ReaperArgs::try_parse_from(required.iter().chain(flags)).expect("valid flags")
     }
 
     #[test]
     fn the_flags_are_well_formed() {
-        Cli::command().debug_assert();
+        ReaperArgs::command().debug_assert();
     }
 
     #[test]
-    fn every_flag_of_serve_has_an_environment_variable() {
-        let mut command = Cli::command();
+    fn every_flag_has_an_environment_variable() {
+        let mut command = ReaperArgs::command();
         command.build();
-        let serve = command.find_subcommand("serve").expect("it is there");
-        let without: Vec<_> = serve
+        let without: Vec<_> = command
             .get_arguments()
             .filter(|arg| !matches!(arg.get_id().as_str(), "help" | "version"))
             .filter(|arg| arg.get_env().is_none_or(|env| !env.to_string_lossy().starts_with("JOBWARDEN_")))
@@ -244,27 +213,21 @@ mod tests {
 
     #[test]
     fn the_defaults_are_those_of_the_policy() {
-        let (policy, warnings) = serve(&[]).policy.policy();
+        let (policy, warnings) = parse(&[]).policy.policy();
         assert_eq!(policy, Policy::default());
         assert!(warnings.is_empty());
     }
 
     #[test]
     fn a_suspicion_never_comes_after_the_loss() {
-        let (policy, warnings) = serve(&["--lost-after=20s"]).policy.policy();
+        let (policy, warnings) = parse(&["--lost-after=20s"]).policy.policy();
         assert_eq!(policy.suspect_after, Duration::from_secs(20));
         assert_eq!(warnings.len(), 1);
     }
 
     #[test]
     fn a_hasty_lost_after_is_warned_of() {
-        let (policy, warnings) = serve(&["--lost-after=5s", "--suspect-after=5s"]).policy.policy();
+        let (policy, warnings) = parse(&["--lost-after=5s", "--suspect-after=5s"]).policy.policy();
         assert_eq!((policy.lost_after, warnings.len()), (Duration::from_secs(5), 1));
-    }
-
-    #[test]
-    fn releasing_nothing_is_refused() {
-        assert!(Cli::try_parse_from(["jobwarden-reaper", "release"]).is_err());
-        assert!(Cli::try_parse_from(["jobwarden-reaper", "release", "--all", "--stop-reapers"]).is_ok());
     }
 }

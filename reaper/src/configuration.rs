@@ -1,92 +1,47 @@
-//! The configuration file while it changes: a good policy applies at once, a broken file is refused and the old one stays.
+//! The configuration file: a valid change of the policy applies immediately; a broken file is rejected, and the previous
+//! configuration stays in effect.
 
 use std::{future::pending, path::PathBuf};
 
-use jobwarden_serve::{file::File, logs::with_causes};
-use prometheus_client::{
-    metrics::{counter::Counter, family::Family, gauge::Gauge},
-    registry::Registry,
-};
+use jobwarden_serve::reload::{ConfigFile, Metrics};
 
 use crate::deliver::{Config, ConfigError};
 
-/// Figures of changes; clones are the same figures.
-#[derive(Clone, Debug, Default)]
-pub struct Metrics {
-    reloads: Family<[(&'static str, &'static str); 1], Counter>,
-    last_successful: Gauge,
-}
-
-impl Metrics {
-    /// Shows them in `registry`.
-    pub fn register(&self, registry: &mut Registry) {
-        let Self { reloads, last_successful } = self;
-        // What it starts with is in order, or it would not have started.
-        last_successful.set(1);
-        for result in ["applied", "rejected"] {
-            // So that an alert on an increase sees the first one, too.
-            drop(reloads.get_or_create(&[("result", result)]));
-        }
-        registry.register("jobwarden_config_reloads", "Changes of the configuration file by result", reloads.clone());
-        registry.register(
-            "jobwarden_config_last_reload_successful",
-            "1 while the configuration file is the one that applies, 0 while a broken one is refused",
-            last_successful.clone(),
-        );
-    }
-
-    fn count(&self, successful: bool) {
-        let result = if successful { "applied" } else { "rejected" };
-        self.reloads.get_or_create(&[("result", result)]).inc();
-        self.last_successful.set(successful.into());
-    }
-}
-
-/// The configuration file of a process that serves.
+/// The configuration file of a running process.
 #[derive(Debug)]
 pub struct Followed {
-    /// The file, and its text when it was read last.
-    file: Option<(PathBuf, String)>,
-    /// What it then said.
+    file: Option<ConfigFile<Config, ConfigError>>,
+    /// The configuration at the start.
     config: Config,
 }
 
-/// Reads the file at `path`; none is one that says nothing.
+/// Reads the file at `path`; without one the configuration is empty.
 pub fn load(path: Option<PathBuf>) -> Result<Followed, ConfigError> {
     let Some(path) = path else { return Ok(Followed { file: None, config: Config::default() }) };
-    let text = std::fs::read_to_string(&path).map_err(|source| ConfigError::Read { path: path.clone(), source })?;
-    let config = Config::parse(&text, &path)?;
-    Ok(Followed { file: Some((path, text)), config })
+    let name = path.clone();
+    let (file, config) = ConfigFile::load(path, move |text| {
+        let text = text.map_err(|source| ConfigError::Read { path: name.clone(), source })?;
+        Config::parse(&text, &name)
+    })?;
+    Ok(Followed { file: Some(file), config })
 }
 
 impl Followed {
-    /// What the file says at first.
+    /// The configuration at the start.
     pub fn config(&self) -> &Config {
         &self.config
     }
 
-    /// Hands each good change of the file to `apply`, for ever. Sinks are not among what changes in a running process.
+    /// Calls `apply` with each valid change of the file; never returns. Changed sinks need a restart.
     pub async fn follow(self, metrics: Metrics, apply: impl Fn(Config)) {
         let Self { file, config } = self;
-        let Some((path, text)) = file else { return pending().await };
-        let sinks = config.sinks;
-        let mut file = File::new(path.clone(), text);
+        let Some(mut file) = file else { return pending().await };
         loop {
-            let read = file.changed().await.map_err(|source| ConfigError::Read { path: path.clone(), source });
-            let change = read.and_then(|text| Config::parse(&text, &path));
-            metrics.count(change.is_ok());
-            match change {
-                Ok(new) => {
-                    tracing::info!(path = %path.display(), "the configuration has changed and applies from now on");
-                    if new.sinks != sinks {
-                        tracing::warn!("other sinks are served only after the next start");
-                    }
-                    apply(new);
+            if let Ok(new) = file.changed(&metrics).await {
+                if new.sinks != config.sinks {
+                    tracing::warn!("the changed sinks take effect after a restart");
                 }
-                Err(error) => {
-                    let error = with_causes(&error);
-                    tracing::error!(error, "the new configuration is refused; the old one still applies");
-                }
+                apply(new);
             }
         }
     }
@@ -97,7 +52,8 @@ mod tests {
     use std::{fs, sync::mpsc, time::Duration};
 
     use jobwarden_core::policy::{Changes, Labels, Policies, Policy};
-    use jobwarden_serve::file::LOOK_EVERY;
+    use jobwarden_serve::reload::{CONFIG, POLL_INTERVAL};
+    use prometheus_client::registry::Registry;
     use tokio::time::timeout;
 
     use super::*;
@@ -109,10 +65,10 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_change_applies_and_a_broken_one_leaves_what_was_there() {
+    async fn a_change_applies_and_after_a_broken_one_the_previous_configuration_stays() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("reaper.yaml");
-        // All of it at once, as every tool that changes files in use does.
+        // Atomically, as every tool does that changes files in use.
         let write = |text: &str| {
             let new = path.with_extension("new");
             fs::write(&new, text).expect("written");
@@ -123,12 +79,12 @@ mod tests {
         assert_eq!(lost_after(followed.config()), Duration::from_secs(90));
 
         let (applied, seen) = mpsc::channel();
-        let (metrics, mut registry) = (Metrics::default(), Registry::default());
-        metrics.register(&mut registry);
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry, CONFIG);
         let mut following = std::pin::pin!(followed.follow(metrics, move |config| drop(applied.send(config))));
         let mut after = async |text: &str| {
             write(text);
-            assert!(timeout(3 * LOOK_EVERY, &mut following).await.is_err(), "it never ends");
+            assert!(timeout(3 * POLL_INTERVAL, &mut following).await.is_err(), "it never ends");
             seen.try_iter().map(|config| lost_after(&config).as_secs()).collect::<Vec<_>>()
         };
         assert_eq!(after("policy: {set: {lostAfter: 80s}}").await, [80]);
@@ -146,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_file_is_no_start() {
+    fn a_broken_file_is_an_error_at_the_start() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("reaper.yaml");
         assert!(load(Some(path.clone())).is_err());

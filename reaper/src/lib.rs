@@ -19,13 +19,11 @@ pub mod configuration;
 pub mod controller;
 pub mod deliver;
 pub mod execute;
-mod explain;
 pub mod intake;
 pub mod metrics;
 pub mod observer;
 pub mod outbox;
 pub mod process;
-pub mod release;
 pub mod self_beat;
 pub mod watch;
 

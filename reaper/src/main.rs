@@ -1,7 +1,10 @@
 //! `jobwarden-reaper`: see [`jobwarden_reaper`].
 
+use std::process::ExitCode;
+
 use clap::Parser as _;
-use jobwarden_reaper::args::Cli;
+use jobwarden_reaper::args::ReaperArgs;
+use jobwarden_serve::{logs::exit_with, tls};
 use mimalloc::MiMalloc;
 
 /// Faster than the allocator of musl; `cargo xtask bench reaper` measures its memory.
@@ -9,8 +12,10 @@ use mimalloc::MiMalloc;
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    jobwarden_serve::tls::install_crypto_provider();
-    Cli::parse().run().await?;
-    Ok(())
+async fn main() -> ExitCode {
+    tls::install_crypto_provider();
+    match ReaperArgs::parse().run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => exit_with(&error),
+    }
 }

@@ -118,7 +118,7 @@ impl Observer {
         let mut policies = self.0.policies.write().unwrap_or_else(PoisonError::into_inner);
         let changed = change(&mut policies);
         if changed {
-            self.with(|index, _| index.reconsider(&policies));
+            self.with(|index, _| index.apply_policies(&policies));
         }
         changed
     }
@@ -199,14 +199,14 @@ impl Observer {
 
     /// Called when a watch connects or receives an event.
     pub(crate) fn watch_received(&self, watch: Watch) {
-        self.update_signals(|signals, at| signals.watch_heard(watch, at));
+        self.update_signals(|signals, at| signals.watch_received(watch, at));
     }
 
     /// Called when a watch has listed all objects.
     pub(crate) fn watch_listed(&self, watch: Watch) {
         self.update_signals(|signals, at| {
             signals.watch_listed(watch);
-            signals.watch_heard(watch, at);
+            signals.watch_received(watch, at);
         });
     }
 

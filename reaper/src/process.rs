@@ -9,33 +9,31 @@ use jobwarden_common::{
 };
 use jobwarden_core::{judge, reconcile::Mode};
 use jobwarden_serve::{
-    accept::{self, Limits, serve_https},
+    accept::{self, Limits, Server},
     admin::{self, AdminError, Gate, Readiness},
     lease::{Election, Leadership},
     logs::LogError,
-    open_files,
+    open_files, reload,
     secret::follow_tls_secret,
     shutdown::{Shutdown, SignalError},
     tls::ServerIdentity,
 };
-use kube::{Api, Client, CustomResourceExt as _};
+use kube::{Api, Client};
 use prometheus_client::registry::Registry;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet, time::sleep};
 
 use crate::{
     api,
-    args::{Cli, Command, ServeArgs},
+    args::ReaperArgs,
     backfill::{self, Backfill, rules},
     configuration,
     controller::{Controller, Enforcer, Role},
     deliver::{Config, ConfigError, Deliverer},
     execute::Executor,
-    explain::ExplainError,
     intake::{self, Intake, IntakeSettings, keys::KeyRing, review::Reviewer, token::Verifier},
     metrics::Metrics,
     observer::Observer,
-    outbox::{JobOutcome, Outbox},
-    release::ReleaseError,
+    outbox::Outbox,
     self_beat::SelfBeat,
     watch as cluster,
 };
@@ -81,49 +79,20 @@ pub enum RunError {
     /// The rules by which IDs are found.
     #[error(transparent)]
     Rules(#[from] rules::LoadError),
-    /// The definition cannot be printed.
-    #[error("cannot print the definition")]
-    Print(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// Explaining.
-    #[error(transparent)]
-    Explain(#[from] Box<ExplainError>),
-    /// Letting go.
-    #[error(transparent)]
-    Release(#[from] ReleaseError),
     /// A part that never ends has ended.
     #[error("a part of the reaper that never ends has ended; it is better to start anew")]
     Died(#[source] Option<tokio::task::JoinError>),
 }
 
-impl Cli {
-    /// Does what the command line says.
+impl ReaperArgs {
+    /// Serves until SIGTERM.
     pub async fn run(self) -> Result<(), RunError> {
-        match self.command {
-            Command::Serve(args) => Box::pin(serve(*args)).await,
-            Command::Explain(what) => Ok(what.run(say).await.map_err(Box::new)?),
-            Command::Crd => print_definition(),
-            Command::Release { namespace, what } => {
-                let client = Client::try_default().await.map_err(RunError::Client)?;
-                Ok(what.run(client, &namespace, say).await?)
-            }
-        }
+        Box::pin(serve(self)).await
     }
 }
 
-#[allow(clippy::print_stdout, reason = "the output of a command for people")]
-fn say(line: &str) {
-    println!("{line}");
-}
-
-#[allow(clippy::print_stdout, reason = "the output of a command for scripts")]
-fn print_definition() -> Result<(), RunError> {
-    let definition = serde_saphyr::to_string(&JobOutcome::crd()).map_err(|error| RunError::Print(error.into()))?;
-    print!("{definition}");
-    Ok(())
-}
-
-async fn serve(args: ServeArgs) -> Result<(), RunError> {
-    let ServeArgs {
+async fn serve(args: ReaperArgs) -> Result<(), RunError> {
+    let ReaperArgs {
         listen,
         api_addr,
         config,
@@ -155,7 +124,7 @@ async fn serve(args: ServeArgs) -> Result<(), RunError> {
     let client = Client::try_default().await.map_err(RunError::Client)?;
 
     let mut registry = Registry::default();
-    let Figures { metrics, intake_metrics, accept_metrics, backfill_metrics, config_metrics } =
+    let Figures { metrics, intake_metrics, accept_metrics, backfill_metrics, config_metrics, rules_metrics } =
         Figures::register(&mut registry);
     let observer = Observer::new(policy);
     observer.set_policy(config.policy.clone());
@@ -186,7 +155,7 @@ async fn serve(args: ServeArgs) -> Result<(), RunError> {
     let own = [namespace.clone(), agent_namespace.clone()];
     let backfill =
         (!observe_only).then(|| Backfill::new(client.clone(), own, rules.current(), finalizer, backfill_metrics));
-    parts.spawn(rules.follow());
+    parts.spawn(rules.follow(rules_metrics));
 
     let settings = IntakeSettings {
         own_pod: PodUid::from(pod_uid),
@@ -223,8 +192,9 @@ async fn serve(args: ServeArgs) -> Result<(), RunError> {
         while resigned.changed().await.is_ok() {}
     };
     let limits = Limits { max_connections: max_connections(), ..Limits::default() };
-    let serving =
-        serve_https(listener, identity.server_config(), limits, intake, shutdown.clone(), drain, accept_metrics);
+    let server = Server::https(listener, identity.server_config(), limits, accept_metrics);
+    // Concurrent: the leader hands over at once, while its connections drain.
+    let serving = server.run_until(intake, shutdown.clone(), drain);
     tokio::select! {
         ((), ()) = async { tokio::join!(serving, leading) } => Ok(()),
         died = parts.died() => Err(died),
@@ -256,7 +226,8 @@ struct Figures {
     intake_metrics: intake::metrics::Metrics,
     accept_metrics: accept::Metrics,
     backfill_metrics: backfill::Metrics,
-    config_metrics: configuration::Metrics,
+    config_metrics: reload::Metrics,
+    rules_metrics: reload::Metrics,
 }
 
 impl Figures {
@@ -265,10 +236,11 @@ impl Figures {
         let (intake_metrics, accept_metrics) = (intake::metrics::Metrics::default(), accept::Metrics::default());
         intake_metrics.register(registry);
         accept_metrics.register(registry);
-        let (backfill_metrics, config_metrics) = (backfill::Metrics::default(), configuration::Metrics::default());
+        let backfill_metrics = backfill::Metrics::default();
         backfill_metrics.register(registry);
-        config_metrics.register(registry);
-        Self { metrics, intake_metrics, accept_metrics, backfill_metrics, config_metrics }
+        let config_metrics = reload::Metrics::register(registry, reload::CONFIG);
+        let rules_metrics = reload::Metrics::register(registry, reload::IDENTITY_CONFIG);
+        Self { metrics, intake_metrics, accept_metrics, backfill_metrics, config_metrics, rules_metrics }
     }
 }
 

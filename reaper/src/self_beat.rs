@@ -1,40 +1,33 @@
-//! The leader's own beat: proof that a sidecar's beat would reach it.
+//! The self-beat: the leader's own beat, which proves that the beats of sidecars can reach it.
 //!
-//! Each beat takes a connection of its own. A kept-alive one would prove only itself: once established it goes on past a
-//! Service that has lost its endpoint, a network policy that has changed or a certificate that has expired.
+//! Each self-beat uses a connection of its own. A kept-alive connection would prove only that it is still open: it keeps working
+//! when the Service has lost its endpoint, a network policy has changed or a certificate has expired.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
-use http::{HeaderValue, Request, StatusCode, header};
-use http_body_util::Full;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use jobwarden_common::{
     beat::{Beat, BeatRequest, Phase},
     names::route,
 };
 use jobwarden_core::health::SignalHealth;
-use jobwarden_serve::tls::{TlsError, client_config};
-use rustls::pki_types::{InvalidDnsNameError, ServerName};
-use tokio::{
-    net::TcpStream,
-    time::{sleep, timeout},
+use jobwarden_serve::{
+    client::{Endpoint, EndpointError, PostError, TokenClient, TokenFile},
+    logs::with_causes,
 };
-use tokio_rustls::TlsConnector;
-use tokio_util::task::AbortOnDropHandle;
+use tokio::time::{error::Elapsed, sleep, timeout};
 
 use crate::observer::Observer;
 
-/// Between two beats.
-const EVERY: Duration = Duration::from_secs(5);
+/// Interval of self-beats.
+const INTERVAL: Duration = Duration::from_secs(5);
 
-/// Between two attempts while deaf, or while there is nothing to prove.
-const EVERY_WHILE_DEAF: Duration = Duration::from_secs(1);
+/// Interval while no self-beat has arrived yet, or while this process does not lead.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long one may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Timeout of one self-beat.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How a sidecar would reach this reaper.
 #[derive(Clone, Debug)]
@@ -43,93 +36,49 @@ pub struct SelfBeat {
     pub address: String,
     /// The DNS name that the certificate must carry.
     pub server_name: String,
-    /// The reaper's own projected token, for the audience of beats; read anew for each.
+    /// The reaper's own projected token, for the audience of beats; read for each self-beat.
     pub token_file: PathBuf,
-    /// The CA bundle in force, PEM.
+    /// The current CA bundle, PEM.
     pub ca: Arc<ArcSwapOption<String>>,
 }
 
-/// Why a beat did not arrive.
+/// Why a self-beat failed.
 #[derive(Debug, thiserror::Error)]
 enum SelfBeatError {
-    #[error("there is no CA bundle yet")]
+    #[error("the CA bundle is not loaded yet")]
     NoCa,
-    #[error("the CA bundle is of no use")]
-    Ca(#[source] TlsError),
-    #[error("{name:?} is no server name")]
-    Name { name: String, source: InvalidDnsNameError },
-    #[error("cannot read the token from {path}")]
-    Token { path: PathBuf, source: std::io::Error },
-    #[error("the token in {path} is none")]
-    NoToken { path: PathBuf, source: header::InvalidHeaderValue },
-    #[error("cannot connect to {address}")]
-    Connect { address: String, source: std::io::Error },
-    #[error("no TLS handshake with {address}")]
-    Handshake { address: String, source: std::io::Error },
-    #[error("the exchange broke off")]
-    Exchange(#[source] hyper::Error),
-    #[error("the answer was {0}")]
-    Refused(StatusCode),
-    #[error("no answer within {} s", PATIENCE.as_secs())]
-    TimedOut,
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
+    #[error(transparent)]
+    Post(#[from] PostError),
+    #[error("no response within {} s", TIMEOUT.as_secs())]
+    TimedOut(#[from] Elapsed),
 }
 
 impl SelfBeat {
-    /// LastBeat while this reaper leads; never returns. That a beat arrived is noted by the intake, wherever it came in.
+    /// Sends self-beats while this reaper leads; never returns. The intake records their arrival, as of any beat.
     pub async fn run(self, observer: Observer) {
         let mut seq = 0;
         loop {
             if observer.is_listening() {
-                if let Err(error) = timeout(PATIENCE, self.post(seq)).await.unwrap_or(Err(SelfBeatError::TimedOut)) {
-                    let error: &dyn std::error::Error = &error;
-                    tracing::warn!(address = self.address, error, "the reaper's own beat does not arrive");
+                if let Err(error) = timeout(TIMEOUT, self.post(seq)).await.map_err(SelfBeatError::from).flatten() {
+                    tracing::warn!(address = self.address, error = with_causes(&error), "self-beat failed");
                 }
                 seq += 1;
             }
-            let hears = observer.is_listening() && observer.health() != SignalHealth::NotReceiving;
-            sleep(if hears { EVERY } else { EVERY_WHILE_DEAF }).await;
+            let arrives = observer.is_listening() && observer.health() != SignalHealth::NotReceiving;
+            sleep(if arrives { INTERVAL } else { RETRY_INTERVAL }).await;
         }
     }
 
     async fn post(&self, seq: u64) -> Result<(), SelfBeatError> {
         let Self { address, server_name, token_file, ca } = self;
         let ca = ca.load_full().ok_or(SelfBeatError::NoCa)?;
-        let tls = client_config(&ca).map_err(SelfBeatError::Ca)?;
-        let name = ServerName::try_from(server_name.clone())
-            .map_err(|source| SelfBeatError::Name { name: server_name.clone(), source })?;
-        let authorization = self.authorization(tokio::fs::read_to_string(token_file).await)?;
-
-        let tcp = TcpStream::connect(address)
-            .await
-            .map_err(|source| SelfBeatError::Connect { address: address.clone(), source })?;
-        let stream = TlsConnector::from(Arc::new(tls))
-            .connect(name, tcp)
-            .await
-            .map_err(|source| SelfBeatError::Handshake { address: address.clone(), source })?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(SelfBeatError::Exchange)?;
-
+        let endpoint = Endpoint::new(address.clone(), server_name, &ca)?;
         let beat = BeatRequest { beats: vec![Beat { seq, phase: Phase::Running }] };
-        let body = serde_json::to_vec(&beat).expect("numbers and words always serialise");
-        let mut request = Request::post(route::BEATS).body(Full::<Bytes>::from(body)).expect("the route is a path");
-        let headers = request.headers_mut();
-        headers.insert(header::HOST, HeaderValue::from_static("jobwarden-reaper"));
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-        headers.insert(header::AUTHORIZATION, authorization);
-        let _driver = AbortOnDropHandle::new(tokio::spawn(connection));
-        match sender.send_request(request).await.map_err(SelfBeatError::Exchange)?.status() {
-            StatusCode::OK => Ok(()),
-            refused => Err(SelfBeatError::Refused(refused)),
-        }
-    }
-
-    fn authorization(&self, token: std::io::Result<String>) -> Result<HeaderValue, SelfBeatError> {
-        let path = || self.token_file.clone();
-        let token = token.map_err(|source| SelfBeatError::Token { path: path(), source })?;
-        let mut value = HeaderValue::try_from(format!("Bearer {}", token.trim()))
-            .map_err(|source| SelfBeatError::NoToken { path: path(), source })?;
-        value.set_sensitive(true);
-        Ok(value)
+        let json = Bytes::from(serde_json::to_vec(&beat).expect("numbers and words always serialise"));
+        TokenClient::new(TokenFile::new(token_file.clone())).post_once(&endpoint, route::BEATS, json).await?;
+        Ok(())
     }
 }
 

@@ -73,8 +73,8 @@ enum WatchError {
 impl WatchError {
     fn failure(&self) -> Failure {
         match self {
-            Self::Silent | Self::ListTimeout => Failure::Silent,
-            _ => Failure::Broken,
+            Self::Silent | Self::ListTimeout => Failure::TimedOut,
+            _ => Failure::Disconnected,
         }
     }
 

@@ -6,51 +6,43 @@ use std::{
     fmt::Write as _,
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
 use bytes::Bytes;
 use clap::Args;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::{body::Incoming, service::service_fn};
 use jobwarden_common::names::port;
 use prometheus_client::registry::Registry;
-use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
+use tokio::{net::TcpListener, task::JoinHandle};
 
-use crate::shutdown::Shutdown;
+use crate::{
+    accept::{Limits, Server},
+    shutdown::Shutdown,
+};
 
-/// What Prometheus asks for, by the `OpenMetrics` specification 1.0.
+/// The content type of the `OpenMetrics` specification 1.0.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Probes and scrapes are few; more than this is somebody else.
-const MAX_CONNECTIONS: usize = 64;
-
-/// How long a client may take over the head of a request, and leave a connection idle.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// After a failed accept, such as for want of file descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
-
-/// The flag of the admin port; `PORT` is the default.
+/// The flag of the admin port; `PORT` is its default.
 #[derive(Args, Clone, Copy, Debug)]
 #[command(next_help_heading = "Admin port")]
 pub struct AdminArgs<const PORT: u16 = { port::ADMIN }> {
-    /// Where to serve /livez, /readyz and /metrics over plain HTTP
+    /// Address that serves /livez, /readyz and /metrics over plain HTTP
     #[arg(long, env = "JOBWARDEN_ADMIN_ADDR", default_value_t = SocketAddr::from(([0, 0, 0, 0], PORT)), value_name = "IP:PORT")]
     pub admin_addr: SocketAddr,
 }
 
 /// The admin port could not be opened.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {addr} for probes and metrics; --admin-addr chooses another address")]
+#[error("cannot listen on {addr} for probes and metrics; set another address with --admin-addr")]
 pub struct AdminError {
     addr: SocketAddr,
     source: std::io::Error,
 }
 
-/// Whether a process is ready: when each of its conditions is.
+/// Whether a process is ready: it is when each of its conditions is. Clones share the conditions.
 #[derive(Clone, Debug, Default)]
 pub struct Readiness(Arc<Mutex<BTreeMap<&'static str, Condition>>>);
 
@@ -61,12 +53,12 @@ enum Condition {
 }
 
 impl Readiness {
-    /// Without conditions: ready.
+    /// Ready, because it has no conditions yet.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A further condition, not ready yet. The gate is for whoever knows; the same name gives the same condition.
+    /// Adds a condition that is not ready yet, and returns the gate that sets it. The same name returns the same condition.
     pub fn condition(&self, name: &'static str) -> Gate {
         let gate = Gate { name, of: self.clone() };
         self.with(|conditions| {
@@ -75,7 +67,7 @@ impl Readiness {
         gate
     }
 
-    /// What is not ready, as `name: reason`; empty when everything is.
+    /// The conditions that are not ready, as `name: reason`.
     pub fn unready(&self) -> Vec<String> {
         self.with(|conditions| {
             let reasons = conditions.iter().filter_map(|(name, condition)| match condition {
@@ -87,12 +79,12 @@ impl Readiness {
     }
 
     fn with<T>(&self, f: impl FnOnce(&mut BTreeMap<&'static str, Condition>) -> T) -> T {
-        // A map of plain values is whole after a panic elsewhere.
+        // A panic elsewhere cannot leave a map of plain values inconsistent.
         f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-/// One condition of a [`Readiness`], in the hands of whoever knows about it.
+/// Sets one condition of a [`Readiness`].
 #[derive(Clone, Debug)]
 pub struct Gate {
     name: &'static str,
@@ -100,12 +92,12 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// The condition holds.
+    /// The condition is ready.
     pub fn ready(&self) {
         self.set(Condition::Ready);
     }
 
-    /// The condition does not hold, for a reason that `/readyz` shows.
+    /// The condition is not ready, for a reason that `/readyz` shows.
     pub fn not_ready(&self, reason: impl Into<String>) {
         self.set(Condition::NotReady(reason.into()));
     }
@@ -115,8 +107,8 @@ impl Gate {
     }
 }
 
-/// Serves `/livez`, `/readyz` and `/metrics` until the process ends: through the drain too, when `/readyz` says 503.
-/// The task does not end by itself; abort it or leave it.
+/// Serves `/livez`, `/readyz` and `/metrics` until the process ends: during the drain too, when `/readyz` responds 503.
+/// The task does not end by itself.
 pub async fn serve(
     addr: SocketAddr,
     registry: Arc<Registry>,
@@ -127,37 +119,12 @@ pub async fn serve(
     Ok(tokio::spawn(serve_on(listener, registry, readiness, shutdown)))
 }
 
-/// The same on a listener that is already there.
-pub async fn serve_on(listener: TcpListener, registry: Arc<Registry>, readiness: Readiness, shutdown: Shutdown) {
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    loop {
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
-            return; // Nobody closes the semaphore.
-        };
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection on the admin port");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
-        let (registry, readiness, shutdown) = (Arc::clone(&registry), readiness.clone(), shutdown.clone());
-        tokio::spawn(async move {
-            let service = service_fn(move |request: Request<Incoming>| {
-                let response = respond(request.method(), request.uri().path(), &registry, &readiness, &shutdown);
-                async { Ok::<_, Infallible>(response) }
-            });
-            let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEAD_TIMEOUT)
-                .serve_connection(TokioIo::new(stream), service);
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "connection to the admin port broke");
-            }
-            drop(slot);
-        });
-    }
+async fn serve_on(listener: TcpListener, registry: Arc<Registry>, readiness: Readiness, shutdown: Shutdown) {
+    let service = service_fn(move |request: Request<Incoming>| {
+        let response = respond(request.method(), request.uri().path(), &registry, &readiness, &shutdown);
+        async { Ok::<_, Infallible>(response) }
+    });
+    Server::http(listener, Limits::few_clients()).run(service).await;
 }
 
 fn respond(
@@ -168,13 +135,13 @@ fn respond(
     shutdown: &Shutdown,
 ) -> Response<Full<Bytes>> {
     if !matches!(*method, Method::GET | Method::HEAD) {
-        return text(StatusCode::METHOD_NOT_ALLOWED, "only GET is served here\n");
+        return text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are supported\n");
     }
     match path {
         "/livez" => text(StatusCode::OK, "ok\n"),
         "/readyz" => ready(readiness, shutdown),
         "/metrics" => metrics(registry),
-        _ => text(StatusCode::NOT_FOUND, "here are /livez, /readyz and /metrics\n"),
+        _ => text(StatusCode::NOT_FOUND, "not found; available: /livez, /readyz, /metrics\n"),
     }
 }
 

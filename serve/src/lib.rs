@@ -1,24 +1,26 @@
-//! How a process of jobwarden lives.
+//! What every jobwarden process shares, from start to shutdown.
 //!
 //! ```text
-//!  logs      what it says                         tls     who it is: certificates that are swapped while it serves
-//!  shutdown  when it ends, and how long it drains  secret  where they come from: a Secret that is watched
-//!  admin     /livez /readyz /metrics              accept  HTTPS with limits for hostile clients
-//!  file      what it is told, while it changes    lease   who leads
-//!  open_files  how many connections it may have
+//!  logs      log lines, printed errors            tls       certificates that are replaced while a server runs
+//!  shutdown  the shutdown request                 secret    certificates from a Secret that is watched
+//!  accept    HTTP servers with limits and drain   admin     /livez /readyz /metrics
+//!  client    HTTPS client with a token            lease     leader election
+//!  reload    configuration files that change      field_manager  parameters of writes to the API server
+//!  open_files  the limit on open files
 //! ```
 //!
-//! Every module stands by itself; a binary takes the ones it needs and flattens their `…Args` into its own flags.
+//! A binary uses the modules that it needs and flattens their `…Args` into its own flags.
 
 #![deny(missing_docs)]
 
 pub mod accept;
 pub mod admin;
+pub mod client;
 pub mod field_manager;
-pub mod file;
 pub mod lease;
 pub mod logs;
 pub mod open_files;
+pub mod reload;
 pub mod secret;
 pub mod shutdown;
 pub mod tls;

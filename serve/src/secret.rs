@@ -1,4 +1,4 @@
-//! A serving certificate that lives in a Secret of type `kubernetes.io/tls` and is followed while it changes.
+//! A serving certificate from a Secret of type `kubernetes.io/tls`, which is watched for changes.
 
 use std::pin::pin;
 
@@ -10,26 +10,27 @@ use kube::{
 };
 
 use crate::{
+    logs::with_causes,
     shutdown::Shutdown,
     tls::{ServerIdentity, TlsError},
 };
 
-/// Why a Secret was not taken.
+/// Why a Secret was rejected.
 #[derive(Debug, thiserror::Error)]
 enum SecretError {
-    #[error("it has no key {0}")]
+    #[error("key {0} is missing")]
     Missing(&'static str),
-    #[error("its ca.crt is not UTF-8")]
+    #[error("ca.crt is not UTF-8")]
     NotText,
-    #[error("its tls.crt or tls.key is of no use")]
+    #[error("tls.crt or tls.key is invalid")]
     Tls(#[source] TlsError),
 }
 
-/// Presents what the Secret `namespace/name` holds in `tls.crt` and `tls.key`, and tells `on_ca` its `ca.crt`, now and
-/// whenever it changes; returns at shutdown.
+/// Makes `identity` present `tls.crt` and `tls.key` of the Secret `namespace/name` and calls `on_ca` with its `ca.crt`, now and
+/// after each change; returns at shutdown.
 ///
-/// The Secret need not exist yet. One that is broken or deleted is logged, and the certificate there was stays. It needs
-/// leave to get, list and watch this one Secret by name.
+/// The Secret need not exist yet. A broken or deleted Secret is logged, and the previous certificate stays in use. The service
+/// account needs permission to get, list and watch this one Secret by name.
 pub async fn follow_tls_secret(
     client: Client,
     namespace: &str,
@@ -39,7 +40,7 @@ pub async fn follow_tls_secret(
     shutdown: Shutdown,
 ) {
     let secrets: Api<Secret> = Api::namespaced(client, namespace);
-    // The watcher starts again by itself after 410 and whatever else the API server does; the backoff paces it.
+    // The watcher restarts by itself after 410 Gone and other errors; the backoff paces it.
     let mut events = pin!(watcher::watch_object(secrets, name).default_backoff());
     let mut last_ca = None;
     loop {
@@ -57,27 +58,27 @@ pub async fn follow_tls_secret(
                     }
                 }
                 Err(error) => {
-                    let error: &dyn std::error::Error = &error;
+                    let error = with_causes(&error);
                     tracing::error!(
                         namespace,
                         secret = name,
                         error,
-                        "the Secret is broken; keeping the certificate there is"
+                        "invalid Secret; keeping the previous certificate"
                     );
                 }
             },
-            Some(Ok(None)) => tracing::warn!(namespace, secret = name, "the Secret does not exist; waiting for it"),
+            Some(Ok(None)) => tracing::warn!(namespace, secret = name, "the Secret does not exist yet; waiting for it"),
             Some(Err(error)) => {
-                let error: &dyn std::error::Error = &error;
-                tracing::warn!(namespace, secret = name, error, "cannot watch the Secret; trying again");
+                let error = with_causes(&error);
+                tracing::warn!(namespace, secret = name, error, "cannot watch the Secret; retrying");
             }
-            // The watcher never ends; should it, there is nothing left to follow.
+            // The watcher never ends.
             None => return shutdown.requested().await,
         }
     }
 }
 
-/// Presents the pair of `secret` and returns its CA bundle; takes nothing of a broken one.
+/// Presents the certificate and key of `secret` and returns its CA bundle. An invalid Secret changes nothing.
 fn apply(secret: &Secret, identity: &ServerIdentity) -> Result<String, SecretError> {
     let value = |key: &'static str| {
         let data = secret.data.as_ref().and_then(|data| data.get(key));
@@ -102,14 +103,14 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_secret_is_presented_and_its_ca_told() {
+    fn a_complete_secret_is_presented_and_its_ca_returned() {
         let (issued, identity) = (issue(), ServerIdentity::new());
-        assert_eq!(apply(&secret(&issued), &identity).expect("a whole Secret"), issued.ca);
+        assert_eq!(apply(&secret(&issued), &identity).expect("a complete Secret"), issued.ca);
         assert!(identity.not_after().is_some());
     }
 
     #[test]
-    fn of_a_broken_secret_nothing_is_taken() {
+    fn a_secret_with_a_missing_key_changes_nothing() {
         let (issued, identity) = (issue(), ServerIdentity::new());
         for key in ["tls.crt", "tls.key", "ca.crt"] {
             let mut broken = secret(&issued);

@@ -1,4 +1,4 @@
-//! Certificates: of this process, swapped while it serves, and of those it trusts.
+//! Certificates: that of this process, which is replaced while it serves, and those that it trusts.
 
 use std::{fmt, sync::Arc};
 
@@ -16,28 +16,28 @@ use rustls::{
 };
 use x509_parser::error::X509Error;
 
-/// The only protocol that we speak, as ALPN names it (RFC 7301).
+/// The only supported protocol, by its ALPN name (RFC 7301).
 const HTTP_1_1: &[u8] = b"http/1.1";
 
-/// Why a certificate, key or CA bundle was not taken.
+/// Why a certificate, key or CA bundle was rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// The chain or bundle is not PEM.
     #[error("cannot read certificates from the PEM text")]
     CertificatePem(#[source] pem::Error),
     /// The chain or bundle is empty.
-    #[error("there is no certificate in the PEM text; it must hold at least one BEGIN CERTIFICATE block")]
+    #[error("the PEM text contains no certificate; at least one BEGIN CERTIFICATE block is required")]
     NoCertificate,
-    /// The key is not PEM, or there is none.
+    /// The key is missing or is not PEM.
     #[error("cannot read a private key from the PEM text")]
     KeyPem(#[source] pem::Error),
-    /// The key does not belong to the certificate, or is of a kind that we do not support.
-    #[error("certificate and private key do not make a pair")]
+    /// The key does not match the certificate, or its type is not supported.
+    #[error("the private key does not match the certificate")]
     Pair(#[source] rustls::Error),
     /// The leaf certificate is not X.509.
     #[error("cannot read the validity of the certificate")]
     Validity(#[source] x509_parser::nom::Err<X509Error>),
-    /// A CA certificate is of no use as one.
+    /// A certificate is not usable as a CA.
     #[error("a certificate of the CA bundle cannot be used as a trust anchor")]
     Anchor(#[source] rustls::Error),
     /// The crypto provider lacks a protocol version.
@@ -45,10 +45,10 @@ pub enum TlsError {
     Versions(#[source] rustls::Error),
 }
 
-/// Makes ring the crypto provider of this process, which kube's client needs. Call it first thing in `main`; a second
-/// call changes nothing.
+/// Makes ring the crypto provider of this process, which kube's client needs. Call this first in `main`; a second call changes
+/// nothing.
 pub fn install_crypto_provider() {
-    // The error is the provider that was installed before us, which is as good.
+    // The error is the provider that is already installed, which serves as well.
     let _ = ring::default_provider().install_default();
 }
 
@@ -56,7 +56,7 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
 
-/// The certificate and key that a server presents. Clones share them, and a swap is seen by the next handshake.
+/// The certificate and key that a server presents. Clones share them, and the next handshake uses a replaced pair.
 #[derive(Clone, Default)]
 pub struct ServerIdentity(Arc<ArcSwapOption<Pair>>);
 
@@ -66,12 +66,12 @@ struct Pair {
 }
 
 impl ServerIdentity {
-    /// Without a certificate: handshakes fail until there is one.
+    /// No certificate yet: handshakes fail until there is one.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Presents this chain (leaf first) and key from now on. An error leaves the pair there was in place.
+    /// Presents this chain (leaf first) and key from now on. After an error the previous pair stays in use.
     pub fn set_pem(&self, chain_pem: impl AsRef<[u8]>, key_pem: impl AsRef<[u8]>) -> Result<(), TlsError> {
         let chain = certificates(chain_pem.as_ref())?;
         let key = PrivateKeyDer::from_pem_slice(key_pem.as_ref()).map_err(TlsError::KeyPem)?;
@@ -81,16 +81,12 @@ impl ServerIdentity {
         Ok(())
     }
 
-    /// When the leaf certificate expires; `None` without a certificate, or if that is further off than a timestamp
-    /// can say.
+    /// When the leaf certificate expires; `None` without a certificate, or if the time is beyond the range of a timestamp.
     pub fn not_after(&self) -> Option<Timestamp> {
         self.0.load().as_ref()?.not_after
     }
 
-    /// The configuration of a server that presents this identity, whatever it is at the time of a handshake.
-    ///
-    /// # Panics
-    /// Never: ring supports the protocol versions that rustls starts from.
+    /// The configuration of a server that presents the pair which is current at the time of a handshake.
     pub fn server_config(&self) -> Arc<ServerConfig> {
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
@@ -108,14 +104,14 @@ impl ResolvesServerCert for ServerIdentity {
     }
 }
 
-/// Without the key.
+/// Does not show the key.
 impl fmt::Debug for ServerIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ServerIdentity").field("not_after", &self.not_after()).finish()
     }
 }
 
-/// The configuration of an HTTP/1.1 client that trusts the certificates of this bundle and no others.
+/// The configuration of an HTTP/1.1 client that trusts only the certificates of this bundle.
 pub fn client_config(ca_pem: &str) -> Result<ClientConfig, TlsError> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(ca_pem.as_bytes())? {
@@ -130,7 +126,7 @@ pub fn client_config(ca_pem: &str) -> Result<ClientConfig, TlsError> {
     Ok(config)
 }
 
-/// One or more certificates.
+/// At least one certificate.
 fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let found: Vec<_> =
         CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(TlsError::CertificatePem)?;

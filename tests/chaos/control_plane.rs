@@ -1,52 +1,53 @@
-//! The API server or etcd is away.
+//! Outages of the API server and of etcd.
 
 use std::time::Duration;
 
 use anyhow::ensure;
 use jobwarden_common::notification::OutcomeKind;
-use jobwarden_tests::bed::Bed;
-use jobwarden_tests::ground::{ENDLESS, SOON};
+use jobwarden_tests::environment::{ENDLESS, SOON};
 use jobwarden_tests::install::HOME;
 use jobwarden_tests::job::{Worker, finish};
+use jobwarden_tests::shared_cluster::SharedCluster;
 use nix::sys::signal::Signal;
 use tokio::time::sleep;
 
-use crate::scene::{BACKOFF_LIMIT_EXCEEDED, LOST, Scene};
-use crate::{LOST_AFTER, Outcome};
+use crate::scenario::{BACKOFF_LIMIT_EXCEEDED, LOST, LOST_AFTER, Scenario};
 
-/// How long Kubernetes' own controllers may take after an API server that was away is back: the pauses between their attempts
-/// double up to 30 s and are stretched up to twofold (client-go, `tools/cache/reflector.go`), and what they do then takes a while.
+/// How long Kubernetes' controllers may take after an API server outage: the pauses between their attempts double up to 30 s and
+/// are stretched up to twofold (client-go, `tools/cache/reflector.go`), and their work then takes a while.
 const CONTROLLERS: Duration = Duration::from_mins(2);
 
-pub(crate) async fn a_restart_of_etcd_touches_nothing(bed: &Bed) -> Outcome {
-    let node = bed.ground().await?.lease_node().await?;
-    let mut scene = Scene::beside(bed, "etcd", node.name()).await?;
-    let running = scene.start(&Worker::new("worked", 4, ENDLESS).on_node(node.name())).await?;
-    scene.ground.cluster.restart_etcd().await?;
+pub(crate) async fn an_etcd_restart_changes_nothing(cluster: &SharedCluster) -> anyhow::Result<()> {
+    let node = cluster.environment().await?.lease_node().await?;
+    let mut scenario = Scenario::with_bystander_on(cluster, "etcd", node.name()).await?;
+    let running = scenario.start(&Worker::new("worked", 4, ENDLESS).on_node(node.name())).await?;
+    scenario.environment.cluster.restart_etcd().await?;
     finish(running.process)?;
-    scene.succeeds("worked", SOON).await?;
-    scene.close().await
+    scenario.succeeds("worked", SOON).await?;
+    scenario.close().await
 }
 
-pub(crate) async fn an_api_server_that_is_down_for_a_minute_delays_and_touches_nothing(bed: &Bed) -> Outcome {
-    let node = bed.ground().await?.lease_node().await?;
-    let mut scene = Scene::open(bed, "api-down").await?;
-    let lost = scene.start(&Worker::new("lost", 4, ENDLESS).on_node(node.name())).await?;
-    let killed = scene.start(&Worker::new("killed", 4, ENDLESS).on_node(HOME)).await?;
-    let done = scene.start(&Worker::new("done", 4, ENDLESS).on_node(HOME)).await?;
-    scene.ground.cluster.stop_api_server().await?;
+pub(crate) async fn an_api_server_outage_of_a_minute_delays_reports_and_loses_none(
+    cluster: &SharedCluster,
+) -> anyhow::Result<()> {
+    let node = cluster.environment().await?.lease_node().await?;
+    let mut scenario = Scenario::open(cluster, "api-down").await?;
+    let lost = scenario.start(&Worker::new("lost", 4, ENDLESS).on_node(node.name())).await?;
+    let killed = scenario.start(&Worker::new("killed", 4, ENDLESS).on_node(HOME)).await?;
+    let done = scenario.start(&Worker::new("done", 4, ENDLESS).on_node(HOME)).await?;
+    scenario.environment.cluster.stop_api_server().await?;
     killed.process.signal(Signal::SIGKILL)?;
     finish(done.process)?;
-    scene.ground.cluster.crash(node.name()).await?;
+    scenario.environment.cluster.crash(node.name()).await?;
     // The outage itself.
     sleep(2 * LOST_AFTER).await;
-    ensure!(!done.process.is_alive() && !lost.process.is_alive(), "workers outlived their end");
-    scene.ground.cluster.start_api_server().await?;
-    scene.told("killed", OutcomeKind::Failed, BACKOFF_LIMIT_EXCEEDED, CONTROLLERS + SOON).await?;
-    scene.succeeds("done", CONTROLLERS).await?;
-    // The clock stood still while the reaper heard nothing of the API server; a new leader hears once its endpoint is known.
-    scene.told("lost", LOST.0, LOST.1, CONTROLLERS + LOST_AFTER + SOON).await?;
-    scene.ground.cluster.start_node(node.name()).await?;
-    scene.is_well_again(&node).await?;
-    scene.close().await
+    ensure!(!done.process.is_alive() && !lost.process.is_alive(), "a worker is still running");
+    scenario.environment.cluster.start_api_server().await?;
+    scenario.notified("killed", OutcomeKind::Failed, BACKOFF_LIMIT_EXCEEDED, CONTROLLERS + SOON).await?;
+    scenario.succeeds("done", CONTROLLERS).await?;
+    // The time of the outage does not count, and a new leader receives signals only once its endpoint is known.
+    scenario.notified("lost", LOST.0, LOST.1, CONTROLLERS + LOST_AFTER + SOON).await?;
+    scenario.environment.cluster.start_node(node.name()).await?;
+    scenario.wait_until_ready(&node).await?;
+    scenario.close().await
 }

@@ -1,77 +1,76 @@
-//! jobwarden from end to end, on a real Kubernetes of four nodes: each test is a claim.
+//! jobwarden from end to end, on a real Kubernetes of four nodes.
 //!
-//! The cluster is booted once, jobwarden installed once from its chart, and the tests run side by side where they do not
-//! disturb each other: one that harms a node leases that node. Those that harm jobwarden or the API server come after. `cargo xtask image` has to have been run before, as `cargo xtask test` does.
+//! The cluster is booted once and jobwarden is installed once from its chart. Tests that do not disturb each other run
+//! concurrently: a test that damages a node leases that node. Tests that damage jobwarden or the API server follow one
+//! after the other. Requires the images of `cargo xtask image`, which `cargo xtask test` builds.
 
 mod admission;
-mod bare;
-mod intake;
-mod losing;
-mod observing;
-mod outage;
-mod running;
-mod showing;
-mod sidecar;
-mod telling;
+mod authentication;
+mod bare_pods;
+mod events_and_explanations;
+mod healthy_jobs;
+mod node_failures;
+mod notifications;
+mod observe_only;
+mod sidecar_size;
 mod uninstall;
+mod webhook_outage;
 
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use jobwarden_tests::bed::Bed;
-use jobwarden_tests::claims;
-use jobwarden_tests::cluster::{self, ClusterConfig};
+use jobwarden_testbed::{ClusterConfig, tear_down_on_signals};
 use jobwarden_tests::install::Settings;
+use jobwarden_tests::scenarios;
+use jobwarden_tests::shared_cluster::SharedCluster;
 use libtest_mimic::Trial;
 use tokio::runtime::Runtime;
 
-type Outcome = anyhow::Result<()>;
-
 fn main() -> ExitCode {
     let runtime = Arc::new(Runtime::new().expect("a runtime needs nothing but threads"));
-    cluster::tear_down_on_signals();
+    tear_down_on_signals();
     let settings = Settings::default();
-    let bed = Arc::new(Bed::new(Arc::clone(&runtime), ClusterConfig::new("e2e").nodes(4), settings));
-    // Tests wait far more than they work, and the bed keeps apart what must not meet.
-    claims::run(&runtime, 32, side_by_side(&bed), one_after_the_other(&bed), bed.end())
+    let cluster = Arc::new(SharedCluster::new(Arc::clone(&runtime), ClusterConfig::new("e2e").nodes(4), settings));
+    // Tests mostly wait, so many run at once. A test that damages a node leases that node.
+    scenarios::run(&runtime, 32, concurrent(&cluster), serial(&cluster), cluster.tear_down())
 }
 
-/// Tests that let each other be; those that take longest come first.
-fn side_by_side(bed: &Arc<Bed>) -> Vec<Trial> {
-    claims![
-        bed,
-        losing::a_live_worker_outlasts_its_stopped_kubelet,
-        losing::a_partitioned_nodes_job_is_failed_and_its_leftover_is_told_to_stop,
-        losing::a_crashed_nodes_job_is_failed_reported_and_cleaned,
-        losing::a_job_with_retries_left_is_retried_elsewhere_and_reported_as_attempt_failed,
-        bare::a_bare_pod_on_a_crashed_node_is_told_as_lost_and_removed,
-        showing::suspicion_loss_and_return_of_a_worker_are_events_on_its_job,
-        admission::a_jobs_pod_gets_labels_and_sidecar,
+/// Tests that do not disturb each other, the longest first.
+fn concurrent(cluster: &Arc<SharedCluster>) -> Vec<Trial> {
+    scenarios![
+        cluster,
+        node_failures::a_live_worker_survives_its_stopped_kubelet,
+        node_failures::a_job_on_a_partitioned_node_is_failed_and_its_worker_is_stopped_later,
+        node_failures::a_job_on_a_crashed_node_is_failed_reported_and_cleaned_up,
+        node_failures::a_job_with_retries_left_is_retried_elsewhere_and_reported_as_attempt_failed,
+        bare_pods::a_bare_pod_on_a_crashed_node_is_reported_lost_and_removed,
+        events_and_explanations::suspicion_loss_and_recovery_of_a_worker_are_events_on_its_job,
+        admission::a_pod_of_an_enrolled_job_gets_labels_and_a_sidecar,
         admission::a_namespace_that_is_not_enrolled_is_untouched,
-        admission::the_workloads_token_is_not_in_the_sidecar,
-        running::a_job_completes_although_it_has_a_sidecar,
-        running::a_killed_sidecar_alone_fails_nothing,
-        running::a_suspended_job_is_left_alone,
-        bare::a_bare_pod_is_told_of_by_how_it_ends,
-        showing::a_job_is_explained_by_row_timers_and_policy_with_its_origin,
-        sidecar::the_sidecar_stays_small_over_a_thousand_beats,
-        telling::a_job_deleted_by_hand_is_reported_and_its_pods_go_within_ten_seconds,
-        intake::a_beat_is_believed_only_with_the_token_of_a_known_pod,
-        intake::an_agent_that_reports_a_pod_of_another_node_is_refused,
+        admission::the_sidecar_has_its_own_token_and_not_the_workers,
+        healthy_jobs::a_job_with_a_sidecar_completes,
+        healthy_jobs::a_killed_sidecar_does_not_fail_its_job,
+        healthy_jobs::a_suspended_job_is_left_alone,
+        bare_pods::a_bare_pod_is_reported_by_how_it_ends,
+        events_and_explanations::an_explanation_shows_row_timers_and_the_origin_of_each_policy,
+        sidecar_size::the_sidecar_stays_small_over_a_thousand_beats,
+        notifications::a_deleted_job_is_reported_and_its_pods_are_gone_within_ten_seconds,
+        authentication::a_beat_is_accepted_only_with_a_valid_token_of_an_existing_pod,
+        authentication::an_agent_that_reports_a_pod_of_another_node_is_rejected,
     ]
 }
 
-/// Tests that the others would not survive: they harm jobwarden or the API server, and in the end take jobwarden away.
-fn one_after_the_other(bed: &Arc<Bed>) -> Vec<Trial> {
-    claims![
-        bed,
-        intake::a_beat_is_accepted_while_the_api_server_is_down,
-        outage::an_outage_of_the_webhook_delays_enrolled_pods_and_nothing_else,
-        outage::a_pod_that_an_outage_lets_past_is_reported_as_unguarded,
-        telling::a_receiver_that_is_down_for_thirty_seconds_loses_nothing,
-        telling::a_leader_killed_between_verdict_and_delivery_still_delivers,
-        observing::who_only_observes_tells_of_a_loss_and_writes_to_no_job_or_pod,
+/// Tests that would break the others: they damage jobwarden or the API server, and the last ones uninstall jobwarden.
+fn serial(cluster: &Arc<SharedCluster>) -> Vec<Trial> {
+    scenarios![
+        cluster,
+        authentication::a_beat_is_accepted_while_the_api_server_is_down,
+        webhook_outage::a_webhook_outage_delays_only_pods_of_enrolled_jobs,
+        webhook_outage::a_pod_created_without_the_webhook_is_reported_as_sidecar_missing,
+        notifications::a_receiver_outage_of_thirty_seconds_loses_no_notification,
+        notifications::a_notification_is_delivered_after_its_leader_is_killed,
+        observe_only::observe_only_reports_a_loss_and_changes_no_job_or_pod,
         uninstall::helm_uninstall_leaves_no_finalizer_and_no_webhook,
-        uninstall::plain_manifests_are_accepted_and_go_without_a_trace,
+        uninstall::plain_manifests_install_and_uninstall_completely,
     ]
 }

@@ -1,42 +1,41 @@
-//! jobwarden goes as it came: without a trace that would hold up anything.
+//! Uninstalling jobwarden leaves nothing behind that would block the cluster.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 use jobwarden_common::names::{FINALIZER, label, object};
-use jobwarden_tests::bed::Bed;
-use jobwarden_tests::ground::{ENDLESS, Ground, SOON};
+use jobwarden_testbed::progress;
+use jobwarden_tests::environment::{ENDLESS, Environment, SOON};
 use jobwarden_tests::install::{self, HOME};
 use jobwarden_tests::job::Worker;
-use jobwarden_tests::{progress, wait};
+use jobwarden_tests::shared_cluster::SharedCluster;
+use jobwarden_tests::wait;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::batch::v1::Job;
 use kube::api::PostParams;
 use kube::{Api, ResourceExt as _};
 
-use crate::Outcome;
-
-pub(crate) async fn helm_uninstall_leaves_no_finalizer_and_no_webhook(bed: &Bed) -> Outcome {
-    let ground = bed.ground().await?;
-    let namespace = ground.enrolled_namespace("uninstall").await?;
-    hold(ground, namespace.name()).await?;
-    install::uninstall(&ground.cluster).await?;
-    is_released(ground, namespace.name()).await
+pub(crate) async fn helm_uninstall_leaves_no_finalizer_and_no_webhook(cluster: &SharedCluster) -> anyhow::Result<()> {
+    let environment = cluster.environment().await?;
+    let namespace = environment.enrolled_namespace("uninstall").await?;
+    create_held_job(environment, namespace.name()).await?;
+    install::uninstall(&environment.cluster).await?;
+    verify_released(environment, namespace.name()).await
 }
 
-pub(crate) async fn plain_manifests_are_accepted_and_go_without_a_trace(bed: &Bed) -> Outcome {
-    let ground = bed.ground().await?;
-    if Api::<MutatingWebhookConfiguration>::all(ground.client.clone())
+pub(crate) async fn plain_manifests_install_and_uninstall_completely(cluster: &SharedCluster) -> anyhow::Result<()> {
+    let environment = cluster.environment().await?;
+    if Api::<MutatingWebhookConfiguration>::all(environment.client.clone())
         .get_opt(object::WEBHOOK_CONFIGURATION)
         .await?
         .is_some()
     {
-        install::uninstall(&ground.cluster).await?;
+        install::uninstall(&environment.cluster).await?;
     }
-    let cluster = &ground.cluster;
+    let cluster = &environment.cluster;
     let manifest = manifest("install.yaml");
     let file = format!("--filename={}", manifest.display());
-    // Namespaced objects are only validated in a namespace that exists; what Helm had made of it is still on its way out.
+    // The API server validates objects only in an existing namespace, and Helm's namespace may still be terminating.
     let agents = format!("namespace/{}", object::AGENT);
     cluster.kubectl(["wait", "--for=delete", &agents, "--timeout=1m"]).await?;
     for namespace in [install::NAMESPACE, object::AGENT] {
@@ -52,36 +51,37 @@ pub(crate) async fn plain_manifests_are_accepted_and_go_without_a_trace(bed: &Be
     }
     install::wait_until_admitting(cluster).await?;
     drop(step);
-    let namespace = ground.enrolled_namespace("plain").await?;
-    // Plain manifests have no sink, so nothing is held; but this Job was, say, before the sinks were taken away.
+    let namespace = environment.enrolled_namespace("plain").await?;
+    // Plain manifests have no sink, so no Job gets a finalizer. This Job has one from a time when there was a sink.
     let mut job = Worker::new("held", 4, ENDLESS).on_node(HOME).job();
     job.metadata.finalizers = Some(vec![FINALIZER.to_owned()]);
-    let jobs = Api::<Job>::namespaced(ground.client.clone(), namespace.name());
-    let job = jobs.create(&PostParams::default(), &job).await.context("submitting a Job")?;
+    let jobs = Api::<Job>::namespaced(environment.client.clone(), namespace.name());
+    let job = jobs.create(&PostParams::default(), &job).await.context("creating a Job")?;
     ensure!(job.labels().contains_key(label::ENROLLED), "the Job was not enrolled: {:?}", job.labels());
-    // As the README says.
+    // The commands of the README.
     let release = format!("--filename={}", self::manifest("release.yaml").display());
     cluster.kubectl(["apply", "--server-side", &release]).await?;
     let jobwarden = format!("--namespace={}", install::NAMESPACE);
     cluster.kubectl(["wait", "--for=condition=complete", "job/jobwarden-release", &jobwarden, "--timeout=2m"]).await?;
     cluster.kubectl(["delete", "--ignore-not-found", &release, &file]).await?;
-    is_released(ground, namespace.name()).await
+    verify_released(environment, namespace.name()).await
 }
 
-/// A Job that runs and is held by our finalizer.
-async fn hold(ground: &Ground, namespace: &str) -> Outcome {
+/// Creates a running Job with jobwarden's finalizer.
+async fn create_held_job(environment: &Environment, namespace: &str) -> anyhow::Result<()> {
     let worker = Worker::new("held", 4, ENDLESS).on_node(HOME);
-    ground.submit(namespace, &worker).await?;
+    environment.submit(namespace, &worker).await?;
     let held = |job: Option<&Job>| job.is_some_and(|job| job.finalizers().iter().any(|it| it == FINALIZER));
-    wait::until(&ground.client, namespace, "held", SOON, "is held", held).await.map(drop)
+    wait::until(&environment.client, namespace, "held", SOON, "held by the finalizer", held).await.map(drop)
 }
 
-async fn is_released(ground: &Ground, namespace: &str) -> Outcome {
-    let job = Api::<Job>::namespaced(ground.client.clone(), namespace).get("held").await.context("the Job is there")?;
+async fn verify_released(environment: &Environment, namespace: &str) -> anyhow::Result<()> {
+    let job =
+        Api::<Job>::namespaced(environment.client.clone(), namespace).get("held").await.context("reading the Job")?;
     ensure!(!job.finalizers().iter().any(|it| it == FINALIZER), "{:?}", job.finalizers());
-    let configurations = Api::<MutatingWebhookConfiguration>::all(ground.client.clone());
+    let configurations = Api::<MutatingWebhookConfiguration>::all(environment.client.clone());
     let left = configurations.get_opt(object::WEBHOOK_CONFIGURATION).await?;
-    ensure!(left.is_none(), "the webhook configuration is still there");
+    ensure!(left.is_none(), "the webhook configuration still exists");
     Ok(())
 }
 

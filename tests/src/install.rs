@@ -1,4 +1,4 @@
-//! Installs jobwarden from its chart on a test cluster, as an admin would.
+//! Installs jobwarden from its chart on a test cluster, as an administrator does.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -11,42 +11,42 @@ use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 
-use crate::cluster::Cluster;
 use crate::job::Worker;
-use crate::progress;
 use crate::receiver::Receiver;
+use jobwarden_testbed::Cluster;
+use jobwarden_testbed::progress;
 
-/// Where jobwarden lives.
+/// The namespace of jobwarden.
 pub const NAMESPACE: &str = "jobwarden";
 
-/// The node that jobwarden's own pods are kept on, so that tests can crash the others.
+/// The node of jobwarden's own pods. Tests can crash the other nodes.
 pub const HOME: &str = "node-1";
 
-/// How long the API server may take to find a webhook that is ready.
-const ADMITTING_WITHIN: Duration = Duration::from_secs(30);
+/// How long the API server may take until it calls a ready webhook.
+const ADMISSION_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The name of the one sink that tests configure.
 pub const SINK: &str = "orchestrator";
 
-/// What tests set differently from the chart's defaults.
+/// The settings that tests change from the chart's defaults.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// How long after the last beat a worker counts as lost.
     pub lost_after: Duration,
     /// How long after the last beat a worker is suspected.
     pub suspect_after: Duration,
-    /// Time between beats.
+    /// The time between beats.
     pub beat_interval: Duration,
     /// How long a finished Job is kept.
     pub retention: Duration,
     /// The preset of identity rules.
     pub preset: &'static str,
-    /// Other values of the chart, each as `helm --set` takes it.
+    /// Other values of the chart, each in the form of `helm --set`.
     pub set: &'static [&'static str],
 }
 
 impl Default for Settings {
-    /// Short enough for a test, long enough for two renewals of a node's Lease.
+    /// Short for fast tests, but long enough for two renewals of a node's Lease.
     fn default() -> Self {
         Self {
             lost_after: Duration::from_secs(20),
@@ -59,7 +59,7 @@ impl Default for Settings {
     }
 }
 
-/// The images as `cargo xtask image` leaves them.
+/// The images that `cargo xtask image` built.
 pub fn images() -> anyhow::Result<Vec<PathBuf>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/images");
     let found: Vec<PathBuf> = folder
@@ -69,24 +69,25 @@ pub fn images() -> anyhow::Result<Vec<PathBuf>> {
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| path.extension().is_some_and(|extension| extension == "tar"))
         .collect();
-    ensure!(!found.is_empty(), "there are no images in {}; run `cargo xtask image` first", folder.display());
+    ensure!(!found.is_empty(), "no images in {}; run `cargo xtask image` first", folder.display());
     Ok(found)
 }
 
-/// A program that ships, as `cargo xtask image` leaves it.
+/// The release build of a program, as `cargo xtask image` built it.
 pub fn program(name: &str) -> anyhow::Result<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/x86_64-unknown-linux-musl/release");
     let program = folder.join(name);
-    ensure!(program.exists(), "there is no {}; run `cargo xtask image` first", program.display());
+    ensure!(program.exists(), "{} does not exist; run `cargo xtask image` first", program.display());
     Ok(program)
 }
 
-/// Installs the chart, whose images the nodes have to hold already, and waits until everything is ready.
+/// Installs the chart and waits until everything is ready. The nodes must have the images.
 pub async fn install(cluster: &Cluster, settings: &Settings, receiver: &Receiver) -> anyhow::Result<()> {
     let _step = progress::step("installing jobwarden from its chart");
-    make_namespace(cluster).await?;
-    make_secret(cluster, receiver).await?;
-    let values = tempfile::Builder::new().suffix(".json").tempfile().context("making a file for the chart's values")?;
+    create_namespace(cluster).await?;
+    create_secret(cluster, receiver).await?;
+    let values =
+        tempfile::Builder::new().suffix(".json").tempfile().context("creating a file for the chart's values")?;
     serde_json::to_writer(values.as_file(), &values_of(settings, receiver)).context("writing the chart's values")?;
     let chart = chart();
     let arguments = ["install", "jobwarden"].map(str::to_owned).into_iter().chain([
@@ -101,30 +102,30 @@ pub async fn install(cluster: &Cluster, settings: &Settings, receiver: &Receiver
     wait_until_admitting(cluster).await
 }
 
-/// Waits until the API server calls the webhook. That both replicas are ready is not enough: the way to them through the
-/// Service, and the API server's own view of the webhook's configuration, follow a moment later, and until then Jobs pass
-/// by it or, where its failure policy says so, are refused.
+/// Waits until the API server calls the webhook. It is not enough that both replicas are ready: the Service's endpoints and
+/// the API server's view of the webhook configuration follow a moment later. Until then Jobs are not admitted, or are rejected
+/// if the failure policy is `Fail`.
 pub async fn wait_until_admitting(cluster: &Cluster) -> anyhow::Result<()> {
     let namespace = cluster.temp_namespace("probe", &[(label::INJECT, label_value::ENABLED)]).await?;
     let jobs = Api::<Job>::namespaced(cluster.client()?, namespace.name());
     let (job, dry_run) =
         (Worker::new("probe", 1, Duration::ZERO).job(), PostParams { dry_run: true, ..PostParams::default() });
-    let give_up = Instant::now() + ADMITTING_WITHIN;
+    let give_up = Instant::now() + ADMISSION_TIMEOUT;
     loop {
         let answer = jobs.create(&dry_run, &job).await;
         if answer.as_ref().is_ok_and(|job| job.labels().contains_key(label::ENROLLED)) {
             break;
         }
         if Instant::now() >= give_up {
-            answer.context("probing admission")?;
-            bail!("the API server does not call the webhook, {ADMITTING_WITHIN:?} after it was ready");
+            answer.context("creating a Job as a dry run")?;
+            bail!("the API server does not call the webhook {ADMISSION_TIMEOUT:?} after it became ready");
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     namespace.delete().await.context("deleting the probe's namespace")
 }
 
-/// Uninstalls the chart and waits until its hooks have run.
+/// Uninstalls the chart and waits for its hooks.
 pub async fn uninstall(cluster: &Cluster) -> anyhow::Result<()> {
     let namespace = format!("--namespace={NAMESPACE}");
     cluster.helm(["uninstall", "jobwarden", &namespace, "--wait", "--timeout=3m"]).await.context("uninstalling")?;
@@ -142,7 +143,7 @@ fn values_of(settings: &Settings, receiver: &Receiver) -> Value {
         "image": {"repository": "jobwarden.io/jobwarden"},
         "sidecar": {"image": {"repository": "jobwarden.io/jobwarden-sidecar"}},
         "beatInterval": time(settings.beat_interval),
-        "drain": {"delaySeconds": 1, "timeoutSeconds": 5},
+        "drain": {"delaySeconds": 5, "timeoutSeconds": 5},
         "controller": {"nodeSelector": {"kubernetes.io/hostname": HOME}},
         "webhook": {"identity": {"preset": settings.preset}},
         "reaper": {
@@ -159,7 +160,7 @@ fn values_of(settings: &Settings, receiver: &Receiver) -> Value {
     })
 }
 
-async fn make_namespace(cluster: &Cluster) -> anyhow::Result<()> {
+async fn create_namespace(cluster: &Cluster) -> anyhow::Result<()> {
     let namespace = json!({
         "apiVersion": "v1",
         "kind": "Namespace",
@@ -167,11 +168,11 @@ async fn make_namespace(cluster: &Cluster) -> anyhow::Result<()> {
     });
     let api = Api::<Namespace>::all(cluster.client()?);
     let apply = PatchParams::apply("jobwarden-tests");
-    api.patch(NAMESPACE, &apply, &Patch::Apply(namespace)).await.context("making jobwarden's namespace")?;
+    api.patch(NAMESPACE, &apply, &Patch::Apply(namespace)).await.context("creating jobwarden's namespace")?;
     Ok(())
 }
 
-async fn make_secret(cluster: &Cluster, receiver: &Receiver) -> anyhow::Result<()> {
+async fn create_secret(cluster: &Cluster, receiver: &Receiver) -> anyhow::Result<()> {
     let secret = json!({
         "apiVersion": "v1",
         "kind": "Secret",
@@ -180,6 +181,6 @@ async fn make_secret(cluster: &Cluster, receiver: &Receiver) -> anyhow::Result<(
     });
     let api = Api::<Secret>::namespaced(cluster.client()?, NAMESPACE);
     let apply = PatchParams::apply("jobwarden-tests");
-    api.patch("jobwarden-sink", &apply, &Patch::Apply(secret)).await.context("making the sink's secret")?;
+    api.patch("jobwarden-sink", &apply, &Patch::Apply(secret)).await.context("creating the sink's Secret")?;
     Ok(())
 }

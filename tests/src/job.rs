@@ -1,4 +1,4 @@
-//! Jobs whose worker does what a test wants: touch memory, last, end.
+//! Jobs whose worker does what a test wants: touch memory, run for a while, exit.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,19 +8,19 @@ use k8s_openapi::api::batch::v1::Job;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::cluster::Process;
+use jobwarden_testbed::Process;
 
 /// The image of the worker that `cargo xtask image` builds from `tests/worker`.
 pub const WORKER_IMAGE: &str = "jobwarden.io/test-worker:dev";
 
-/// Tells a worker at work that it is done: it ends as if its time had come. A test that needs a worker to live until then lets
-/// it work for [`ENDLESS`](crate::ground::ENDLESS), since no other time is long enough on every machine.
+/// Ends the work of a running worker with SIGUSR1: it exits as if its time were over. A test that needs a live worker until
+/// then runs it for [`ENDLESS`](crate::environment::ENDLESS), because no shorter time is long enough on every machine.
 pub fn finish(worker: Process) -> anyhow::Result<()> {
-    ensure!(worker.is_alive(), "the worker has ended before its work was done");
+    ensure!(worker.is_alive(), "the worker ended too early");
     Ok(worker.signal(Signal::SIGUSR1)?)
 }
 
-/// A Job of one worker, in the making.
+/// A builder of a Job with one worker.
 #[derive(Clone, Debug)]
 pub struct Worker {
     name: String,
@@ -29,17 +29,17 @@ pub struct Worker {
     annotations: BTreeMap<String, String>,
     env: BTreeMap<String, String>,
     node: Option<String>,
-    node_is_a_must: bool,
+    node_required: bool,
     backoff_limit: u32,
     suspended: bool,
     image: String,
-    most_mebibytes: Option<u32>,
+    memory_limit_mebibytes: Option<u32>,
 }
 
 impl Worker {
-    /// A worker that touches `mebibytes` of memory and then works for `lasting`. It is not retried.
-    pub fn new(name: &str, mebibytes: u32, lasting: Duration) -> Self {
-        let arguments = vec![format!("--touch={mebibytes}Mi"), format!("--for={}s", lasting.as_secs())];
+    /// A worker that touches `mebibytes` of memory and then runs for `duration`. It is not retried.
+    pub fn new(name: &str, mebibytes: u32, duration: Duration) -> Self {
+        let arguments = vec![format!("--touch={mebibytes}Mi"), format!("--for={}s", duration.as_secs())];
         Self {
             name: name.to_owned(),
             arguments,
@@ -47,11 +47,11 @@ impl Worker {
             annotations: BTreeMap::new(),
             env: BTreeMap::new(),
             node: None,
-            node_is_a_must: true,
+            node_required: true,
             backoff_limit: 0,
             suspended: false,
             image: WORKER_IMAGE.to_owned(),
-            most_mebibytes: None,
+            memory_limit_mebibytes: None,
         }
     }
 
@@ -83,20 +83,20 @@ impl Worker {
         self
     }
 
-    /// Lets its pods run on this node only.
+    /// Requires this node for its pods.
     #[must_use]
     pub fn on_node(mut self, node: &str) -> Self {
         self.node = Some(node.to_owned());
         self
     }
 
-    /// Lets its pods run on this node if it is well.
+    /// Prefers this node for its pods.
     #[must_use]
     pub fn near_node(self, node: &str) -> Self {
-        Self { node_is_a_must: false, ..self.on_node(node) }
+        Self { node_required: false, ..self.on_node(node) }
     }
 
-    /// How many failed pods are retried.
+    /// Sets the number of retries (`backoffLimit`).
     #[must_use]
     pub fn retries(mut self, limit: u32) -> Self {
         self.backoff_limit = limit;
@@ -116,10 +116,10 @@ impl Worker {
         Self { image: image.to_owned(), ..self }
     }
 
-    /// Limits the worker's memory.
+    /// Sets the worker's memory limit.
     #[must_use]
-    pub fn at_most(self, mebibytes: u32) -> Self {
-        Self { most_mebibytes: Some(mebibytes), ..self }
+    pub fn memory_limit(self, mebibytes: u32) -> Self {
+        Self { memory_limit_mebibytes: Some(mebibytes), ..self }
     }
 
     /// The Job's name.
@@ -127,13 +127,13 @@ impl Worker {
         &self.name
     }
 
-    /// The Job as it is submitted. It satisfies Pod Security `restricted`.
+    /// The Job. It satisfies Pod Security `restricted`.
     pub fn job(&self) -> Job {
         let env: Vec<Value> = self.env.iter().map(|(name, value)| json!({"name": name, "value": value})).collect();
         let at = self.node.iter().map(
             |node| json!({"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}]}),
         );
-        let affinity = if self.node_is_a_must {
+        let affinity = if self.node_required {
             let terms: Vec<Value> = at.collect();
             (!terms.is_empty())
                 .then(|| json!({"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}))
@@ -141,7 +141,7 @@ impl Worker {
             let terms: Vec<Value> = at.map(|at| json!({"weight": 100, "preference": at})).collect();
             Some(json!({"preferredDuringSchedulingIgnoredDuringExecution": terms}))
         };
-        let limits = self.most_mebibytes.map(|most| json!({"limits": {"memory": format!("{most}Mi")}}));
+        let limits = self.memory_limit_mebibytes.map(|limit| json!({"limits": {"memory": format!("{limit}Mi")}}));
         let job = json!({
             "apiVersion": "batch/v1",
             "kind": "Job",
@@ -176,6 +176,6 @@ impl Worker {
                 }
             }
         });
-        serde_json::from_value(job).expect("the literal above has the shape of a Job")
+        serde_json::from_value(job).expect("the literal above is a Job")
     }
 }

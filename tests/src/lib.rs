@@ -1,18 +1,20 @@
-//! What the project's tests stand on: a real Kubernetes of several nodes on one machine.
+//! What jobwarden's end-to-end tests share: a cluster of the testbed with jobwarden installed, Jobs whose workers do what a
+//! test wants, a receiver of notifications, other people's webhooks, and the chaos campaign with its oracle.
 
 pub mod beat_server;
-pub mod bed;
-pub mod claims;
-pub mod cluster;
-pub mod ground;
-pub mod harm;
-pub mod https;
+pub mod campaign;
+pub mod environment;
+pub mod faults;
+pub mod https_client;
 pub mod install;
 pub mod job;
 pub mod metrics;
-pub mod mutator;
-pub mod progress;
-pub mod reaper;
+pub mod mutating_webhook;
+pub mod reaper_api;
 pub mod receiver;
+pub mod scenarios;
+pub mod shared_cluster;
 pub mod tls_server;
 pub mod wait;
+
+pub use jobwarden_testbed::progress;

@@ -1,4 +1,4 @@
-//! What jobwarden's processes say of themselves, read through the API server.
+//! The metrics of jobwarden's processes, read through the API server.
 
 use anyhow::Context as _;
 use jobwarden_common::names::{label, label_value, port};
@@ -16,17 +16,17 @@ pub async fn leader(client: &Client) -> anyhow::Result<Pod> {
         .await
         .context("looking for the leading reaper")?;
     let mut live = pods.items.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
-    live.next().with_context(|| format!("no reaper in namespace {NAMESPACE} leads"))
+    live.next().with_context(|| format!("no reaper in namespace {NAMESPACE} is the leader"))
 }
 
 /// The metrics of one of jobwarden's pods, in the text format of Prometheus.
 pub async fn read(client: &Client, pod: &str) -> anyhow::Result<String> {
     let path = format!("/api/v1/namespaces/{NAMESPACE}/pods/{pod}:{}/proxy/metrics", port::ADMIN);
-    let request = http::Request::get(path).body(Vec::new()).context("a pod's name fits into a path")?;
+    let request = http::Request::get(path).body(Vec::new()).context("building the request")?;
     client.request_text(request).await.with_context(|| format!("reading the metrics of {pod}"))
 }
 
-/// The sum of all series of one metric, over those whose labels contain `labels`.
+/// The sum of all series of one metric whose labels contain `labels`.
 pub fn sum(text: &str, metric: &str, labels: &str) -> f64 {
     text.lines()
         .filter(|line| !line.starts_with('#'))
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn series_of_one_metric_are_summed_by_label() {
+    fn the_series_of_a_metric_are_summed_by_label() {
         let text = "# TYPE a counter\na_total{reason=\"x\"} 2\na_total{reason=\"y\"} 3\nab_total 7\n# EOF";
         assert!((sum(text, "a_total", "") - 5.0).abs() < f64::EPSILON);
         assert!((sum(text, "a_total", "reason=\"y\"") - 3.0).abs() < f64::EPSILON);

@@ -1,5 +1,5 @@
-//! A receiver of notifications that plays the orchestrator: it checks the signature, remembers what came and how often,
-//! and can be told to be down.
+//! A receiver of notifications in the role of the orchestrator. It verifies signatures, remembers notifications and counts
+//! their deliveries, and can simulate an outage.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -21,29 +21,29 @@ use sha2::Sha256;
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// A notification as it arrived.
+/// A received notification.
 #[derive(Clone, Debug)]
 pub struct Received {
-    /// When it came for the first time.
+    /// When it was first received.
     pub at: Instant,
-    /// What it says.
+    /// Its content.
     pub event: CloudEvent,
-    /// How often it was delivered and acknowledged.
+    /// The number of acknowledged deliveries.
     pub deliveries: u32,
 }
 
-/// How the receiver answers.
+/// How the receiver responds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// 204: acknowledged.
     Acknowledge,
     /// 503 to everything.
     Unavailable,
-    /// Takes the request and never answers.
+    /// Accepts the request and never responds.
     Hang,
 }
 
-/// A running receiver; it stops when this is dropped.
+/// A running receiver. It stops when this is dropped.
 pub struct Receiver {
     url: String,
     secret: String,
@@ -55,22 +55,22 @@ struct Shared {
     key: Vec<u8>,
     answer: watch::Sender<Answer>,
     inbox: watch::Sender<Inbox>,
-    refused: Mutex<Vec<String>>,
+    rejected: Mutex<Vec<String>>,
 }
 
-/// What came, in the order of the first acknowledged delivery.
+/// The notifications, in the order of their first acknowledged delivery.
 #[derive(Clone, Debug, Default)]
 struct Inbox {
     received: Vec<Received>,
-    /// Deliveries that were not acknowledged, by the event's ID.
-    turned_away: BTreeMap<String, u32>,
+    /// The number of deliveries that were not acknowledged, by the event's ID.
+    failed: BTreeMap<String, u32>,
 }
 
 impl Receiver {
-    /// Serves on `listener`, with a signing secret of its own.
+    /// Serves on `listener`, with a random signing secret.
     pub fn start(listener: TcpListener) -> anyhow::Result<Self> {
         let key: Vec<u8> = (0..24).map(|_| fastrand::u8(..)).collect();
-        let address = listener.local_addr().context("asking for the receiver's address")?;
+        let address = listener.local_addr().context("reading the listener's address")?;
         listener.set_nonblocking(true).context("preparing the receiver's socket")?;
         let listener = tokio::net::TcpListener::from_std(listener).context("preparing the receiver's socket")?;
         let secret = format!("whsec_{}", STANDARD.encode(&key));
@@ -78,49 +78,49 @@ impl Receiver {
             key,
             answer: watch::Sender::new(Answer::Acknowledge),
             inbox: watch::Sender::default(),
-            refused: Mutex::default(),
+            rejected: Mutex::default(),
         });
         let stop = CancellationToken::new();
         tokio::spawn(stop.clone().run_until_cancelled_owned(serve(listener, Arc::clone(&shared), stop.clone())));
         Ok(Self { url: format!("http://{address}/notifications"), secret, shared, _running: stop.drop_guard() })
     }
 
-    /// Where notifications are to be sent.
+    /// The URL to send notifications to.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// The secret they are to be signed with, in the form of Standard Webhooks.
+    /// The secret to sign notifications with, in the form of Standard Webhooks.
     pub fn secret(&self) -> &str {
         &self.secret
     }
 
-    /// Changes how requests are answered from now on.
+    /// Sets the response to all following requests.
     pub fn answer(&self, answer: Answer) {
         self.shared.answer.send_replace(answer);
     }
 
-    /// What was acknowledged so far, oldest first.
+    /// The acknowledged notifications, oldest first.
     pub fn received(&self) -> Vec<Received> {
         self.shared.inbox.borrow().received.clone()
     }
 
-    /// The notifications about one Job, by its name.
+    /// The acknowledged notifications about one Job.
     pub fn about(&self, namespace: &str, job: &str) -> Vec<Received> {
         self.received().into_iter().filter(|it| is_about(it, namespace, job)).collect()
     }
 
-    /// Requests that were refused for their form or signature, each with the reason.
-    pub fn refused(&self) -> Vec<String> {
-        self.shared.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// The reasons of all requests that were rejected for their form or signature.
+    pub fn rejected(&self) -> Vec<String> {
+        self.shared.rejected.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Waits for a notification about a Job that satisfies `wanted`.
+    /// Waits for a notification about the Job that satisfies `wanted`.
     pub async fn wait_for(
         &self,
         namespace: &str,
         job: &str,
-        patience: Duration,
+        timeout: Duration,
         wanted: impl Fn(&CloudEvent) -> bool,
     ) -> anyhow::Result<Received> {
         let mut inbox = self.shared.inbox.subscribe();
@@ -134,21 +134,21 @@ impl Receiver {
                 inbox.changed().await.context("the receiver has stopped")?;
             }
         };
-        if let Ok(received) = tokio::time::timeout(patience, waiting).await {
+        if let Ok(received) = tokio::time::timeout(timeout, waiting).await {
             return received;
         }
         let seen: Vec<_> = self.about(namespace, job).iter().map(|it| describe(&it.event)).collect();
-        bail!("no such notification about {namespace}/{job} within {patience:?}; there were {seen:?}")
+        bail!("no matching notification about Job {namespace}/{job} after {timeout:?}; received: {seen:?}")
     }
 
-    /// Waits until a delivery has been turned away, because the receiver was told not to acknowledge.
-    pub async fn wait_until_turned_away(&self, id: impl Fn(&str) -> bool, patience: Duration) -> anyhow::Result<()> {
+    /// Waits until a delivery was not acknowledged because of [`Answer::Unavailable`] or [`Answer::Hang`].
+    pub async fn wait_until_delivery_failed(&self, id: impl Fn(&str) -> bool, timeout: Duration) -> anyhow::Result<()> {
         let mut inbox = self.shared.inbox.subscribe();
-        let waiting = inbox.wait_for(|inbox| inbox.turned_away.keys().any(|seen| id(seen)));
-        tokio::time::timeout(patience, waiting)
+        let waiting = inbox.wait_for(|inbox| inbox.failed.keys().any(|seen| id(seen)));
+        tokio::time::timeout(timeout, waiting)
             .await
-            .context("nothing was delivered")?
-            .context("the receiver stopped")?;
+            .context("no delivery in time")?
+            .context("the receiver has stopped")?;
         Ok(())
     }
 }
@@ -172,7 +172,7 @@ async fn serve(listener: tokio::net::TcpListener, shared: Arc<Shared>, stop: Can
                 async move { Ok::<_, Infallible>(shared.take(request).await) }
             }),
         );
-        // A connection that breaks is the sender's to repeat.
+        // After a broken connection the sender retries.
         tokio::spawn(stop.clone().run_until_cancelled_owned(async move {
             let _ = connection.await;
         }));
@@ -182,9 +182,9 @@ async fn serve(listener: tokio::net::TcpListener, shared: Arc<Shared>, stop: Can
 impl Shared {
     async fn take(&self, request: Request<Incoming>) -> Response<Empty<Bytes>> {
         let status = match self.read(request).await {
-            Ok(event) => self.file(event).await,
+            Ok(event) => self.store(event).await,
             Err(error) => {
-                self.refused.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{error:#}"));
+                self.rejected.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{error:#}"));
                 StatusCode::BAD_REQUEST
             }
         };
@@ -198,26 +198,28 @@ impl Shared {
         let body = body.collect().await.context("reading the body")?.to_bytes();
         self.verify(&head.headers, &body)?;
         let event: CloudEvent = serde_json::from_slice(&body).context("parsing the CloudEvent")?;
-        ensure!(header(&head.headers, "webhook-id")? == event.id, "webhook-id is not the event's id");
+        ensure!(header(&head.headers, "webhook-id")? == event.id, "header webhook-id differs from the event's id");
         Ok(event)
     }
 
-    /// As <https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md> says.
+    /// Verifies the signature by <https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>.
     fn verify(&self, headers: &HeaderMap, body: &[u8]) -> anyhow::Result<()> {
         let (id, timestamp) = (header(headers, "webhook-id")?, header(headers, "webhook-timestamp")?);
-        let signature = header(headers, "webhook-signature")?.strip_prefix("v1,").context("no v1 signature")?;
+        let signature = header(headers, "webhook-signature")?
+            .strip_prefix("v1,")
+            .context("header webhook-signature has no v1 signature")?;
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).context("an HMAC takes a key of any length")?;
         for part in [id.as_bytes(), b".", timestamp.as_bytes(), b".", body] {
             mac.update(part);
         }
         let signature = STANDARD.decode(signature).context("decoding the signature")?;
-        mac.verify_slice(&signature).context("the signature does not fit")
+        mac.verify_slice(&signature).context("the signature is invalid")
     }
 
-    async fn file(&self, event: CloudEvent) -> StatusCode {
+    async fn store(&self, event: CloudEvent) -> StatusCode {
         let answer = *self.answer.borrow();
         if answer != Answer::Acknowledge {
-            self.inbox.send_modify(|inbox| *inbox.turned_away.entry(event.id).or_default() += 1);
+            self.inbox.send_modify(|inbox| *inbox.failed.entry(event.id).or_default() += 1);
             if answer == Answer::Hang {
                 std::future::pending::<()>().await;
             }
@@ -233,5 +235,5 @@ impl Shared {
 
 fn header<'a>(headers: &'a HeaderMap, name: &str) -> anyhow::Result<&'a str> {
     let value = headers.get(name).with_context(|| format!("header {name} is missing"))?;
-    value.to_str().with_context(|| format!("header {name} is no text"))
+    value.to_str().with_context(|| format!("header {name} is not text"))
 }

@@ -1,4 +1,4 @@
-//! An HTTPS server of a test's own, with a certificate of its own: what the test lets it say, to whoever asks.
+//! An HTTPS server with its own certificate, whose responses a test provides.
 
 use std::convert::Infallible;
 use std::net::TcpListener;
@@ -16,7 +16,7 @@ use rustls::pki_types::PrivateKeyDer;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// A running server; it stops when this is dropped.
+/// A running server. It stops when this is dropped.
 pub struct TlsServer {
     address: String,
     ca: String,
@@ -24,14 +24,14 @@ pub struct TlsServer {
 }
 
 impl TlsServer {
-    /// Serves on `listener` as `name`, a DNS name or an IP address, and gives every request's body to `answer`.
+    /// Serves on `listener` as `name`, a DNS name or an IP address. `answer` turns the body of a request into that of the response.
     pub fn start(
         listener: TcpListener,
         name: &str,
         answer: impl Fn(Bytes) -> Vec<u8> + Send + Sync + 'static,
     ) -> anyhow::Result<Self> {
-        crate::cluster::install_crypto_provider();
-        let address = listener.local_addr().context("asking for the address")?.to_string();
+        jobwarden_testbed::install_crypto_provider();
+        let address = listener.local_addr().context("reading the listener's address")?.to_string();
         let (ca, config) = identity(name)?;
         listener.set_nonblocking(true).context("preparing the socket")?;
         let listener = tokio::net::TcpListener::from_std(listener).context("preparing the socket")?;
@@ -41,26 +41,26 @@ impl TlsServer {
         Ok(Self { address, ca, _running: stop.drop_guard() })
     }
 
-    /// `host:port` to dial.
+    /// Its address, `host:port`.
     pub fn address(&self) -> &str {
         &self.address
     }
 
-    /// Its CA, PEM.
+    /// The CA certificate of its certificate, PEM.
     pub fn ca(&self) -> &str {
         &self.ca
     }
 }
 
 fn identity(name: &str) -> anyhow::Result<(String, ServerConfig)> {
-    let key = KeyPair::generate().context("making a key")?;
+    let key = KeyPair::generate().context("generating a key")?;
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority = params.self_signed(&key).context("making an authority")?.pem();
+    let authority = params.self_signed(&key).context("creating a CA certificate")?.pem();
     let issuer = Issuer::new(params, key);
-    let key = KeyPair::generate().context("making a key")?;
+    let key = KeyPair::generate().context("generating a key")?;
     let leaf =
-        CertificateParams::new(vec![name.to_owned()])?.signed_by(&key, &issuer).context("making a certificate")?;
+        CertificateParams::new(vec![name.to_owned()])?.signed_by(&key, &issuer).context("creating a certificate")?;
     let key = PrivateKeyDer::try_from(key.serialize_der()).map_err(anyhow::Error::msg)?;
     let config = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![leaf.der().clone()], key)?;
     Ok((authority, config))
@@ -84,7 +84,7 @@ async fn serve(
                     Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(answer(body.unwrap_or_default())))))
                 }
             });
-            // A connection that breaks is the client's to renew.
+            // After a broken connection the client reconnects.
             let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
         }));
     }

@@ -12,14 +12,14 @@ use kube::runtime::wait::await_condition;
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 
-/// Waits until the object satisfies `wanted`, which is given `None` while there is no such object. On failure the error
-/// says `what` was waited for and shows the object as it was then.
+/// Waits until the object satisfies `wanted`, which gets `None` while the object does not exist. The error names the wanted
+/// `state` and shows the current object.
 pub async fn until<K>(
     client: &Client,
     namespace: &str,
     name: &str,
-    patience: Duration,
-    what: &str,
+    timeout: Duration,
+    state: &str,
     wanted: impl Fn(Option<&K>) -> bool,
 ) -> anyhow::Result<Option<K>>
 where
@@ -28,49 +28,49 @@ where
 {
     let api = Api::<K>::namespaced(client.clone(), namespace);
     let waiting = await_condition(api.clone(), name, |object: Option<&K>| wanted(object));
-    if let Ok(object) = tokio::time::timeout(patience, waiting).await {
-        return object.with_context(|| format!("waiting until {namespace}/{name}: {what}"));
+    if let Ok(object) = tokio::time::timeout(timeout, waiting).await {
+        return object.with_context(|| format!("waiting until {namespace}/{name} is {state}"));
     }
     let now = api.get_opt(name).await.with_context(|| format!("reading {namespace}/{name}"))?;
-    bail!("{namespace}/{name} did not become: {what}, within {patience:?}; now it is {now:#?}")
+    bail!("{namespace}/{name} is not {state} after {timeout:?}: {now:#?}")
 }
 
-/// Waits until the Job has a condition of this type that is true, and returns the condition's reason.
+/// Waits until the Job's condition of this type is true, and returns the condition's reason.
 pub async fn until_job(
     client: &Client,
     namespace: &str,
     name: &str,
     condition: &str,
-    patience: Duration,
+    timeout: Duration,
 ) -> anyhow::Result<String> {
-    let job = until::<Job>(client, namespace, name, patience, condition, |job| reason_of(job, condition).is_some());
+    let job = until::<Job>(client, namespace, name, timeout, condition, |job| reason_of(job, condition).is_some());
     let job = job.await?;
-    reason_of(job.as_ref(), condition).context("the condition was just seen")
+    reason_of(job.as_ref(), condition).context("the condition has disappeared")
 }
 
-/// Waits until there is no such object.
-pub async fn until_gone<K>(client: &Client, namespace: &str, name: &str, patience: Duration) -> anyhow::Result<()>
+/// Waits until the object does not exist.
+pub async fn until_gone<K>(client: &Client, namespace: &str, name: &str, timeout: Duration) -> anyhow::Result<()>
 where
     K: Resource<Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Send + 'static,
     K::DynamicType: Default,
 {
-    until::<K>(client, namespace, name, patience, "gone", |object| object.is_none()).await.map(drop)
+    until::<K>(client, namespace, name, timeout, "gone", |object| object.is_none()).await.map(drop)
 }
 
-/// The reason of a Job's condition that is true.
+/// The reason of the Job's condition of this type, if it is true.
 pub fn reason_of(job: Option<&Job>, condition: &str) -> Option<String> {
     let conditions = job?.status.as_ref()?.conditions.as_ref()?;
     let found = conditions.iter().find(|it| it.type_ == condition && it.status == "True")?;
     Some(found.reason.clone().unwrap_or_default())
 }
 
-/// Waits for a pod of the Job whose main container runs, other than those named in `except`.
+/// Waits for a pod of the Job whose main container is running, other than those named in `except`.
 pub async fn until_running(
     client: &Client,
     namespace: &str,
     job: &str,
     except: &[&str],
-    patience: Duration,
+    timeout: Duration,
 ) -> anyhow::Result<Pod> {
     use futures::TryStreamExt as _;
     use kube::runtime::{WatchStreamExt as _, watcher};
@@ -85,11 +85,11 @@ pub async fn until_running(
                 return Ok(pod);
             }
         }
-        bail!("the watch of the pods has ended")
+        bail!("the watch ended")
     };
-    match tokio::time::timeout(patience, waiting).await {
+    match tokio::time::timeout(timeout, waiting).await {
         Ok(pod) => pod.with_context(|| format!("waiting for a pod of {namespace}/{job}")),
-        Err(_) => bail!("no pod of {namespace}/{job} runs within {patience:?}"),
+        Err(_) => bail!("no pod of Job {namespace}/{job} is running after {timeout:?}"),
     }
 }
 

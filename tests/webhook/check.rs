@@ -1,4 +1,4 @@
-//! `jobwarden-webhook check`, as an admin runs it: the program that ships, by the cluster's kubeconfig.
+//! `jobwarden check`, as an administrator runs it: the release build with the kubeconfig of the cluster.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -6,43 +6,42 @@ use anyhow::{Context as _, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jobwarden_common::names::object;
-use jobwarden_tests::bed::Bed;
-use jobwarden_tests::ground::Ground;
+use jobwarden_testbed::progress;
+use jobwarden_tests::environment::Environment;
 use jobwarden_tests::install::{self, NAMESPACE};
-use jobwarden_tests::mutator::Mutator;
-use jobwarden_tests::progress;
+use jobwarden_tests::mutating_webhook::MutatingWebhook;
+use jobwarden_tests::shared_cluster::SharedCluster;
 use rcgen::{CertificateParams, KeyPair};
 use serde_json::json;
 
-use crate::Outcome;
-use crate::reinvocation::strip;
+use crate::other_webhooks::strip;
 
-/// How long a fault may take to show, and to be gone.
-const PATIENCE: Duration = Duration::from_secs(90);
+/// How long a fault may take to appear, and to disappear.
+const TIMEOUT: Duration = Duration::from_secs(90);
 
-/// Between two looks.
-const PAUSE: Duration = Duration::from_millis(300);
+/// The time between two checks.
+const INTERVAL: Duration = Duration::from_millis(300);
 
-/// What is wrong, and what is to be said of it.
+/// A fault, and what the report has to contain.
 struct Fault {
     name: &'static str,
-    /// Commands of kubectl that bring it about.
+    /// The kubectl commands that cause it.
     plant: &'static [&'static [&'static str]],
-    /// In a line of the report that begins with ×.
-    told: &'static str,
-    /// In what the report says below that line.
-    advised: &'static str,
-    /// Commands of kubectl that undo it; where there are none, `helm upgrade` does, as the report advises.
-    mend: &'static [&'static [&'static str]],
+    /// A part of a line that begins with ×.
+    problem: &'static str,
+    /// A part of the text below that line.
+    remedy: &'static str,
+    /// The kubectl commands that undo it. Without any, `helm upgrade` undoes it, as the report advises.
+    repair: &'static [&'static [&'static str]],
 }
 
 const FAULTS: [Fault; 11] = [
     Fault {
         name: "a binding of the reaper is gone",
         plant: &[&["delete", "clusterrolebinding/jobwarden-reaper"]],
-        told: "the service account jobwarden-reaper may not get jobs anywhere",
-        advised: "helm upgrade jobwarden manifests/chart --namespace jobwarden --reuse-values",
-        mend: &[],
+        problem: "the service account jobwarden-reaper cannot get jobs in all namespaces",
+        remedy: "helm upgrade jobwarden manifests/chart --namespace jobwarden --reuse-values",
+        repair: &[],
     },
     Fault {
         name: "the webhook may not read LimitRanges",
@@ -52,9 +51,9 @@ const FAULTS: [Fault; 11] = [
             "--type=json",
             r#"-p=[{"op":"remove","path":"/rules/1"}]"#,
         ]],
-        told: "the service account jobwarden-webhook may not get limitranges anywhere",
-        advised: "kubectl auth can-i --list --as=system:serviceaccount:jobwarden:jobwarden-webhook",
-        mend: &[],
+        problem: "the service account jobwarden-webhook cannot get limitranges in all namespaces",
+        remedy: "kubectl auth can-i --list --as=system:serviceaccount:jobwarden:jobwarden-webhook",
+        repair: &[],
     },
     Fault {
         name: "the reaper's Service leads nowhere",
@@ -64,16 +63,16 @@ const FAULTS: [Fault; 11] = [
             "--namespace=jobwarden",
             r#"-p={"spec":{"selector":{"jobwarden.io/role":"nobody"}}}"#,
         ]],
-        told: "the reaper cannot be reached through its Service",
-        advised: "kubectl get --raw /api/v1/namespaces/jobwarden/services/https:jobwarden-reaper:8444/proxy/",
-        mend: &[],
+        problem: "the reaper cannot be reached through its Service",
+        remedy: "kubectl get --raw /api/v1/namespaces/jobwarden/services/https:jobwarden-reaper:8444/proxy/",
+        repair: &[],
     },
     Fault {
         name: "no reaper runs",
         plant: &[&["scale", "deployment/jobwarden-reaper", "--namespace=jobwarden", "--replicas=0"]],
-        told: "no reaper leads",
-        advised: "kubectl -n jobwarden logs deployment/jobwarden-reaper",
-        mend: &[&["scale", "deployment/jobwarden-reaper", "--namespace=jobwarden", "--replicas=2"]],
+        problem: "no reaper is the leader",
+        remedy: "kubectl -n jobwarden logs deployment/jobwarden-reaper",
+        repair: &[&["scale", "deployment/jobwarden-reaper", "--namespace=jobwarden", "--replicas=2"]],
     },
     Fault {
         name: "the agent does not start",
@@ -85,9 +84,9 @@ const FAULTS: [Fault; 11] = [
             r#"-p=[{"op":"replace","path":"/spec/template/spec/containers/0/image","value":"example.com/none:0"},
                    {"op":"replace","path":"/spec/template/spec/containers/0/imagePullPolicy","value":"Never"}]"#,
         ]],
-        told: "no ready agent on node-1 (ErrImageNeverPull)",
-        advised: "kubectl -n jobwarden-agent describe pods",
-        mend: &[],
+        problem: "no ready agent on node-1 (ErrImageNeverPull)",
+        remedy: "kubectl -n jobwarden-agent describe pods",
+        repair: &[],
     },
     Fault {
         name: "the agent is meant for other nodes",
@@ -97,9 +96,9 @@ const FAULTS: [Fault; 11] = [
             "--namespace=jobwarden-agent",
             r#"-p={"spec":{"template":{"spec":{"nodeSelector":{"example.com/nowhere":"true"}}}}}"#,
         ]],
-        told: "the agent is meant for no node: not for node-1",
-        advised: "agent.nodeSelector",
-        mend: &[&[
+        problem: "the agent is scheduled on no node: its nodeSelector excludes node-1",
+        remedy: "agent.nodeSelector",
+        repair: &[&[
             "patch",
             "daemonset/jobwarden-agent",
             "--namespace=jobwarden-agent",
@@ -115,16 +114,16 @@ const FAULTS: [Fault; 11] = [
             "--namespace=jobwarden",
             r#"-p={"data":{"config.yaml":"identity: {preset: airflow}"}}"#,
         ]],
-        told: "the configuration file in the ConfigMap jobwarden/jobwarden-webhook is refused",
-        advised: "kubectl -n jobwarden edit configmap jobwarden-webhook",
-        mend: &[],
+        problem: "the configuration file in the ConfigMap jobwarden/jobwarden-webhook is invalid",
+        remedy: "kubectl -n jobwarden edit configmap jobwarden-webhook",
+        repair: &[],
     },
     Fault {
         name: "the backstop is gone",
         plant: &[&["delete", "validatingadmissionpolicy/jobwarden-sidecar"]],
-        told: "there is no ValidatingAdmissionPolicy jobwarden-sidecar",
-        advised: "helm upgrade jobwarden",
-        mend: &[],
+        problem: "ValidatingAdmissionPolicy jobwarden-sidecar not found",
+        remedy: "helm upgrade jobwarden",
+        repair: &[],
     },
     Fault {
         name: "the webhook asks for other namespaces",
@@ -134,47 +133,47 @@ const FAULTS: [Fault; 11] = [
             "--type=json",
             r#"-p=[{"op":"remove","path":"/webhooks/1/namespaceSelector/matchLabels"}]"#,
         ]],
-        told: "pods.jobwarden.io is registered wrongly: its namespaceSelector does not ask for jobwarden.io/inject=enabled",
-        advised: "helm upgrade jobwarden",
-        mend: &[],
+        problem: "pods.jobwarden.io is misconfigured: its namespaceSelector does not require jobwarden.io/inject=enabled",
+        remedy: "helm upgrade jobwarden",
+        repair: &[],
     },
     Fault {
         name: "the webhook is not registered",
         plant: &[&["delete", "mutatingwebhookconfiguration/jobwarden"]],
-        told: "is let past without a sidecar",
-        advised: "the webhook's registration",
-        mend: &[],
+        problem: "is admitted without the sidecar",
+        remedy: "the webhook's registration",
+        repair: &[],
     },
     Fault {
         name: "the custom resource is gone",
         plant: &[&["delete", "customresourcedefinition/joboutcomes.jobwarden.io"]],
-        told: "there is no CustomResourceDefinition joboutcomes.jobwarden.io",
-        advised: "helm upgrade jobwarden",
-        mend: &[],
+        problem: "CustomResourceDefinition joboutcomes.jobwarden.io not found",
+        remedy: "helm upgrade jobwarden",
+        repair: &[],
     },
 ];
 
-pub(crate) async fn check_finds_each_planted_fault_and_says_what_to_do(bed: &Bed) -> Outcome {
-    let ground = bed.ground().await?;
-    let namespace = ground.enrolled_namespace("check").await?;
-    sound(ground).await.context("before anything was planted")?;
-    for Fault { name, plant, told, advised, mend } in FAULTS {
-        kubectl(ground, plant).await.with_context(|| format!("planting: {name}"))?;
-        found(ground, told, advised).await.with_context(|| name.to_owned())?;
-        if mend.is_empty() {
-            upgrade(ground).await?;
+pub(crate) async fn check_reports_each_planted_fault_with_a_remedy(cluster: &SharedCluster) -> anyhow::Result<()> {
+    let environment = cluster.environment().await?;
+    let namespace = environment.enrolled_namespace("check").await?;
+    wait_until_clean(environment).await.context("before anything was planted")?;
+    for Fault { name, plant, problem, remedy, repair } in FAULTS {
+        kubectl(environment, plant).await.with_context(|| format!("planting: {name}"))?;
+        wait_for_failure(environment, problem, remedy).await.with_context(|| name.to_owned())?;
+        if repair.is_empty() {
+            upgrade(environment).await?;
         }
-        kubectl(ground, mend).await.with_context(|| format!("undoing: {name}"))?;
-        sound(ground).await.with_context(|| format!("after: {name}"))?;
+        kubectl(environment, repair).await.with_context(|| format!("undoing: {name}"))?;
+        wait_until_clean(environment).await.with_context(|| format!("after: {name}"))?;
     }
-    in_a_namespace(ground, namespace.name()).await?;
-    while_the_webhook_is_away(ground).await?;
-    progress::note("all faults were found");
+    in_a_namespace(environment, namespace.name()).await?;
+    during_a_webhook_outage(environment).await?;
+    progress::note("the check reported all faults");
     Ok(())
 }
 
-/// A `LimitRange`, and a webhook of somebody else.
-async fn in_a_namespace(ground: &Ground, namespace: &str) -> Outcome {
+/// Faults of one namespace: a `LimitRange`, and the webhook of another vendor.
+async fn in_a_namespace(environment: &Environment, namespace: &str) -> anyhow::Result<()> {
     let range = json!({
         "apiVersion": "v1",
         "kind": "LimitRange",
@@ -183,44 +182,48 @@ async fn in_a_namespace(ground: &Ground, namespace: &str) -> Outcome {
             "type": "Container", "min": {"memory": "24Mi"}, "default": {"memory": "64Mi"}, "defaultRequest": {"memory": "64Mi"},
         }]},
     });
-    ground.cluster.apply(&range.to_string()).await.context("creating a LimitRange")?;
-    let told = format!("the sidecar is refused in {namespace}: the LimitRange \"no-dwarfs\"");
-    let advised = format!("sidecar.namespaces.{namespace}.memory");
-    found(ground, &told, &advised).await.context("a LimitRange refuses the sidecar")?;
+    environment.cluster.apply(&range.to_string()).await.context("creating a LimitRange")?;
+    let problem = format!("the sidecar is rejected in {namespace}: the LimitRange \"no-dwarfs\"");
+    let remedy = format!("sidecar.namespaces.{namespace}.memory");
+    wait_for_failure(environment, &problem, &remedy).await.context("a LimitRange refuses the sidecar")?;
     let at = format!("--namespace={namespace}");
-    ground.cluster.kubectl(["delete", "limitrange/no-dwarfs", &at]).await.context("deleting it")?;
-    sound(ground).await.context("after the LimitRange")?;
+    environment.cluster.kubectl(["delete", "limitrange/no-dwarfs", &at]).await.context("deleting it")?;
+    wait_until_clean(environment).await.context("after the LimitRange")?;
 
-    let stripper = Mutator::start(&ground.cluster, "zz-strips-for-check", namespace, "IfNeeded", strip).await?;
-    let told = format!("a pod created for dry in {namespace} is refused: another webhook takes restartPolicy");
-    let outcome = found(ground, &told, "zz-strips-for-check").await.context("another webhook strips the sidecar");
-    stripper.end().await?;
+    let stripper =
+        MutatingWebhook::start(&environment.cluster, "zz-strips-for-check", namespace, "IfNeeded", strip).await?;
+    let problem =
+        format!("a pod created as a dry run in {namespace} is rejected: another webhook removes restartPolicy");
+    let outcome = wait_for_failure(environment, &problem, "zz-strips-for-check")
+        .await
+        .context("another webhook strips the sidecar");
+    stripper.unregister().await?;
     outcome?;
-    sound(ground).await.context("after the other webhook")
+    wait_until_clean(environment).await.context("after the other webhook")
 }
 
-/// What a webhook that runs would mend at once.
-async fn while_the_webhook_is_away(ground: &Ground) -> Outcome {
+/// Faults that a running webhook would repair immediately.
+async fn during_a_webhook_outage(environment: &Environment) -> anyhow::Result<()> {
     const SCALE: [&str; 3] = ["scale", "deployment/jobwarden-webhook", "--namespace=jobwarden"];
-    let scaled = |replicas: &'static str| ground.cluster.kubectl(SCALE.into_iter().chain([replicas]));
+    let scaled = |replicas: &'static str| environment.cluster.kubectl(SCALE.into_iter().chain([replicas]));
     scaled("--replicas=0").await.context("scaling the webhook")?;
-    let advised = "kubectl -n jobwarden scale deployment/jobwarden-webhook --replicas=2";
-    found(ground, "jobwarden-webhook is scaled to no replica at all", advised).await.context("no webhook runs")?;
-    let refused = "is refused, for the API server cannot call jobwarden's webhook";
-    found(ground, refused, "see the webhook's replicas").await.context("no webhook answers")?;
-    // One that still drains would mend what comes now.
+    let remedy = "kubectl -n jobwarden scale deployment/jobwarden-webhook --replicas=2";
+    wait_for_failure(environment, "jobwarden-webhook is scaled to 0", remedy).await.context("no webhook runs")?;
+    let refused = "is rejected, because the API server cannot call jobwarden's webhook";
+    wait_for_failure(environment, refused, "see the webhook's replicas").await.context("no webhook answers")?;
+    // A terminating webhook would repair the following faults.
     let selector = "--selector=app.kubernetes.io/name=jobwarden-webhook";
     let gone = ["wait", "pods", "--for=delete", selector, "--namespace=jobwarden", "--timeout=60s"];
-    ground.cluster.kubectl(gone).await.context("waiting until it has ended")?;
+    environment.cluster.kubectl(gone).await.context("waiting until the webhook has ended")?;
 
     let (certificate, key) = expired()?;
     let bundle = STANDARD.encode(&certificate);
     let path = "/webhooks/1/clientConfig/caBundle";
     let patch = format!("-p={}", json!([{"op": "replace", "path": path, "value": bundle}]));
     let at = format!("mutatingwebhookconfiguration/{}", object::WEBHOOK_CONFIGURATION);
-    ground.cluster.kubectl(["patch", &at, "--type=json", &patch]).await.context("planting a caBundle")?;
-    let told = "the caBundle of pods.jobwarden.io in the webhook configuration jobwarden does not trust the webhook";
-    found(ground, told, "a webhook that runs writes it at once")
+    environment.cluster.kubectl(["patch", &at, "--type=json", &patch]).await.context("planting a caBundle")?;
+    let problem = "the caBundle of pods.jobwarden.io in the webhook configuration jobwarden does not verify the webhook's certificate";
+    wait_for_failure(environment, problem, "a running webhook writes it immediately")
         .await
         .context("the caBundle is of another authority")?;
 
@@ -229,78 +232,89 @@ async fn while_the_webhook_is_away(ground: &Ground) -> Outcome {
     }});
     let patch = format!("-p={secret}");
     let at = format!("secret/{}", object::WEBHOOK_TLS_SECRET);
-    ground.cluster.kubectl(["patch", &at, "--namespace=jobwarden", &patch]).await.context("planting a certificate")?;
-    let told = format!("the certificate in the Secret {NAMESPACE}/{} expired 24 h ago", object::WEBHOOK_TLS_SECRET);
-    found(ground, &told, "kubectl -n jobwarden delete secret jobwarden-webhook-tls").await.context("it has expired")?;
+    environment
+        .cluster
+        .kubectl(["patch", &at, "--namespace=jobwarden", &patch])
+        .await
+        .context("planting a certificate")?;
+    let problem = format!("the certificate in the Secret {NAMESPACE}/{} expired 24 h ago", object::WEBHOOK_TLS_SECRET);
+    wait_for_failure(environment, &problem, "kubectl -n jobwarden delete secret jobwarden-webhook-tls")
+        .await
+        .context("it has expired")?;
 
     scaled("--replicas=2").await.context("scaling the webhook")?;
-    sound(ground).await.context("after the webhook was away")
+    wait_until_clean(environment).await.context("after the webhook outage")
 }
 
-/// A certificate for the webhook that was good until yesterday, and its key; PEM.
+/// A certificate for the webhook that expired yesterday, and its key; PEM.
 fn expired() -> anyhow::Result<(String, String)> {
     const DAY: Duration = Duration::from_hours(24);
     let mut params = CertificateParams::new([format!("{}.{NAMESPACE}.svc", object::WEBHOOK_SERVICE)])?;
     let now = SystemTime::now();
     (params.not_before, params.not_after) = ((now - 91 * DAY).into(), (now - DAY).into());
-    let key = KeyPair::generate().context("making a key")?;
-    let certificate = params.self_signed(&key).context("making a certificate")?;
+    let key = KeyPair::generate().context("generating a key")?;
+    let certificate = params.self_signed(&key).context("creating a certificate")?;
     Ok((certificate.pem(), key.serialize_pem()))
 }
 
-async fn kubectl(ground: &Ground, commands: &[&[&str]]) -> Outcome {
+async fn kubectl(environment: &Environment, commands: &[&[&str]]) -> anyhow::Result<()> {
     for command in commands {
-        ground.cluster.kubectl(command.iter().copied()).await?;
+        environment.cluster.kubectl(command.iter().copied()).await?;
     }
     Ok(())
 }
 
-/// As the report advises.
-async fn upgrade(ground: &Ground) -> Outcome {
+/// Runs `helm upgrade`, as the report advises.
+async fn upgrade(environment: &Environment) -> anyhow::Result<()> {
     let chart = install::chart().display().to_string();
     let at = format!("--namespace={NAMESPACE}");
-    ground.cluster.helm(["upgrade", "jobwarden", &chart, &at, "--reuse-values"]).await.context("upgrading").map(drop)
+    environment
+        .cluster
+        .helm(["upgrade", "jobwarden", &chart, &at, "--reuse-values"])
+        .await
+        .context("upgrading")
+        .map(drop)
 }
 
 /// What the program says, and whether it ends with status 0.
-async fn check(ground: &Ground, arguments: &[&str]) -> anyhow::Result<(String, bool)> {
-    let mut command = ground.cluster.program(install::program("jobwarden-webhook")?);
+async fn check(environment: &Environment, arguments: &[&str]) -> anyhow::Result<(String, bool)> {
+    let mut command = environment.cluster.program(install::program("jobwarden")?);
     command.arg("check").args(arguments);
     let output = tokio::process::Command::from(command).output().await.context("running the check")?;
-    let text = String::from_utf8(output.stdout).context("a report is text")?;
+    let text = String::from_utf8(output.stdout).context("the report is not UTF-8")?;
     match output.status.code() {
         Some(0) => Ok((text, true)),
         Some(1) if !text.is_empty() => Ok((text, false)),
-        _ => bail!("the check ended with {}: {}", output.status, String::from_utf8_lossy(&output.stderr)),
+        _ => bail!("the check exited with {}: {}", output.status, String::from_utf8_lossy(&output.stderr)),
     }
 }
 
-/// Waits until nothing is wrong.
-async fn sound(ground: &Ground) -> Outcome {
-    let (report, sound) = check(ground, &["--wait=90s"]).await?;
-    ensure!(sound, "not sound:\n{report}");
+/// Waits until the check finds no problem.
+async fn wait_until_clean(environment: &Environment) -> anyhow::Result<()> {
+    let (report, clean) = check(environment, &["--wait=90s"]).await?;
+    ensure!(clean, "the check reports problems:\n{report}");
     ensure!(!report.contains('×'), "status 0 with failures:\n{report}");
     ensure!(report.ends_with("Status check results are √\n"), "{report}");
     Ok(())
 }
 
-/// Waits until a failure has `told` in its line and `advised` in what stands below it.
-async fn found(ground: &Ground, told: &str, advised: &str) -> Outcome {
-    let give_up = Instant::now() + PATIENCE;
+/// Waits until a failure contains `problem` in its line and `remedy` in the text below.
+async fn wait_for_failure(environment: &Environment, problem: &str, remedy: &str) -> anyhow::Result<()> {
+    let give_up = Instant::now() + TIMEOUT;
     loop {
-        let (report, sound) = check(ground, &[]).await?;
+        let (report, clean) = check(environment, &[]).await?;
         let failures = failures(&report);
-        ensure!(sound == failures.is_empty(), "the status does not fit:\n{report}");
-        if let Some((_, hint)) = failures.iter().find(|(what, _)| what.contains(told)) {
-            ensure!(hint.contains(advised), "it does not say {advised:?}:\n{report}");
+        ensure!(clean == failures.is_empty(), "the exit status contradicts the report:\n{report}");
+        if let Some((_, hint)) = failures.iter().find(|(what, _)| what.contains(problem)) {
+            ensure!(hint.contains(remedy), "the report does not contain the remedy {remedy:?}:\n{report}");
             return Ok(());
         }
-        ensure!(Instant::now() < give_up, "it does not tell {told:?}:\n{report}");
-        tokio::time::sleep(PAUSE).await;
+        ensure!(Instant::now() < give_up, "the report does not contain the problem {problem:?}:\n{report}");
+        tokio::time::sleep(INTERVAL).await;
     }
 }
 
-/// The lines that begin with ×, each with the indented ones below it.
+/// The lines that begin with ×, each with the indented lines below it.
 fn failures(report: &str) -> Vec<(&str, String)> {
     let mut failures = Vec::new();
     let mut lines = report.lines().peekable();

@@ -1,25 +1,25 @@
-//! The webhook in front of a production cluster: other webhooks beside it, certificates that change, replicas that come and go.
+//! The webhook under production conditions: other webhooks, certificate rotation, and replicas that are replaced.
 //!
-//! A cluster of its own, for it is installed otherwise than by default: both failure policies are `Fail`, so that whatever goes wrong
-//! refuses something, and certificates last for a minute or so. `cargo xtask image` has to have been run before, as `cargo xtask
-//! test` does.
+//! These tests have their own cluster because jobwarden is installed with other settings: both failure policies are `Fail`,
+//! so that every failed call rejects a request, and certificates are valid for about a minute. Requires the images of
+//! `cargo xtask image`, which `cargo xtask test` builds.
 
+mod certificate_rotation;
 mod check;
-mod limits;
-mod reinvocation;
-mod rotation;
+mod limit_ranges_and_quotas;
+mod other_webhooks;
 
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use jobwarden_tests::bed::Bed;
-use jobwarden_tests::claims;
-use jobwarden_tests::cluster::{self, ClusterConfig};
+use jobwarden_testbed::{ClusterConfig, tear_down_on_signals};
 use jobwarden_tests::install::Settings;
+use jobwarden_tests::scenarios;
+use jobwarden_tests::shared_cluster::SharedCluster;
 use libtest_mimic::Trial;
 use tokio::runtime::Runtime;
 
-/// Nothing may be let past, and certificates change while the tests run.
+/// No request may pass without admission, and certificates rotate while the tests run.
 const SET: [&str; 5] = [
     "webhook.failurePolicy.jobs=Fail",
     "webhook.failurePolicy.pods=Fail",
@@ -28,31 +28,29 @@ const SET: [&str; 5] = [
     "reaper.notifyLate=true",
 ];
 
-type Outcome = anyhow::Result<()>;
-
 fn main() -> ExitCode {
     let runtime = Arc::new(Runtime::new().expect("a runtime needs nothing but threads"));
-    cluster::tear_down_on_signals();
+    tear_down_on_signals();
     let settings = Settings { set: &SET, ..Settings::default() };
-    let bed = Arc::new(Bed::new(Arc::clone(&runtime), ClusterConfig::new("webhook").nodes(1), settings));
-    // Tests wait far more than they work, and each has a namespace of its own.
-    claims::run(&runtime, 8, side_by_side(&bed), one_after_the_other(&bed), bed.end())
+    let cluster = Arc::new(SharedCluster::new(Arc::clone(&runtime), ClusterConfig::new("webhook").nodes(1), settings));
+    // Tests mostly wait, and each has its own namespace.
+    scenarios::run(&runtime, 8, concurrent(&cluster), serial(&cluster), cluster.tear_down())
 }
 
-/// Tests that let each other be.
-fn side_by_side(bed: &Arc<Bed>) -> Vec<Trial> {
-    claims![
-        bed,
-        rotation::nothing_fails_while_certificates_rotate_and_replicas_restart,
-        reinvocation::a_webhook_that_adds_containers_after_us_leaves_one_sidecar,
-        reinvocation::a_sidecar_that_another_webhook_strips_is_mended,
-        reinvocation::a_sidecar_that_is_stripped_again_is_refused,
-        limits::a_limit_range_that_refuses_the_sidecar_is_named_with_the_way_out,
-        limits::a_quota_counts_the_sidecar_and_stops_nothing_else,
+/// Tests that do not disturb each other.
+fn concurrent(cluster: &Arc<SharedCluster>) -> Vec<Trial> {
+    scenarios![
+        cluster,
+        certificate_rotation::nothing_fails_while_certificates_rotate_and_replicas_restart,
+        other_webhooks::another_webhook_that_adds_containers_leaves_one_sidecar,
+        other_webhooks::a_sidecar_stripped_by_another_webhook_is_repaired,
+        other_webhooks::a_pod_whose_sidecar_is_stripped_again_is_rejected,
+        limit_ranges_and_quotas::a_rejection_by_a_limit_range_names_it_and_the_remedy,
+        limit_ranges_and_quotas::a_quota_counts_the_sidecar_and_rejects_nothing_else,
     ]
 }
 
-/// Tests that the others would not survive: they harm jobwarden.
-fn one_after_the_other(bed: &Arc<Bed>) -> Vec<Trial> {
-    claims![bed, check::check_finds_each_planted_fault_and_says_what_to_do]
+/// Tests that would break the others: they damage jobwarden.
+fn serial(cluster: &Arc<SharedCluster>) -> Vec<Trial> {
+    scenarios![cluster, check::check_reports_each_planted_fault_with_a_remedy]
 }

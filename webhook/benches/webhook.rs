@@ -1,4 +1,5 @@
-//! The handler alone, from an `AdmissionReview` in bytes to the answer in bytes: a minimal, a typical and a large pod.
+//! The admission handler alone, from the bytes of an `AdmissionReview` to the bytes of the response: a minimal, a typical and a large
+//! pod.
 
 #[path = "../examples/load/reviews.rs"]
 mod reviews;
@@ -21,13 +22,13 @@ use jobwarden_inject::{
 use jobwarden_serve::accept::Limits;
 use jobwarden_webhook::{
     admission::{Admission, Metrics},
-    limits::Known,
+    limits::LimitRanges,
 };
 use mimalloc::MiMalloc;
 use prometheus_client::registry::Registry;
 use tokio::{runtime::Builder, sync::watch};
 
-/// The webhook's.
+/// The webhook's allocator.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
@@ -56,11 +57,11 @@ fn handling(criterion: &mut Criterion) {
     let admission = Admission::new(
         applying,
         receiver,
-        Known::fixed([]),
+        LimitRanges::fixed([]),
         Metrics::register(&mut Registry::default()),
         Limits::default(),
     );
-    let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime needs nothing but memory");
+    let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime needs only memory");
     for (name, body) in [
         ("handler_minimal", reviews::minimal()),
         ("handler_typical", reviews::typical()),

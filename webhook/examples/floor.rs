@@ -1,7 +1,7 @@
-//! A server that does nothing: it reads a review and allows it, whatever it says. The same hyper, rustls, runtime and
-//! allocator as the webhook's: what it takes is the floor that the webhook is measured against.
+//! A server that reads a review and allows it without parsing it, on the same hyper, rustls, runtime and allocator as the webhook:
+//! the baseline that the webhook is measured against.
 //!
-//! `floor <ip:port>` writes the PEM of its authority to standard output and serves until it is killed.
+//! `floor <ip:port>` writes the PEM of its CA to standard output and serves until it is killed.
 
 #![allow(clippy::print_stdout)]
 
@@ -19,7 +19,7 @@ use rustls::{ServerConfig, pki_types::PrivateKeyDer};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-/// The webhook's.
+/// The webhook's allocator.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 

@@ -4,9 +4,10 @@
 //!  Request ──► route ──► body (≤ 3 MiB) ──► review ──► patch ──► review ──► Response
 //! ```
 //!
-//! A request that cannot be understood but has a UID gets an answer that says why, never a bare 500: the creator of the
-//! object reads it. Nothing of an object is logged but its name.
+//! A request that cannot be parsed but has a UID gets an `AdmissionReview` response with the reason, never a bare 500: the client
+//! that creates the object sees it. Of an object only its name is logged.
 
+mod kind;
 mod metrics;
 mod review;
 
@@ -17,71 +18,40 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Body;
 use jobwarden_common::names::admission_route;
-use jobwarden_serve::accept::{BodyError, Budget, Limits};
-use tokio::sync::watch;
-
-pub use self::metrics::Metrics;
-use self::{
-    metrics::Outcome,
-    review::{Answer, Fault, Request as ReviewRequest},
-};
-use crate::limits::Known;
 use jobwarden_inject::{
     endpoint::Endpoint,
     patch::{self, Effect, Mutation, Settings, Skip},
     view::{Job, Metadata, Pod},
 };
+use jobwarden_serve::accept::{BodyError, Budget, Limits};
+use tokio::sync::watch;
 
-/// What a path admits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Kind {
-    Job,
-    Pod,
-}
+pub use self::metrics::Metrics;
+use self::{
+    kind::Kind,
+    metrics::Outcome,
+    review::{Answer, Fault, Request as ReviewRequest},
+};
+use crate::limits::LimitRanges;
 
-impl Kind {
-    fn of_path(path: &str) -> Option<Self> {
-        match path {
-            admission_route::JOBS => Some(Self::Job),
-            admission_route::PODS => Some(Self::Pod),
-            _ => None,
-        }
-    }
-
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Job => "Job",
-            Self::Pod => "Pod",
-        }
-    }
-
-    /// Group, version and resource.
-    const fn resource(self) -> [&'static str; 3] {
-        match self {
-            Self::Job => ["batch", "v1", "jobs"],
-            Self::Pod => ["", "v1", "pods"],
-        }
-    }
-}
-
-/// The admission server's answers. Clones answer alike.
+/// Answers admission requests. Clones share their state.
 #[derive(Clone, Debug)]
 pub struct Admission {
     settings: watch::Receiver<Arc<Settings>>,
     reaper: watch::Receiver<Option<Arc<Endpoint>>>,
-    limits: Known,
+    limits: LimitRanges,
     metrics: Metrics,
     max_body: usize,
     bodies: Budget,
 }
 
 impl Admission {
-    /// Answers by what `settings` are at the time of a request, and by what is known then of `limits`. Pods are not admitted before
-    /// `reaper` says where their sidecars shall report. Bodies are read within `held`.
+    /// Uses the values that `settings` and `limits` have at the time of a request. Pods are not admitted before `reaper` holds the
+    /// endpoint for their sidecars. Bodies are read within the limits of `held`.
     pub fn new(
         settings: watch::Receiver<Arc<Settings>>,
         reaper: watch::Receiver<Option<Arc<Endpoint>>>,
-        limits: Known,
+        limits: LimitRanges,
         metrics: Metrics,
         held: Limits,
     ) -> Self {
@@ -96,7 +66,7 @@ impl Admission {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let Some(kind) = Kind::of_path(request.uri().path()) else {
-            let paths = format!("here are {} and {}\n", admission_route::JOBS, admission_route::PODS);
+            let paths = format!("the paths are {} and {}\n", admission_route::JOBS, admission_route::PODS);
             return text(StatusCode::NOT_FOUND, paths);
         };
         if request.method() != Method::POST {
@@ -129,7 +99,7 @@ impl Admission {
             Kind::Job => review::read::<Job<'_>>(body).map(|request| json(&self.admit_job(&request))),
             Kind::Pod => {
                 let Some(reaper) = self.reaper.borrow().clone() else {
-                    return text(StatusCode::SERVICE_UNAVAILABLE, "the webhook is starting; try again in a moment\n");
+                    return text(StatusCode::SERVICE_UNAVAILABLE, "the webhook is starting, retry in a moment\n");
                 };
                 review::read::<Pod<'_>>(body).map(|request| json(&self.admit_pod(&request, &reaper)))
             }
@@ -142,15 +112,15 @@ impl Admission {
             }
             Err(Fault::Unreadable { uid, reason }) => {
                 self.metrics.count(kind, Outcome::Malformed);
-                // The reason may quote the object, so it goes to the object's creator only.
-                tracing::warn!(kind = kind.as_str(), request = %uid, "cannot read an object that is being created");
-                let reason = format!("jobwarden cannot read this {}: {reason}", kind.as_str());
+                // The reason may quote the object, so it is not logged.
+                tracing::warn!(kind = kind.as_str(), request = %uid, "cannot parse an object that is being created");
+                let reason = format!("jobwarden cannot parse this {}: {reason}", kind.as_str());
                 json(&match kind {
-                    // A refused Job would be lost to its creator.
+                    // Many clients do not retry the creation of a Job.
                     Kind::Job => {
                         Answer::allowed(&uid, Mutation { warnings: vec![reason], ..Mutation::skip(Skip::Unreadable) })
                     }
-                    // A refused pod is tried again by its Job; unwatched it could die unnoticed.
+                    // The Job controller retries a denied pod; an unwatched pod could die unnoticed.
                     Kind::Pod => Answer::denied(&uid, StatusCode::BAD_REQUEST, reason),
                 })
             }
@@ -161,7 +131,7 @@ impl Admission {
         let metadata = request.object.as_ref().and_then(|job| job.metadata.as_ref());
         let name = metadata.and_then(Metadata::name_or_prefix);
         let settings = Arc::clone(&self.settings.borrow());
-        let bounds = self.limits.of(request.namespace());
+        let bounds = self.limits.bounds(request.namespace());
         self.admit(
             Kind::Job,
             request,
@@ -174,7 +144,7 @@ impl Admission {
         let metadata = request.object.as_ref().and_then(|pod| pod.metadata.as_ref());
         let name = metadata.and_then(Metadata::name_or_prefix);
         let settings = Arc::clone(&self.settings.borrow());
-        let bounds = self.limits.of(request.namespace());
+        let bounds = self.limits.bounds(request.namespace());
         self.admit(
             Kind::Pod,
             request,
@@ -203,14 +173,14 @@ impl Admission {
                     tracing::warn!(
                         namespace,
                         name,
-                        "another admission webhook takes restartPolicy from init containers"
+                        "another admission webhook removes restartPolicy from init containers"
                     );
                 }
                 self.metrics.count(kind, Outcome::Admitted(mutation.effect));
                 Answer::allowed(&request.uid, mutation)
             }
             Err(denial) => {
-                tracing::info!(kind = kind_name, namespace, name, %denial, "refused");
+                tracing::info!(kind = kind_name, namespace, name, %denial, "denied");
                 self.metrics.count(kind, Outcome::Denied);
                 Answer::denied(&request.uid, StatusCode::UNPROCESSABLE_ENTITY, denial.to_string())
             }

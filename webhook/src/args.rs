@@ -1,65 +1,52 @@
 //! The command line.
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{ffi::OsString, net::SocketAddr};
 
-use clap::{Parser, Subcommand};
+use clap::Parser;
+use jobwarden_common::names::port;
+use jobwarden_serve::{admin::AdminArgs, logs::LogArgs, shutdown::ShutdownArgs};
 
-use crate::{
-    check::{CheckArgs, CheckError},
-    offline::{InjectArgs, OfflineError, UninjectArgs},
-    serve::{RunError, ServeArgs},
-    settings::SettingsArgs,
-};
+use crate::{certificates::CertificateArgs, settings::SettingsArgs};
 
-/// Labels Jobs with the IDs of their run and job, and gives their pods the heartbeat sidecar
+/// The name of the binary.
+pub const PROGRAM: &str = "jobwarden-webhook";
+
+/// Labels Jobs with the IDs of their run and job, and adds the heartbeat sidecar to their pods
+///
+/// Answers the API server's admission requests. Makes its own certificates, keeps them in Secrets of its namespace, and writes the
+/// CA into every caBundle of the mutating webhook configuration "jobwarden".
 #[derive(Parser, Debug)]
-#[command(name = "jobwarden-webhook", version)]
+#[command(name = PROGRAM, version)]
 pub struct WebhookArgs {
-    #[command(subcommand)]
-    command: Command,
-}
+    /// Address for admission requests over HTTPS
+    #[arg(long, env = "JOBWARDEN_LISTEN", default_value_t = SocketAddr::from(([0, 0, 0, 0], port::WEBHOOK)), value_name = "IP:PORT")]
+    pub(crate) listen: SocketAddr,
 
-#[derive(Subcommand, Debug)]
-enum Command {
-    Serve(Box<ServeArgs>),
-    Inject(Box<InjectArgs>),
-    Uninject(UninjectArgs),
-    Check(CheckArgs),
-}
+    #[command(flatten)]
+    pub(crate) settings: SettingsArgs,
 
-/// Why a command has failed.
-#[derive(Debug, thiserror::Error)]
-pub enum CommandError {
-    /// `serve`.
-    #[error(transparent)]
-    Serve(#[from] RunError),
-    /// `inject` and `uninject`.
-    #[error(transparent)]
-    Offline(#[from] OfflineError),
-    /// `check`.
-    #[error(transparent)]
-    Check(#[from] CheckError),
+    /// Namespace that jobwarden is installed in
+    #[arg(long, env = "JOBWARDEN_NAMESPACE", value_name = "NAME")]
+    pub(crate) namespace: String,
+
+    #[command(flatten)]
+    pub(crate) certificates: CertificateArgs,
+
+    #[command(flatten)]
+    pub(crate) admin: AdminArgs,
+
+    #[command(flatten)]
+    pub(crate) logs: LogArgs,
+
+    #[command(flatten)]
+    pub(crate) shutdown: ShutdownArgs,
 }
 
 impl WebhookArgs {
-    /// Does what the command line says, and says with what status to end.
-    pub async fn run(self) -> Result<ExitCode, CommandError> {
-        let Self { command } = self;
-        match command {
-            Command::Serve(args) => args.run().await?,
-            Command::Inject(args) => args.run()?,
-            Command::Uninject(args) => args.run()?,
-            Command::Check(args) => return Ok(args.run().await?),
-        }
-        Ok(ExitCode::SUCCESS)
-    }
-
-    /// What a webhook with this command line would do to Jobs and pods; `None` for one that is not understood, or serves nobody.
-    pub(crate) fn settings_of(command_line: impl IntoIterator<Item = OsString>) -> Option<SettingsArgs> {
-        match Self::try_parse_from(command_line).ok()?.command {
-            Command::Serve(args) => Some(args.settings),
-            Command::Inject(_) | Command::Uninject(_) | Command::Check(_) => None,
-        }
+    /// The admission settings in the arguments of a webhook's container; `None` if they cannot be parsed.
+    pub fn settings_of(arguments: impl IntoIterator<Item = OsString>) -> Option<SettingsArgs> {
+        let command_line = [OsString::from(PROGRAM)].into_iter().chain(arguments);
+        Some(Self::try_parse_from(command_line).ok()?.settings)
     }
 }
 
@@ -70,18 +57,27 @@ mod tests {
 
     use super::*;
 
-    const REQUIRED: [&str; 4] = ["jobwarden-webhook", "serve", "--namespace=jobwarden", "--sidecar-image=i"];
-
-    fn parse(more: &[&str]) -> Result<ServeArgs, clap::Error> {
-        match WebhookArgs::try_parse_from(REQUIRED.iter().chain(more).copied())?.command {
-            Command::Serve(args) => Ok(*args),
-            other => panic!("serve was asked for, and {other:?} is what came of it"),
-        }
+    fn parse(flags: &[&str]) -> Result<WebhookArgs, clap::Error> {
+        let required = [PROGRAM, "--namespace=jobwarden", "--sidecar-image=i"];
+        WebhookArgs::try_parse_from(required.iter().chain(flags))
     }
 
     #[test]
-    fn the_command_line_is_sound() {
+    fn the_flags_are_well_formed() {
         WebhookArgs::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_has_an_environment_variable() {
+        let mut command = WebhookArgs::command();
+        command.build();
+        let without: Vec<_> = command
+            .get_arguments()
+            .filter(|arg| !matches!(arg.get_id().as_str(), "help" | "version"))
+            .filter(|arg| arg.get_env().is_none_or(|env| !env.to_string_lossy().starts_with("JOBWARDEN_")))
+            .map(|arg| arg.get_id().to_string())
+            .collect();
+        assert!(without.is_empty(), "{without:?}");
     }
 
     #[rstest]
@@ -89,8 +85,8 @@ mod tests {
     #[case(&["--finalizer"], true)]
     #[case(&["--finalizer=true"], true)]
     #[case(&["--finalizer=false"], false)]
-    fn the_finalizer_is_a_choice(#[case] more: &[&str], #[case] expected: bool) {
-        assert_eq!(parse(more).expect("good flags").settings.finalizer, expected);
+    fn the_finalizer_is_off_by_default(#[case] flags: &[&str], #[case] expected: bool) {
+        assert_eq!(parse(flags).expect("valid flags").settings.finalizer, expected);
     }
 
     #[rstest]
@@ -99,9 +95,16 @@ mod tests {
     #[case("--beat-interval=1ms")]
     #[case("--unreachable-grace=hour")]
     #[case("--sidecar-pull-policy=sometimes")]
-    fn a_bad_value_is_refused_by_its_flag(#[case] flag: &str) {
-        let error = parse(&[flag]).expect_err("a bad value").to_string();
+    fn an_invalid_value_is_rejected_with_the_name_of_the_flag(#[case] flag: &str) {
+        let error = parse(&[flag]).expect_err("an invalid value").to_string();
         let name = flag.split_once('=').expect("a flag with a value").0;
         assert!(error.contains(name), "{error}");
+    }
+
+    #[test]
+    fn the_settings_of_a_container_are_read_from_its_arguments() {
+        let arguments = ["--namespace=jobwarden", "--finalizer", "--log-level=info"].map(OsString::from);
+        assert!(WebhookArgs::settings_of(arguments).is_some_and(|settings| settings.finalizer));
+        assert!(WebhookArgs::settings_of([OsString::from("--of-another-version")]).is_none());
     }
 }

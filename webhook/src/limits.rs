@@ -1,7 +1,7 @@
 //! The `LimitRanges` of the cluster, as far as they concern sidecars.
 //!
-//! Not knowing them is no reason to hold anything up: the API server checks every pod against them after us anyway, only with a
-//! text that helps less. So nothing waits for the first list, and what a broken watch brought is forgotten, not believed.
+//! Admission does not depend on them: the API server checks every pod against them after the webhook anyway, with a less helpful
+//! message. So nothing waits for the first list, and a broken watch clears the cache instead of leaving it stale.
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
@@ -23,73 +23,73 @@ use kube::{
 };
 use tokio::{sync::watch, time::sleep};
 
-/// The type of limit that is checked for each container by itself.
+/// The type of limit that applies to each container on its own.
 const CONTAINER: &str = "Container";
 
-/// The longest pause before `LimitRanges` are listed again.
-const MAX_PAUSE: Duration = Duration::from_secs(30);
+/// The longest backoff before `LimitRanges` are listed again.
+const MAX_BACKOFF: Duration = Duration::from_secs(30);
 
 /// Bounds by namespace.
 type Namespaces = BTreeMap<String, Arc<Bounds>>;
 
-/// What is known of the bounds of namespaces. Clones know the same.
+/// The bounds of each namespace, from a cache. Clones share the cache.
 #[derive(Clone, Debug)]
-pub struct Known(watch::Receiver<Namespaces>);
+pub struct LimitRanges(watch::Receiver<Namespaces>);
 
-impl Known {
-    /// Knows these bounds of namespaces for ever.
+impl LimitRanges {
+    /// Fixed bounds.
     pub fn fixed(namespaces: impl IntoIterator<Item = (String, Bounds)>) -> Self {
         let namespaces = namespaces.into_iter().map(|(namespace, bounds)| (namespace, Arc::new(bounds)));
         Self(watch::channel(namespaces.collect()).1)
     }
 
-    /// The bounds of a namespace; `None` if it has none or they are not known.
-    pub(crate) fn of(&self, namespace: &str) -> Option<Arc<Bounds>> {
+    /// The bounds of a namespace; `None` if it has none or the cache is empty.
+    pub(crate) fn bounds(&self, namespace: &str) -> Option<Arc<Bounds>> {
         self.0.borrow().get(namespace).cloned()
     }
 }
 
-/// Follows the `LimitRanges` of the cluster.
+/// Watches the `LimitRanges` of the cluster.
 #[derive(Debug)]
-pub(crate) struct Follower {
-    /// Bounds by namespace and `LimitRange`. Nothing else of `LimitRanges` is kept, and nothing of those without bounds.
+pub(crate) struct Watcher {
+    /// Bounds by namespace and name of the `LimitRange`, for those that have bounds. Nothing else is kept.
     ranges: BTreeMap<String, BTreeMap<String, Vec<Bound>>>,
-    known: watch::Sender<Namespaces>,
+    cache: watch::Sender<Namespaces>,
 }
 
-impl Follower {
-    /// Tells what it finds to the second.
-    pub(crate) fn new() -> (Self, Known) {
+impl Watcher {
+    /// A watcher, and the cache that it fills.
+    pub(crate) fn new() -> (Self, LimitRanges) {
         let (sender, receiver) = watch::channel(Namespaces::new());
-        (Self { ranges: BTreeMap::new(), known: sender }, Known(receiver))
+        (Self { ranges: BTreeMap::new(), cache: sender }, LimitRanges(receiver))
     }
 
-    /// Works until the shutdown is requested.
+    /// Watches until shutdown is requested.
     pub(crate) async fn run(mut self, client: Client, shutdown: Shutdown) {
         let mut backoff = DefaultBackoff::default();
-        let follow = async {
+        let watch = async {
             loop {
-                let error = self.follow(client.clone(), &mut backoff).await;
-                self.known.send_modify(BTreeMap::clear);
-                let pause = backoff.next().unwrap_or(MAX_PAUSE).min(MAX_PAUSE);
+                let error = self.watch(client.clone(), &mut backoff).await;
+                self.cache.send_modify(BTreeMap::clear);
+                let delay = backoff.next().unwrap_or(MAX_BACKOFF).min(MAX_BACKOFF);
                 let error = error.as_ref().map(|error| with_causes(error));
-                let retry_s = pause.as_secs_f32();
+                let retry_s = delay.as_secs_f32();
                 tracing::warn!(
                     error,
                     retry_s,
-                    "cannot follow LimitRanges; sizes of sidecars are not checked until that is mended"
+                    "cannot watch LimitRanges; the size of sidecars is not checked until the watch works again"
                 );
-                sleep(pause).await;
+                sleep(delay).await;
             }
         };
         tokio::select! {
             () = shutdown.requested() => {}
-            never = follow => never,
+            never = watch => never,
         }
     }
 
-    /// Lists and watches until something goes wrong, which is returned.
-    async fn follow(&mut self, client: Client, backoff: &mut DefaultBackoff) -> Option<watcher::Error> {
+    /// Lists and watches until an error occurs, and returns it.
+    async fn watch(&mut self, client: Client, backoff: &mut DefaultBackoff) -> Option<watcher::Error> {
         let mut events = pin!(watcher(Api::<LimitRange>::all(client), watcher::Config::default()));
         while let Some(event) = events.next().await {
             match event {
@@ -99,15 +99,15 @@ impl Follower {
                 Ok(Event::InitDone) => {
                     backoff.reset();
                     let all = self.ranges.iter().map(|(namespace, ranges)| (namespace.clone(), merged(ranges)));
-                    self.known.send_replace(all.collect());
+                    self.cache.send_replace(all.collect());
                 }
                 Ok(Event::Apply(range)) => {
                     self.apply(&range);
-                    self.tell(&range);
+                    self.publish(&range);
                 }
                 Ok(Event::Delete(range)) => {
-                    self.forget(&range);
-                    self.tell(&range);
+                    self.remove(&range);
+                    self.publish(&range);
                 }
             }
         }
@@ -117,13 +117,13 @@ impl Follower {
     fn apply(&mut self, range: &LimitRange) {
         let bounds = bounds(range);
         if bounds.is_empty() {
-            return self.forget(range);
+            return self.remove(range);
         }
         let ranges = self.ranges.entry(range.namespace().unwrap_or_default()).or_default();
         ranges.insert(range.name_any(), bounds);
     }
 
-    fn forget(&mut self, range: &LimitRange) {
+    fn remove(&mut self, range: &LimitRange) {
         if let Entry::Occupied(mut ranges) = self.ranges.entry(range.namespace().unwrap_or_default()) {
             ranges.get_mut().remove(&range.name_any());
             if ranges.get().is_empty() {
@@ -132,14 +132,14 @@ impl Follower {
         }
     }
 
-    /// Tells what is known now of the namespace of `range`.
-    fn tell(&self, range: &LimitRange) {
+    /// Updates the cache for the namespace of `range`.
+    fn publish(&self, range: &LimitRange) {
         let namespace = range.namespace().unwrap_or_default();
         let bounds = self.ranges.get(&namespace).map(merged);
-        self.known.send_modify(|known| {
+        self.cache.send_modify(|cache| {
             match bounds {
-                Some(bounds) => known.insert(namespace, bounds),
-                None => known.remove(&namespace),
+                Some(bounds) => cache.insert(namespace, bounds),
+                None => cache.remove(&namespace),
             };
         });
     }
@@ -149,9 +149,9 @@ fn merged(ranges: &BTreeMap<String, Vec<Bound>>) -> Arc<Bounds> {
     Arc::new(ranges.values().flatten().cloned().collect())
 }
 
-/// What a `LimitRange` says of each container. A bound of zero says nothing from below; from above it would forbid every container,
-/// and is left to the API server like whatever else is no quantity to us.
-pub(crate) fn bounds(range: &LimitRange) -> Vec<Bound> {
+/// The bounds that a `LimitRange` sets for each container. A lower bound of zero is no bound. An upper bound of zero rejects every
+/// container, and is left to the API server, as are quantities that cannot be parsed.
+pub fn bounds(range: &LimitRange) -> Vec<Bound> {
     type Quantities = Option<BTreeMap<String, Quantity>>;
     let name = range.name_any();
     let of = |quantities: &Quantities, side: Side| {

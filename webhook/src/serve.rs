@@ -1,16 +1,15 @@
-//! `jobwarden-webhook serve`: the webhook at work.
+//! The process: how the parts are put together, from start to end.
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc};
 
-use clap::Args;
 use http::Request;
 use hyper::{body::Incoming, service::service_fn};
-use jobwarden_common::names::port;
 use jobwarden_serve::{
-    accept::{self, Limits, serve_https},
-    admin::{self, AdminArgs, AdminError, Readiness},
-    logs::{LogArgs, LogError},
-    shutdown::{Shutdown, ShutdownArgs, SignalError},
+    accept::{self, Limits, Server},
+    admin::{self, AdminError, Readiness},
+    logs::LogError,
+    reload,
+    shutdown::{Shutdown, SignalError},
     tls::ServerIdentity,
 };
 use kube::Client;
@@ -19,43 +18,14 @@ use tokio::{net::TcpListener, sync::watch};
 
 use crate::{
     admission::{self, Admission},
-    certificates::{self, CertificateArgs, Keeper, LifetimeError},
-    configuration::{self, Configuration, Herald, LoadError},
-    limits::Follower,
-    settings::SettingsArgs,
+    args::WebhookArgs,
+    certificates::{self, Controller, LifetimeError},
+    configuration::{Configuration, EventRecorder},
+    limits::Watcher,
+    settings::LoadError,
 };
 
-/// Answer the API server's admission requests
-///
-/// Makes its own certificates, keeps them in Secrets of its namespace, and writes the authority into every caBundle of the
-/// mutating webhook configuration "jobwarden".
-#[derive(Args, Debug)]
-pub(crate) struct ServeArgs {
-    /// Where to answer admission requests over HTTPS
-    #[arg(long, env = "JOBWARDEN_LISTEN", default_value_t = SocketAddr::from(([0, 0, 0, 0], port::WEBHOOK)), value_name = "IP:PORT")]
-    listen: SocketAddr,
-
-    #[command(flatten)]
-    pub(crate) settings: SettingsArgs,
-
-    /// The namespace that jobwarden is installed in
-    #[arg(long, env = "JOBWARDEN_NAMESPACE", value_name = "NAME")]
-    namespace: String,
-
-    #[command(flatten)]
-    certificates: CertificateArgs,
-
-    #[command(flatten)]
-    admin: AdminArgs,
-
-    #[command(flatten)]
-    logs: LogArgs,
-
-    #[command(flatten)]
-    shutdown: ShutdownArgs,
-}
-
-/// Why the webhook does not run.
+/// Why the webhook cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// Logging.
@@ -64,26 +34,26 @@ pub enum RunError {
     /// The configuration file.
     #[error("cannot load the configuration")]
     Config(#[from] LoadError),
-    /// Lifetimes that cannot be.
-    #[error("cannot keep certificates")]
+    /// The lifetimes of certificates.
+    #[error("invalid certificate lifetimes")]
     Lifetimes(#[from] LifetimeError),
     /// Signals.
-    #[error("cannot prepare to end")]
+    #[error("cannot install signal handlers")]
     Signal(#[from] SignalError),
     /// The admin port.
     #[error("cannot serve probes and metrics")]
     Admin(#[from] AdminError),
     /// The API server's address and credentials.
-    #[error("cannot find the API server: neither inside a cluster nor by a kubeconfig")]
+    #[error("cannot find the API server: no service account and no kubeconfig")]
     Client(#[source] kube::Error),
     /// The port for admission.
-    #[error("cannot listen on {0} for admission; --listen chooses another address")]
+    #[error("cannot listen on {0} for admission requests; --listen sets another address")]
     Listen(SocketAddr, #[source] std::io::Error),
 }
 
-impl ServeArgs {
+impl WebhookArgs {
     /// Serves until SIGTERM.
-    pub(crate) async fn run(self) -> Result<(), RunError> {
+    pub async fn run(self) -> Result<(), RunError> {
         let Self { listen, settings, namespace, certificates: source, admin, logs, shutdown: drain } = self;
         logs.init()?;
         let source = source.source()?;
@@ -92,7 +62,7 @@ impl ServeArgs {
 
         let mut registry = Registry::default();
         let admissions = admission::Metrics::register(&mut registry);
-        let reloads = configuration::Metrics::register(&mut registry);
+        let reloads = reload::Metrics::register(&mut registry, reload::CONFIG);
         let certificates = certificates::Metrics::register(&mut registry);
         let connections = accept::Metrics::default();
         connections.register(&mut registry);
@@ -105,23 +75,24 @@ impl ServeArgs {
         let identity = ServerIdentity::new();
         let (endpoint, reaper) = watch::channel(None);
         let limits = Limits::default();
-        let (ranges, bounds) = Follower::new();
-        let admission = Admission::new(applying, reaper, bounds, admissions, limits);
+        let (watcher, ranges) = Watcher::new();
+        let admission = Admission::new(applying, reaper, ranges, admissions, limits);
         let listener = TcpListener::bind(listen).await.map_err(|source| RunError::Listen(listen, source))?;
         tracing::info!(%listen, namespace, "answering admission requests");
 
-        let herald = Herald::new(client.clone(), &namespace);
-        tokio::spawn(ranges.run(client.clone(), shutdown.clone()));
-        tokio::spawn(configuration.follow(settings, reloads, herald, shutdown.clone()));
-        let keeper = Keeper::new(client, namespace, source, identity.clone(), endpoint, gate, certificates);
-        let keeping = tokio::spawn(keeper.run(shutdown.clone()));
+        let events = EventRecorder::new(client.clone(), &namespace);
+        tokio::spawn(watcher.run(client.clone(), shutdown.clone()));
+        tokio::spawn(configuration.follow(settings, reloads, events, shutdown.clone()));
+        let controller = Controller::new(client, namespace, source, identity.clone(), endpoint, gate, certificates);
+        let reconciling = tokio::spawn(controller.run(shutdown.clone()));
         let service = service_fn(move |request: Request<Incoming>| {
             let admission = admission.clone();
             async move { Ok::<_, Infallible>(admission.respond(request).await) }
         });
-        serve_https(listener, identity.server_config(), limits, service, shutdown, drain, connections).await;
-        // It may be in the midst of a call, which can be cut off anywhere.
-        keeping.abort();
+        let server = Server::https(listener, identity.server_config(), limits, connections);
+        server.run_until(service, shutdown, drain).await;
+        // Safe to interrupt anywhere.
+        reconciling.abort();
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: figures of the hot paths.
+//! `cargo xtask bench`: measures the hot paths.
 
 mod process;
 mod reaper;
@@ -15,25 +15,32 @@ use crate::{
     image,
 };
 
-/// Measure a hot path: `judge`, one pass of the decision table over 100,000 Jobs; `reaper`, the same, and the program that ships with
-/// 5,000 Jobs at a real API server and 10,000 sidecars; `webhook`, admission: the handler alone, over TLS beside a server that does
-/// nothing, and at the real API server
+/// Measure a hot path
+///
+/// `judge` evaluates the decision table for 100,000 Jobs. `reaper` also measures the release build with 5,000 Jobs at a real API
+/// server and 10,000 simulated sidecars. `webhook` measures admission: the handler alone, over TLS compared with a server that
+/// does nothing, and at a real API server. `reaper` and `webhook` boot a cluster, which needs root. docs/benchmarks.md explains
+/// the figures.
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  cargo xtask bench judge
+  cargo xtask bench webhook --json")]
 pub(crate) struct Args {
-    /// Which one
+    /// The benchmark: judge, reaper or webhook
     name: String,
-    /// End with one line of JSON
+    /// Print one line of JSON instead of a table
     #[arg(long)]
     json: bool,
 }
 
-/// A criterion bench and the figures that are made of it.
+/// A criterion benchmark and the figures that are derived from it.
 struct Bench {
     name: &'static str,
     package: &'static str,
     /// Cargo's name of the criterion bench.
     criterion: &'static str,
-    /// Criterion's name, ours, and what nanoseconds are divided by for it.
+    /// For each figure: criterion's name, the reported name, and the divisor of its nanoseconds.
     figures: &'static [(&'static str, &'static str, f64)],
 }
 
@@ -69,7 +76,7 @@ pub(crate) async fn run_one(args: Args) -> anyhow::Result<()> {
     let Args { name, json } = &args;
     let Some(bench) = BENCHES.iter().find(|bench| bench.name == name) else {
         let known: Vec<_> = BENCHES.iter().map(|bench| bench.name).collect();
-        bail!("there is no bench {name:?}; there are {}", known.join(", "));
+        bail!("unknown benchmark {name:?}; choose one of {}", known.join(", "));
     };
     image::ensure_tools()?;
     run(image::cargo("bench").args(["--package", bench.package, "--bench", bench.criterion]))?;

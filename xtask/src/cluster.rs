@@ -1,30 +1,31 @@
-//! `cargo xtask cluster`: a real Kubernetes of several nodes on this machine.
+//! `cargo xtask cluster`: a real Kubernetes with several nodes on this machine.
 
 use std::ffi::OsString;
 use std::io::{Write, stdout};
 use std::os::unix::process::CommandExt;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use clap::Subcommand;
-use jobwarden_tests::cluster::{Cluster, ClusterConfig, MAX_NODES, tear_down_on_signals};
+use jobwarden_testbed::{Cluster, ClusterConfig, ClusterError, MAX_NODES, tear_down_on_signals};
 
-/// Builds and boots a real Kubernetes of one to four nodes on this machine.
+/// Boot and use a real Kubernetes of one to four nodes on this machine
 ///
-/// Every node has network, process and mount namespaces of its own, so this needs root and nothing else: no Docker, no
-/// virtual machines, no download but of sources. The first `up` builds Kubernetes, which takes about ten minutes;
-/// after that a cluster is up in less than 20 seconds.
+/// Every node has its own network, process and mount namespaces. This needs root on Linux, but no Docker and no virtual
+/// machines. The first `up` builds Kubernetes from source, which takes about ten minutes. After that, a cluster boots in less
+/// than 20 seconds. testbed/README.md explains what a cluster changes on the machine.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   cargo xtask cluster up --nodes 3
   cargo xtask cluster kubectl get pods --all-namespaces
-  cargo xtask cluster up --name other      # beside the first one
+  cargo xtask cluster up --name other      # a second cluster
+  cargo xtask cluster crash node-2         # a power cut
   cargo xtask cluster status
   cargo xtask cluster --name other helm list
   cargo xtask cluster down --all")]
 pub(crate) struct Args {
-    /// The cluster's name; clusters of different names live side by side.
+    /// The cluster's name; clusters of different names run side by side
     #[arg(long, global = true, default_value = "dev", env = "JOBWARDEN_CLUSTER")]
     name: String,
 
@@ -34,57 +35,57 @@ pub(crate) struct Args {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Boots the cluster, which then runs until `down`; one of the same name is replaced.
+    /// Boot the cluster, which runs until `down`; replaces a cluster of the same name
     Up {
-        /// The number of nodes, called node-1, node-2, ….
+        /// The number of nodes; they are called node-1, node-2, …
         #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=i64::from(MAX_NODES)))]
         nodes: u8,
     },
-    /// Ends the cluster and removes every trace of it.
+    /// Stop the cluster and remove everything that belongs to it
     Down {
-        /// End all clusters on this machine.
+        /// Stop all clusters on this machine
         #[arg(long)]
         all: bool,
     },
-    /// Shows the clusters that run here, their machines, nodes and pods.
+    /// Show all clusters on this machine with their machines, nodes and pods
     Status,
-    /// Runs kubectl on the cluster. The cluster's own flags stand before the word `kubectl`.
+    /// Run kubectl on the cluster; put `--name` before the word `kubectl`
     Kubectl(Tool),
-    /// Runs helm on the cluster. The cluster's own flags stand before the word `helm`.
+    /// Run helm on the cluster; put `--name` before the word `helm`
     Helm(Tool),
-    /// Crashes a node as a power cut would.
+    /// Crash a node as a power cut does
     Crash(NodeArgs),
-    /// Boots a node that was crashed, and waits until it is ready.
+    /// Boot a crashed node and wait until it is ready
     StartNode(NodeArgs),
-    /// Cuts a node off the network; what runs on it runs on.
+    /// Cut a node off the network; its processes keep running
     Partition(NodeArgs),
-    /// Ends a partition.
+    /// End a partition
     Heal(NodeArgs),
-    /// Gives every node the image in an OCI archive.
+    /// Import the image in an OCI archive on every node
     Import {
-        /// The archive.
+        /// The archive
         archive: std::path::PathBuf,
     },
 }
 
 #[derive(clap::Args)]
 struct NodeArgs {
-    /// The node's name, such as node-2.
+    /// The node's name, such as node-2
     node: String,
 }
 
 #[derive(clap::Args)]
 #[command(disable_help_flag = true)]
 struct Tool {
-    /// What to pass on.
+    /// The arguments of the program
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<OsString>,
 }
 
-/// How long a node that boots may take to be ready.
+/// How long a booting node may take to become ready.
 const NODE_BOOT: Duration = Duration::from_mins(2);
 
-/// Runs the verb.
+/// Runs the subcommand.
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let Args { name, verb } = args;
     match verb {
@@ -93,15 +94,15 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         Verb::Status => status().await,
         Verb::Kubectl(tool) => exec(&name, "kubectl", tool).await,
         Verb::Helm(tool) => exec(&name, "helm", tool).await,
-        Verb::Crash(NodeArgs { node }) => Ok(Cluster::attach(&name).await?.crash(&node).await?),
+        Verb::Crash(NodeArgs { node }) => Ok(attach(&name).await?.crash(&node).await?),
         Verb::StartNode(NodeArgs { node }) => {
-            let cluster = Cluster::attach(&name).await?;
+            let cluster = attach(&name).await?;
             cluster.start_node(&node).await?;
             Ok(cluster.wait_for_node(&node, true, NODE_BOOT).await?)
         }
-        Verb::Partition(NodeArgs { node }) => Ok(Cluster::attach(&name).await?.partition(&node).await?),
-        Verb::Heal(NodeArgs { node }) => Ok(Cluster::attach(&name).await?.heal(&node).await?),
-        Verb::Import { archive } => Ok(Cluster::attach(&name).await?.import_image(&archive).await?),
+        Verb::Partition(NodeArgs { node }) => Ok(attach(&name).await?.partition(&node).await?),
+        Verb::Heal(NodeArgs { node }) => Ok(attach(&name).await?.heal(&node).await?),
+        Verb::Import { archive } => Ok(attach(&name).await?.import_image(&archive).await?),
     }
 }
 
@@ -112,9 +113,9 @@ async fn up(name: &str, nodes: u8) -> anyhow::Result<()> {
     writeln!(
         stdout(),
         "cluster {name} is up: {}\n\
-         use it with  cargo xtask cluster {flag}kubectl get nodes\n\
-         logs are in  {}\n\
-         end it with  cargo xtask cluster {flag}down",
+         use it:   cargo xtask cluster {flag}kubectl get nodes\n\
+         logs:     {}\n\
+         stop it:  cargo xtask cluster {flag}down",
         cluster.node_names().join(", "),
         cluster.logs_folder().display(),
     )?;
@@ -124,10 +125,17 @@ async fn up(name: &str, nodes: u8) -> anyhow::Result<()> {
 async fn down(name: String, all: bool) -> anyhow::Result<()> {
     let names = if all { Cluster::names() } else { vec![name] };
     for name in names {
-        let what = if Cluster::remove(&name).await? { "is gone" } else { "was not there" };
-        writeln!(stdout(), "cluster {name} {what}")?;
+        let result = if Cluster::remove(&name).await? { "was removed" } else { "does not exist" };
+        writeln!(stdout(), "cluster {name} {result}")?;
     }
     Ok(())
+}
+
+async fn attach(name: &str) -> anyhow::Result<Cluster> {
+    Cluster::attach(name).await.map_err(|error| match error {
+        ClusterError::NotRunning { .. } => anyhow!("{error}; start it with `cargo xtask cluster up --name {name}`"),
+        other => other.into(),
+    })
 }
 
 async fn status() -> anyhow::Result<()> {
@@ -136,7 +144,7 @@ async fn status() -> anyhow::Result<()> {
         writeln!(stdout(), "no cluster is running; `cargo xtask cluster up` starts one")?;
     }
     for name in names {
-        match Cluster::attach(&name).await {
+        match attach(&name).await {
             Ok(cluster) => show(&cluster).await?,
             Err(error) => writeln!(stdout(), "cluster {name}: {error}")?,
         }
@@ -159,10 +167,10 @@ async fn show(cluster: &Cluster) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Becomes the program, so that it has this terminal and its status is the command's.
+/// Replaces this process with the program, which gets the terminal and determines the exit status.
 async fn exec(name: &str, program: &str, tool: Tool) -> anyhow::Result<()> {
     let Tool { arguments } = tool;
-    let cluster = Cluster::attach(name).await?;
+    let cluster = attach(name).await?;
     let mut command = cluster.tool(program);
     Err(command.args(arguments).exec()).with_context(|| format!("starting {program}"))
 }

@@ -1,4 +1,4 @@
-//! Programs that the verbs run, always from the workspace's root.
+//! Running programs from the workspace's root.
 
 use std::{
     path::{Path, PathBuf},
@@ -12,14 +12,14 @@ pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask is a folder of the workspace").to_owned()
 }
 
-/// The cargo that runs this.
+/// The cargo that runs this program.
 pub(crate) fn cargo() -> Command {
     at_root(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
-/// Helm as the test cluster builds it.
+/// Helm, as built for the test cluster.
 pub(crate) fn helm() -> anyhow::Result<Command> {
-    Ok(at_root(jobwarden_tests::cluster::helm()?))
+    Ok(at_root(jobwarden_testbed::helm()?))
 }
 
 /// `program`, run from the workspace's root.
@@ -29,17 +29,17 @@ pub(crate) fn at_root(program: impl AsRef<std::ffi::OsStr>) -> Command {
     command
 }
 
-/// Runs `command` and returns what it wrote to stdout; what it says on stderr goes to ours.
+/// Runs `command` and returns its stdout. Its stderr goes to this program's stderr.
 pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
     let output = command.stderr(std::process::Stdio::inherit()).output();
     let output = output.with_context(|| format!("starting `{}`", text_of(command)))?;
     if !output.status.success() {
         bail!("`{}` failed ({})", text_of(command), output.status);
     }
-    String::from_utf8(output.stdout).with_context(|| format!("`{}` wrote what is no text", text_of(command)))
+    String::from_utf8(output.stdout).with_context(|| format!("the output of `{}` is not UTF-8", text_of(command)))
 }
 
-/// Runs `command` with our own stdout and stderr.
+/// Runs `command` with this program's stdout and stderr.
 pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
     let status = command.status().with_context(|| format!("starting `{}`", text_of(command)))?;
     if !status.success() {
@@ -48,7 +48,7 @@ pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The command line as people write it.
+/// The command line, for messages.
 fn text_of(command: &Command) -> String {
     let program = Path::new(command.get_program()).file_name().unwrap_or(command.get_program());
     let words = std::iter::once(program).chain(command.get_args());

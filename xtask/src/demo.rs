@@ -1,57 +1,46 @@
-//! `cargo xtask demo`: the main job on a real cluster, told as it happens.
+//! `cargo xtask demo`: shows on a real cluster how jobwarden handles the loss of a node.
 
 mod crash;
 mod existing;
 mod kubernetes_alone;
-mod story;
+mod output;
+mod summary;
 mod worker;
 
 use std::path::PathBuf;
 
 use anyhow::ensure;
-use serde::Serialize;
-use story::say;
+use output::line;
 
-/// Shows what jobwarden does when the node of a batch job dies.
+/// Show what jobwarden does when the node of a batch job crashes
 ///
-/// Boots a real Kubernetes of two nodes in network namespaces of this machine, builds jobwarden and installs it from its
-/// chart, submits a worker Job as ORT Server would, crashes the worker's node and tells what jobwarden saw and did, down
-/// to the notification the orchestrator gets. Needs root, Linux, Go and Rust; everything else it installs or builds
-/// itself, which takes a while the first time.
+/// Boots a real Kubernetes of two nodes in network namespaces of this machine, builds jobwarden, installs it from its chart,
+/// submits a worker Job as ORT Server does, and crashes the worker's node. Prints what jobwarden observes and does, up to the
+/// notification that the orchestrator receives. Needs root, Linux, Go and Rust. Everything else is installed or built, which
+/// takes a while the first time: building Kubernetes alone takes about ten minutes.
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  cargo xtask demo                       # the demo, on its own cluster
+  cargo xtask demo --keep                # leave the cluster running for inspection
+  cargo xtask demo --compare             # also measure Kubernetes without jobwarden
+  cargo xtask demo --kubeconfig FILE     # the parts without a crash, on your cluster")]
 pub(crate) struct Args {
-    /// End with one line of JSON that sums up the run
+    /// Print one line of JSON with the results in the end
     #[arg(long)]
     json: bool,
-    /// Leave the cluster up and say how to look around
+    /// Leave the cluster running, and print commands to inspect it
     #[arg(long, conflicts_with = "kubeconfig")]
     keep: bool,
-    /// Measure what Kubernetes alone does with the same crash as well, which takes about six minutes more
+    /// Also measure how Kubernetes alone handles the same crash, which takes about six more minutes
     #[arg(long, conflicts_with = "kubeconfig")]
     compare: bool,
-    /// Run the parts that need no crash on the cluster of this kubeconfig, where jobwarden is installed already
+    /// Run the parts without a crash on the cluster of this kubeconfig, on which jobwarden is already installed
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
-    /// The worker's image, for --kubeconfig: a registry your cluster pulls from has to hold it
+    /// The worker's image for --kubeconfig, in a registry that your cluster can pull from
     #[arg(long, value_name = "IMAGE", requires = "kubeconfig", default_value = jobwarden_tests::job::WORKER_IMAGE)]
     worker_image: String,
-}
-
-/// What the run showed; the line of JSON. A figure that was not measured is null.
-#[derive(Debug, Default, Serialize)]
-struct Summary {
-    injected: bool,
-    run_id: Option<String>,
-    job_id: Option<String>,
-    beats: u64,
-    lost_after_s: Option<f64>,
-    detected_after_s: Option<f64>,
-    failed_after_s: Option<f64>,
-    notified: Option<u32>,
-    reason: Option<String>,
-    peak_rss_bytes: Option<u64>,
-    cleaned: Option<bool>,
-    passed: bool,
 }
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
@@ -61,8 +50,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         None => crash::run(keep, compare).await?,
     };
     if json {
-        say(serde_json::to_string(&summary)?);
+        line(serde_json::to_string(&summary)?);
     }
-    ensure!(summary.passed, "the demo did not show what it should; the lines marked ✗ say what");
+    ensure!(summary.passed, "the demo failed; see the lines marked ✗");
     Ok(())
 }

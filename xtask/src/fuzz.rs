@@ -1,7 +1,7 @@
-//! `cargo xtask fuzz`: coverage-guided fuzzing with libFuzzer, by the stable compiler.
+//! `cargo xtask fuzz`: coverage-guided fuzzing with libFuzzer and the stable compiler.
 //!
-//! The flags below are those that `cargo fuzz --sanitizer none` gives. A sanitizer would find unsafe code at fault, of which ours
-//! has none; panics, broken laws and slow inputs are found without.
+//! The flags below are those of `cargo fuzz --sanitizer none`. Sanitizers find errors in unsafe code, which this project does not
+//! have. Panics, broken laws and slow inputs are found without them.
 
 use std::{
     fs,
@@ -14,35 +14,41 @@ use serde_json::Value;
 
 use crate::command::{at_root, root, run};
 
-/// The folder of the fuzz targets' own workspace.
+/// The folder of the fuzz targets, which are a separate workspace.
 const PACKAGE: &str = "inject/fuzz";
 
-/// Instrumentation that libFuzzer steers by (LLVM's `SanitizerCoverage`).
+/// The instrumentation that guides libFuzzer (LLVM's `SanitizerCoverage`).
 const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
                      -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
                      -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1";
 
-/// Named, so that build scripts and macros are not instrumented.
+/// An explicit target, so that build scripts and macros are not instrumented.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
-/// Seconds after which one input counts as too slow. The largest, of [`MAX_BYTES`], takes milliseconds.
+/// The number of seconds after which an input counts as too slow. The largest input, of [`MAX_BYTES`], takes milliseconds.
 const SLOW_SECONDS: u32 = 2;
 
 /// The longest input, in bytes: a large pod.
 const MAX_BYTES: u32 = 64 * 1024;
 
-/// Fuzz a target; `patch`: any bytes as Job and pod, through admission
+/// Fuzz the code that handles untrusted input
+///
+/// The target `patch` sends arbitrary bytes as Jobs and pods through admission, and finds panics, invalid patches and slow
+/// inputs. A finding is stored below target/fuzz/crashes/.
 #[derive(clap::Args)]
+#[command(after_help = "\
+Example:
+  cargo xtask fuzz patch --seconds 600")]
 pub(crate) struct Args {
-    /// Which one
+    /// The fuzz target: patch
     target: String,
-    /// For how long
+    /// How many seconds to run
     #[arg(long, default_value_t = 60, value_name = "N")]
     pub(crate) seconds: u32,
 }
 
 impl Args {
-    /// What CI runs.
+    /// The settings of CI.
     pub(crate) fn brief() -> Self {
         Self { target: "patch".to_owned(), seconds: 20 }
     }
@@ -51,7 +57,7 @@ impl Args {
 pub(crate) fn run_one(args: &Args) -> anyhow::Result<()> {
     let Args { target, seconds } = args;
     if !root().join(PACKAGE).join("src").join(target).with_extension("rs").exists() {
-        bail!("there is no fuzz target {target:?}; each is a file in {PACKAGE}/src");
+        bail!("unknown fuzz target {target:?}; the targets are the files in {PACKAGE}/src");
     }
     let build = root().join("target/fuzz");
     run(at_root("cargo")
@@ -62,7 +68,7 @@ pub(crate) fn run_one(args: &Args) -> anyhow::Result<()> {
         .env("RUSTFLAGS", FLAGS))?;
     let (corpus, crashes) = (build.join("corpus").join(target), build.join("crashes").join(target));
     for folder in [&corpus, &crashes] {
-        fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+        fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
     }
     seed(&corpus)?;
     let program = build.join(TARGET).join("release").join(target);
@@ -76,16 +82,16 @@ pub(crate) fn run_one(args: &Args) -> anyhow::Result<()> {
         .arg(&corpus);
     run(&mut fuzzer).with_context(|| {
         format!(
-            "the fuzzer has found something: the input is the newest file in {}; `{} <file>` tries it again",
+            "fuzzing failed; the input is the newest file in {}; reproduce with `{} <file>`",
             crashes.display(),
             program.display()
         )
     })?;
-    println!("fuzz {target}: clean for {seconds} s");
+    println!("fuzz {target}: no finding in {seconds} s");
     Ok(())
 }
 
-/// Begins from the recorded shapes: their objects, without the reviews around them.
+/// Fills the corpus with the objects of the golden files.
 fn seed(corpus: &Path) -> anyhow::Result<()> {
     let golden = root().join("webhook/tests/golden");
     for entry in fs::read_dir(&golden).with_context(|| format!("reading {}", golden.display()))? {
@@ -93,7 +99,7 @@ fn seed(corpus: &Path) -> anyhow::Result<()> {
         for (file, pointer) in [("request.json", "/request/object"), ("patched.json", "")] {
             let Ok(text) = fs::read_to_string(shape.join(file)) else { continue };
             let json: Value = serde_json::from_str(&text).with_context(|| format!("reading {}", shape.display()))?;
-            let object = json.pointer(pointer).context("a request without an object")?.to_string();
+            let object = json.pointer(pointer).context("the request has no object")?.to_string();
             let name = format!("{}-{file}", shape.file_name().unwrap_or_default().to_string_lossy());
             if object.len() <= MAX_BYTES as usize {
                 fs::write(corpus.join(name), object).context("writing the corpus")?;

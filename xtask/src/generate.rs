@@ -1,4 +1,4 @@
-//! `cargo xtask gen`: the files that are made from others.
+//! `cargo xtask gen`: the files that are generated from others.
 //!
 //! ```text
 //!  Cargo.toml ──────────► Chart.yaml ┐
@@ -9,38 +9,45 @@
 use std::{fs, io, path::Path};
 
 use anyhow::{Context as _, bail};
-use jobwarden_tests::progress;
+use jobwarden_testbed::progress;
 
 use crate::command::{cargo, helm, output, root};
 
 /// The chart's folder.
 pub(crate) const CHART: &str = "manifests/chart";
 
-/// The Kubernetes that manifests are rendered for: the oldest that the chart admits.
+/// The Kubernetes version for rendering manifests: the oldest that the chart supports.
 pub(crate) const KUBE_VERSION: &str = "1.30.0";
 
-/// Write the files that are made from others: the chart's version, the custom resource, the plain manifests
+/// Write the generated files: the chart's version, the custom resource, the plain manifests, docs/flags.md
+///
+/// Run it after a change of the workspace's version, of the JobOutcome type, of the chart or of command line flags, and commit
+/// the result.
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  cargo xtask gen
+  cargo xtask gen --check      # as CI does")]
 pub(crate) struct Args {
-    /// Write nothing; fail if a file is out of date, and name it
+    /// Write nothing, and fail if a file is out of date
     #[arg(long)]
     check: bool,
 }
 
 impl Args {
-    /// Look, write nothing.
+    /// Only compare.
     pub(crate) const CHECK: Self = Self { check: true };
 }
 
-/// A file that is made from others, whole or in parts.
+/// A file that is generated, entirely or in part.
 struct Generated {
-    /// From the workspace's root.
+    /// The path, relative to the workspace's root.
     path: &'static str,
-    /// Makes the content from what the file holds now, which is nothing where there is none.
+    /// Generates the content. The argument is the current content, or empty if the file does not exist.
     make: fn(&str) -> anyhow::Result<String>,
 }
 
-/// All of them, each after those it is made from.
+/// All generated files, each after those that it depends on.
 const FILES: [Generated; 5] = [
     Generated { path: "manifests/chart/Chart.yaml", make: |now| Ok(with_version(now, env!("CARGO_PKG_VERSION"))) },
     Generated { path: "manifests/chart/files/joboutcomes.yaml", make: |_| custom_resource() },
@@ -49,14 +56,14 @@ const FILES: [Generated; 5] = [
     Generated { path: "docs/flags.md", make: |_| flags() },
 ];
 
-/// Writes the files that are out of date, or names them.
+/// Writes the files that are out of date, or lists them.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let Args { check } = args;
     let mut stale = Vec::new();
     for Generated { path, make } in FILES {
         let place = root().join(path);
         let now = read(&place)?;
-        let wanted = make(&now).with_context(|| format!("making {path}"))?;
+        let wanted = make(&now).with_context(|| format!("generating {path}"))?;
         if now == wanted {
             continue;
         }
@@ -67,7 +74,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         }
     }
     if *check && !stale.is_empty() {
-        bail!("out of date: {}\nrun `cargo xtask gen` and commit what it writes", stale.join(", "));
+        bail!("out of date: {}\nrun `cargo xtask gen` and commit the result", stale.join(", "));
     }
     Ok(())
 }
@@ -88,18 +95,18 @@ fn with_version(chart: &str, version: &str) -> String {
     lines.collect()
 }
 
-/// The custom resource, as the reaper's own types have it.
+/// The `CustomResourceDefinition`, from the reaper's types.
 fn custom_resource() -> anyhow::Result<String> {
-    let crd = output(cargo().args(["run", "--quiet", "--package", "jobwarden-reaper", "--", "crd"]))?;
+    let crd = output(cargo().args(["run", "--quiet", "--package", "jobwarden-reference", "--", "crd"]))?;
     Ok(format!("# The reaper's types, written by `cargo xtask gen`.\n{crd}"))
 }
 
-/// The flags of all programs, as clap knows them.
+/// The flags of all programs, from clap.
 fn flags() -> anyhow::Result<String> {
     output(cargo().args(["run", "--quiet", "--package", "jobwarden-reference"]))
 }
 
-/// Everything but what runs before an uninstall.
+/// Everything except the hooks that run before an uninstall.
 fn install() -> anyhow::Result<String> {
     let head = "\
 # jobwarden without Helm; written by `cargo xtask gen` from manifests/chart and install-values.yaml.
@@ -114,11 +121,11 @@ fn install() -> anyhow::Result<String> {
     Ok(format!("{head}{}", render(&["--no-hooks"])?))
 }
 
-/// What has to run before everything else is deleted.
+/// The hooks that have to run before everything else is deleted.
 fn release() -> anyhow::Result<String> {
     let head = "\
-# Takes jobwarden's finalizer off every Job, before jobwarden is removed; written by `cargo xtask gen` from manifests/chart.
-# The head of install.yaml says how it is used.
+# Removes jobwarden's finalizer from every Job, before jobwarden is removed; written by `cargo xtask gen` from manifests/chart.
+# The head of install.yaml explains its use.
 ";
     let templates = ["--show-only=templates/release-rbac.yaml", "--show-only=templates/release-job.yaml"];
     Ok(format!("{head}{}", render(&templates)?))
@@ -144,10 +151,10 @@ mod tests {
     }
 
     #[test]
-    fn a_file_comes_after_those_it_is_made_from() {
+    fn a_file_comes_after_those_it_depends_on() {
         let place = |path: &str| FILES.iter().position(|file| file.path == path).expect("a generated file");
-        for made_from in ["manifests/chart/Chart.yaml", "manifests/chart/files/joboutcomes.yaml"] {
-            assert!(place(made_from) < place("manifests/install.yaml"));
+        for dependency in ["manifests/chart/Chart.yaml", "manifests/chart/files/joboutcomes.yaml"] {
+            assert!(place(dependency) < place("manifests/install.yaml"));
         }
     }
 }

@@ -7,48 +7,49 @@ use std::{
 };
 
 use anyhow::Context as _;
-use jobwarden_tests::{
-    cluster::{archive_image, ensure_packages},
-    job::WORKER_IMAGE,
-    progress,
-};
+use jobwarden_testbed::{archive_image, ensure_packages, progress};
+use jobwarden_tests::job::WORKER_IMAGE;
 
 use crate::command::{self, at_root, output, root, run};
 
-/// What static programs are built for.
+/// The target of static programs.
 const TARGET: &str = "x86_64-unknown-linux-musl";
 
-/// Where the archives are put, from the workspace's root.
+/// The folder of the archives, relative to the workspace's root.
 const FOLDER: &str = "target/images";
 
-/// What the reaper trusts where a sink's configuration names no CA of its own (Debian's package ca-certificates).
+/// The CA certificates that the reaper trusts for sinks without a configured CA (Debian package ca-certificates).
 const CA_CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 /// Build the container images as OCI archives below target/images
 ///
-/// Static programs in images from scratch: `jobwarden` (webhook, agent, reaper), `jobwarden-sidecar`, and the worker that
-/// tests and the demo use. Push the first two to your registry, for example with
-/// `skopeo copy oci-archive:target/images/jobwarden.tar docker://registry.example.com/jobwarden:0.1.0`.
+/// Builds static programs and puts them into images from scratch: `jobwarden` (command line, webhook, agent and reaper),
+/// `jobwarden-sidecar`, and `test-worker`, which tests and the demo use. Installs the build tools that are missing. Push the first
+/// two images to your registry to use them.
 #[derive(clap::Args)]
+#[command(after_help = "\
+Example:
+  cargo xtask image
+  skopeo copy oci-archive:target/images/jobwarden.tar docker://registry.example.com/jobwarden:0.1.0")]
 pub(crate) struct Args {
-    /// The folder to put the archives in
+    /// The folder for the archives
     #[arg(long, value_name = "DIR", default_value_os_t = root().join(FOLDER), env = "JOBWARDEN_IMAGES")]
     out: PathBuf,
 }
 
-/// An image that was built.
+/// A built image.
 pub(crate) struct Image {
-    /// The file that holds it.
+    /// The OCI archive.
     pub(crate) archive: PathBuf,
     /// Its name and tag.
     reference: String,
 }
 
-/// Builds the images and says where they are.
+/// Builds the images and prints where they are.
 pub(crate) fn run_all(args: &Args) -> anyhow::Result<()> {
     let Args { out } = args;
     for Image { archive, reference } in build_into(out)? {
-        let bytes = fs::metadata(&archive).with_context(|| format!("looking at {}", archive.display()))?.len();
+        let bytes = fs::metadata(&archive).with_context(|| format!("reading the size of {}", archive.display()))?.len();
         let place = archive.strip_prefix(root()).unwrap_or(&archive).display();
         progress::note(format!("{reference}: {place}, {:.1} MB", bytes as f64 / 1e6));
     }
@@ -60,21 +61,22 @@ pub(crate) fn build() -> anyhow::Result<Vec<Image>> {
     build_into(&root().join(FOLDER))
 }
 
-/// Builds the images and puts them into `folder`; those whose programs have not changed stay as they are.
+/// Builds the images into `folder`, except those that are newer than their programs.
 fn build_into(folder: &Path) -> anyhow::Result<Vec<Image>> {
     ensure_tools()?;
-    compile("release", &["jobwarden-agent", "jobwarden-reaper", "jobwarden-webhook", "jobwarden-worker"])?;
+    compile("release", &["jobwarden", "jobwarden-agent", "jobwarden-reaper", "jobwarden-webhook", "jobwarden-worker"])?;
     compile("sidecar", &["jobwarden-sidecar"])?;
     let version = env!("CARGO_PKG_VERSION");
     let (release, sidecar) = (programs("release"), programs("sidecar"));
-    let [agent, reaper, webhook, worker] =
-        ["jobwarden-agent", "jobwarden-reaper", "jobwarden-webhook", "jobwarden-worker"].map(|name| release.join(name));
+    let [cli, agent, reaper, webhook, worker] =
+        ["jobwarden", "jobwarden-agent", "jobwarden-reaper", "jobwarden-webhook", "jobwarden-worker"]
+            .map(|name| release.join(name));
     Ok(vec![
         image(
             folder,
             &format!("jobwarden.io/jobwarden:{version}"),
             "Containerfile",
-            &[agent, reaper, webhook, CA_CERTIFICATES.into()],
+            &[cli, agent, reaper, webhook, CA_CERTIFICATES.into()],
         )?,
         image(
             folder,
@@ -86,11 +88,13 @@ fn build_into(folder: &Path) -> anyhow::Result<Vec<Image>> {
     ])
 }
 
-/// Installs what [`cargo`] needs.
+/// Installs the build tools that [`cargo`] needs.
 pub(crate) fn ensure_tools() -> anyhow::Result<()> {
     ensure_packages()?;
     let installed = output(at_root("rustup").args(["target", "list", "--installed"]));
-    let installed = installed.context("asking rustup for its targets; without rustup, install the target yourself")?;
+    let installed = installed.context(
+        "listing the targets of rustup; without rustup, install the target x86_64-unknown-linux-musl yourself",
+    )?;
     if installed.lines().any(|line| line == TARGET) {
         return Ok(());
     }
@@ -103,7 +107,7 @@ fn compile(profile: &str, packages: &[&str]) -> anyhow::Result<()> {
     run(cargo_build(profile).args(packages.iter().flat_map(|package| ["--package", package])))
 }
 
-/// Compiles examples of a package as the programs of the images are compiled, and returns their folder.
+/// Compiles examples of a package with the settings of the images' programs, and returns their folder.
 pub(crate) fn examples(package: &str, names: &[&str]) -> anyhow::Result<PathBuf> {
     let _step = progress::step(format!("compiling {} (static, profile release)", names.join(", ")));
     let examples = names.iter().flat_map(|name| ["--example", name]);
@@ -111,7 +115,7 @@ pub(crate) fn examples(package: &str, names: &[&str]) -> anyhow::Result<PathBuf>
     Ok(programs("release").join("examples"))
 }
 
-/// Compiles a program that is in no image as those of the images are compiled, and returns its path.
+/// Compiles a program that is in no image, with the settings of the images' programs, and returns its path.
 pub(crate) fn program(package: &str) -> anyhow::Result<PathBuf> {
     compile("release", &[package])?;
     Ok(programs("release").join(package))
@@ -123,31 +127,36 @@ fn cargo_build(profile: &str) -> Command {
     command
 }
 
-/// cargo for static programs, once [`ensure_tools`] has run.
+/// cargo for static programs. Requires [`ensure_tools`].
 pub(crate) fn cargo(verb: &str) -> Command {
     let mut command = command::cargo();
-    // Wherever else the user may let cargo build: the images are made of what lies here.
+    // The images are built from this folder, even if the user has configured another target folder.
     command.arg(verb).arg("--target-dir").arg(root().join("target"));
     command.args(["--quiet", "--locked", "--target", TARGET]);
-    // ring has some C, which is to be linked with musl.
+    // ring contains C code, which has to be compiled for musl.
     command.env(format!("CC_{}", TARGET.replace('-', "_")), "musl-gcc");
     command
 }
 
-/// Where the programs of the images are.
+/// The folder with the programs of the images.
 pub(crate) fn programs(profile: &str) -> PathBuf {
     root().join("target").join(TARGET).join(profile)
 }
 
-/// Builds the image `reference` by the recipe, which copies the files in `content` by their names, unless it is newer.
+/// Builds the image `reference` from a Containerfile that copies the files in `content`, unless the image is newer than all of
+/// them.
 fn image(folder: &Path, reference: &str, recipe: &str, content: &[PathBuf]) -> anyhow::Result<Image> {
-    let name = reference.rsplit('/').next().and_then(|name| name.split(':').next()).context("an image has a name")?;
+    let name = reference
+        .rsplit('/')
+        .next()
+        .and_then(|name| name.split(':').next())
+        .context("the image reference has no name")?;
     let archive = folder.join(format!("{name}.tar"));
     let recipe = root().join(recipe);
     if is_newer(&archive, content.iter().chain([&recipe])) {
         progress::note(format!("image {reference} is up to date"));
     } else {
-        fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+        fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
         archive_image(reference, &recipe, content, &archive)?;
     }
     Ok(Image { archive, reference: reference.to_owned() })
@@ -156,6 +165,6 @@ fn image(folder: &Path, reference: &str, recipe: &str, content: &[PathBuf]) -> a
 /// Whether `file` is newer than each of `sources`.
 fn is_newer<'a>(file: &Path, sources: impl IntoIterator<Item = &'a PathBuf>) -> bool {
     let changed = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
-    let Some(made) = changed(file) else { return false };
-    sources.into_iter().all(|source| changed(source).is_some_and(|at| at < made))
+    let Some(built) = changed(file) else { return false };
+    sources.into_iter().all(|source| changed(source).is_some_and(|at| at < built))
 }

@@ -1,33 +1,48 @@
-//! `cargo xtask simulate` and `cargo xtask mutate`: what shows that the judgement is right, and that this would show if it were
-//! not.
+//! `cargo xtask simulate` checks the decisions against laws, and `cargo xtask mutate` checks that tests and laws notice a wrong
+//! decision.
 
 use anyhow::{Context as _, bail};
 
 use crate::command::{cargo, run};
 
-/// Let the reaper judge random histories of simulated clusters, and hold it to the laws; see docs/simulation.md
+/// Check the reaper's decisions in random histories of simulated clusters
+///
+/// Simulates Kubernetes with random faults, lets the reaper decide, and checks laws such as: no live worker is ever failed.
+/// Prints the smallest history that breaks a law. docs/simulation.md explains the laws. Needs no cluster.
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  cargo xtask simulate                                # 100,000 histories
+  cargo xtask simulate --histories 2000 --seed 7      # fewer, from another seed on
+  cargo xtask simulate --histories 1 --seed 22996     # one history, printed line by line")]
 pub(crate) struct Args {
-    /// How many histories
+    /// The number of histories
     #[arg(long, default_value_t = 100_000, value_name = "N")]
     histories: u64,
-    /// The seed of the first; each further one has the next
+    /// The seed of the first history; each further history has the next seed
     #[arg(long, default_value_t = 1, value_name = "S")]
     seed: u64,
 }
 
-/// Change the judge and the guards in one place after another, and see that tests or laws notice; see docs/simulation.md
+/// Check that tests or laws notice every change of the decisions
+///
+/// Runs cargo-mutants on the files in .cargo/mutants.toml: changes one place after another and runs the tests. A change that no
+/// test notices is listed in target/mutants.out/missed.txt. Takes hours; use --shard or --only for a part.
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  cargo xtask mutate --shard 0/8
+  cargo xtask mutate --only 'guard::breaker'")]
 pub(crate) struct MutateArgs {
-    /// Only the K-th of N parts, such as 0/8
+    /// Run only the K-th of N parts, such as 0/8
     #[arg(long, value_name = "K/N")]
     shard: Option<String>,
-    /// Only changes whose description matches this regular expression
+    /// Make only changes whose description matches this regular expression
     #[arg(long, value_name = "REGEX")]
     only: Option<String>,
 }
 
-/// The test that runs the histories; as a test, so that `cargo test` runs some of them too.
+/// The test that runs the histories. It is a test so that `cargo test` also runs some of them.
 const TEST: [&str; 11] = [
     "test",
     "--release",
@@ -45,22 +60,22 @@ const TEST: [&str; 11] = [
 pub(crate) fn run_all(args: &Args) -> anyhow::Result<()> {
     let Args { histories, seed } = args;
     if *histories == 0 {
-        bail!("give at least one history");
+        bail!("--histories must be at least 1");
     }
     let mut simulator = cargo();
     simulator.args(TEST);
     simulator.env("SIMULATE_HISTORIES", histories.to_string()).env("SIMULATE_SEED", seed.to_string());
-    run(&mut simulator).context("a history breaks a law; the least one that does is told of above")?;
+    run(&mut simulator).context("a history breaks a law; see the smallest such history above")?;
     println!("simulate {histories}: every law holds");
     Ok(())
 }
 
-/// Which files are changed, and which tests have to notice, stands in `.cargo/mutants.toml`.
+/// `.cargo/mutants.toml` configures which files are changed and which tests run.
 pub(crate) fn mutate(args: &MutateArgs) -> anyhow::Result<()> {
     let MutateArgs { shard, only } = args;
     let known = cargo().args(["mutants", "--version"]).output().is_ok_and(|output| output.status.success());
     if !known {
-        bail!("there is no cargo-mutants here: `cargo install --locked cargo-mutants` brings it");
+        bail!("cargo-mutants is not installed: run `cargo install --locked cargo-mutants`");
     }
     let mut mutants = cargo();
     mutants.args([
@@ -75,9 +90,9 @@ pub(crate) fn mutate(args: &MutateArgs) -> anyhow::Result<()> {
     ]);
     mutants.args(shard.iter().flat_map(|shard| ["--shard", shard]));
     mutants.args(only.iter().flat_map(|only| ["--re", only]));
-    // Fewer histories than in CI: a change that a law notices, many histories notice.
+    // Fewer histories than in CI: a change that breaks a law breaks it in many histories.
     mutants.env("SIMULATE_HISTORIES", "150");
-    run(&mut mutants).context("what survived is listed in target/mutants.out/missed.txt")?;
-    println!("mutate: no change survives");
+    run(&mut mutants).context("some changes were not noticed; see target/mutants.out/missed.txt")?;
+    println!("mutate: every change was noticed");
     Ok(())
 }

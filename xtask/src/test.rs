@@ -5,17 +5,23 @@ use crate::{
     fuzz, image, lint,
 };
 
-/// Run everything that CI runs: lints, unit and property tests, golden files, image build, end-to-end tests
+/// Run everything that CI runs: lints, unit and property tests, fuzzing, image build, end-to-end tests
 ///
-/// The end-to-end tests boot real clusters, so this needs root on Linux; what else is missing is installed.
+/// Stops at the first kind of test that fails. The end-to-end tests boot real clusters on this machine, which needs root on
+/// Linux, Rust and Go; missing Debian packages are installed.
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  cargo xtask test --quick                                       # needs no root and no cluster
+  cargo xtask test                                               # everything
+  cargo test -p jobwarden-tests --test e2e -- observe_only       # one end-to-end test, after `cargo xtask image`")]
 pub(crate) struct Args {
-    /// Only what needs no cluster
+    /// Run only what needs no cluster
     #[arg(long)]
     quick: bool,
 }
 
-/// Stops at the first kind of test that fails: the later ones take longer and would fail for the same reason.
+/// Stops at the first failure: later tests take longer and would often fail for the same reason.
 pub(crate) fn run_all(args: &Args) -> anyhow::Result<()> {
     let Args { quick } = args;
     lint::run_all()?;

@@ -12,9 +12,9 @@ fn uid(n: usize) -> String {
 }
 
 /// A process of container `of` in pod `pod`.
-fn sighting(pod: usize, of: usize, pid: i32, cpu_ms: u64, rss_bytes: u64) -> Sighting {
+fn process_sample(pod: usize, of: usize, pid: i32, cpu_ms: u64, rss_bytes: u64) -> ProcessSample {
     let cgroup = format!("0::/kubepods/pod{}/{of:064}\n", uid(pod));
-    Sighting {
+    ProcessSample {
         container: Arc::new(container(&cgroup).expect("a pod's")),
         process: ProcessKey { pid, started: 1 },
         alive: true,
@@ -28,14 +28,14 @@ fn listing(pods: &[usize]) -> Vec<PodUid> {
     pods.iter().map(|pod| uid(*pod).into()).collect()
 }
 
-/// A ledger that has been told of these worker pods.
+/// A ledger after a reply that listed these worker pods.
 fn ledger(listed: &[usize]) -> Ledger {
     let mut ledger = Ledger::default();
     ledger.acknowledged(listing(listed));
     ledger
 }
 
-/// The one container of the one pod that is reported.
+/// The only container of the only reported pod.
 fn only(ledger: &Ledger) -> ContainerObservation {
     let pods = ledger.observations();
     assert_eq!(pods.len(), 1, "{pods:?}");
@@ -44,47 +44,47 @@ fn only(ledger: &Ledger) -> ContainerObservation {
 }
 
 #[test]
-fn the_peak_of_the_sum_and_the_largest_process_are_kept_apart() {
+fn the_peak_of_the_sum_and_the_peak_of_one_process_are_separate_figures() {
     let mut ledger = ledger(&[1]);
-    ledger.record(&[sighting(1, 1, 10, 0, 5 * MIB), sighting(1, 1, 11, 0, 7 * MIB)]);
-    ledger.record(&[sighting(1, 1, 10, 0, 9 * MIB)]);
+    ledger.record(&[process_sample(1, 1, 10, 0, 5 * MIB), process_sample(1, 1, 11, 0, 7 * MIB)]);
+    ledger.record(&[process_sample(1, 1, 10, 0, 9 * MIB)]);
     let seen = only(&ledger);
     assert_eq!((seen.processes, seen.rss_bytes), (1, 9 * MIB));
     assert_eq!((seen.rss_sum_peak_bytes, seen.largest_hwm_bytes), (12 * MIB, 9 * MIB));
 }
 
 #[test]
-fn cpu_time_of_processes_that_have_ended_stays() {
+fn cpu_time_of_ended_processes_still_counts() {
     let mut ledger = ledger(&[1]);
-    ledger.record(&[sighting(1, 1, 10, 300, 0), sighting(1, 1, 11, 50, 0)]);
-    ledger.record(&[sighting(1, 1, 11, 70, 0)]);
-    ledger.record(&[sighting(1, 1, 11, 90, 0), sighting(1, 1, 12, 5, 0)]);
+    ledger.record(&[process_sample(1, 1, 10, 300, 0), process_sample(1, 1, 11, 50, 0)]);
+    ledger.record(&[process_sample(1, 1, 11, 70, 0)]);
+    ledger.record(&[process_sample(1, 1, 11, 90, 0), process_sample(1, 1, 12, 5, 0)]);
     assert_eq!(only(&ledger).cpu_ms, 300 + 90 + 5);
 }
 
 #[test]
-fn a_process_that_takes_over_a_number_is_another() {
+fn a_process_with_a_reused_pid_is_another_process() {
     let mut ledger = ledger(&[1]);
-    ledger.record(&[sighting(1, 1, 10, 300, 0)]);
-    let mut later = sighting(1, 1, 10, 20, 0);
+    ledger.record(&[process_sample(1, 1, 10, 300, 0)]);
+    let mut later = process_sample(1, 1, 10, 20, 0);
     later.process.started = 2;
     ledger.record(&[later]);
     assert_eq!(only(&ledger).cpu_ms, 320);
 }
 
 #[test]
-fn a_zombie_is_no_process_but_its_cpu_time_counts() {
+fn a_zombie_does_not_count_as_a_process_but_its_cpu_time_does() {
     let mut ledger = ledger(&[1]);
-    ledger.record(&[sighting(1, 1, 10, 10, MIB)]);
-    ledger.record(&[Sighting { alive: false, ..sighting(1, 1, 10, 40, 0) }]);
+    ledger.record(&[process_sample(1, 1, 10, 10, MIB)]);
+    ledger.record(&[ProcessSample { alive: false, ..process_sample(1, 1, 10, 40, 0) }]);
     let seen = only(&ledger);
     assert_eq!((seen.processes, seen.rss_bytes, seen.cpu_ms), (0, 0, 40));
 }
 
 #[test]
-fn before_a_list_is_known_nothing_is_reported_and_nothing_missed() {
+fn before_the_first_reply_nothing_is_reported_and_nothing_is_lost() {
     let mut ledger = Ledger::default();
-    ledger.record(&[sighting(1, 1, 10, 0, MIB)]);
+    ledger.record(&[process_sample(1, 1, 10, 0, MIB)]);
     ledger.record(&[]);
     assert_eq!(ledger.observations(), []);
     ledger.acknowledged(listing(&[1]));
@@ -92,16 +92,16 @@ fn before_a_list_is_known_nothing_is_reported_and_nothing_missed() {
 }
 
 #[test]
-fn an_ended_pod_is_reported_until_it_leaves_the_list_and_then_forgotten() {
+fn an_ended_pod_is_reported_while_listed_and_later_forgotten() {
     let mut ledger = ledger(&[1]);
-    ledger.record(&[sighting(1, 1, 10, 0, MIB)]);
+    ledger.record(&[process_sample(1, 1, 10, 0, MIB)]);
     ledger.record(&[]);
     for _ in 0..100 {
         ledger.acknowledged(listing(&[1]));
         assert_eq!(only(&ledger).processes, 0);
     }
     for _ in 0..UNLISTED_REPLIES {
-        assert_eq!(ledger.pods(), 1, "one reply may be of a reaper that does not know all pods yet");
+        assert_eq!(ledger.pods(), 1, "a new leader may not know all pods yet");
         ledger.acknowledged([]);
         assert_eq!(ledger.observations(), []);
     }
@@ -109,10 +109,10 @@ fn an_ended_pod_is_reported_until_it_leaves_the_list_and_then_forgotten() {
 }
 
 #[test]
-fn a_pod_that_runs_is_never_forgotten() {
+fn a_running_pod_is_never_forgotten() {
     let mut ledger = ledger(&[]);
     for _ in 0..50 {
-        ledger.record(&[sighting(1, 1, 10, 0, MIB)]);
+        ledger.record(&[process_sample(1, 1, 10, 0, MIB)]);
         ledger.acknowledged([]);
     }
     ledger.acknowledged(listing(&[1]));
@@ -120,10 +120,10 @@ fn a_pod_that_runs_is_never_forgotten() {
 }
 
 #[test]
-fn ended_pods_are_bounded_and_the_longest_ended_go_first() {
+fn ended_pods_are_bounded_and_those_that_ended_first_are_forgotten() {
     let mut ledger = Ledger::default();
     for pod in 0..MAX_ENDED_PODS + 10 {
-        ledger.record(&[sighting(pod, 1, 10, 0, 0)]);
+        ledger.record(&[process_sample(pod, 1, 10, 0, 0)]);
     }
     ledger.record(&[]);
     assert_eq!(ledger.pods(), MAX_ENDED_PODS);
@@ -136,11 +136,11 @@ fn ended_pods_are_bounded_and_the_longest_ended_go_first() {
 fn ended_containers_of_a_pod_are_bounded() {
     let mut ledger = ledger(&[1]);
     for container in 0..MAX_ENDED_CONTAINERS + 10 {
-        ledger.record(&[sighting(1, 0, 1, 0, 0), sighting(1, container + 1, 10, 0, 0)]);
+        ledger.record(&[process_sample(1, 0, 1, 0, 0), process_sample(1, container + 1, 10, 0, 0)]);
     }
     let pods = ledger.observations();
-    assert_eq!(pods[0].containers.len(), MAX_ENDED_CONTAINERS + 2, "two of them run");
-    assert_eq!(pods[0].containers[0].processes, 1, "the oldest runs on, so it stays");
+    assert_eq!(pods[0].containers.len(), MAX_ENDED_CONTAINERS + 2, "two containers run");
+    assert_eq!(pods[0].containers[0].processes, 1, "the oldest still runs, so it is kept");
 }
 
 proptest! {
@@ -151,7 +151,7 @@ proptest! {
         let mut before: Option<ContainerObservation> = None;
         for sample in samples {
             let processes: Vec<_> =
-                sample.iter().map(|(pid, cpu_ms, mib)| sighting(1, 1, *pid, *cpu_ms, mib * MIB)).collect();
+                sample.iter().map(|(pid, cpu_ms, mib)| process_sample(1, 1, *pid, *cpu_ms, mib * MIB)).collect();
             ledger.record(&processes);
             let Some(now) = ledger.observations().pop().and_then(|mut pod| pod.containers.pop()) else { continue };
             prop_assert_eq!(now.processes as usize, processes.len());

@@ -1,4 +1,4 @@
-//! Against a reaper of the test's own, over real TLS on loopback.
+//! Against a fake reaper, over real TLS on the loopback.
 
 use std::{io::Write as _, net::SocketAddr, sync::Arc};
 
@@ -7,8 +7,7 @@ use http_body_util::Full;
 use hyper::{body::Incoming, service::service_fn};
 use jobwarden_common::{identity::PodUid, observation::Report};
 use jobwarden_serve::{
-    accept::{self, Limits, read_body, serve_https},
-    shutdown::ShutdownArgs,
+    accept::{self, Limits, Server, read_body},
     tls::ServerIdentity,
 };
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
@@ -23,15 +22,15 @@ use tokio::{
 use super::*;
 use crate::{
     cgroup::container,
-    sampler::{ProcessKey, Sighting},
+    sampler::{ProcessKey, ProcessSample},
 };
 
 const NAME: &str = "jobwarden-reaper.jobwarden.svc";
 const POD: &str = "0a1b2c3d-1111-2222-3333-444455556666";
-/// Longer than anything here takes, so that reaching it is a failure.
+/// Longer than anything here takes: a timeout of this length is a failure.
 const LONG: Duration = Duration::from_mins(1);
 
-/// A certificate authority and what a server shows that it has signed: (CA, chain, key), PEM.
+/// A certificate authority and the certificate and key of a server: (CA, chain, key), PEM.
 fn issue() -> (String, String, String) {
     let mut params = CertificateParams::new(Vec::new()).expect("no names");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -43,25 +42,25 @@ fn issue() -> (String, String, String) {
     (ca, chain, key.serialize_pem())
 }
 
-/// A report as it arrived, waiting for its answer.
+/// A report that waits for its response.
 struct Arrived {
     path: String,
     authorization: String,
     report: Report,
-    answer: oneshot::Sender<(StatusCode, String)>,
+    response: oneshot::Sender<(StatusCode, String)>,
 }
 
 impl Arrived {
     fn reply(self, reply: &ReportReply) {
-        self.refuse(StatusCode::OK, &serde_json::to_string(reply).expect("plain data"));
+        self.respond(StatusCode::OK, &serde_json::to_string(reply).expect("plain data"));
     }
 
-    fn refuse(self, status: StatusCode, text: &str) {
-        self.answer.send((status, text.to_owned())).expect("the agent waits for its answer");
+    fn respond(self, status: StatusCode, text: &str) {
+        self.response.send((status, text.to_owned())).expect("the agent waits for the response");
     }
 }
 
-/// A reaper that leaves every answer to the test.
+/// A reaper whose responses the test chooses.
 struct Reaper {
     addr: SocketAddr,
     identity: ServerIdentity,
@@ -88,23 +87,14 @@ impl Reaper {
                 let authorization = header.map_or("", |value| value.to_str().expect("ASCII")).to_owned();
                 let body = read_body(request.into_body(), 1 << 20).await.expect("a whole body");
                 let report = serde_json::from_slice(&body).expect("a report");
-                let (answer, answered) = oneshot::channel();
-                // At the end of a test nobody waits any more.
-                let _ = arrives.send(Arrived { path, authorization, report, answer }).await;
-                let (status, text) = answered.await.unwrap_or((StatusCode::SERVICE_UNAVAILABLE, String::new()));
+                let (response, responded) = oneshot::channel();
+                // At the end of a test the receiver is gone.
+                let _ = arrives.send(Arrived { path, authorization, report, response }).await;
+                let (status, text) = responded.await.unwrap_or((StatusCode::SERVICE_UNAVAILABLE, String::new()));
                 Response::builder().status(status).body(Full::new(Bytes::from(text)))
             }
         });
-        let drain = ShutdownArgs { drain_delay: Duration::ZERO, drain_timeout: Duration::ZERO };
-        tokio::spawn(serve_https(
-            listener,
-            identity.server_config(),
-            limits,
-            service,
-            Shutdown::manual(),
-            drain,
-            connections.clone(),
-        ));
+        tokio::spawn(Server::https(listener, identity.server_config(), limits, connections.clone()).run(service));
         Self { addr, identity, arriving, connections }
     }
 
@@ -113,7 +103,7 @@ impl Reaper {
     }
 }
 
-/// An agent under test; what it reads lives as long as this.
+/// An agent under test, and the files that it reads.
 struct Agent {
     view: View,
     metrics: Metrics,
@@ -144,10 +134,10 @@ impl Agent {
         Self { view, metrics, token, ca, shutdown }
     }
 
-    fn sees(&self, rss_bytes: &[u64]) {
+    fn samples(&self, rss_bytes: &[u64]) {
         let cgroup = format!("0::/kubepods/pod{POD}/{:064}\n", 7);
         let of = Arc::new(container(&cgroup).expect("a pod's"));
-        let sighting = |(pid, rss_bytes): (i32, &u64)| Sighting {
+        let process_sample = |(pid, rss_bytes): (i32, &u64)| ProcessSample {
             container: Arc::clone(&of),
             process: ProcessKey { pid, started: 1 },
             alive: true,
@@ -155,7 +145,7 @@ impl Agent {
             rss_bytes: *rss_bytes,
             hwm_bytes: *rss_bytes,
         };
-        let processes: Vec<_> = (1..).zip(rss_bytes).map(sighting).collect();
+        let processes: Vec<_> = (1..).zip(rss_bytes).map(process_sample).collect();
         self.view.sampled(Instant::now(), |ledger| ledger.record(&processes));
     }
 }
@@ -165,25 +155,25 @@ fn reply(pods: &[&str]) -> ReportReply {
 }
 
 #[tokio::test]
-async fn it_says_hello_learns_its_pods_and_reports_them_over_one_connection() {
+async fn the_agent_learns_its_pods_and_reports_them_over_one_connection() {
     let (ca, chain, key) = issue();
     let mut reaper = Reaper::start(&chain, &key).await;
     let agent = Agent::start(reaper.addr, &ca);
 
-    let hello = reaper.next().await;
-    assert_eq!(hello.path, "/v1/observations");
-    assert_eq!(hello.authorization, "Bearer first-token");
-    assert_eq!((hello.report.seq, hello.report.pods.len()), (0, 0));
-    assert!(hello.report.blind.is_some(), "there was no sample yet");
-    agent.sees(&[30, 12]);
-    hello.reply(&reply(&[POD]));
+    let first = reaper.next().await;
+    assert_eq!(first.path, "/v1/observations");
+    assert_eq!(first.authorization, "Bearer first-token");
+    assert_eq!((first.report.seq, first.report.pods.len()), (0, 0));
+    assert!(first.report.blind.is_some(), "there is no sample yet");
+    agent.samples(&[30, 12]);
+    first.reply(&reply(&[POD]));
 
     let report = reaper.next().await;
     assert_eq!((report.report.seq, &report.report.blind), (1, &None));
     let pod = &report.report.pods[0];
     assert_eq!((pod.pod_uid.as_str(), pod.containers.len()), (POD, 1));
     assert_eq!((pod.containers[0].processes, pod.containers[0].rss_bytes), (2, 42));
-    agent.sees(&[]);
+    agent.samples(&[]);
     report.reply(&reply(&[POD]));
 
     let gone = reaper.next().await;
@@ -194,7 +184,7 @@ async fn it_says_hello_learns_its_pods_and_reports_them_over_one_connection() {
 }
 
 #[tokio::test]
-async fn the_token_is_read_anew_for_every_report() {
+async fn the_token_is_read_for_every_report() {
     let (ca, chain, key) = issue();
     let mut reaper = Reaper::start(&chain, &key).await;
     let agent = Agent::start(reaper.addr, &ca);
@@ -205,41 +195,41 @@ async fn the_token_is_read_anew_for_every_report() {
 }
 
 #[tokio::test]
-async fn peaks_that_nobody_has_acknowledged_are_reported_again() {
+async fn peaks_in_an_unacknowledged_report_are_reported_again() {
     let (ca, chain, key) = issue();
     let mut reaper = Reaper::start(&chain, &key).await;
     let agent = Agent::start(reaper.addr, &ca);
     reaper.next().await.reply(&reply(&[POD]));
-    agent.sees(&[99]);
+    agent.samples(&[99]);
     let refused = reaper.next().await;
-    agent.sees(&[]);
-    refused.refuse(StatusCode::SERVICE_UNAVAILABLE, "not the leader");
+    agent.samples(&[]);
+    refused.respond(StatusCode::SERVICE_UNAVAILABLE, "not the leader");
     let again = reaper.next().await;
     assert_eq!(again.report.pods[0].containers[0].rss_sum_peak_bytes, 99);
     assert_eq!(agent.metrics.report_failures(), 1);
 }
 
 #[tokio::test]
-async fn a_newer_ca_in_a_reply_is_trusted_at_the_next_connection() {
+async fn a_newer_ca_bundle_in_a_reply_is_trusted_from_the_next_connection() {
     let (old, new) = (issue(), issue());
     let mut reaper = Reaper::start(&old.1, &old.2).await;
     let agent = Agent::start(reaper.addr, &old.0);
-    // The file stays as it is, and it is broken on top, so that the bundle in memory is all there is.
-    let hello = reaper.next().await;
+    // The CA file is broken from now on, so that only the bundle in memory is valid.
+    let first = reaper.next().await;
     std::fs::write(agent.ca.path(), "broken").expect("written");
-    hello.reply(&ReportReply { ca: Some(format!("{}{}", old.0, new.0)), ..reply(&[]) });
+    first.reply(&ReportReply { ca: Some(format!("{}{}", old.0, new.0)), ..reply(&[]) });
     let second = reaper.next().await;
     reaper.identity.set_pem(&new.1, &new.2).expect("a pair");
-    second.refuse(StatusCode::SERVICE_UNAVAILABLE, "not the leader any more");
-    assert_eq!(reaper.next().await.report.seq, 2, "it came over a connection under the new certificate");
+    second.respond(StatusCode::SERVICE_UNAVAILABLE, "no longer the leader");
+    assert_eq!(reaper.next().await.report.seq, 2, "the connection uses the new certificate");
 }
 
 #[tokio::test]
-async fn after_a_failure_the_endpoint_is_read_anew() {
+async fn after_a_failure_the_endpoint_is_read_again() {
     let (old, new) = (issue(), issue());
     let mut reaper = Reaper::start(&new.1, &new.2).await;
     let agent = Agent::start(reaper.addr, &old.0);
-    // It cannot trust this server, until the file says that it may.
+    // The agent does not trust this server until the CA file is updated.
     while agent.metrics.report_failures() == 0 {
         tokio::task::yield_now().await;
     }
@@ -248,9 +238,9 @@ async fn after_a_failure_the_endpoint_is_read_anew() {
 }
 
 #[tokio::test]
-async fn a_connection_that_was_closed_meanwhile_is_no_failure() {
+async fn a_connection_closed_by_the_server_is_not_a_failure() {
     let (ca, chain, key) = issue();
-    // Every connection is closed long before the next report.
+    // The server closes every connection long before the next report.
     let limits = Limits { idle_timeout: PAUSES.0 / 10, ..Limits::default() };
     let mut reaper = Reaper::start_with(limits, &chain, &key).await;
     let agent = Agent::start(reaper.addr, &ca);
@@ -276,6 +266,6 @@ fn the_backoff_doubles_up_to_fifteen_seconds(#[case] failures: u32, #[case] rand
 #[case(0.0, 9)]
 #[case(0.5, 10)]
 #[case(1.0, 11)]
-fn reports_of_many_agents_spread(#[case] random: f64, #[case] seconds: u64) {
+fn reports_have_jitter(#[case] random: f64, #[case] seconds: u64) {
     assert_eq!(jitter(Duration::from_secs(10), random), Duration::from_secs(seconds));
 }

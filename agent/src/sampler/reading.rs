@@ -1,13 +1,13 @@
-//! The figures of one process.
+//! Reads the figures of one process.
 
 use std::{io::Read as _, sync::Arc};
 
 use procfs::{ProcResult, process::Process};
 
-use super::{ProcessKey, Sighting};
+use super::process_sample::{ProcessKey, ProcessSample};
 use crate::cgroup::Container;
 
-/// What the kernel counts in.
+/// Units of the kernel's figures.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Units {
     page_bytes: u64,
@@ -20,7 +20,7 @@ impl Units {
     }
 }
 
-/// What was last read of a process; nothing of it by default, except that it lives.
+/// The last figures of a process; by default all are 0 and the process is alive.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reading {
     started: u64,
@@ -28,7 +28,7 @@ pub(super) struct Reading {
     cpu_ms: u64,
     rss_bytes: u64,
     hwm_bytes: u64,
-    /// Page faults so far.
+    /// Page faults since the start of the process.
     faults: u64,
 }
 
@@ -39,15 +39,15 @@ impl Default for Reading {
 }
 
 impl Reading {
-    /// Reads a process of which `last` was read before.
+    /// Reads a process; `last` is its previous reading.
     pub(super) fn of(process: &Process, last: Option<Self>, units: &Units) -> ProcResult<Self> {
         let stat = process.stat()?;
         let mut now = Self {
             started: stat.starttime,
-            // A zombie whose other threads go on has merely lost its first one.
+            // A zombie with other threads has only lost its main thread.
             alive: !matches!(stat.state, 'Z' | 'X') || stat.num_threads > 1,
             cpu_ms: (stat.utime + stat.stime).saturating_mul(1000) / units.ticks_per_second,
-            // The figure that statm has too, without reading that.
+            // The same figure as in statm.
             rss_bytes: stat.rss.saturating_mul(units.page_bytes),
             hwm_bytes: last.map_or(0, |last| last.hwm_bytes),
             faults: stat.minflt + stat.majflt,
@@ -59,10 +59,10 @@ impl Reading {
         Ok(now)
     }
 
-    pub(super) fn sighting(self, pid: i32, container: &Arc<Container>) -> Sighting {
+    pub(super) fn sample(self, pid: i32, container: &Arc<Container>) -> ProcessSample {
         let Self { started, alive, cpu_ms, rss_bytes, hwm_bytes, faults: _ } = self;
         let process = ProcessKey { pid, started };
-        Sighting { container: Arc::clone(container), process, alive, cpu_ms, rss_bytes, hwm_bytes }
+        ProcessSample { container: Arc::clone(container), process, alive, cpu_ms, rss_bytes, hwm_bytes }
     }
 }
 
@@ -71,9 +71,9 @@ pub(super) fn cgroup(process: &Process) -> ProcResult<String> {
     Ok(String::from_utf8_lossy(&file(process, "cgroup")?).into_owned())
 }
 
-/// `VmHWM` in `/proc/<pid>/status`; 0 for a process without memory of its own. procfs' own `status()` fails on a process
-/// that gives itself a name that is no UTF-8, which anybody may; the kernel escapes a line break in it, so no name can pass
-/// for this line.
+/// `VmHWM` in `/proc/<pid>/status`; 0 for a process without memory of its own. `status()` of procfs fails if the name of the
+/// process is not UTF-8, and any process may give itself such a name. The kernel escapes line breaks in names, so no name can
+/// imitate this line.
 fn hwm_bytes(status: &[u8]) -> u64 {
     let line = status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"VmHWM:"));
     let kib = line.and_then(|line| str::from_utf8(line).ok()?.trim().strip_suffix(" kB")?.trim().parse().ok());

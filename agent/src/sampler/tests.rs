@@ -1,4 +1,4 @@
-//! Against a proc file system made of files.
+//! Against a fake proc file system of regular files.
 
 use tempfile::TempDir;
 
@@ -7,7 +7,7 @@ use super::*;
 const IN_POD: &str = "0::/kubepods/pod0a1b2c3d-1111-2222-3333-444455556666/3f1c4b0a9d8e7f6a5b4c3d2e1f00112233445566778899aabbccddeeff001122\n";
 const OUTSIDE: &str = "0::/system.slice/containerd.service\n";
 
-/// The figures of a process in a made-up `/proc`.
+/// The figures of a process in a fake `/proc`.
 #[derive(Clone, Copy)]
 struct Figures {
     state: char,
@@ -37,7 +37,7 @@ impl Proc {
         let dir = self.0.path().join(pid.to_string());
         fs::create_dir_all(&dir).expect("a folder");
         let Figures { state, threads, faults, user_ticks, started, rss_pages, hwm_kib } = figures;
-        // proc_pid_stat(5); a name as hostile as it may be.
+        // proc_pid_stat(5), with a name that is hard to parse.
         let stat = format!(
             "{pid} (a) S 1 (b\u{fffd}) {state} 1 1 1 0 -1 4194560 {faults} 0 0 0 {user_ticks} 50 0 0 20 0 {threads} 0 \
              {started} 1000000 {rss_pages} 18446744073709551615 1 1 0 0 0 0 0 0 0 0 0 0 17 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n"
@@ -50,22 +50,22 @@ impl Proc {
     }
 
     fn remove(&self, pid: i32) {
-        fs::remove_dir_all(self.0.path().join(pid.to_string())).expect("it is there");
+        fs::remove_dir_all(self.0.path().join(pid.to_string())).expect("it exists");
     }
 
     fn replace(&self, pid: i32, file: &str, content: &str) {
-        fs::write(self.0.path().join(pid.to_string()).join(file), content).expect("it is there");
+        fs::write(self.0.path().join(pid.to_string()).join(file), content).expect("it exists");
     }
 }
 
 fn pids(sample: &Sample) -> Vec<i32> {
-    let mut pids: Vec<_> = sample.processes.iter().map(|sighting| sighting.process.pid).collect();
+    let mut pids: Vec<_> = sample.processes.iter().map(|process| process.process.pid).collect();
     pids.sort_unstable();
     pids
 }
 
 #[test]
-fn processes_of_pods_are_seen_with_their_figures_and_others_are_not() {
+fn a_sample_contains_only_processes_of_pods_with_their_figures() {
     let proc = Proc::new();
     proc.put(1, OUTSIDE, FIGURES);
     proc.put(42, IN_POD, FIGURES);
@@ -83,7 +83,7 @@ fn processes_of_pods_are_seen_with_their_figures_and_others_are_not() {
 }
 
 #[test]
-fn a_process_that_has_ended_is_seen_no_more() {
+fn an_ended_process_is_not_in_the_sample() {
     let proc = Proc::new();
     proc.put(42, IN_POD, FIGURES);
     let mut sampler = proc.sampler();
@@ -93,21 +93,21 @@ fn a_process_that_has_ended_is_seen_no_more() {
 }
 
 #[test]
-fn a_process_that_ends_while_it_is_read_is_not_there() {
+fn a_process_that_ends_while_it_is_read_is_not_in_the_sample() {
     let proc = Proc::new();
     proc.put(42, IN_POD, FIGURES);
-    fs::remove_file(proc.0.path().join("42/stat")).expect("it is there");
+    fs::remove_file(proc.0.path().join("42/stat")).expect("it exists");
     let sample = proc.sampler().sample().expect("it can be listed");
     assert_eq!((pids(&sample), sample.unreadable), (vec![], 0));
 }
 
 #[test]
-fn a_process_that_cannot_be_read_is_there_as_it_was() {
+fn a_process_that_cannot_be_read_keeps_its_last_figures() {
     let proc = Proc::new();
     proc.put(42, IN_POD, FIGURES);
     let mut sampler = proc.sampler();
     let before = sampler.sample().expect("it can be listed");
-    proc.replace(42, "stat", "what is this");
+    proc.replace(42, "stat", "garbage");
     let after = sampler.sample().expect("it can be listed");
     assert_eq!(after.unreadable, 1);
     assert_eq!(after.processes[0].process, before.processes[0].process);
@@ -115,7 +115,7 @@ fn a_process_that_cannot_be_read_is_there_as_it_was() {
 }
 
 #[test]
-fn a_zombie_is_not_alive_unless_other_threads_go_on() {
+fn a_zombie_is_not_alive_unless_it_has_other_threads() {
     let proc = Proc::new();
     proc.put(42, IN_POD, Figures { state: 'Z', ..FIGURES });
     proc.put(43, IN_POD, Figures { state: 'Z', threads: 3, ..FIGURES });
@@ -138,7 +138,7 @@ fn the_status_of_a_process_without_page_faults_is_not_read_again() {
 }
 
 #[test]
-fn a_process_caught_on_its_way_into_a_container_is_found_by_the_next_look() {
+fn a_process_that_is_moved_into_a_container_is_found_by_the_next_sample() {
     let proc = Proc::new();
     proc.put(42, OUTSIDE, FIGURES);
     let mut sampler = proc.sampler();
@@ -148,7 +148,7 @@ fn a_process_caught_on_its_way_into_a_container_is_found_by_the_next_look() {
 }
 
 #[test]
-fn processes_outside_pods_are_looked_at_ever_more_rarely_but_for_ever() {
+fn processes_outside_pods_are_checked_at_increasing_but_bounded_intervals() {
     let proc = Proc::new();
     proc.put(42, OUTSIDE, FIGURES);
     let mut sampler = proc.sampler();
@@ -157,29 +157,29 @@ fn processes_outside_pods_are_looked_at_ever_more_rarely_but_for_ever() {
     }
     proc.replace(42, "cgroup", IN_POD);
     let found_after = (1..1000).find(|_| !sampler.sample().expect("it can be listed").processes.is_empty());
-    let found_after = found_after.expect("it is looked at again");
-    assert!((2..=LONGEST_PAUSE).contains(&found_after), "{found_after}");
+    let found_after = found_after.expect("it is checked again");
+    assert!((2..=MAX_PAUSE).contains(&found_after), "{found_after}");
 }
 
 #[test]
-fn a_later_process_with_the_same_number_is_looked_at_anew() {
+fn a_later_process_with_the_same_pid_is_checked_immediately() {
     let proc = Proc::new();
     proc.put(42, OUTSIDE, FIGURES);
     let mut sampler = proc.sampler();
     for _ in 0..10 {
         sampler.sample().expect("it can be listed");
     }
-    // Another folder of the same name, and so another inode while the old one is kept.
-    fs::rename(proc.0.path().join("42"), proc.0.path().join("old")).expect("it is there");
+    // Another folder of the same name has another inode as long as the old folder exists.
+    fs::rename(proc.0.path().join("42"), proc.0.path().join("old")).expect("it exists");
     proc.put(42, IN_POD, FIGURES);
     assert_eq!(pids(&sampler.sample().expect("it can be listed")), [42]);
 }
 
 #[test]
-fn what_is_no_proc_file_system_is_an_error() {
+fn a_missing_proc_file_system_is_an_error() {
     let proc = Proc::new();
     let missing = proc.0.path().join("missing");
-    let error = Sampler::new(missing).sample().expect_err("not there");
+    let error = Sampler::new(missing).sample().expect_err("it does not exist");
     assert!(error.to_string().starts_with("cannot list "));
 }
 

@@ -43,6 +43,35 @@ impl Cause {
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
+
+    /// The cause in a sentence; `None` where nothing is known but that there was one.
+    pub fn sentence(&self) -> Option<String> {
+        let who = self.container.as_deref().map_or_else(|| "The pod".to_owned(), |name| format!("Container {name}"));
+        let by = |separator: &str| self.by.as_ref().map(|by| format!("{separator}by {by}")).unwrap_or_default();
+        if self.kind == Some(CauseKind::Deleted) {
+            let ended = self.container.as_ref().zip(self.exit_code);
+            let ended = ended.map(|(name, code)| format!("; container {name} then ended with exit code {code}"));
+            return Some(format!("The pod was deleted{}{}.", by(" "), ended.unwrap_or_default()));
+        }
+        let did = match self.kind {
+            Some(CauseKind::Unschedulable) => "has no node:",
+            Some(CauseKind::ImagePullFailed | CauseKind::CreateFailed) => "could not start:",
+            Some(CauseKind::NotAdmitted) => "was refused by its node:",
+            _ => "ended with",
+        };
+        let how = match (&self.reason, self.exit_code) {
+            (Some(reason), Some(code)) => format!("{reason}, exit code {code}"),
+            (Some(reason), None) => reason.clone(),
+            (None, Some(code)) => format!("exit code {code}"),
+            (None, None) => return None,
+        };
+        let signal = self.signal.as_ref().map(|signal| format!(" ({signal})")).unwrap_or_default();
+        let short_of = match (&self.resource, self.kind) {
+            (Some(resource), Some(CauseKind::Evicted)) => format!(", because its node was short of {resource}"),
+            _ => String::new(),
+        };
+        Some(format!("{who} {did} {how}{signal}{}{short_of}.", by(", ")))
+    }
 }
 
 /// The kinds of causes.

@@ -1,4 +1,4 @@
-//! Of one pod: what its status says, joined with why it did not start and with our own verdict.
+//! The cause of the end of one pod: its status, joined with why it did not start and with the verdict of jobwarden.
 
 use jobwarden_common::{
     names::reason,
@@ -22,9 +22,8 @@ pub fn of_start_problem(problem: &StartProblem) -> Cause {
     }
 }
 
-/// Why a pod ended, by its status and by the last `problem` that kept a container of it from starting. Whoever ends a pod
-/// that cannot start, be it for a deadline or by deletion, is not its cause. A problem of our own sidecar is none of the
-/// job's.
+/// Why a pod ended, by its status and by the last `problem` that prevented a container from starting. For a pod that could not start,
+/// a deadline or a deletion that ended it is not the cause. A problem of the heartbeat sidecar is never the cause.
 pub fn of_attempt(status: &Cause, problem: Option<&StartProblem>) -> Cause {
     let ours = status.reason.as_deref().is_some_and(|word| reason::LOST.contains(&word));
     let says_little = matches!(status.kind, None | Some(CauseKind::Deleted | CauseKind::DeadlineExceeded));
@@ -35,7 +34,7 @@ pub fn of_attempt(status: &Cause, problem: Option<&StartProblem>) -> Cause {
     Cause { by: status.by.clone(), finished_at: status.finished_at.clone(), ..of_start_problem(problem) }
 }
 
-/// Why a pod is lost: what the kubelet says of it where that tells, and else what our verdict means.
+/// Why a pod is lost: by what the kubelet reported, else by the verdict.
 pub fn of_loss(lost: LostReason, pod: &PodEvidence) -> Cause {
     let start = pod.start_problem.as_ref().filter(|problem| !problem.ours).map(of_start_problem);
     let kind = match lost {
@@ -45,22 +44,24 @@ pub fn of_loss(lost: LostReason, pod: &PodEvidence) -> Cause {
         LostReason::NodeGone | LostReason::NodeUnreachable | LostReason::OutcomeUnknown => Some(CauseKind::NodeLost),
         _ => None,
     };
-    // That it is being deleted is what becomes of a lost pod, not why it is lost.
-    let told = Some(&pod.cause).filter(|cause| !matches!(cause.kind, None | Some(CauseKind::Deleted)));
-    if let Some(told) = told {
-        return told.clone();
+    // The deletion of a lost pod follows from its loss.
+    let reported = Some(&pod.cause).filter(|cause| !matches!(cause.kind, None | Some(CauseKind::Deleted)));
+    if let Some(reported) = reported {
+        return reported.clone();
     }
     let Some(kind) = kind else { return Cause { kind: None, ..Cause::default() } };
     let node = pod.node.as_ref().map(|node| node.name.to_string());
     let message = node.map(|node| match lost {
         LostReason::NodeGone => format!("node {node} was deleted or declared out of service"),
-        LostReason::OutcomeUnknown => format!("node {node} fell silent before it could tell how the worker ended"),
-        _ => format!("node {node} and everything on it fell silent"),
+        LostReason::OutcomeUnknown => {
+            format!("node {node} stopped responding before it could report how the worker ended")
+        }
+        _ => format!("node {node} and everything on it stopped responding"),
     });
     Cause { kind: Some(kind), reason: Some(lost.as_str().to_owned()), message, by: None, ..Cause::default() }
 }
 
-/// Who else than the kubelet may have ended the pod, and is not told by its status.
+/// Whether the pod may have been deleted by somebody whom its status does not name.
 pub(super) fn unknown_deletion(cause: &Cause) -> bool {
     cause.kind == Some(CauseKind::Deleted) && cause.by.as_deref().is_none_or(|by| by == by::KUBELET)
 }
@@ -87,25 +88,25 @@ mod tests {
     #[case::evicted(of_kind(Some(CauseKind::Evicted), "Evicted"), Some(CauseKind::Evicted))]
     #[case::our_verdict(of_kind(None, "StartTimeout"), None)]
     #[case::nothing_ended_it(Cause::default(), None)]
-    fn a_pod_that_could_not_start_did_not_end_for_being_ended(#[case] status: Cause, #[case] kind: Option<CauseKind>) {
+    fn a_pod_that_could_not_start_has_that_as_its_cause(#[case] status: Cause, #[case] kind: Option<CauseKind>) {
         assert_eq!(of_attempt(&status, Some(&problem("ErrImagePull", false))).kind, kind);
     }
 
     #[test]
-    fn our_own_sidecar_is_never_the_cause() {
+    fn the_heartbeat_sidecar_is_never_the_cause() {
         let status = of_kind(Some(CauseKind::Deleted), "Deleted");
         assert_eq!(of_attempt(&status, Some(&problem("ErrImagePull", true))), status);
     }
 
     #[test]
-    fn a_silent_node_is_the_cause_of_what_is_lost_with_it() {
+    fn an_unresponsive_node_is_the_cause_of_a_loss_with_it() {
         let cause = of_loss(LostReason::NodeUnreachable, &unreachable("w", 100));
         assert_eq!(cause.kind, Some(CauseKind::NodeLost));
-        assert_eq!(cause.message.as_deref(), Some("node n1 and everything on it fell silent"));
+        assert_eq!(cause.message.as_deref(), Some("node n1 and everything on it stopped responding"));
     }
 
     #[test]
-    fn what_the_kubelet_told_before_it_fell_silent_counts() {
+    fn what_the_kubelet_reported_before_counts() {
         let evicted = of_kind(Some(CauseKind::Evicted), "Evicted");
         let pod = PodEvidence { cause: evicted.clone(), ..unreachable("w", 100) };
         assert_eq!(of_loss(LostReason::NodeUnreachable, &pod), evicted);
@@ -115,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_image_is_the_cause_of_a_loss_by_it() {
+    fn a_missing_image_is_the_cause_of_a_pod_that_is_lost_for_it() {
         let pod = PodEvidence { start_problem: Some(problem("ImagePullBackOff", false)), ..mk_pod("w") };
         assert_eq!(of_loss(LostReason::ImagePullFailed, &pod).kind, Some(CauseKind::ImagePullFailed));
     }

@@ -1,4 +1,4 @@
-//! What Events add to what a pod's status says. They last an hour by default, and may be missing: nothing depends on them.
+//! What Events add to the status of a pod. Events are kept for an hour by default and may be missing: nothing depends on them.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::{attempt::unknown_deletion, by};
 /// The kubelet's Event about a node that ran out of memory (`systemOOMEvent` in `pkg/kubelet/oom/oom_watcher_linux.go`).
 pub const SYSTEM_OOM: &str = "SystemOOM";
 
-/// How far the kernel's kill and the end of a container may lie apart, both by the clock of one node.
+/// How far the kill by the kernel and the end of a container may lie apart, both by the clock of one node.
 const SAME_MOMENT: Duration = Duration::from_secs(10);
 
 /// Exit code of a process that was killed: 128 + SIGKILL.
@@ -25,23 +25,22 @@ pub struct EventFact {
     pub note: String,
     /// When it last happened.
     pub at: Option<Timestamp>,
-    /// `reportingController`, or the component of old.
+    /// `reportingController`, or the deprecated component.
     pub by: Option<String>,
 }
 
-/// Whether the Events of the pod's node could tell more: a container was killed, and nobody says why. On cgroup v1 the
+/// Whether Events of the node could say more: a container was killed, and no reason is known. On cgroup v1 the
 /// runtime does not notice when the whole node is out of memory.
 pub fn asks_node(cause: &Cause) -> bool {
     cause.exit_code == Some(KILLED) && cause.kind == Some(CauseKind::Signal) && cause.finished_at.is_some()
 }
 
-/// Whether the Events of the pod could tell more: it was deleted, and its status does not say by whom.
+/// Whether Events of the pod could say more: the pod was deleted, and its status does not say by whom.
 pub fn asks_pod(cause: &Cause) -> bool {
     unknown_deletion(cause)
 }
 
-/// The cause with what the Events of its node tell: a kill in the moment in which the node was out of memory is no
-/// coincidence.
+/// The cause, with what the Events of the node add: a kill while the node was out of memory is a kill for lack of memory.
 #[must_use]
 pub fn with_node_events(cause: Cause, events: &[EventFact]) -> Cause {
     let Some(ended) = cause.finished_at.as_deref().and_then(|at| at.parse::<Timestamp>().ok()) else { return cause };
@@ -58,13 +57,13 @@ pub fn with_node_events(cause: Cause, events: &[EventFact]) -> Cause {
     }
 }
 
-/// The cause with what the Events of the pod itself tell of who deleted it.
+/// The cause, with what the Events of the pod add about who deleted it.
 #[must_use]
 pub fn with_pod_events(cause: Cause, events: &[EventFact]) -> Cause {
     if !unknown_deletion(&cause) {
         return cause;
     }
-    let told = events.iter().find_map(|event| {
+    let found = events.iter().find_map(|event| {
         let (kind, by) = match event.reason.as_str() {
             // Its other note is "Cancelling deletion of Pod".
             "TaintManagerEviction" if event.note.starts_with("Marking") => (CauseKind::Tainted, by::TAINT_EVICTION),
@@ -76,7 +75,7 @@ pub fn with_pod_events(cause: Cause, events: &[EventFact]) -> Cause {
         };
         Some((kind, by, event))
     });
-    let Some((kind, by, event)) = told else { return cause };
+    let Some((kind, by, event)) = found else { return cause };
     Cause {
         kind: Some(kind),
         reason: Some(event.reason.clone()),
@@ -111,7 +110,7 @@ mod tests {
     #[case::a_little_after("2026-01-02T03:05:45Z", true)]
     #[case::another_time("2026-01-02T03:05:24Z", false)]
     #[case::no_time("", false)]
-    fn a_kill_while_the_node_is_out_of_memory_is_for_want_of_it(#[case] at: &str, #[case] oom: bool) {
+    fn a_kill_while_the_node_is_out_of_memory_is_for_lack_of_memory(#[case] at: &str, #[case] oom: bool) {
         let events = [event("SystemOOM", "System OOM encountered, victim process: python, pid: 7", at)];
         let cause = with_node_events(killed(), &events);
         assert_eq!(cause.kind == Some(CauseKind::OomKilled), oom);
@@ -123,7 +122,7 @@ mod tests {
     #[case::exited(Cause { exit_code: Some(3), kind: Some(CauseKind::ExitCode), ..killed() })]
     #[case::known_already(Cause { kind: Some(CauseKind::Evicted), ..killed() })]
     #[case::when_is_not_known(Cause { finished_at: None, ..killed() })]
-    fn a_node_is_not_asked_about_anything_else(#[case] cause: Cause) {
+    fn node_events_change_no_other_cause(#[case] cause: Cause) {
         assert!(!asks_node(&cause));
         let events = [event("SystemOOM", "System OOM encountered", "2026-01-02T03:05:35Z")];
         assert_eq!(with_node_events(cause.clone(), &events), cause);

@@ -17,7 +17,7 @@ pub fn of_failed_job(reason: &str, message: &str, pod: Cause) -> Cause {
         // A pod that cannot start runs into any deadline.
         ("DeadlineExceeded", Some(CauseKind::ImagePullFailed | CauseKind::CreateFailed)) => pod,
         ("DeadlineExceeded", kind) => {
-            // What ended the container is how the deadline was kept; a pod that had failed before has no part in it.
+            // The end of the container follows from the deadline; a pod that had failed before has no part in it.
             let of_it = matches!(kind, None | Some(CauseKind::Deleted | CauseKind::DeadlineExceeded));
             Cause {
                 kind: Some(CauseKind::DeadlineExceeded),

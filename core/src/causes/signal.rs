@@ -1,6 +1,6 @@
 //! Names of signals.
 
-/// The largest exit code by which a signal can be told: 128 and the highest real-time signal, 64.
+/// The largest exit code that names a signal: 128 and the highest real-time signal, 64.
 const LAST: i32 = 128 + 64;
 
 /// Linux' signals from 1 on, those of x86 and Arm (signal(7)).
@@ -39,7 +39,7 @@ const NAMES: [&str; 31] = [
 ];
 
 /// The signal that ended a container, by the kubelet's field or else by its exit code. A program may return such a code
-/// by itself; nobody can tell the difference.
+/// by itself: the two cannot be told apart.
 pub(crate) fn signal_name(signal: Option<i32>, exit_code: i32) -> Option<String> {
     let by_code = || (129..=LAST).contains(&exit_code).then(|| exit_code - 128);
     let number = signal.filter(|signal| *signal > 0).or_else(by_code)?;

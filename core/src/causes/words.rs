@@ -1,4 +1,4 @@
-//! What the words of kubelet, runtime and controllers mean.
+//! What the reasons of kubelet, runtime and controllers mean.
 
 use jobwarden_common::{
     names::reason,
@@ -7,19 +7,19 @@ use jobwarden_common::{
 
 use super::by;
 
-/// `nodeShutdownMessage` in `pkg/kubelet/nodeshutdown/nodeshutdown_manager.go`, as far as it tells.
+/// `nodeShutdownMessage` in `pkg/kubelet/nodeshutdown/nodeshutdown_manager.go`, its constant part.
 const SHUTDOWN: &str = "node shutdown";
-/// `message` in `pkg/kubelet/preemption/preemption.go`, as far as it tells.
+/// `message` in `pkg/kubelet/preemption/preemption.go`, its constant part.
 const CRITICAL_POD: &str = "critical pod";
 
-/// What `status.reason` of a pod means; none of a word that says nothing.
+/// What `status.reason` of a pod means; `None` for a reason without a meaning of its own.
 pub(crate) fn of_pod_word(word: &str, message: Option<String>) -> Option<Cause> {
     let said = message.as_deref().unwrap_or_default();
     let (kind, by) = match word {
         "Evicted" => (CauseKind::Evicted, by::KUBELET),
         "Preempting" => (CauseKind::Preempted, by::KUBELET),
         "NodeShutdown" => (CauseKind::NodeShutdown, by::KUBELET),
-        // By the word alone it could be anything.
+        // The reason alone is ambiguous.
         "Terminated" if said.contains(SHUTDOWN) => (CauseKind::NodeShutdown, by::KUBELET),
         "NodeLost" => (CauseKind::NodeLost, by::NODE_LIFECYCLE),
         "DeadlineExceeded" => (CauseKind::DeadlineExceeded, by::KUBELET),
@@ -34,7 +34,7 @@ pub(crate) fn of_pod_word(word: &str, message: Option<String>) -> Option<Cause> 
         | "SupplementalGroupsPolicyNotSupported"
         | "InitContainerRestartPolicyForbidden" => (CauseKind::NotAdmitted, by::KUBELET),
         word if word.starts_with("OutOf") => (CauseKind::NotAdmitted, by::KUBELET),
-        // Our own, by which pods on dead nodes are given up.
+        // The reasons of jobwarden, with which pods on dead nodes are marked Failed.
         reason::NODE_GONE | reason::NODE_UNREACHABLE | reason::OUTCOME_UNKNOWN => (CauseKind::NodeLost, by::US),
         reason::IMAGE_PULL_FAILED => (CauseKind::ImagePullFailed, by::US),
         reason::CREATE_FAILED => (CauseKind::CreateFailed, by::US),
@@ -54,7 +54,7 @@ pub(crate) fn of_disruption(word: &str, message: Option<String>) -> Cause {
         "DeletionByTaintManager" => (CauseKind::Tainted, by::TAINT_EVICTION),
         "DeletionByDeviceTaintManager" => (CauseKind::Tainted, by::DEVICE_TAINT_EVICTION),
         "DeletionByPodGC" => (CauseKind::NodeLost, by::POD_GC),
-        // The kubelet has one word for all its disruptions.
+        // The kubelet has one reason for all its disruptions.
         "TerminationByKubelet" if said.contains(SHUTDOWN) => (CauseKind::NodeShutdown, by::KUBELET),
         "TerminationByKubelet" if said.contains(CRITICAL_POD) => (CauseKind::Preempted, by::KUBELET),
         "TerminationByKubelet" if resource(said).is_some() => (CauseKind::Evicted, by::KUBELET),
@@ -68,12 +68,12 @@ pub(crate) fn of_disruption(word: &str, message: Option<String>) -> Cause {
     Cause { resource, ..plain(word, message, Some(kind), by) }
 }
 
-/// What the reason of a pod's condition `PodScheduled` that is false means: it waits, and it may be told for what.
+/// What the reason of a false condition `PodScheduled` means: the pod waits for a node.
 pub(crate) fn of_scheduling(word: &str, message: Option<String>) -> Cause {
     plain(word, message, Some(CauseKind::Unschedulable), by::SCHEDULER)
 }
 
-/// What the kubelet's or runtime's word for a container means, waiting or ended; none of one that says nothing.
+/// What the reason of a waiting or terminated container means; `None` for a reason without a meaning of its own.
 pub(crate) fn of_container_word(word: &str) -> Option<CauseKind> {
     match word {
         "OOMKilled" => Some(CauseKind::OomKilled),
@@ -161,7 +161,7 @@ mod tests {
     #[case("UnexpectedAdmissionError", "Allocate failed", Some(CauseKind::NotAdmitted))]
     #[case("NodeGone", "Given up by jobwarden.", Some(CauseKind::NodeLost))]
     #[case("ProcessGone", "Given up by jobwarden.", None)]
-    fn a_pods_word_has_a_kind(#[case] word: &str, #[case] message: &str, #[case] kind: Option<CauseKind>) {
+    fn the_reason_of_a_pod_has_a_kind(#[case] word: &str, #[case] message: &str, #[case] kind: Option<CauseKind>) {
         let cause = of_pod_word(word, Some(message.to_owned())).expect("a word that tells");
         assert_eq!((cause.kind, cause.reason.as_deref()), (kind, Some(word)));
     }
@@ -169,7 +169,7 @@ mod tests {
     #[rstest]
     #[case("Terminated", "by whatever")]
     #[case("SomethingElse", "")]
-    fn a_word_that_says_nothing_is_no_cause(#[case] word: &str, #[case] message: &str) {
+    fn an_unspecific_reason_is_not_a_cause(#[case] word: &str, #[case] message: &str) {
         assert_eq!(of_pod_word(word, Some(message.to_owned())), None);
     }
 

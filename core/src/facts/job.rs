@@ -1,4 +1,4 @@
-//! What the reaper keeps of a Job, or of a bare pod in its place: pure reading of the object.
+//! The facts of a Job, or of a bare pod in its place, read from the object.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -25,22 +25,22 @@ pub(crate) const KUBERNETES_JOB_CONTROLLER: &str = "kubernetes.io/job-controller
 /// The finalizer that asks the garbage collector to leave the pods alone (`metav1.FinalizerOrphanDependents`).
 const ORPHAN_FINALIZER: &str = "orphan";
 
-/// `backoffLimit` where a Job says nothing, by the API's own defaulting.
+/// `backoffLimit` where a Job has none, as the API defaults it.
 const DEFAULT_BACKOFF_LIMIT: i32 = 6;
 
-/// What is kept of a Job.
+/// The facts of a Job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct JobFacts {
     /// Who it is.
     pub identity: JobIdentity,
-    /// How it is judged, and which layer each value of that comes from. Shared with the Jobs that are judged alike.
+    /// The policy that applies, and the layer that each of its values comes from. Shared by Jobs with equal policies.
     pub effective: Arc<Effective>,
-    /// What its own annotations say of it.
+    /// What its own annotations set.
     pub own: Changes,
-    /// By which rules choose it.
+    /// The labels by which rules match it.
     pub labels: Labels,
-    /// How far it has come, by its conditions.
+    /// Its progress, by its conditions.
     pub progress: Progress,
     /// It carries a deletion timestamp.
     pub deletion: Option<Deletion>,
@@ -48,7 +48,7 @@ pub struct JobFacts {
     pub suspended: bool,
     /// `spec.managedBy` names another controller.
     pub managed_elsewhere: bool,
-    /// `spec.parallelism` is 0: it wants no pods.
+    /// `spec.parallelism` is 0: it needs no pods.
     pub wants_no_pods: bool,
     /// See [`Retries`].
     pub retries: Retries,
@@ -62,17 +62,17 @@ pub struct JobFacts {
     pub safe_to_duplicate: bool,
     /// A pod that is being deleted is neither counted nor replaced before it has ended.
     pub replaces_only_failed: bool,
-    /// When the Job controller took it up.
+    /// When the Job controller started it.
     pub started: Option<Start>,
 }
 
-/// When the Job controller took a Job up. The same start is equal to itself whenever it is read.
+/// When the Job controller started a Job. Two readings of the same start are equal.
 #[derive(Clone, Copy, Debug, Eq)]
 pub struct Start {
     /// `status.startTime`, by the clock of the Job controller.
     pub at: Timestamp,
-    /// How long ago that was when it was read. The one figure that joins two clocks: both keep the time of the cluster, and
-    /// Kubernetes' own deadline of a Job survives a restart of its controller in the same way.
+    /// How long ago that was when it was read. This is the one figure that compares two clocks, as the deadline of a Job in Kubernetes
+    /// itself does across a restart of the Job controller.
     pub ago: Duration,
 }
 
@@ -82,7 +82,7 @@ impl PartialEq for Start {
     }
 }
 
-/// How far a Job has come, by its conditions; an earlier variant wins where several hold.
+/// The progress of a Job, by its conditions. Where several apply, the earlier variant wins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Progress {
     /// `Complete` or `Failed`.
@@ -103,12 +103,12 @@ pub enum Progress {
 /// How a Job is being deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deletion {
-    /// Its pods are to be left alone.
+    /// Its pods are left alone.
     pub orphaning: bool,
 }
 
 impl JobFacts {
-    /// Reads a Job when the wall clock shows `wall`, and says which annotations could not be read. `None` for an object
+    /// Reads a Job when the wall clock shows `wall`, and returns the annotations that could not be read as well. `None` for an object
     /// without name or UID, which the API server never sends.
     pub fn read(job: &Job, policies: &Policies, wall: Timestamp) -> Option<(Self, Vec<BadSetting>)> {
         let Job { metadata, spec, status } = job;
@@ -146,7 +146,7 @@ impl JobFacts {
         Some((facts, bad))
     }
 
-    /// Open, not suspended and wanting pods: one without pods should have some.
+    /// The Job is open, not suspended and needs pods.
     pub fn should_have_pods(&self) -> bool {
         self.progress == Progress::Open && self.deletion.is_none() && !self.suspended && !self.wants_no_pods
     }
@@ -202,8 +202,8 @@ fn progress(conditions: &[JobCondition]) -> Progress {
     }
 }
 
-/// By the Job controller's own rule: it fails a Job whose failed pods are more than `backoffLimit`. Those it has yet to
-/// count (`uncountedTerminatedPods`) have failed as well.
+/// By the rule of the Job controller, which fails a Job with more failed pods than `backoffLimit`. Pods that it has yet to count
+/// (`uncountedTerminatedPods`) have failed as well.
 fn retries(spec: &JobSpec, status: &JobStatus) -> Retries {
     if spec.backoff_limit_per_index.is_some() || spec.pod_failure_policy.is_some() {
         return Retries::LeftToKubernetes;

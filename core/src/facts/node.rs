@@ -1,4 +1,4 @@
-//! What the reaper keeps of a node and of its Lease: pure reading of the objects.
+//! The facts of a node and of its Lease, read from the objects.
 
 use std::sync::Arc;
 
@@ -6,18 +6,18 @@ use jiff::Timestamp;
 use jobwarden_common::identity::NodeName;
 use k8s_openapi::api::{coordination::v1::Lease, core::v1::Node};
 
-/// The taint by which an admin vouches that a node is off (`corev1.TaintNodeOutOfService`).
+/// The taint by which an administrator declares that a node is shut down (`corev1.TaintNodeOutOfService`).
 const OUT_OF_SERVICE_TAINT: &str = "node.kubernetes.io/out-of-service";
 
-/// The label by which a cloud tells the zone of a node (`corev1.LabelTopologyZone`).
+/// The label that names the zone of a node (`corev1.LabelTopologyZone`).
 const ZONE: &str = "topology.kubernetes.io/zone";
 
-/// What is kept of a node.
+/// The facts of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeFacts {
     /// `metadata.name`.
     pub name: NodeName,
-    /// Its zone, where its labels tell.
+    /// Its zone, where a label names it.
     pub zone: Option<Arc<str>>,
     /// Its health.
     pub health: Health,
@@ -51,7 +51,7 @@ impl NodeFacts {
     }
 }
 
-/// What is kept of a node's Lease.
+/// The facts of the Lease of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeaseFacts {
     /// The node: the Lease has its name.

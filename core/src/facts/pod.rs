@@ -1,4 +1,4 @@
-//! What the reaper keeps of a pod: pure reading of the object.
+//! The facts of a pod, read from the object.
 
 use std::time::Duration;
 
@@ -9,7 +9,8 @@ use jobwarden_common::{
 };
 use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, PodSpec, PodStatus};
 
-use self::container::{bare_id, has_run, is_running, kept_message, main_facts};
+pub use self::container::MainFacts;
+use self::container::{bare_id, find, has_run, is_running, is_sidecar, kept_message, main_facts};
 use crate::evidence::{ContainerState, PodPhase, StartProblem};
 
 mod cause;
@@ -17,21 +18,18 @@ mod container;
 #[cfg(test)]
 mod tests;
 
-/// The grace period of a pod that is being deleted without saying for how long, by the API's own defaulting.
-const DEFAULT_GRACE_SECONDS: i64 = 30;
+/// Why a container waits when nothing is wrong with its start (`pkg/kubelet/kubelet_pods.go`, `pkg/kubelet/kuberuntime`). Every other
+/// reason is a problem.
+const BENIGN_WAITING_REASONS: [&str; 3] = ["ContainerCreating", "PodInitializing", "CrashLoopBackOff"];
 
-/// What a waiting container is waiting for when nothing is wrong with its start, by the kubelet
-/// (`pkg/kubelet/kubelet_pods.go`, `pkg/kubelet/kuberuntime`). Whatever else it says is a problem.
-const PATIENT_REASONS: [&str; 3] = ["ContainerCreating", "PodInitializing", "CrashLoopBackOff"];
-
-/// What is kept of a pod.
+/// The facts of a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodFacts {
     /// `metadata.uid`.
     pub uid: PodUid,
     /// `metadata.name`.
     pub name: String,
-    /// The Job that controls it; itself for a bare pod.
+    /// The Job that controls it; the pod itself for a bare pod.
     pub job: Option<JobUid>,
     /// `status.phase`.
     pub phase: PodPhase,
@@ -39,41 +37,28 @@ pub struct PodFacts {
     pub node: Option<NodeName>,
     /// Its grace period, if it is being deleted.
     pub grace: Option<Duration>,
-    /// The containers that do the work, in the order of the spec.
+    /// The main containers, in the order of the spec.
     pub mains: Vec<MainFacts>,
     /// IDs of the other containers that run: the sidecar, init and ephemeral ones. The sandbox has none in a status.
     pub others_running: Box<[Box<str>]>,
-    /// It is bound, and nothing is awaited but the start of a main container that has not started yet.
+    /// It is bound, and nothing but the start of a main container is missing.
     pub starting: bool,
     /// Why a container does not start.
     pub start_problem: Option<Box<StartProblem>>,
     /// Our sidecar.
     pub sidecar: SidecarFacts,
-    /// Why it failed, if it has; boxed, for few have.
+    /// Why it failed, if it has. Boxed: few have.
     pub cause: Option<Box<Cause>>,
-    /// A main container was killed for want of memory, now or in its last run.
+    /// A main container was killed for lack of memory, now or in its last run.
     pub oom_killed: bool,
-    /// From the first start of a main container to the last end, once all have ended, by the kubelet's own clock.
+    /// From the first start of a main container to the last end, once all have ended, by the clock of the kubelet.
     pub ran_for: Option<Duration>,
-}
-
-/// What is kept of a main container.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MainFacts {
-    /// Its name.
-    pub name: Box<str>,
-    /// Its state.
-    pub state: ContainerState,
-    /// The runtime's ID of its latest run, without the runtime's name.
-    pub id: Option<Box<str>>,
-    /// The same of the run before, where the kubelet tells.
-    pub earlier_id: Option<Box<str>>,
 }
 
 /// Our sidecar in a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SidecarFacts {
-    /// There is none.
+    /// The pod has none.
     Absent,
     /// It has not started yet.
     NotStarted,
@@ -82,7 +67,7 @@ pub enum SidecarFacts {
 }
 
 impl PodFacts {
-    /// Why it failed; nothing is known of one that has not.
+    /// Why it failed; empty for a pod that has not.
     pub fn cause(&self) -> Cause {
         self.cause.as_deref().cloned().unwrap_or_default()
     }
@@ -110,7 +95,7 @@ impl PodFacts {
             && !init_running
             && mains.iter().any(|main| main.state == ContainerState::NotStarted);
         let grace = metadata.deletion_timestamp.as_ref().map(|_| {
-            let seconds = metadata.deletion_grace_period_seconds.unwrap_or(DEFAULT_GRACE_SECONDS);
+            let seconds = metadata.deletion_grace_period_seconds.unwrap_or(cause::DEFAULT_GRACE_SECONDS);
             Duration::from_secs(seconds.try_into().unwrap_or(0))
         });
 
@@ -138,10 +123,6 @@ impl PodFacts {
     }
 }
 
-fn find<'a>(statuses: &'a [ContainerStatus], name: &str) -> Option<&'a ContainerStatus> {
-    statuses.iter().find(|status| status.name == name)
-}
-
 fn phase(status: &PodStatus) -> PodPhase {
     match status.phase.as_deref() {
         Some("Succeeded") => PodPhase::Succeeded,
@@ -163,11 +144,6 @@ pub(super) fn is_bare(pod: &Pod) -> bool {
     inject.is_some_and(|inject| inject == label_value::TRUE) && controlling_job(pod).is_none()
 }
 
-/// Whether an init container runs beside the main ones (KEP-753).
-fn is_sidecar(container: &Container) -> bool {
-    container.restart_policy.as_deref() == Some("Always")
-}
-
 fn sidecar(init: &[Container], statuses: &[ContainerStatus]) -> SidecarFacts {
     if !init.iter().any(|container| container.name == SIDECAR_CONTAINER) {
         return SidecarFacts::Absent;
@@ -183,7 +159,7 @@ fn start_problem(status: &ContainerStatus) -> Option<StartProblem> {
         return None;
     }
     let waiting = status.state.as_ref()?.waiting.as_ref()?;
-    let reason = waiting.reason.as_deref().filter(|reason| !PATIENT_REASONS.contains(reason))?;
+    let reason = waiting.reason.as_deref().filter(|reason| !BENIGN_WAITING_REASONS.contains(reason))?;
     Some(StartProblem {
         container: status.name.clone(),
         reason: reason.to_owned(),

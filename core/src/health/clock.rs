@@ -1,4 +1,4 @@
-//! The listening clock: monotonic time less the time the reaper was deaf.
+//! The pausing clock: monotonic time without the time in which signals did not arrive.
 
 use std::{
     collections::VecDeque,
@@ -9,70 +9,71 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::moment::Moment;
 
-/// Outages remembered for [`PausingClock::wall`]; older ones only blur the wall times of old moments.
+/// Outages that are remembered for [`PausingClock::wall`]; without older ones, wall times of old moments are less exact.
 const MAX_OUTAGES: usize = 64;
 
-/// Counts the time spent listening.
+/// Counts the time in which signals could arrive.
 ///
-/// While the reaper is deaf the clock stands still, set back to when it last heard well: silence that it could not have
-/// heard is nobody's silence, so every deadline is extended by exactly the outage. What is received before an outage is
-/// noticed may therefore be stamped a little later than the clock then shows, which only makes it look fresh for longer.
+/// During an outage the clock is paused, set back to the last moment at which signals arrived for certain: a beat that could not
+/// have been received is not a missing beat, so every deadline is extended by exactly the outage. A signal that is received before
+/// an outage is noticed may therefore carry a moment that is a little later than what the clock then shows, which only makes the
+/// signal look fresh for longer.
 #[derive(Clone, Debug)]
 pub struct PausingClock {
     start: Instant,
     /// The end of the last outage: a further one cannot reach back beyond it.
     resumed: Instant,
-    deaf_since: Option<Instant>,
-    deaf_for: Duration,
+    paused_since: Option<Instant>,
+    paused_for: Duration,
     outages: VecDeque<Outage>,
 }
 
-/// One time of deafness that is over.
+/// An outage that is over.
 #[derive(Clone, Copy, Debug)]
 struct Outage {
-    /// Where the clock stood.
+    /// What the clock showed meanwhile.
     at: Moment,
     lasted: Duration,
 }
 
 impl PausingClock {
-    /// A clock that starts at `start`, hearing well.
+    /// A clock that starts at `start`, running.
     pub fn new(start: Instant) -> Self {
-        Self { start, resumed: start, deaf_since: None, deaf_for: Duration::ZERO, outages: VecDeque::new() }
+        Self { start, resumed: start, paused_since: None, paused_for: Duration::ZERO, outages: VecDeque::new() }
     }
 
     /// What the clock shows at `at`.
     pub fn now(&self, at: Instant) -> Moment {
-        let until = self.deaf_since.unwrap_or(at);
-        Moment::at(until.saturating_duration_since(self.start).saturating_sub(self.deaf_for))
+        let until = self.paused_since.unwrap_or(at);
+        Moment::at(until.saturating_duration_since(self.start).saturating_sub(self.paused_for))
     }
 
-    /// Nothing has been heard since `since`, as it turns out; the earliest of several such words counts.
+    /// Pauses the clock as of `since`: signals have not arrived since then. Of several calls, the earliest time counts.
     pub fn pause(&mut self, since: Instant) {
         let since = since.max(self.resumed);
-        self.deaf_since = Some(self.deaf_since.map_or(since, |earlier| earlier.min(since)));
+        self.paused_since = Some(self.paused_since.map_or(since, |earlier| earlier.min(since)));
     }
 
-    /// Everything is heard again from `at` on.
+    /// Signals arrive again from `at` on.
     pub fn resume(&mut self, at: Instant) {
-        let Some(since) = self.deaf_since else { return };
-        let (stood_at, lasted) = (self.now(at), at.saturating_duration_since(since));
-        self.deaf_since = None;
-        self.deaf_for += lasted;
+        let Some(since) = self.paused_since else { return };
+        let (shown, lasted) = (self.now(at), at.saturating_duration_since(since));
+        self.paused_since = None;
+        self.paused_for += lasted;
         self.resumed = at;
         if self.outages.len() == MAX_OUTAGES {
             self.outages.pop_front();
         }
-        self.outages.push_back(Outage { at: stood_at, lasted });
+        self.outages.push_back(Outage { at: shown, lasted });
     }
 
-    /// The wall clock's time at `moment`, given what it shows at `at`. For people only: nothing is decided by it.
+    /// The time of the wall clock at `moment`, given what the wall clock shows at `at`. For people only: nothing is decided by it.
     pub fn wall(&self, moment: Moment, at: Instant, wall_at: Timestamp) -> Timestamp {
-        let listened = self.now(at).since(moment);
-        let deaf_now = self.deaf_since.map_or(Duration::ZERO, |since| at.saturating_duration_since(since));
-        let deaf_since_then: Duration =
+        let running = self.now(at).since(moment);
+        let paused_now = self.paused_since.map_or(Duration::ZERO, |since| at.saturating_duration_since(since));
+        let paused_since_then: Duration =
             self.outages.iter().rev().take_while(|outage| outage.at >= moment).map(|outage| outage.lasted).sum();
-        let ago = SignedDuration::try_from(listened + deaf_now + deaf_since_then).unwrap_or(SignedDuration::MAX);
+        let ago = SignedDuration::try_from(running + paused_now + paused_since_then).unwrap_or(SignedDuration::MAX);
         wall_at.checked_sub(ago).unwrap_or(Timestamp::UNIX_EPOCH)
     }
 }
@@ -92,13 +93,13 @@ mod tests {
     }
 
     #[test]
-    fn it_runs_while_everything_is_heard() {
+    fn the_clock_runs_while_signals_arrive() {
         let start = Instant::now();
         assert_eq!(PausingClock::new(start).now(start + seconds(7)), moment(7));
     }
 
     #[test]
-    fn it_stands_where_it_last_heard_well_while_deaf() {
+    fn a_paused_clock_shows_the_last_moment_of_reception() {
         let start = Instant::now();
         let mut clock = PausingClock::new(start);
         clock.pause(start + seconds(10));
@@ -107,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn it_goes_on_from_there_so_that_deadlines_are_extended_by_the_outage() {
+    fn the_clock_resumes_from_there_so_that_deadlines_are_extended_by_the_outage() {
         let start = Instant::now();
         let mut clock = PausingClock::new(start);
         clock.pause(start + seconds(10));
@@ -116,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_reasons_to_be_deaf_the_earlier_counts() {
+    fn of_several_outages_the_earliest_start_counts() {
         let start = Instant::now();
         let mut clock = PausingClock::new(start);
         clock.pause(start + seconds(20));
@@ -126,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn an_outage_does_not_reach_back_into_the_one_before() {
+    fn an_outage_does_not_reach_back_into_the_one_before_it() {
         let start = Instant::now();
         let mut clock = PausingClock::new(start);
         clock.pause(start + seconds(10));
@@ -151,20 +152,20 @@ mod tests {
     }
 
     proptest! {
-        /// However often it goes deaf, the clock shows exactly the time that passed outside outages.
+        /// However many outages there are, the clock shows exactly the time that passed outside them.
         #[test]
-        fn the_clock_counts_what_is_left_of_time_without_outages(spans in prop::collection::vec((0_u64..100, 0_u64..100), 0..100)) {
+        fn the_clock_counts_the_time_outside_outages(spans in prop::collection::vec((0_u64..100, 0_u64..100), 0..100)) {
             let start = Instant::now();
             let mut clock = PausingClock::new(start);
-            let (mut real, mut listened) = (0, 0);
-            for (hearing, deaf) in spans {
-                real += hearing;
-                listened += hearing;
+            let (mut real, mut received) = (0, 0);
+            for (receiving, outage) in spans {
+                real += receiving;
+                received += receiving;
                 clock.pause(start + seconds(real));
-                real += deaf;
-                prop_assert_eq!(clock.now(start + seconds(real)), moment(listened));
+                real += outage;
+                prop_assert_eq!(clock.now(start + seconds(real)), moment(received));
                 clock.resume(start + seconds(real));
-                prop_assert_eq!(clock.now(start + seconds(real)), moment(listened));
+                prop_assert_eq!(clock.now(start + seconds(real)), moment(received));
             }
         }
     }

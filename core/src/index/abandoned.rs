@@ -1,14 +1,14 @@
-//! The pods that were given up, so that a leftover is told to go silent.
+//! The abandoned pods: their sidecars are told to stop.
 
 use std::collections::{HashSet, VecDeque};
 
 use jobwarden_common::identity::PodUid;
 
-/// How many are remembered. One that is forgotten is refused as unknown instead, which harms nobody.
+/// How many pods are remembered. The beat of a pod that is forgotten is rejected as unknown instead, which does no harm.
 const MAX: usize = 10_000;
 
-/// The latest pods that were given up. They are remembered beyond their objects: a leftover beats on when its node is
-/// back, long after its pod has been removed from the API.
+/// The pods that were abandoned most recently. They are remembered longer than their objects: a worker on a node that returns beats
+/// again long after its pod was removed from the API.
 #[derive(Debug, Default)]
 pub(super) struct AbandonedPods {
     known: HashSet<PodUid>,
@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_oldest_is_forgotten_when_there_are_too_many() {
+    fn the_oldest_pod_is_forgotten_when_there_are_too_many() {
         let mut abandoned = AbandonedPods::default();
         let uid = |i: usize| PodUid::from(i.to_string());
         for i in 0..=MAX {

@@ -1,4 +1,4 @@
-//! What an agent's report says of one pod.
+//! From the reports of an agent to what is observed of one pod.
 
 use jobwarden_common::observation::{ContainerObservation, PodObservation};
 
@@ -8,13 +8,13 @@ use crate::{
     moment::Moment,
 };
 
-/// The agent's word after a report that says `seen` of the pod (nothing, if the report has no entry of it), received at
+/// What is observed of the pod after a report that has `seen` for it (`None` if the report has no entry of the pod) is received at
 /// `now`, where it was `before`.
 ///
-/// A pod is gone only if that leaves no doubt: every main container has run, has ended by the kubelet's word or is seen
-/// by the agent without processes, and none waits to run again. The agent sees the sandbox too, which no status names;
-/// more than one unknown container with processes may be a main container of which the kubelet could not tell us.
-pub(super) fn word(
+/// The processes of a pod are gone only without any doubt: every main container has run, has ended as the kubelet reports or is seen
+/// by the agent without processes, and none waits to be restarted. The agent also sees the sandbox, which no status names; more than
+/// one unknown container with processes may be a main container that the kubelet has not reported yet.
+pub(super) fn after_report(
     before: AgentObservation,
     pod: &PodFacts,
     seen: Option<&PodObservation>,
@@ -46,7 +46,7 @@ fn find<'a>(seen: &'a PodObservation, id: &str) -> Option<&'a ContainerObservati
     seen.containers.iter().find(|container| container.container_id == id)
 }
 
-/// How many containers have processes that are none of those the kubelet has told of.
+/// How many containers have processes and are not known from the kubelet.
 fn unknown_alive(pod: &PodFacts, seen: &PodObservation) -> usize {
     let of_mains = pod.mains.iter().flat_map(|main| [&main.id, &main.earlier_id]).flatten();
     let known: Vec<_> = of_mains.chain(&pod.others_running).map(AsRef::as_ref).collect();
@@ -54,10 +54,10 @@ fn unknown_alive(pod: &PodFacts, seen: &PodObservation) -> usize {
     alive.filter(|container| !known.contains(&container.container_id.as_str())).count()
 }
 
-/// Whether two words differ in kind, or in what the decision table asks of `gone`.
+/// Whether two observations differ in kind, or in what the decision table asks of `Gone`.
 pub(super) fn differs(before: AgentObservation, after: AgentObservation) -> bool {
     match (before, after) {
-        // The table asks for two reports in a row; more say nothing new.
+        // The table asks for two reports in a row; further ones change nothing.
         (AgentObservation::Gone { .. }, AgentObservation::Gone { reports, .. }) => {
             reports <= crate::judge::GONE_REPORTS
         }
@@ -80,19 +80,19 @@ mod tests {
     const ALIVE: AgentObservation = AgentObservation::Alive { last: NOW };
     const GONE: AgentObservation = AgentObservation::Gone { since: NOW, reports: 1 };
 
-    fn say(mains: &[(ContainerState, Option<&str>)], seen: &[(&str, u32)]) -> AgentObservation {
+    fn observed(mains: &[(ContainerState, Option<&str>)], seen: &[(&str, u32)]) -> AgentObservation {
         let mains = mains.iter().map(|(state, id)| mk_main("main", *state, *id)).collect();
         let pod = PodFacts { mains, others_running: ["side".into()].into(), ..mk_pod("pod", "job") };
         let containers = seen.iter().map(|(id, processes)| mk_container(id, *processes)).collect();
         let seen = PodObservation { pod_uid: "pod".into(), containers };
-        word(AgentObservation::None, &pod, Some(&seen), NOW)
+        after_report(AgentObservation::None, &pod, Some(&seen), NOW)
     }
 
     use ContainerState::{NotStarted, Running, Terminated, WaitingToRestart};
 
     #[rstest]
     #[case::processes(&[(Running, Some("a"))], &[("a", 3)], ALIVE)]
-    #[case::processes_the_kubelet_has_not_told_the_end_of(&[(Terminated, Some("a"))], &[("a", 1)], ALIVE)]
+    #[case::processes_of_a_container_that_the_kubelet_reports_as_ended(&[(Terminated, Some("a"))], &[("a", 1)], ALIVE)]
     #[case::one_of_two(&[(Running, Some("a")), (Running, Some("b"))], &[("a", 0), ("b", 1)], ALIVE)]
     #[case::gone(&[(Running, Some("a"))], &[("a", 0)], GONE)]
     #[case::gone_beside_sandbox_and_sidecar(&[(Running, Some("a"))], &[("a", 0), ("side", 1), ("pause", 1)], GONE)]
@@ -103,28 +103,28 @@ mod tests {
     #[case::never_seen(&[(Running, Some("a"))], &[("pause", 1)], BLIND)]
     #[case::nothing_seen_of_an_ended_one(&[(Terminated, Some("a"))], &[], BLIND)]
     #[case::waits_to_restart(&[(WaitingToRestart, Some("a"))], &[("a", 0)], BLIND)]
-    #[case::restarted_behind_our_back(&[(Running, Some("a"))], &[("a", 0), ("pause", 1), ("a2", 2)], BLIND)]
-    fn the_word_is_what_all_mains_say(
+    #[case::restarted_and_not_reported_yet(&[(Running, Some("a"))], &[("a", 0), ("pause", 1), ("a2", 2)], BLIND)]
+    fn all_main_containers_count(
         #[case] mains: &[(ContainerState, Option<&str>)],
         #[case] seen: &[(&str, u32)],
         #[case] expected: AgentObservation,
     ) {
-        assert_eq!(say(mains, seen), expected);
+        assert_eq!(observed(mains, seen), expected);
     }
 
     #[test]
-    fn a_pod_the_report_leaves_out_is_not_seen() {
+    fn a_pod_that_is_missing_from_the_report_is_not_seen() {
         let before = AgentObservation::Alive { last: EARLIER };
-        assert_eq!(word(before, &mk_pod("pod", "job"), None, NOW), BLIND);
+        assert_eq!(after_report(before, &mk_pod("pod", "job"), None, NOW), BLIND);
     }
 
     #[test]
-    fn reports_of_gone_are_counted_in_a_row() {
+    fn consecutive_reports_of_gone_are_counted() {
         let pod = mk_pod("pod", "job");
         let seen = PodObservation { pod_uid: "pod".into(), containers: vec![mk_container("pod-main", 0)] };
         let before = AgentObservation::Gone { since: EARLIER, reports: 1 };
-        assert_eq!(word(before, &pod, Some(&seen), NOW), AgentObservation::Gone { since: EARLIER, reports: 2 });
+        assert_eq!(after_report(before, &pod, Some(&seen), NOW), AgentObservation::Gone { since: EARLIER, reports: 2 });
         let alive_between = AgentObservation::Alive { last: EARLIER };
-        assert_eq!(word(alive_between, &pod, Some(&seen), NOW), GONE);
+        assert_eq!(after_report(alive_between, &pod, Some(&seen), NOW), GONE);
     }
 }

@@ -1,4 +1,4 @@
-//! Finding Jobs by their names, for people: rare, so that nothing is kept for it.
+//! Finding Jobs by name, for people. That is rare, so there is no index of names.
 
 use jobwarden_common::identity::JobUid;
 
@@ -6,7 +6,7 @@ use super::Index;
 use crate::{evidence::JobIdentity, moment::Moment};
 
 impl Index {
-    /// The Job of this name; of several, one that is not gone, and no bare pod.
+    /// The Job of this name. Of several, a Job whose object exists comes first, and a bare pod last.
     pub fn find(&self, namespace: &str, name: &str) -> Option<JobUid> {
         let named = self.jobs.values().filter_map(|job| Some((&job.facts.as_ref()?.identity, job.gone)));
         let named = named.filter(|(identity, _)| identity.namespace == namespace && identity.name == name);
@@ -18,7 +18,7 @@ impl Index {
         self.jobs.get(job)?.facts.as_ref().map(|facts| facts.identity.clone())
     }
 
-    /// Since when this reaper has listened.
+    /// Since when this reaper has listened as the leader.
     pub fn listening_since(&self) -> Moment {
         self.listening_since
     }

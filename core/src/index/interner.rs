@@ -1,24 +1,24 @@
-//! Jobs that are judged interner keep one policy between them.
+//! Jobs with equal policies share one.
 
 use std::sync::Arc;
 
 use crate::policy::Effective;
 
-/// Policies that are remembered. A cluster has a few, by its namespaces and rules; where each Job has one of its own, nothing is
-/// gained by remembering more.
-const MOST: usize = 64;
+/// How many policies are remembered. A cluster has a few, by its namespaces and rules; where each Job has one of its own, remembering
+/// more gains nothing.
+const MAX: usize = 64;
 
-/// The policies that Jobs were lately given, each of them once.
+/// The policies that Jobs were given most recently, each once.
 #[derive(Debug, Default)]
 pub(super) struct Interner(Vec<Arc<Effective>>);
 
 impl Interner {
-    /// The same policy, and the same one as that of others who have it.
+    /// An equal policy, shared with the other Jobs that have it.
     pub(super) fn share(&mut self, effective: Arc<Effective>) -> Arc<Effective> {
         if let Some(known) = self.0.iter().find(|known| **known == effective) {
             return Arc::clone(known);
         }
-        if self.0.len() == MOST {
+        if self.0.len() == MAX {
             self.0.clear();
         }
         self.0.push(Arc::clone(&effective));
@@ -39,7 +39,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_ones_are_one() {
+    fn equal_policies_are_shared() {
         let mut interner = Interner::default();
         let first = interner.share(effective(1));
         assert!(Arc::ptr_eq(&first, &interner.share(effective(1))));
@@ -48,11 +48,11 @@ mod tests {
     }
 
     #[test]
-    fn no_more_are_remembered_than_there_is_room_for() {
+    fn a_bounded_number_of_policies_is_remembered() {
         let mut interner = Interner::default();
         for seconds in 0..1000 {
             assert_eq!(interner.share(effective(seconds)), effective(seconds));
         }
-        assert!(interner.0.len() <= MOST);
+        assert!(interner.0.len() <= MAX);
     }
 }

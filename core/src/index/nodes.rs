@@ -1,4 +1,4 @@
-//! Nodes and their Leases come, change and go.
+//! Nodes and their Leases.
 
 use std::collections::HashSet;
 
@@ -37,7 +37,7 @@ impl Index {
         self.nodes.values().filter(there).filter(|node| node.zone.as_deref() == Some(zone)).count()
     }
 
-    /// A node is gone.
+    /// The object of a node is gone.
     pub fn delete_node(&mut self, name: &NodeName, now: Moment) {
         let Some(node) = self.nodes.get(name) else { return };
         if !matches!(node.state, Some(NodeState::Deleted { .. })) {
@@ -46,7 +46,7 @@ impl Index {
         self.drop_node_if_idle(name);
     }
 
-    /// These are all the nodes there are; others are gone.
+    /// A list of nodes is complete: nodes that are not in it are gone.
     pub fn nodes_listed(&mut self, listed: &HashSet<NodeName>, now: Moment) {
         self.nodes_listed = true;
         let gone: Vec<_> = self.nodes.keys().filter(|name| !listed.contains(*name)).cloned().collect();
@@ -61,15 +61,15 @@ impl Index {
         if node.renewed == facts.renewed {
             return;
         }
-        let silence = now.since(node.lease_changed);
+        let pause = now.since(node.lease_changed);
         (node.renewed, node.lease_changed) = (facts.renewed, now);
-        // Every renewal is a change, but only the first after a silence may change a verdict.
-        if silence >= QUIET {
+        // Every renewal is a change of the Lease, but only the first after a pause may change a verdict.
+        if pause >= QUIET {
             self.node_changed(&facts.node);
         }
     }
 
-    /// A Lease is gone. That says nothing by itself: it will not change any more.
+    /// The object of a Lease is gone. That alone means nothing: the Lease is not renewed any more, and becomes stale.
     pub fn delete_lease(&mut self, node: &NodeName) {
         self.drop_node_if_idle(node);
     }
@@ -82,10 +82,10 @@ impl Index {
         }
         if before.is_some() {
             let word = match state {
-                NodeState::Ready => "is Ready",
-                NodeState::NotReady => "is not Ready",
-                NodeState::OutOfService { .. } => "is out of service",
-                NodeState::Deleted { .. } => "is deleted",
+                NodeState::Ready => "became Ready",
+                NodeState::NotReady => "became NotReady",
+                NodeState::OutOfService { .. } => "was declared out of service",
+                NodeState::Deleted { .. } => "was deleted",
             };
             for job in self.jobs_on(name) {
                 self.note(Some(&job), now, format!("node {name}: {word}"));

@@ -1,4 +1,4 @@
-//! Pods come, change and go.
+//! Pods.
 
 use std::collections::HashSet;
 
@@ -23,30 +23,30 @@ impl Index {
         if known.is_some_and(|pod| pod.facts == facts) {
             return;
         }
-        let news = news(known.map(|pod| &pod.facts), &facts);
+        let events = pod_events(known.map(|pod| &pod.facts), &facts);
         let before = known.and_then(|pod| pod.facts.job.clone());
         if let Some(job) = job.as_ref().filter(|job| before.as_ref() != Some(*job)) {
-            // A pod that its Job let go may be its own.
+            // A pod that its Job has released may belong to another Job, or be a bare pod.
             if let Some(before) = before.and_then(|before| self.jobs.get_mut(&before)) {
                 before.pods.retain(|other| *other != uid);
             }
             self.jobs.entry(job.clone()).or_default().pods.push(uid.clone());
         }
         if let Some(node) = &facts.node {
-            // Once the nodes are known, a node that is not among them does not exist.
+            // Once the nodes are listed, a node that is not among them does not exist.
             let unknown = self.nodes_listed.then_some(NodeState::Deleted { since: now });
             let node = self.nodes.entry(node.clone()).or_insert_with(|| NodeRecord::new(unknown, now));
             node.pods.insert(uid.clone());
         }
         let pod = self.pods.entry(uid).or_insert_with(|| Box::new(PodRecord::new(facts.clone())));
         pod.take(facts, now);
-        for what in news {
+        for what in events {
             self.note(job.as_ref(), now, what);
         }
         self.pod_changed(job.as_ref(), now);
     }
 
-    /// A pod is gone. Its Job keeps what it used; one that is bare is gone with it.
+    /// The object of a pod is gone. Its Job keeps what it used; a bare pod is a Job that is gone with it.
     pub fn delete_pod(&mut self, uid: &PodUid, now: Moment) {
         let Some(pod) = self.pods.remove(uid) else { return };
         if let Some(name) = &pod.facts.node
@@ -73,7 +73,7 @@ impl Index {
         self.drop_job_if_idle(job_uid);
     }
 
-    /// These are all the pods there are; others are gone.
+    /// A list of pods is complete: pods that are not in it are gone.
     pub fn pods_listed(&mut self, listed: &HashSet<PodUid>, now: Moment) {
         let gone: Vec<_> = self.pods.keys().filter(|uid| !listed.contains(*uid)).cloned().collect();
         for uid in gone {
@@ -106,7 +106,7 @@ impl PodRecord {
         self.sidecar_since = since(facts.sidecar == SidecarFacts::Started, self.sidecar_since);
         self.ran_since = since(has_run, self.ran_since);
         self.ended_since = since(!live, self.ended_since);
-        // "Gone" is of the runs that the agent was asked about: a new run, or the wait for one, makes it void.
+        // `Gone` is about the runs that the agent observed: a new run, or the wait for one, invalidates it.
         if let AgentObservation::Gone { since, .. } = self.agent
             && facts.mains.iter().any(|main| !self.has_main_run(&main.name, main.id.as_deref(), main.state))
         {
@@ -115,7 +115,7 @@ impl PodRecord {
         self.facts = facts;
     }
 
-    /// Whether this run of a main container is known, and is not followed by another.
+    /// Whether this run of a main container is known, and no other run follows it.
     fn has_main_run(&self, name: &str, id: Option<&str>, state: ContainerState) -> bool {
         let run_on = matches!(state, ContainerState::Running | ContainerState::Terminated);
         run_on && self.facts.mains.iter().any(|main| *main.name == *name && main.id.as_deref() == id)
@@ -123,16 +123,16 @@ impl PodRecord {
 }
 
 /// What is new in the facts of a pod, for the timeline.
-fn news(before: Option<&PodFacts>, after: &PodFacts) -> Vec<String> {
+fn pod_events(before: Option<&PodFacts>, after: &PodFacts) -> Vec<String> {
     let name = &after.name;
-    let mut news = Vec::new();
+    let mut events = Vec::new();
     if let Some(node) = &after.node
         && before.is_none_or(|before| before.node.is_none())
     {
-        news.push(format!("pod {name}: bound to node {node}"));
+        events.push(format!("pod {name}: bound to node {node}"));
     }
     if after.grace.is_some() && before.is_none_or(|before| before.grace.is_none()) {
-        news.push(format!("pod {name}: is being deleted"));
+        events.push(format!("pod {name}: is being deleted"));
     }
     for main in &after.mains {
         let was = before.and_then(|before| before.mains.iter().find(|known| known.name == main.name));
@@ -141,16 +141,16 @@ fn news(before: Option<&PodFacts>, after: &PodFacts) -> Vec<String> {
         }
         match main.state {
             ContainerState::NotStarted => {}
-            ContainerState::Running => news.push(format!("pod {name}: container {} runs", main.name)),
+            ContainerState::Running => events.push(format!("pod {name}: container {} started", main.name)),
             ContainerState::WaitingToRestart => {
-                news.push(format!("pod {name}: container {} ended and waits to run again", main.name));
+                events.push(format!("pod {name}: container {} ended and waits to be restarted", main.name));
             }
-            ContainerState::Terminated => news.push(format!("pod {name}: container {} ended", main.name)),
+            ContainerState::Terminated => events.push(format!("pod {name}: container {} ended", main.name)),
         }
     }
     if before.is_none_or(|before| before.phase != after.phase) {
         match after.phase {
-            PodPhase::Succeeded => news.push(format!("pod {name}: Succeeded")),
+            PodPhase::Succeeded => events.push(format!("pod {name}: Succeeded")),
             PodPhase::Failed => {
                 let reason = after
                     .cause
@@ -158,10 +158,10 @@ fn news(before: Option<&PodFacts>, after: &PodFacts) -> Vec<String> {
                     .and_then(|cause| cause.reason.as_ref())
                     .map(|reason| format!(" ({reason})"))
                     .unwrap_or_default();
-                news.push(format!("pod {name}: Failed{reason}"));
+                events.push(format!("pod {name}: Failed{reason}"));
             }
             PodPhase::Pending | PodPhase::Running => {}
         }
     }
-    news
+    events
 }

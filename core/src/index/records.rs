@@ -1,4 +1,4 @@
-//! What is remembered of one Job, pod and node: the latest facts, and when they were first heard of.
+//! What is remembered of one Job, pod and node: the latest facts, and when each was first seen.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -20,10 +20,10 @@ use crate::{
     snapshot::PastAttempt,
 };
 
-/// A Job that was heard of: by itself, or by a pod of it.
+/// A Job that is known by its object, or by a pod of it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct JobRecord {
-    /// None while only its pods are known.
+    /// `None` while only pods of the Job are known.
     pub(super) facts: Option<JobFacts>,
     /// The object is no longer there.
     pub(super) gone: bool,
@@ -31,7 +31,7 @@ pub(super) struct JobRecord {
     pub(super) podless_since: Option<Moment>,
     pub(super) active: Option<Active>,
     pub(super) pods: Vec<PodUid>,
-    /// The largest figures of pods that are gone; boxed, for most Jobs have none.
+    /// The largest figures of pods that are gone. Boxed: most Jobs have none.
     pub(super) past_usage: Option<Box<Usage>>,
     /// The last of its pods that is gone.
     pub(super) past: Option<Box<PastAttempt>>,
@@ -39,7 +39,7 @@ pub(super) struct JobRecord {
 }
 
 impl JobRecord {
-    /// Whether it is a bare pod's.
+    /// Whether it is the record of a bare pod.
     pub(super) fn is_bare(&self) -> bool {
         self.facts.as_ref().is_some_and(|facts| facts.identity.is_bare())
     }
@@ -60,7 +60,7 @@ pub(super) struct PodRecord {
     pub(super) unscheduled_since: Option<Moment>,
     pub(super) terminating_since: Option<Moment>,
     pub(super) starting_since: Option<Moment>,
-    /// What last kept a container from starting: the kubelet does not repeat it once the pod is ended for that.
+    /// What last prevented a container from starting: the kubelet does not repeat it once the pod ends for that reason.
     pub(super) start_problem: Option<Box<StartProblem>>,
     pub(super) sidecar_since: Option<Moment>,
     /// When a main container was first seen started.
@@ -73,7 +73,7 @@ pub(super) struct PodRecord {
     pub(super) seen_alive: Option<Moment>,
     pub(super) usage: PodUsage,
     pub(super) cpu: Option<CpuProgress>,
-    /// The agent has reported since the pod ended: nothing more will come.
+    /// The agent has reported since the pod ended: no further report of the pod is expected.
     pub(super) acknowledged: bool,
 }
 
@@ -103,12 +103,12 @@ impl PodRecord {
         matches!(self.facts.phase, PodPhase::Pending | PodPhase::Running)
     }
 
-    /// Why it ended, as far as its status tells.
+    /// Why it ended, as far as its status says.
     pub(super) fn cause(&self) -> Cause {
         of_attempt(&self.facts.cause(), self.start_problem.as_deref())
     }
 
-    /// What is kept of it when it is gone.
+    /// What is kept of it when its object is gone.
     pub(super) fn past(&self) -> PastAttempt {
         let PodFacts { uid, name, node, .. } = &self.facts;
         PastAttempt {
@@ -117,27 +117,27 @@ impl PodRecord {
         }
     }
 
-    /// What it used, by the kubelet's clock where that tells how long it ran and else until it ended or `until`.
+    /// What it used. Its run time is by the clock of the kubelet where the status has it, else until it was seen to end, or `until`.
     pub(super) fn usage(&self, until: Moment) -> Option<Usage> {
-        let heard = || -> Option<Duration> { Some(self.ended_since.unwrap_or(until).since(self.ran_since?)) };
-        self.usage.total(self.facts.ran_for.or_else(heard), self.facts.oom_killed)
+        let observed = || -> Option<Duration> { Some(self.ended_since.unwrap_or(until).since(self.ran_since?)) };
+        self.usage.total(self.facts.ran_for.or_else(observed), self.facts.oom_killed)
     }
 }
 
-/// How far the CPU time of a pod has come, and when it last did.
+/// The CPU time of a pod, and when it last grew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct CpuProgress {
     pub(super) cpu_ms: u64,
     pub(super) at: Moment,
 }
 
-/// A node that was heard of: by itself, by its Lease, or by a pod bound to it.
+/// A node that is known by its object, by its Lease, or by a pod bound to it.
 #[derive(Clone, Debug)]
 pub(super) struct NodeRecord {
-    /// None before the nodes were listed.
+    /// `None` before the nodes were listed.
     pub(super) state: Option<NodeState>,
     pub(super) zone: Option<Arc<str>>,
-    /// When a change of its Lease was last heard of; at first, when it was first heard of itself.
+    /// When a change of its Lease was last received; at first, when the node was first seen.
     pub(super) lease_changed: Moment,
     /// What the Lease then said.
     pub(super) renewed: Option<Timestamp>,
@@ -150,7 +150,7 @@ impl NodeRecord {
         Self { state, zone: None, lease_changed: now, renewed: None, pods: BTreeSet::new() }
     }
 
-    /// Whether nothing is lost by forgetting it.
+    /// Whether nothing is lost when it is forgotten.
     pub(super) fn is_idle(&self) -> bool {
         self.pods.is_empty() && matches!(self.state, None | Some(NodeState::Deleted { .. }))
     }

@@ -1,4 +1,4 @@
-//! Sidecars beat and agents report.
+//! Beats of sidecars and reports of agents.
 
 use std::{collections::HashMap, mem, time::Duration};
 
@@ -18,14 +18,14 @@ use crate::{
     moment::Moment,
 };
 
-/// Why a beat is not taken, though its token is good.
+/// Why a beat is rejected although its token is valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BeatRejected {
-    /// The pod is none that is watched, or is gone.
-    #[error("this pod is no worker pod of this cluster, or is gone")]
+    /// The pod is not watched, or is gone.
+    #[error("this pod is not a worker pod of this cluster, or is gone")]
     UnknownPod,
-    /// The token was made for another node than the pod's.
-    #[error("the token was issued for another node than the pod's")]
+    /// The token was issued on another node.
+    #[error("the token was issued for a pod on another node")]
     WrongNode,
 }
 
@@ -40,7 +40,7 @@ pub struct ForeignPod {
 }
 
 impl Index {
-    /// A sidecar of `uid` beats, by a token for `node`. The answer is what it shall do.
+    /// The sidecar of pod `uid` beats with a token that names `node`. Returns what the sidecar has to do.
     pub fn beat(
         &mut self,
         uid: &PodUid,
@@ -52,7 +52,7 @@ impl Index {
         let Some(pod) = self.pods.get_mut(uid) else {
             return if command == Command::Stop { Ok(command) } else { Err(BeatRejected::UnknownPod) };
         };
-        // The binding itself may not have been heard of yet.
+        // The watch may not have delivered the binding yet.
         if let (Some(named), Some(bound)) = (node, &pod.facts.node)
             && named != bound
         {
@@ -64,35 +64,35 @@ impl Index {
         };
         let before = mem::replace(&mut pod.beat, after);
         let (job, name) = (pod.facts.job.clone(), pod.facts.name.clone());
-        let (news, silence) = match (before, after) {
+        let (event, pause) = match (before, after) {
             (LastBeat::None, _) => (Some("first beat"), None),
             (LastBeat::Running { last } | LastBeat::Ending { last }, _) => {
-                let news = match (before, after) {
-                    (LastBeat::Running { .. }, LastBeat::Ending { .. }) => Some("the sidecar is asked to end"),
+                let event = match (before, after) {
+                    (LastBeat::Running { .. }, LastBeat::Ending { .. }) => Some("the sidecar received SIGTERM"),
                     (LastBeat::Ending { .. }, LastBeat::Running { .. }) => {
-                        Some("beats again after it was asked to end")
+                        Some("the sidecar beats again after SIGTERM")
                     }
                     _ => None,
                 };
-                (news, Some(now.since(last)))
+                (event, Some(now.since(last)))
             }
         };
-        if let Some(news) = news {
-            self.note(job.as_ref(), now, format!("pod {name}: {news}"));
+        if let Some(event) = event {
+            self.note(job.as_ref(), now, format!("pod {name}: {event}"));
         }
         if let Some(job) = &job
-            && (news.is_some() || silence.is_some_and(|silence| silence >= self.quiet(Some(job))))
+            && (event.is_some() || pause.is_some_and(|pause| pause >= self.quiet(Some(job))))
         {
             self.mark(job);
         }
         Ok(command)
     }
 
-    /// The agent of `node` reports. The answer is the pods it shall go on to report: those bound to its node, without
-    /// those that have ended and of which this was the last word.
+    /// The agent of `node` reports. Returns the pods that it has to go on reporting: those bound to its node, except those that have
+    /// ended and that this report covered.
     ///
-    /// A report with a pod of another node is refused whole, for its sender is not what it says. A pod that is not known,
-    /// or not known to be bound, is passed over: the watch may be behind the agent.
+    /// A report with a pod of another node is rejected as a whole: its sender is not the agent of `node`. A pod that is not known, or
+    /// not known to be bound, is skipped: the watch may be behind the agent.
     pub fn report(&mut self, node: &NodeName, report: &Report, now: Moment) -> Result<Vec<PodUid>, ForeignPod> {
         for entry in &report.pods {
             let bound = self.pods.get(&entry.pod_uid).and_then(|pod| pod.facts.node.as_ref());
@@ -104,15 +104,16 @@ impl Index {
         let bound: Vec<_> = self.nodes.get(node).map(|node| node.pods.iter().cloned().collect()).unwrap_or_default();
         let mut wanted = Vec::with_capacity(bound.len());
         for uid in bound {
-            if self.observed(&uid, report.blind.is_none(), seen.get(&uid).copied(), now) {
+            if self.record_observation(&uid, report.blind.is_none(), seen.get(&uid).copied(), now) {
                 wanted.push(uid);
             }
         }
         Ok(wanted)
     }
 
-    /// Takes in what an agent that sees (or not) saw of a pod, and says whether more is wanted of it.
-    fn observed(&mut self, uid: &PodUid, sees: bool, seen: Option<&PodObservation>, now: Moment) -> bool {
+    /// Records what an agent saw of a pod; `sees` is false for an agent that sees nothing on its node. Returns whether the pod has to
+    /// be reported again.
+    fn record_observation(&mut self, uid: &PodUid, sees: bool, seen: Option<&PodObservation>, now: Moment) -> bool {
         let Some(pod) = self.pods.get_mut(uid) else { return false };
         if let Some(seen) = seen {
             pod.usage.observe(&pod.facts, seen);
@@ -121,18 +122,18 @@ impl Index {
             pod.acknowledged |= sees;
             return !pod.acknowledged;
         }
-        let works_again = seen.is_some_and(|seen| pod.note_cpu(seen, now));
-        let after = agent_observation::word(pod.agent, &pod.facts, seen.filter(|_| sees), now);
+        let cpu_grows_again = seen.is_some_and(|seen| pod.note_cpu(seen, now));
+        let after = agent_observation::after_report(pod.agent, &pod.facts, seen.filter(|_| sees), now);
         let before = mem::replace(&mut pod.agent, after);
         if let AgentObservation::Alive { last } = after {
             pod.seen_alive = Some(last);
         }
         let (job, name) = (pod.facts.job.clone(), pod.facts.name.clone());
-        let silence = match before {
+        let pause = match before {
             AgentObservation::Alive { last } | AgentObservation::Blind { last } => now.since(last),
             AgentObservation::None | AgentObservation::Gone { .. } => Duration::ZERO,
         };
-        let news = match (before, after) {
+        let event = match (before, after) {
             (
                 AgentObservation::None | AgentObservation::Blind { .. } | AgentObservation::Gone { .. },
                 AgentObservation::Alive { .. },
@@ -142,15 +143,15 @@ impl Index {
                 AgentObservation::Gone { .. },
             ) => Some("the agent sees that its processes are gone"),
             (AgentObservation::Alive { .. } | AgentObservation::Gone { .. }, AgentObservation::Blind { .. }) => {
-                Some("the agent cannot see it any more")
+                Some("the agent no longer sees it")
             }
             _ => None,
         };
-        if let Some(news) = news {
-            self.note(job.as_ref(), now, format!("pod {name}: {news}"));
+        if let Some(event) = event {
+            self.note(job.as_ref(), now, format!("pod {name}: {event}"));
         }
         if let Some(job) = &job
-            && (differs(before, after) || works_again || silence >= self.quiet(Some(job)))
+            && (differs(before, after) || cpu_grows_again || pause >= self.quiet(Some(job)))
         {
             self.mark(job);
         }
@@ -159,8 +160,8 @@ impl Index {
 }
 
 impl PodRecord {
-    /// Remembers when the CPU time of the main containers last grew. A run anew begins at less, which is progress, too.
-    /// Whether it grows after a pause that may have changed a verdict.
+    /// Records when the CPU time of the main containers last grew. A restarted container begins at less, which is progress as well.
+    /// Returns whether the CPU time grows after a pause that may have changed a verdict.
     fn note_cpu(&mut self, seen: &PodObservation, now: Moment) -> bool {
         let ids: Vec<_> = self.facts.mains.iter().filter_map(|main| main.id.as_deref()).collect();
         let mains = seen.containers.iter().filter(|container| ids.contains(&container.container_id.as_str()));

@@ -1,4 +1,4 @@
-//! Evidence of one Job, put together from what is remembered.
+//! Snapshots: what is known of one Job, put together from the records.
 
 use std::collections::BTreeMap;
 
@@ -27,8 +27,8 @@ use crate::{
     snapshot::JobSnapshot,
 };
 
-/// Pods whose last signs of life are told in a timeline; a Job may have thousands.
-const MAX_PODS_TOLD: usize = 16;
+/// The pods whose last signals are part of a timeline; a Job may have thousands.
+const MAX_PODS_IN_TIMELINE: usize = 16;
 
 impl Index {
     /// What is known of a Job at `now`, with times for people as `wall` gives them; `None` if the Job itself was never seen, or
@@ -43,7 +43,8 @@ impl Index {
             .filter_map(|pod| pod.usage(until))
             .chain(job.past_usage.as_deref().cloned())
             .reduce(|a, b| usage::max(&a, &b));
-        let timeline = job.timeline.with(records.iter().take(MAX_PODS_TOLD).flat_map(|pod| self.last_signs(pod)));
+        let timeline =
+            job.timeline.with(records.iter().take(MAX_PODS_IN_TIMELINE).flat_map(|pod| self.last_signals(pod)));
         let entry = |event: Event| TimelineEntry { at: format!("{:.3}", wall(event.at)), event: event.what.into() };
         Some(JobSnapshot {
             evidence: self.evidence_of(job, facts),
@@ -57,7 +58,7 @@ impl Index {
         })
     }
 
-    /// What is known of a Job for the judge, and how it is judged.
+    /// What the judge reads of a Job, and the policy that applies to it.
     pub fn evidence(&self, uid: &JobUid) -> Option<(Evidence, Policy)> {
         let job = self.jobs.get(uid)?;
         let facts = job.facts.as_ref()?;
@@ -111,8 +112,8 @@ impl Index {
         }
     }
 
-    /// When the pod and its node were last heard of.
-    fn last_signs(&self, pod: &PodRecord) -> impl Iterator<Item = Event> {
+    /// The last signals of a pod and of its node.
+    fn last_signals(&self, pod: &PodRecord) -> impl Iterator<Item = Event> {
         let beat = match pod.beat {
             LastBeat::None => None,
             LastBeat::Running { last } | LastBeat::Ending { last } => {

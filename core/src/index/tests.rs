@@ -70,7 +70,7 @@ fn report(state: &mut Index, report: &Report, now: u64) -> Vec<PodUid> {
     state.report(&"node-1".into(), report, moment(now)).expect("no foreign pod")
 }
 
-fn told(state: &Index, now: u64) -> Vec<String> {
+fn events(state: &Index, now: u64) -> Vec<String> {
     known(state, now).timeline.into_iter().map(|entry| entry.event).collect()
 }
 
@@ -79,7 +79,7 @@ fn changed(state: &mut Index) -> bool {
 }
 
 #[test]
-fn a_running_pod_is_whole_evidence() {
+fn a_running_pod_has_all_evidence() {
     let mut state = mk_state();
     beat(&mut state, Phase::Running, 3).expect("known");
     report(&mut state, &mk_report(&[("pod", 2)]), 4);
@@ -96,14 +96,14 @@ fn a_running_pod_is_whole_evidence() {
 }
 
 #[test]
-fn a_job_is_known_whichever_of_it_and_its_pod_is_heard_of_first() {
+fn a_job_is_known_whether_it_or_its_pod_arrives_first() {
     let mut state = Index::default();
     state.apply_pod(mk_pod("pod", "job"), moment(1));
     assert_eq!(state.snapshot(&"job".into(), moment(1), wall), None);
     assert!(!changed(&mut state));
     state.apply_job(mk_job("job"), moment(2));
     assert_eq!(evidence(&state).pods.len(), 1);
-    assert!(told(&state, 2).contains(&"pod pod-name: bound to node node-1".to_owned()));
+    assert!(events(&state, 2).contains(&"pod pod-name: bound to node node-1".to_owned()));
 }
 
 // Stages.
@@ -125,7 +125,7 @@ fn failing() -> Progress {
 #[case::vanished(Progress::Open, false, true, JobStage::Vanished)]
 #[case::vanished_wins_over_deleting(Progress::Succeeding, true, true, JobStage::Vanished)]
 #[case::finished_wins_over_all(finished(), true, true, JobStage::Finished { since: moment(5), finish: Finish::Complete })]
-fn the_stage_is_the_first_that_holds(
+fn the_first_stage_that_applies_counts(
     #[case] progress: Progress,
     #[case] deleting: bool,
     #[case] gone: bool,
@@ -141,7 +141,7 @@ fn the_stage_is_the_first_that_holds(
 }
 
 #[test]
-fn finished_is_since_it_was_first_heard_of() {
+fn a_job_has_finished_since_that_was_first_seen() {
     let mut state = mk_state();
     state.apply_job(JobFacts { progress: finished(), ..mk_job("job") }, moment(5));
     state.apply_job(JobFacts { progress: finished(), has_finalizer: false, ..mk_job("job") }, moment(9));
@@ -151,7 +151,7 @@ fn finished_is_since_it_was_first_heard_of() {
 // Coming and going.
 
 #[test]
-fn a_job_missing_from_a_list_has_vanished_and_stays_until_forgotten() {
+fn a_job_missing_from_a_list_has_vanished_and_stays_known_until_forgotten() {
     let mut state = mk_state();
     state.jobs_listed(&HashSet::new(), moment(5));
     assert!(changed(&mut state));
@@ -182,7 +182,7 @@ fn a_pod_missing_from_a_list_is_gone() {
 }
 
 #[test]
-fn nothing_new_changes_nothing() {
+fn equal_facts_change_nothing() {
     let mut state = mk_state();
     state.apply_job(mk_job("job"), moment(5));
     state.apply_pod(mk_pod("pod", "job"), moment(5));
@@ -191,7 +191,7 @@ fn nothing_new_changes_nothing() {
 }
 
 #[test]
-fn everything_that_goes_leaves_nothing_behind() {
+fn objects_that_are_gone_leave_nothing_behind() {
     let mut state = mk_state();
     state.delete_pod(&"pod".into(), moment(1));
     state.delete_job(&"job".into(), moment(2));
@@ -203,7 +203,7 @@ fn everything_that_goes_leaves_nothing_behind() {
 // A standby.
 
 #[test]
-fn a_new_leader_sees_to_what_went_just_before_and_not_to_what_went_long_ago() {
+fn a_new_leader_finishes_jobs_that_went_just_before_and_not_those_that_went_long_ago() {
     let mut state = mk_state();
     state.stop_listening(moment(10));
     state.apply_job(mk_job("old"), moment(10));
@@ -216,7 +216,7 @@ fn a_new_leader_sees_to_what_went_just_before_and_not_to_what_went_long_ago() {
 }
 
 #[test]
-fn a_leader_keeps_what_is_gone_however_long_it_takes() {
+fn a_leader_keeps_a_gone_job_until_it_is_forgotten() {
     let mut state = mk_state();
     state.delete_job(&"job".into(), moment(10));
     state.apply_job(mk_job("other"), moment(10));
@@ -225,7 +225,7 @@ fn a_leader_keeps_what_is_gone_however_long_it_takes() {
 }
 
 #[test]
-fn a_new_term_forgets_what_the_earlier_one_heard() {
+fn a_new_term_forgets_the_signals_of_the_earlier_one() {
     let mut state = mk_state();
     beat(&mut state, Phase::Running, 1).expect("known");
     report(&mut state, &mk_report(&[("pod", 1)]), 1);
@@ -242,7 +242,7 @@ fn a_new_term_forgets_what_the_earlier_one_heard() {
 // Pods.
 
 #[test]
-fn what_a_pod_is_since_is_when_it_was_first_seen_so() {
+fn states_of_a_pod_count_from_when_they_were_first_seen() {
     let mut state = mk_state();
     let dying = |message: &str| PodFacts {
         grace: Some(Duration::from_secs(30)),
@@ -266,7 +266,7 @@ fn what_a_pod_is_since_is_when_it_was_first_seen_so() {
 #[case(SidecarFacts::Absent, Sidecar::Absent)]
 #[case(SidecarFacts::NotStarted, Sidecar::NotStarted)]
 #[case(SidecarFacts::Started, Sidecar::Started(moment(0)))]
-fn the_sidecar_is_as_the_kubelet_says(#[case] sidecar: SidecarFacts, #[case] expected: Sidecar) {
+fn the_sidecar_is_as_the_kubelet_reports(#[case] sidecar: SidecarFacts, #[case] expected: Sidecar) {
     let mut state = mk_state();
     state.apply_pod(PodFacts { sidecar, ..mk_pod("pod", "job") }, moment(5));
     assert_eq!(pod(&state).sidecar, expected);
@@ -300,7 +300,7 @@ fn a_job_that_needs_no_pods_is_not_podless(#[case] facts: JobFacts) {
 // Nodes.
 
 #[test]
-fn a_deleted_node_is_gone_since_then_and_comes_back() {
+fn a_deleted_node_is_gone_since_then_and_may_return() {
     let mut state = mk_state();
     state.delete_node(&"node-1".into(), moment(5));
     assert!(changed(&mut state));
@@ -318,7 +318,7 @@ fn a_node_missing_from_a_list_is_deleted() {
 }
 
 #[test]
-fn a_node_that_was_never_there_is_deleted_once_all_are_known() {
+fn a_node_that_never_existed_counts_as_deleted_once_nodes_are_listed() {
     let mut state = Index::default();
     state.apply_job(mk_job("job"), moment(1));
     state.apply_pod(mk_pod("pod", "job"), moment(1));
@@ -341,7 +341,7 @@ fn out_of_service_is_since_it_was_first_seen() {
 }
 
 #[test]
-fn only_a_renewal_is_a_change_of_a_lease() {
+fn only_a_renewal_changes_a_lease() {
     let mut state = mk_state();
     state.apply_lease(&mk_lease("node-1", 110), moment(10));
     state.apply_lease(&mk_lease("node-1", 110), moment(30));
@@ -355,7 +355,7 @@ fn only_a_renewal_is_a_change_of_a_lease() {
 // Timeline.
 
 #[test]
-fn the_timeline_tells_a_nodes_death() {
+fn the_timeline_has_the_deletion_of_a_node() {
     let mut state = mk_state();
     beat(&mut state, Phase::Running, 1).expect("known");
     report(&mut state, &mk_report(&[("pod", 1)]), 2);
@@ -365,13 +365,13 @@ fn the_timeline_tells_a_nodes_death() {
     let expected = [
         "the Job was first seen",
         "pod pod-name: bound to node node-1",
-        "pod pod-name: container main runs",
+        "pod pod-name: container main started",
         "node node-1: Lease last renewed",
         "pod pod-name: first beat",
         "pod pod-name: the agent sees its processes",
         "pod pod-name: last beat",
-        "node node-1: is not Ready",
+        "node node-1: became NotReady",
         "the Job is being failed (FailureTarget): r",
     ];
-    assert_eq!(told(&state, 60), expected);
+    assert_eq!(events(&state, 60), expected);
 }

@@ -1,18 +1,18 @@
-//! What happened to one Job, as the reaper heard of it.
+//! What happened to one Job, in the order in which the reaper learned of it.
 
 use crate::moment::Moment;
 
-/// Entries kept of one Job. The first one stays; of the others, the oldest go first.
+/// How many entries are kept of one Job. The first one stays; of the others, the oldest are dropped.
 const MAX_ENTRIES: usize = 32;
 
-/// A bounded list of events, in the order they were heard of.
+/// A bounded list of events, in the order in which they were received.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Timeline(Vec<Event>);
 
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Event {
-    /// When it was heard of.
+    /// When it was received.
     pub(super) at: Moment,
     /// What it was.
     pub(super) what: Box<str>,
@@ -24,7 +24,7 @@ impl Timeline {
         if self.0.len() == MAX_ENTRIES {
             self.0.remove(1);
         }
-        // Most Jobs see half a dozen.
+        // Most Jobs have half a dozen.
         if self.0.len() == self.0.capacity() {
             self.0.reserve_exact(4);
         }
@@ -34,7 +34,7 @@ impl Timeline {
     /// All events, the oldest first, with `more` among them.
     pub(super) fn with(&self, more: impl IntoIterator<Item = Event>) -> Vec<Event> {
         let mut all: Vec<_> = self.0.iter().cloned().chain(more).collect();
-        // Stable: what was heard at one moment stays in order.
+        // Stable: events of one moment stay in order.
         all.sort_by_key(|event| event.at);
         all
     }
@@ -51,7 +51,7 @@ mod tests {
     }
 
     #[test]
-    fn it_keeps_the_first_event_and_the_latest() {
+    fn a_full_timeline_keeps_the_first_event_and_the_latest() {
         let mut timeline = Timeline::default();
         for second in 0..100 {
             timeline.add(moment(second), format!("{second}"));
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_added_for_reading_stands_where_it_belongs() {
+    fn events_that_are_added_for_reading_are_in_order_of_time() {
         let mut timeline = Timeline::default();
         timeline.add(moment(1), "a");
         timeline.add(moment(3), "c");

@@ -1,7 +1,7 @@
 //! Usage: the peaks of what agents observed, joined with the containers the kubelet names.
 //!
-//! Agents see processes and container IDs; only the reaper knows which containers do the job's work. What is kept here
-//! is monotone, so that reports may come twice or late, and saturates, so that no agent can overflow it.
+//! Agents see processes and container IDs; only the reaper knows which containers are main containers. The figures are monotone, so
+//! that reports may arrive twice or late, and saturate, so that no agent can overflow them.
 
 use std::time::Duration;
 
@@ -12,13 +12,13 @@ use jobwarden_common::{
 
 use crate::facts::pod::{MainFacts, PodFacts};
 
-/// The largest figure told: numbers in the Kubernetes API are signed.
+/// The largest figure that is reported: numbers in the Kubernetes API are signed.
 const MAX_FIGURE: u64 = i64::MAX as u64;
 
 /// What the main containers of one pod used.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct PodUsage {
-    /// One entry a main container that was observed.
+    /// One entry for each main container that was observed.
     mains: Vec<MainUsage>,
 }
 
@@ -32,8 +32,8 @@ struct MainUsage {
     cpu: CpuTime,
 }
 
-/// CPU time over the runs of one container. The two latest runs may still grow, for a report of the earlier one may come
-/// after the kubelet has told of the later one; those before them are summed up.
+/// CPU time over the runs of one container. The two latest runs may still grow: a report of the earlier one may arrive after the
+/// kubelet has reported the later one. The runs before them are summed up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct CpuTime {
     before_ms: u64,
@@ -48,7 +48,7 @@ struct Run {
 }
 
 impl PodUsage {
-    /// Takes in what an agent saw of the pod; containers that are no main ones of it are left out.
+    /// Records what an agent saw of the pod. Containers other than main containers are left out.
     pub(super) fn observe(&mut self, pod: &PodFacts, seen: &PodObservation) {
         for main in &pod.mains {
             // The earlier run first, so that the later one becomes the latest.
@@ -70,7 +70,7 @@ impl PodUsage {
     }
 
     /// What the pod used, if anything was observed of it. `ran_for` is from the first start of a main container, and
-    /// `censored` says that one was killed for want of memory.
+    /// `censored` says that one was killed for lack of memory.
     pub(super) fn total(&self, ran_for: Option<Duration>, censored: bool) -> Option<Usage> {
         let sum = |figure: fn(&MainUsage) -> u64| figures(self.mains.iter().map(figure).fold(0, u64::saturating_add));
         let cgroup = self.mains.iter().filter_map(|main| main.cgroup_peak_bytes).reduce(u64::saturating_add);
@@ -96,7 +96,7 @@ impl MainUsage {
     }
 
     fn observe(&mut self, seen: &ContainerObservation) {
-        // The peak is at least what there is now, whatever an agent says.
+        // The peak is at least the present value, whatever the agent says.
         self.rss_sum_peak_bytes = self.rss_sum_peak_bytes.max(seen.rss_sum_peak_bytes).max(seen.rss_bytes);
         self.largest_hwm_bytes = self.largest_hwm_bytes.max(seen.largest_hwm_bytes);
         self.cgroup_peak_bytes = self.cgroup_peak_bytes.max(seen.cgroup_peak_bytes);

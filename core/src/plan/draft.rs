@@ -195,7 +195,7 @@ impl Drafter<'_> {
         if self.kind() == JobKind::Job || verdict == JobVerdict::Ending {
             data.cause = causes::of_failed_job(reason, message, data.cause);
         }
-        if let Some(why) = explain::cause(&data.cause) {
+        if let Some(why) = data.cause.sentence() {
             let sentence = data.message.trim_end_matches('.');
             data.message = format!("{sentence}. {why}");
         }

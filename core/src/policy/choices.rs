@@ -1,4 +1,4 @@
-//! What may be done: the words that flags, files and annotations use for it.
+//! Choices of a policy, with their values in flags, files and annotations.
 
 use std::{fmt, str::FromStr};
 
@@ -9,14 +9,14 @@ pub enum OnLost {
     Retry,
     /// Fail its Job.
     Fail,
-    /// Tell the orchestrator, touch nothing.
+    /// Notify the orchestrator, and change nothing.
     Report,
 }
 
-/// What is done about a pod that nobody sees while its node is well.
+/// What is done about a pod without any signal on a healthy node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unseen {
-    /// Tell the orchestrator.
+    /// Notify the orchestrator.
     Report,
     /// Treat it as lost.
     Lost,
@@ -25,15 +25,15 @@ pub enum Unseen {
 /// What is done about an open Job that gets no pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotStarting {
-    /// Tell the orchestrator.
+    /// Notify the orchestrator.
     Report,
     /// Fail it.
     Fail,
 }
 
-/// The wrong word for a choice.
+/// A value that is not one of the choices.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{given:?} is none of {allowed}")]
+#[error("{given:?} is not one of {allowed}")]
 pub struct UnknownWord {
     given: String,
     allowed: &'static str,
@@ -46,7 +46,7 @@ impl UnknownWord {
 }
 
 impl OnLost {
-    /// The word for it.
+    /// Its value in flags, files and annotations.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Retry => "retry",
@@ -70,7 +70,7 @@ impl FromStr for OnLost {
 }
 
 impl Unseen {
-    /// The word for it.
+    /// Its value in flags, files and annotations.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Report => "report",
@@ -92,7 +92,7 @@ impl FromStr for Unseen {
 }
 
 impl NotStarting {
-    /// The word for it.
+    /// Its value in flags, files and annotations.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Report => "report",

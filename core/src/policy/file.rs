@@ -1,18 +1,18 @@
-//! What the configuration file says of policies: values for all Jobs, and rules for some.
+//! The part of the configuration file about policies: values for all Jobs, and rules for some.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde::Deserialize;
 
 use super::{
-    layers::Labels,
+    labels::Labels,
     setting::{Changes, Setting},
 };
 
-/// The label by which ORT Server says which of its workers a Job runs (`ort-worker` in its Kubernetes transport).
+/// The label with which ORT Server names the worker that a Job runs (`ort-worker` in its Kubernetes transport).
 const ORT_WORKER: &str = "ort-worker";
 
-/// How long each worker of ORT Server may run, in minutes: what its own configuration has as defaults.
+/// How long each worker of ORT Server may run, in minutes: the defaults of its own configuration.
 const ORT_MINUTES: [(&str, u64); 7] = [
     ("config", 1),
     ("analyzer", 120),
@@ -50,7 +50,7 @@ pub enum Preset {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Rule {
-    /// What people are told as the origin of a value; by default, the labels.
+    /// What is shown as the origin of a value; by default, the labels.
     #[serde(default)]
     name: Option<String>,
     /// The labels, all of which a Job or its pod template has to carry.
@@ -71,7 +71,7 @@ impl Rule {
         &self.set
     }
 
-    /// What people are told as the origin of a value.
+    /// What is shown as the origin of a value.
     pub fn name(&self) -> Arc<str> {
         self.name.as_deref().map_or_else(
             || {
@@ -143,7 +143,7 @@ mod tests {
     #[case("preset: argo", false)]
     #[case("rules: [{set: {lostAfter: 90s}}]", false)]
     #[case("rules: [{match: {a: b}, set: {lostAfter: 90s}, colour: red}]", false)]
-    fn what_cannot_be_used_is_refused(#[case] text: &str, #[case] accepted: bool) {
+    fn an_invalid_policy_is_rejected(#[case] text: &str, #[case] accepted: bool) {
         assert_eq!(parse(text).is_ok(), accepted, "{text}: {:?}", parse(text));
     }
 }

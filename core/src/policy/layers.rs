@@ -1,40 +1,20 @@
-//! The layers of a policy, and what they make together.
+//! The layers of a policy, and how they are merged.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use super::{
     Policy,
     file::FilePolicy,
+    labels::Labels,
     setting::{BadSetting, Changes, Origin, Origins},
 };
 
-/// Prefixes of label keys by which no rule chooses: the Job controller's own, which differ from Job to Job, and ours.
-const OF_NO_INTEREST: [&str; 4] = ["batch.kubernetes.io/", "controller-uid", "job-name", "jobwarden.io/"];
-
-/// The labels of a Job by which rules choose.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Labels(Box<[(Box<str>, Box<str>)]>);
-
-impl Labels {
-    /// Keeps those that a rule may name.
-    pub fn keep<'a>(labels: impl IntoIterator<Item = (&'a String, &'a String)>) -> Self {
-        let kept = labels.into_iter().filter(|(key, _)| !OF_NO_INTEREST.iter().any(|prefix| key.starts_with(prefix)));
-        let by_key: BTreeMap<_, _> = kept.collect();
-        Self(by_key.into_iter().map(|(key, value)| (key.as_str().into(), value.as_str().into())).collect())
-    }
-
-    /// The value of a label.
-    pub fn get(&self, key: &str) -> Option<&str> {
-        self.0.iter().find(|(known, _)| **known == *key).map(|(_, value)| &**value)
-    }
-}
-
-/// How a Job is judged, and which layer each value comes from.
+/// The policy that applies to a Job, and the layer that each value comes from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Effective {
-    /// How it is judged.
+    /// The policy.
     pub policy: Policy,
-    /// Where that comes from.
+    /// The layer that each value comes from.
     pub origins: Origins,
 }
 
@@ -42,12 +22,12 @@ impl Effective {
     fn take(&mut self, changes: &Changes, origin: &Origin) {
         for setting in changes.iter() {
             setting.apply(&mut self.policy);
-            self.origins.set(setting.knob(), origin.clone());
+            self.origins.set(setting.field(), origin.clone());
         }
     }
 }
 
-/// All layers but the Jobs' own.
+/// All layers except those of the Jobs.
 #[derive(Clone, Debug, Default)]
 pub struct Policies {
     defaults: Policy,
@@ -55,7 +35,7 @@ pub struct Policies {
     namespaces: HashMap<String, OfNamespace>,
 }
 
-/// What the annotations of a namespace say.
+/// What the annotations of a namespace set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct OfNamespace {
     changes: Changes,
@@ -69,22 +49,22 @@ impl Policies {
         Self { defaults, ..Self::default() }
     }
 
-    /// The configuration file says this now.
+    /// Replaces the layer of the configuration file.
     pub fn set_file(&mut self, file: FilePolicy) {
         self.file = file.expanded();
     }
 
-    /// The annotations of a namespace say this now, `bad` being those of them that could not be read. Whether that is
+    /// Replaces the layer of a namespace; `bad` are the annotations that could not be read. Returns whether that is
     /// something new.
     pub fn set_namespace(&mut self, name: &str, changes: Changes, bad: &[BadSetting]) -> bool {
-        let says = OfNamespace { changes, bad: bad.to_vec() };
-        if self.namespaces.get(name).unwrap_or(&OfNamespace::default()) == &says {
+        let layer = OfNamespace { changes, bad: bad.to_vec() };
+        if self.namespaces.get(name).unwrap_or(&OfNamespace::default()) == &layer {
             return false;
         }
-        if says == OfNamespace::default() {
+        if layer == OfNamespace::default() {
             self.namespaces.remove(name);
         } else {
-            self.namespaces.insert(name.to_owned(), says);
+            self.namespaces.insert(name.to_owned(), layer);
         }
         true
     }
@@ -96,17 +76,17 @@ impl Policies {
         self.namespaces.len() != before
     }
 
-    /// How a Job is judged that has these labels and whose annotations say `own`.
+    /// The policy of a Job with these labels, whose own annotations set `own`.
     ///
-    /// A suspicion never comes after the loss: suspect-after is cut to lost-after.
+    /// A pod is never suspected after it is lost: suspect-after is at most lost-after.
     pub fn effective(&self, namespace: &str, labels: &Labels, own: &Changes) -> Effective {
         let mut effective = Effective { policy: self.defaults.clone(), origins: Origins::default() };
         effective.take(&self.file.set, &Origin::File);
         for rule in self.file.rules.iter().filter(|rule| rule.matches(labels)) {
             effective.take(rule.set(), &Origin::Rule(rule.name()));
         }
-        if let Some(says) = self.namespaces.get(namespace) {
-            effective.take(&says.changes, &Origin::Namespace);
+        if let Some(layer) = self.namespaces.get(namespace) {
+            effective.take(&layer.changes, &Origin::Namespace);
         }
         effective.take(own, &Origin::Job);
         let policy = &mut effective.policy;
@@ -117,7 +97,7 @@ impl Policies {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{collections::BTreeMap, time::Duration};
 
     use super::*;
     use crate::policy::{OnLost, PolicyField, Setting};
@@ -165,7 +145,7 @@ mod tests {
             PolicyField::Retention,
             PolicyField::Unseen,
         ];
-        let told = origins.map(|knob| effective.origins.of(knob).to_string());
+        let shown = origins.map(|field| effective.origins.of(field).to_string());
         let expected = [
             "annotation of the Job",
             "annotation of the namespace",
@@ -173,7 +153,7 @@ mod tests {
             "configuration file",
             "default",
         ];
-        assert_eq!(told, expected);
+        assert_eq!(shown, expected);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Single values of a policy: their names, their words, and where each came from.
+//! Single values of a policy: their names, their text forms, and the layer of each.
 
 use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc, time::Duration};
 
@@ -7,12 +7,12 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 
 use super::{NotStarting, OnLost, Policy, UnknownWord, Unseen};
 
-/// The word for "no limit".
+/// The value for "no limit".
 const NEVER: &str = "never";
 
 /// A value of a policy, by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[allow(missing_docs)] // `Policy` says what each is.
+#[allow(missing_docs, reason = "see the fields of `Policy`")]
 pub enum PolicyField {
     LostAfter,
     SuspectAfter,
@@ -87,7 +87,7 @@ impl fmt::Display for PolicyField {
 
 /// One value that is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)] // `Policy` says what each is.
+#[allow(missing_docs, reason = "see the fields of `Policy`")]
 pub enum Setting {
     LostAfter(Duration),
     SuspectAfter(Duration),
@@ -103,9 +103,9 @@ pub enum Setting {
 }
 
 impl Setting {
-    /// What `text` says of `knob`; if it says nothing, what is wrong with it.
-    pub fn parse(knob: PolicyField, text: &str) -> Result<Self, String> {
-        Ok(match knob {
+    /// Parses the value of `field`; the error says what is wrong with the text.
+    pub fn parse(field: PolicyField, text: &str) -> Result<Self, String> {
+        Ok(match field {
             PolicyField::LostAfter => Self::LostAfter(duration(text)?),
             PolicyField::SuspectAfter => Self::SuspectAfter(duration(text)?),
             PolicyField::StartTimeout => Self::StartTimeout(duration(text)?),
@@ -124,9 +124,9 @@ impl Setting {
         })
     }
 
-    /// What `policy` says of `knob`.
-    pub fn of(policy: &Policy, knob: PolicyField) -> Self {
-        match knob {
+    /// The value of `field` in `policy`.
+    pub fn of(policy: &Policy, field: PolicyField) -> Self {
+        match field {
             PolicyField::LostAfter => Self::LostAfter(policy.lost_after),
             PolicyField::SuspectAfter => Self::SuspectAfter(policy.suspect_after),
             PolicyField::StartTimeout => Self::StartTimeout(policy.start_timeout),
@@ -142,7 +142,7 @@ impl Setting {
     }
 
     /// Which value it is.
-    pub fn knob(self) -> PolicyField {
+    pub fn field(self) -> PolicyField {
         match self {
             Self::LostAfter(_) => PolicyField::LostAfter,
             Self::SuspectAfter(_) => PolicyField::SuspectAfter,
@@ -189,7 +189,7 @@ fn word<T: FromStr<Err = UnknownWord>>(text: &str) -> Result<T, String> {
 }
 
 impl fmt::Display for Setting {
-    /// In the words that [`Setting::parse`] understands.
+    /// In the form that [`Setting::parse`] reads.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::LostAfter(after) | Self::SuspectAfter(after) => humantime::format_duration(*after).fmt(f),
@@ -206,7 +206,7 @@ impl fmt::Display for Setting {
     }
 }
 
-/// An annotation that could not be read; what the layers before say applies instead.
+/// An annotation that could not be read; the value of the layers before applies instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadSetting {
     /// Its key.
@@ -221,17 +221,17 @@ impl fmt::Display for BadSetting {
     }
 }
 
-/// What one layer changes of a policy: at most one setting of each knob.
+/// What one layer changes of a policy: at most one setting of each field.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes(Vec<Setting>);
 
 impl Changes {
-    /// Those that annotations ask for, and the annotations that could not be read.
+    /// The changes that annotations set, and the annotations that could not be read.
     pub fn by_annotations(annotations: &BTreeMap<String, String>) -> (Self, Vec<BadSetting>) {
         let (mut changes, mut bad) = (Vec::new(), Vec::new());
-        for knob in PolicyField::ALL {
-            let key = knob.annotation();
-            match annotations.get(key).map(|text| Setting::parse(knob, text)) {
+        for field in PolicyField::ALL {
+            let key = field.annotation();
+            match annotations.get(key).map(|text| Setting::parse(field, text)) {
                 None => {}
                 Some(Ok(setting)) => changes.push(setting),
                 Some(Err(problem)) => bad.push(BadSetting { key, problem }),
@@ -245,7 +245,7 @@ impl Changes {
         self.0.is_empty()
     }
 
-    /// Each.
+    /// Each setting.
     pub fn iter(&self) -> impl Iterator<Item = Setting> + '_ {
         self.0.iter().copied()
     }
@@ -267,15 +267,15 @@ impl<'de> Deserialize<'de> for Changes {
         }
         let given = BTreeMap::<String, Scalar>::deserialize(deserializer)?;
         let settings = given.into_iter().map(|(name, value)| {
-            let Some(knob) = PolicyField::ALL.into_iter().find(|knob| knob.in_file() == name) else {
+            let Some(field) = PolicyField::ALL.into_iter().find(|field| field.in_file() == name) else {
                 let all: Vec<_> = PolicyField::ALL.into_iter().map(PolicyField::in_file).collect();
-                return Err(D::Error::custom(format!("{name:?} is none of {}", all.join(", "))));
+                return Err(D::Error::custom(format!("{name:?} is not one of {}", all.join(", "))));
             };
             let text = match value {
                 Scalar::Bool(value) => value.to_string(),
                 Scalar::Text(value) => value,
             };
-            Setting::parse(knob, &text).map_err(|problem| D::Error::custom(format!("{name}: {problem}")))
+            Setting::parse(field, &text).map_err(|problem| D::Error::custom(format!("{name}: {problem}")))
         });
         settings.collect()
     }
@@ -308,21 +308,21 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Which layer each value of a policy comes from. Only what is no default is kept: there is one of these for each Job.
+/// The layer that each value of a policy comes from. Defaults are not kept: there is one of these for each Job.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origins(Vec<(PolicyField, Origin)>);
 
 impl Origins {
-    /// Where the value of `knob` comes from.
-    pub fn of(&self, knob: PolicyField) -> Origin {
-        let found = self.0.iter().find(|(known, _)| *known == knob);
+    /// The layer that the value of `field` comes from.
+    pub fn of(&self, field: PolicyField) -> Origin {
+        let found = self.0.iter().find(|(known, _)| *known == field);
         found.map_or(Origin::Default, |(_, origin)| origin.clone())
     }
 
-    pub(super) fn set(&mut self, knob: PolicyField, origin: Origin) {
-        match self.0.iter_mut().find(|(known, _)| *known == knob) {
+    pub(super) fn set(&mut self, field: PolicyField, origin: Origin) {
+        match self.0.iter_mut().find(|(known, _)| *known == field) {
             Some((_, known)) => *known = origin,
-            None => self.0.push((knob, origin)),
+            None => self.0.push((field, origin)),
         }
     }
 }

@@ -1,24 +1,42 @@
-//! Writes `docs/flags.md`: every flag of every program, as clap knows it. `cargo xtask gen` calls it.
+//! Writes what is generated from the programs' own types: `docs/flags.md`, every flag of every program as clap knows it, and, with the
+//! argument `crd`, the custom resource. `cargo xtask gen` calls it.
 
-use std::io::{self, Write as _};
+use std::{
+    env,
+    error::Error,
+    io::{self, Write as _},
+};
 
 use clap::{Arg, Command, CommandFactory as _};
+use jobwarden::Program;
 use jobwarden_common::names::{SERVICE_ACCOUNT_DIR, sidecar_env};
+use jobwarden_reaper::outcome::JobOutcome;
+use kube::CustomResourceExt as _;
 
-fn main() -> io::Result<()> {
+fn main() -> Result<(), Box<dyn Error>> {
+    let text = match env::args().nth(1).as_deref() {
+        None => flags(),
+        Some("crd") => serde_saphyr::to_string(&JobOutcome::crd())?,
+        Some(other) => return Err(format!("unknown argument {other:?}; expected nothing or crd").into()),
+    };
+    Ok(io::stdout().write_all(text.as_bytes())?)
+}
+
+fn flags() -> String {
     let mut text = String::from(
         "# Flags, environment and defaults\n\n\
          Written by `cargo xtask gen` from the programs themselves. Durations are written like `90s`, `5m` or `1h30m`.\n",
     );
     for command in [
+        jobwarden::command(Program::Standalone),
         jobwarden_webhook::args::WebhookArgs::command(),
-        jobwarden_reaper::args::Cli::command(),
+        jobwarden_reaper::args::ReaperArgs::command(),
         jobwarden_agent::Args::command(),
     ] {
         describe(&mut text, command.get_name(), &command);
     }
     text.push_str(&sidecar());
-    io::stdout().write_all(text.as_bytes())
+    text
 }
 
 /// A section for the command if it has flags, and one for each of its subcommands.
@@ -38,12 +56,13 @@ fn describe(text: &mut String, name: &str, command: &Command) {
 
 fn row(flag: &Arg) -> Option<String> {
     let long = flag.get_long()?;
+    let short = flag.get_short().map(|letter| format!("`-{letter}`, ")).unwrap_or_default();
     let code = |text: String| if text.is_empty() { text } else { format!("`{text}`") };
     let env = flag.get_env().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let default: Vec<_> = flag.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
     let help = flag.get_help().map(ToString::to_string).unwrap_or_default();
     let help = help.replace('|', "\\|").replace('\n', " ");
-    Some(format!("| `--{long}` | {} | {} | {help} |\n", code(env), code(default.join(" "))))
+    Some(format!("| {short}`--{long}` | {} | {} | {help} |\n", code(env), code(default.join(" "))))
 }
 
 /// The sidecar has no flags: the webhook sets its environment.
@@ -52,8 +71,8 @@ fn sidecar() -> String {
         (sidecar_env::REAPER_ADDRESS, "", "`host:port` of the reaper's Service"),
         (sidecar_env::REAPER_NAME, "", "the name in the reaper's certificate"),
         (sidecar_env::CA, "", "the CA bundle, PEM"),
-        (sidecar_env::INTERVAL_MS, "`10000`", "milliseconds between beats"),
-        (sidecar_env::TOKEN_FILE, &format!("`{SERVICE_ACCOUNT_DIR}/token`"), "the token it beats with"),
+        (sidecar_env::INTERVAL_MS, "`10000`", "milliseconds between heartbeats"),
+        (sidecar_env::TOKEN_FILE, &format!("`{SERVICE_ACCOUNT_DIR}/token`"), "the token for heartbeats"),
     ];
     let rows = rows.map(|(name, default, what)| format!("| `{name}` | {default} | {what} |\n")).concat();
     format!(

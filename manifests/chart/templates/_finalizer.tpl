@@ -1,5 +1,5 @@
-{{/* Not empty where Jobs are held until their outcome is recorded: only where somebody is told of outcomes, and never where
-     the reaper may not write to Jobs, for it could not release them either. */}}
+{{/* Not empty if Jobs get a finalizer until their outcome is recorded: only with a sink, and never if the reaper must not write to
+     Jobs, because it could not remove the finalizer either. */}}
 {{- define "jobwarden.finalizer" -}}
 {{- if and .Values.reaper.sinks (not .Values.reaper.observeOnly) }}true{{ end }}
 {{- end }}

@@ -1,12 +1,12 @@
-{{/* Object names are fixed, for the parts know one another by them (common/src/names.rs): one installation a cluster. */}}
+{{/* Object names are fixed, because the components refer to each other by them (common/src/names.rs): one installation a cluster. */}}
 
-{{/* Labels of an object; takes the part's name, such as "webhook". */}}
+{{/* Labels of an object; takes the name of the component, such as "webhook". */}}
 {{- define "jobwarden.labels" -}}
 {{ include "jobwarden.selector" . }}
 app.kubernetes.io/part-of: jobwarden
 {{- end }}
 
-{{/* Labels by which the pods of a part are selected. They can never change: selectors are immutable. */}}
+{{/* Selector labels of the pods of a component. They can never change: selectors are immutable. */}}
 {{- define "jobwarden.selector" -}}
 app.kubernetes.io/name: jobwarden-{{ . }}
 {{- end }}

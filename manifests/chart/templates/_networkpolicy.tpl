@@ -1,7 +1,7 @@
-{{/* The way to the API server. Its address cannot be known here and may lie inside or outside the cluster; its ports
-     can. This needs no DNS: Kubernetes gives each pod the address. */}}
+{{/* Egress to the API server. Its address is unknown here, inside or outside the cluster, but its ports are known. DNS is not needed:
+     every pod has the address in its environment. */}}
 {{- define "jobwarden.apiServerEgress" -}}
-# To the API server, by whatever address it has.
+# To the API server, at any address.
 - ports:
     {{- range .Values.networkPolicy.apiServerPorts }}
     - port: {{ . }}

@@ -1,9 +1,9 @@
-{{/* Reference of an image; takes {image, root}. Without a tag it is the chart's version. */}}
+{{/* Reference of an image; takes {image, root}. The default tag is the chart's version. */}}
 {{- define "jobwarden.image" -}}
 {{ .image.repository }}:{{ .image.tag | default .root.Chart.AppVersion }}
 {{- end }}
 
-{{/* Security context of a pod: what Pod Security `restricted` asks for. */}}
+{{/* Security context of a pod, as Pod Security `restricted` requires. */}}
 {{- define "jobwarden.podSecurityContext" -}}
 runAsNonRoot: true
 runAsUser: 65532
@@ -33,7 +33,7 @@ capabilities:
 - --drain-timeout={{ .Values.drain.timeoutSeconds }}s
 {{- end }}
 
-{{/* Seconds until a server is killed: it drains first, and has five seconds to spare. */}}
+{{/* Seconds until a server is killed: the longest drain, and five seconds to spare. */}}
 {{- define "jobwarden.terminationGracePeriod" -}}
 {{ add .Values.drain.delaySeconds .Values.drain.timeoutSeconds 5 }}
 {{- end }}
@@ -54,7 +54,7 @@ readinessProbe:
   failureThreshold: 3
 {{- end }}
 
-{{/* Where the webhook and the reaper run; takes {part, root}. Replicas keep apart where the cluster allows. */}}
+{{/* Placement of webhook and reaper; takes {part, root}. Replicas are spread where possible. */}}
 {{- define "jobwarden.placement" -}}
 topologySpreadConstraints:
   {{- range list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
@@ -90,8 +90,8 @@ imagePullSecrets:
 {{- end }}
 {{- end }}
 
-{{/* The token that the reaper takes beats and observations by: bound to this pod, of no use to anyone else. A day, as
-     sidecars have it, so that a part stays heard for as long while its kubelet renews no tokens. */}}
+{{/* The token for heartbeats and observations, bound to this pod. It lasts a day, as that of sidecars, to bridge a kubelet that
+     does not renew tokens. */}}
 {{- define "jobwarden.reaperTokenVolume" -}}
 - name: reaper-token
   projected:

@@ -1,4 +1,4 @@
-{{/* Annotations by which Helm runs a part of the release before an uninstall; takes the weight: lower ones come first. */}}
+{{/* Annotations of a pre-delete hook; takes the weight: lower ones run first. */}}
 {{- define "jobwarden.preDelete" -}}
 helm.sh/hook: pre-delete
 helm.sh/hook-weight: {{ . | quote }}

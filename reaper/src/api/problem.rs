@@ -1,94 +1,72 @@
-//! What is answered when there is no answer.
+//! Responses that are not a success: what went wrong, and what to do about it.
 
 use axum::{
     Json,
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use serde::{Deserialize, Serialize};
+use jobwarden_common::api::Problem;
 
-/// Why there is no answer, and what to do about it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Problem {
-    /// What is wrong.
-    pub error: String,
-    /// What may help.
-    pub hint: String,
-    /// Who leads, if that is known and it is not who was asked.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub leader: Option<String>,
-    #[serde(skip)]
-    status: Status,
+/// A response that is not a success.
+#[derive(Debug)]
+pub(super) struct Failure {
+    status: StatusCode,
+    problem: Problem,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Status {
-    #[default]
-    Unavailable,
-    NotFound,
-    BadRequest,
-}
+impl Failure {
+    fn new(status: StatusCode, error: String, hint: String) -> Self {
+        Self { status, problem: Problem { error, hint, leader: None } }
+    }
 
-impl Problem {
     pub(super) fn not_leading(leader: Option<String>) -> Self {
-        Self {
-            error: "this reaper does not lead: beats and reports go to the leader alone".to_owned(),
-            hint: match &leader {
-                Some(leader) => format!("ask {leader}, or let `jobwarden-reaper explain` find it"),
-                None => "nobody is known to lead; ask again in a moment".to_owned(),
-            },
-            leader,
-            status: Status::Unavailable,
-        }
+        let error = "this replica is not the leader; only the leader receives beats and reports".to_owned();
+        let hint = match &leader {
+            Some(leader) => format!("ask {leader}, or use `jobwarden explain`, which finds the leader"),
+            None => "the leader is not known yet; try again in a moment".to_owned(),
+        };
+        let Self { status, problem } = Self::new(StatusCode::SERVICE_UNAVAILABLE, error, hint);
+        Self { status, problem: Problem { leader, ..problem } }
     }
 
     pub(super) fn no_job(namespace: &str, name: &str) -> Self {
-        Self {
-            error: format!("no Job {namespace}/{name} is watched"),
-            hint: "see whether it exists and is enrolled: its namespace has the label jobwarden.io/inject=enabled, the Job the \
-                   label jobwarden.io/enrolled=true, and no label jobwarden.io/inject=false"
+        Self::new(
+            StatusCode::NOT_FOUND,
+            format!("the Job {namespace}/{name} is not watched"),
+            "check that it exists and is enrolled: its namespace has the label jobwarden.io/inject=enabled, the Job has the label \
+             jobwarden.io/enrolled=true and no label jobwarden.io/inject=false"
                 .to_owned(),
-            leader: None,
-            status: Status::NotFound,
-        }
+        )
     }
 
-    pub(super) fn broken() -> Self {
-        Self {
-            error: "the answer could not be put together".to_owned(),
-            hint: "the reaper's log says why; please tell jobwarden's developers".to_owned(),
-            leader: None,
-            status: Status::Unavailable,
-        }
+    pub(super) fn internal() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "internal error while building the response".to_owned(),
+            "the reaper's log has the cause; please report it to the developers of jobwarden".to_owned(),
+        )
     }
 
     pub(super) fn no_route() -> Self {
-        Self {
-            error: "there is nothing here".to_owned(),
-            hint: "here are /v1/jobs, /v1/jobs/{namespace}/{name} and /v1/guards".to_owned(),
-            leader: None,
-            status: Status::NotFound,
-        }
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "no such route".to_owned(),
+            "the routes are /v1/jobs, /v1/jobs/{namespace}/{name} and /v1/guards".to_owned(),
+        )
     }
 
     pub(super) fn bad_query(error: &impl ToString) -> Self {
-        Self {
-            error: error.to_string(),
-            hint: "namespace, verdict, limit and after are understood".to_owned(),
-            leader: None,
-            status: Status::BadRequest,
-        }
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            error.to_string(),
+            "the query parameters are namespace, verdict, limit and after".to_owned(),
+        )
     }
 }
 
-impl IntoResponse for Problem {
+impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let status = match self.status {
-            Status::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-            Status::NotFound => StatusCode::NOT_FOUND,
-            Status::BadRequest => StatusCode::BAD_REQUEST,
-        };
-        (status, Json(self)).into_response()
+        let Self { status, problem } = self;
+        (status, Json(problem)).into_response()
     }
 }

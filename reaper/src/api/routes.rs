@@ -5,16 +5,15 @@ use axum::{
     extract::{Path, Query, State, rejection::QueryRejection},
     routing::get,
 };
-use jobwarden_common::names::api_route;
+use jobwarden_common::{
+    api::{Explanation, Guards, JobLine, JobList},
+    names::api_route,
+};
 use jobwarden_serve::lease::Leadership;
 use serde::Deserialize;
 use tokio::task::spawn_blocking;
 
-use super::{
-    Api, Problem,
-    model::{Explanation, Guards, JobLine, JobList},
-    view,
-};
+use super::{Api, problem::Failure, view};
 
 /// The default number of Jobs per page.
 const LIMIT: usize = 500;
@@ -26,7 +25,7 @@ pub(super) fn router(api: Api) -> Router {
         .route(api_route::JOBS, get(jobs))
         .route(&format!("{}/{{namespace}}/{{name}}", api_route::JOBS), get(job))
         .route(api_route::GUARDS, get(guards))
-        .fallback(|| async { Problem::no_route() })
+        .fallback(|| async { Failure::no_route() })
         .with_state(api)
 }
 
@@ -39,10 +38,10 @@ struct Choice {
     after: Option<String>,
 }
 
-async fn jobs(State(api): State<Api>, choice: Result<Query<Choice>, QueryRejection>) -> Result<Json<JobList>, Problem> {
+async fn jobs(State(api): State<Api>, choice: Result<Query<Choice>, QueryRejection>) -> Result<Json<JobList>, Failure> {
     api.leads()?;
     let Query(Choice { namespace, verdict, limit, after }) =
-        choice.map_err(|error| Problem::bad_query(&error.body_text()))?;
+        choice.map_err(|error| Failure::bad_query(&error.body_text()))?;
     let limit = limit.unwrap_or(LIMIT).clamp(1, MAX_LIMIT);
     // With very many Jobs this takes long enough to delay beats, so it runs on a blocking thread.
     let listing = spawn_blocking(move || {
@@ -50,7 +49,7 @@ async fn jobs(State(api): State<Api>, choice: Result<Query<Choice>, QueryRejecti
         lines.sort_by(|(one, _), (other, _)| one.cmp(other));
         lines
     });
-    let lines = listing.await.map_err(|_| Problem::broken())?;
+    let lines = listing.await.map_err(|_| Failure::internal())?;
     let total = lines.len();
     let from = after.map_or(0, |after| lines.partition_point(|(key, _)| *key <= after));
     let more = lines.len() > from + limit;
@@ -62,24 +61,24 @@ async fn jobs(State(api): State<Api>, choice: Result<Query<Choice>, QueryRejecti
 async fn job(
     State(api): State<Api>,
     Path((namespace, name)): Path<(String, String)>,
-) -> Result<Json<Explanation>, Problem> {
+) -> Result<Json<Explanation>, Failure> {
     api.leads()?;
     let found = api.observer.find(&namespace, &name).and_then(|uid| view::explanation(&api, &uid));
-    found.map(Json).ok_or_else(|| Problem::no_job(&namespace, &name))
+    found.map(Json).ok_or_else(|| Failure::no_job(&namespace, &name))
 }
 
-async fn guards(State(api): State<Api>) -> Result<Json<Guards>, Problem> {
+async fn guards(State(api): State<Api>) -> Result<Json<Guards>, Failure> {
     api.leads()?;
     Ok(Json(view::guards(&api)))
 }
 
 impl Api {
     /// Returns an error unless this process is the leader and receives beats.
-    fn leads(&self) -> Result<(), Problem> {
+    fn leads(&self) -> Result<(), Failure> {
         match &*self.leadership.borrow() {
             Leadership::Leader { .. } if self.observer.is_listening() => Ok(()),
-            Leadership::Leader { .. } => Err(Problem::not_leading(None)),
-            Leadership::Standby { holder } => Err(Problem::not_leading(holder.clone())),
+            Leadership::Leader { .. } => Err(Failure::not_leading(None)),
+            Leadership::Standby { holder } => Err(Failure::not_leading(holder.clone())),
         }
     }
 }

@@ -3,7 +3,10 @@
 use axum::{Router, body::Body, http::Request};
 use http_body_util::BodyExt as _;
 use jiff::Timestamp;
-use jobwarden_common::identity::JobUid;
+use jobwarden_common::{
+    api::{Explanation, Problem},
+    identity::JobUid,
+};
 use jobwarden_core::reconcile::Mode;
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -136,29 +139,20 @@ async fn a_standby_names_the_leader() {
     assert_eq!(test.get("/v1/jobs").await.0, 503, "the leader does not receive beats yet");
 }
 
-/// From the socket to what is printed.
+/// Over a socket, as the command line asks.
 #[tokio::test]
-async fn it_is_served_and_explained() {
+async fn a_job_is_served_over_http() {
     jobwarden_serve::tls::install_crypto_provider();
     let TestApi { router, .. } = mk_api();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("it listens");
     let serving = tokio::spawn(server::serve_router(listener, router));
-    let ask = async |job: &str| {
-        let explain = crate::explain::ExplainArgs {
-            job: job.parse().expect("a name"),
-            system_namespace: "jobwarden".to_owned(),
-            api_port: 0,
-            url: Some(format!("http://{address}/")),
-            output: crate::explain::Output::Text,
-        };
-        let said = std::sync::Mutex::new(String::new());
-        let result = explain.run(|line| said.lock().expect("nobody panics").push_str(line)).await;
-        result.map(|()| said.into_inner().expect("nobody panics")).map_err(|error| error.to_string())
-    };
-    let said = ask("ort/job-name").await.expect("an answer");
-    assert!(said.starts_with("Job ort/job-name: alive (P7:"), "{said}");
-    let refused = ask("ort/another").await.expect_err("there is none");
-    assert!(refused.contains("no Job ort/another is watched") && refused.contains("enrolled"), "{refused}");
+    let get = async |job: &str| reqwest::get(format!("http://{address}/v1/jobs/{job}")).await.expect("a response");
+    let explanation: Explanation = get("ort/job-name").await.json().await.expect("the wire type");
+    assert_eq!((explanation.job.name.as_str(), explanation.verdict.verdict.as_str()), ("job-name", "alive"));
+    let refused = get("ort/another").await;
+    assert_eq!(refused.status(), 404);
+    let problem: Problem = refused.json().await.expect("the wire type");
+    assert!(problem.error.contains("ort/another is not watched") && problem.hint.contains("enrolled"), "{problem:?}");
     serving.abort();
 }

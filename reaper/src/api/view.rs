@@ -1,6 +1,12 @@
 //! Builds the responses from evidence, verdicts and guards.
 
-use jobwarden_common::identity::JobUid;
+use jobwarden_common::{
+    api::{
+        BreakerState, Explanation, Figures, Guards, Held, HeldJob, JobLine, JobName, Outcome, PastPod, Pod,
+        PolicyValue, Sink, Timer, Verdict,
+    },
+    identity::JobUid,
+};
 use jobwarden_core::{
     evidence::{
         AgentObservation, Evidence, JobIdentity, JobKind, JobStage, LastBeat, NodeState, PodEvidence, PodPhase,
@@ -16,13 +22,7 @@ use jobwarden_core::{
     verdict::{JobVerdict, Judgement, PodVerdict, Row},
 };
 
-use super::{
-    Api,
-    model::{
-        BreakerState, Explanation, Figures, Guards, Held, HeldJob, JobLine, JobName, Outcome, PastPod, Pod,
-        PolicyValue, Sink, Timer, Verdict,
-    },
-};
+use super::Api;
 use crate::{
     controller::Inspected,
     outbox::{Entry, SinkStatus},

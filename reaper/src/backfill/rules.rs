@@ -11,7 +11,7 @@ use jobwarden_inject::{
     config::{Config, ConfigError},
     identity::Rules,
 };
-use jobwarden_serve::{file::File, logs::with_causes};
+use jobwarden_serve::reload::{ConfigFile, Metrics};
 use tokio::sync::watch;
 
 /// Why the rules cannot be loaded.
@@ -37,8 +37,7 @@ pub enum LoadError {
 
 /// The rules and the file that they are reloaded from.
 pub struct Followed {
-    /// The file and its text.
-    file: Option<(PathBuf, String)>,
+    file: Option<ConfigFile<Rules, LoadError>>,
     rules: watch::Sender<Arc<Rules>>,
 }
 
@@ -48,14 +47,13 @@ pub struct Followed {
 ///
 /// Returns an error if the file cannot be read or parsed.
 pub fn load(path: Option<PathBuf>) -> Result<Followed, LoadError> {
-    let file = path.map(|path| match std::fs::read_to_string(&path) {
-        Ok(text) => Ok((path, text)),
-        Err(source) => Err(LoadError::Read { path, source }),
-    });
-    let file = file.transpose()?;
-    let rules =
-        file.as_ref().map_or_else(|| Ok(Rules::new(Config::default().identity)), |(path, text)| parse(path, text))?;
-    Ok(Followed { file, rules: watch::Sender::new(Arc::new(rules)) })
+    let Some(path) = path else {
+        let rules = Rules::new(Config::default().identity);
+        return Ok(Followed { file: None, rules: watch::Sender::new(Arc::new(rules)) });
+    };
+    let name = path.clone();
+    let (file, rules) = ConfigFile::load(path, move |text| parse(&name, text))?;
+    Ok(Followed { file: Some(file), rules: watch::Sender::new(Arc::new(rules)) })
 }
 
 impl Followed {
@@ -65,26 +63,19 @@ impl Followed {
     }
 
     /// Applies each valid change of the file; never returns. The webhook publishes an Event about a broken file.
-    pub async fn follow(self) {
+    pub async fn follow(self, metrics: Metrics) {
         let Self { file, rules } = self;
-        let Some((path, text)) = file else { return pending().await };
-        let mut file = File::new(path.clone(), text);
+        let Some(mut file) = file else { return pending().await };
         loop {
-            let read = file.changed().await.map_err(|source| LoadError::Read { path: path.clone(), source });
-            match read.and_then(|text| parse(&path, &text)) {
-                Ok(new) => drop(rules.send_replace(Arc::new(new))),
-                Err(error) => {
-                    tracing::warn!(
-                        error = with_causes(&error),
-                        "cannot load the changed rules; the previous rules stay in effect"
-                    );
-                }
+            if let Ok(new) = file.changed(&metrics).await {
+                rules.send_replace(Arc::new(new));
             }
         }
     }
 }
 
-fn parse(path: &Path, text: &str) -> Result<Rules, LoadError> {
-    let config = Config::parse(text).map_err(|source| LoadError::Parse { path: path.to_owned(), source })?;
+fn parse(path: &Path, text: io::Result<String>) -> Result<Rules, LoadError> {
+    let text = text.map_err(|source| LoadError::Read { path: path.to_owned(), source })?;
+    let config = Config::parse(&text).map_err(|source| LoadError::Parse { path: path.to_owned(), source })?;
     Ok(Rules::new(config.identity))
 }

@@ -207,7 +207,7 @@ mod tests {
         let cause = recorded(&api, data.clone(), vec![Step::ConfirmDeleted]).await;
         assert_eq!(cause["kind"], "Deleted");
         let message = cause["message"].as_str().expect("one");
-        assert!(message.contains("by whom is unknown") && message.contains("kubectl-edit"), "{message}");
+        assert!(message.contains("unknown by whom") && message.contains("kubectl-edit"), "{message}");
 
         let api = FakeApi::default();
         api.put("/api/v1/namespaces/ort", json!({ "metadata": { "deletionTimestamp": "2026-01-02T03:09:00Z" } }));

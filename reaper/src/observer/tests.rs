@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jobwarden_common::beat::Phase;
-use jobwarden_core::{evidence::JobStage, health::DEAF_AFTER};
+use jobwarden_core::{evidence::JobStage, health::NOT_RECEIVING_AFTER};
 use tokio::time::advance;
 
 use super::*;
@@ -48,7 +48,7 @@ async fn a_change_before_the_wait_returns_immediately() {
 #[tokio::test(start_paused = true)]
 async fn a_change_of_the_signal_health_marks_every_job_as_changed() {
     let observer = mk_observer();
-    advance(DEAF_AFTER).await;
+    advance(NOT_RECEIVING_AFTER).await;
     assert_eq!(observer.health(), SignalHealth::NotReceiving);
     assert_eq!(observer.take_changed(), ["job".into()]);
     observer.own_beat_arrived();
@@ -153,7 +153,7 @@ async fn metrics_count_jobs_pods_and_watches() {
     let observer = mk_observer();
     let mut registry = prometheus_client::registry::Registry::default();
     observer.register(&mut registry);
-    observer.watch_failed(Watch::Nodes, Failure::Broken);
+    observer.watch_failed(Watch::Nodes, Failure::Disconnected);
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry).expect("writing to a String cannot fail");
     for line in ["jobwarden_watched_jobs 1", "jobwarden_pods 1", "jobwarden_deaf 0"] {

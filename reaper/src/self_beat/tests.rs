@@ -1,11 +1,12 @@
-//! The whole way of a beat: token file, TCP, TLS, HTTP, token verification, health.
+//! The whole path of a self-beat: token file, TCP, TLS, HTTP, token verification, intake.
 
 use std::time::SystemTime;
 
+use http::StatusCode;
 use jobwarden_core::{builders::facts::mk_job, health::Watch, policy::Policy};
 use jobwarden_serve::{
-    accept::{Limits, Metrics as AcceptMetrics, serve_https},
-    shutdown::{Shutdown, ShutdownArgs},
+    accept::{Limits, Metrics as AcceptMetrics, Server},
+    client::TokenError,
     tls::ServerIdentity,
 };
 use serde_json::json;
@@ -49,9 +50,8 @@ async fn mk_reaper(pod: &str) -> (SelfBeat, Observer, tempfile::NamedTempFile) {
     let intake = Intake::new(settings, observer.clone(), tokens, Arc::clone(&ca), Metrics::default());
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
     let address = listener.local_addr().expect("bound").to_string();
-    let drain = ShutdownArgs { drain_delay: Duration::ZERO, drain_timeout: Duration::ZERO };
-    let (tls, shutdown) = (identity.server_config(), Shutdown::manual());
-    tokio::spawn(serve_https(listener, tls, Limits::default(), intake, shutdown, drain, AcceptMetrics::default()));
+    let server = Server::https(listener, identity.server_config(), Limits::default(), AcceptMetrics::default());
+    tokio::spawn(server.run(intake));
 
     let mut token = claims(pod, "node-1");
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs();
@@ -63,40 +63,40 @@ async fn mk_reaper(pod: &str) -> (SelfBeat, Observer, tempfile::NamedTempFile) {
 }
 
 #[tokio::test]
-async fn its_own_beat_opens_the_leaders_ears() {
+async fn an_arrived_self_beat_ends_the_not_receiving_state() {
     let (beat, observer, _token) = mk_reaper("reaper").await;
     observer.with(|state, now| state.apply_job(mk_job("job"), now));
     observer.take_changed();
     assert_eq!(observer.health(), SignalHealth::NotReceiving);
     let beating = tokio::spawn(beat.run(observer.clone()));
-    // When the health open, every Job is to be looked at again.
+    // Every Job is evaluated again.
     observer.changed().await;
     assert_eq!(observer.health(), SignalHealth::Receiving);
     beating.abort();
 }
 
 #[tokio::test]
-async fn a_token_of_nobody_known_is_refused() {
+async fn a_token_of_an_unknown_pod_is_rejected() {
     let (beat, observer, _token) = mk_reaper("stranger").await;
-    let error = beat.post(0).await.expect_err("no such pod");
-    assert!(matches!(error, SelfBeatError::Refused(StatusCode::FORBIDDEN)), "{error}");
+    let error = beat.post(0).await.expect_err("unknown pod");
+    assert!(matches!(error, SelfBeatError::Post(PostError::Status { status: StatusCode::FORBIDDEN, .. })), "{error}");
     assert_eq!(observer.health(), SignalHealth::NotReceiving);
 }
 
 #[tokio::test]
-async fn another_name_than_the_certificates_is_no_service_of_ours() {
+async fn a_certificate_for_another_name_is_not_trusted() {
     let (beat, observer, _token) = mk_reaper("reaper").await;
     let beat = SelfBeat { server_name: "elsewhere.example".to_owned(), ..beat };
     let error = beat.post(0).await.expect_err("another name");
-    assert!(matches!(error, SelfBeatError::Handshake { .. }), "{error}");
+    assert!(matches!(error, SelfBeatError::Post(PostError::Handshake { .. })), "{error}");
     assert_eq!(observer.health(), SignalHealth::NotReceiving);
 }
 
 #[tokio::test]
-async fn what_is_missing_is_named() {
+async fn the_error_names_what_is_missing() {
     let (beat, _, token) = mk_reaper("reaper").await;
     drop(token);
-    assert!(matches!(beat.post(0).await, Err(SelfBeatError::Token { .. })));
+    assert!(matches!(beat.post(0).await, Err(SelfBeatError::Post(PostError::Token(TokenError::Read { .. })))));
     beat.ca.store(None);
     assert!(matches!(beat.post(0).await, Err(SelfBeatError::NoCa)));
 }

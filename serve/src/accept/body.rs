@@ -1,4 +1,4 @@
-//! Bodies of requests, within limits for each and for all together.
+//! Request bodies, with limits on each and on all together.
 
 use std::{ops::Deref, pin::pin, sync::Arc, time::Duration};
 
@@ -10,49 +10,52 @@ use tokio::{
     time::timeout,
 };
 
-/// How long a body may take from its first byte to its last. The API server gives a webhook no more than 10 s.
+use super::limits::MAX_BUFFER;
+
+/// Timeout of a whole body. The API server gives a webhook 10 s by default.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a body waits for others to make room. The API server gives our webhooks 3 s.
-const ROOM_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a body waits for memory that other bodies use. The API server gives our webhooks 3 s.
+const BUDGET_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What of a body is not counted, in bytes: as much as its connection may buffer anyway. So nobody can keep out small bodies.
-const UNCOUNTED: usize = super::connection::BUFFER;
+/// How much of each body does not count, in bytes: as much as its connection may buffer anyway. So large bodies cannot keep out
+/// small ones.
+const UNCOUNTED: usize = MAX_BUFFER;
 
-/// What is counted at a time, in bytes.
+/// Granularity of the budget, in bytes.
 const UNIT: usize = 1024;
 
-/// Why a body was not read.
+/// Why a body could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum BodyError {
-    /// It is, or says that it is, larger than allowed: 413.
+    /// It is larger than allowed, or its `Content-Length` is: 413.
     #[error("the body is larger than {max} bytes")]
     TooLarge {
-        /// The most that is allowed, in bytes.
+        /// Maximum size, in bytes.
         max: usize,
     },
     /// It took longer than [`BODY_TIMEOUT`]: 408.
     #[error("the body took longer than {} s", BODY_TIMEOUT.as_secs())]
     TimedOut,
-    /// Other large bodies were there first: 429.
-    #[error("too many large bodies at one time; try again")]
+    /// Other large bodies use the memory: 429.
+    #[error("too many large request bodies at once; try again")]
     NoRoom,
-    /// The connection broke, or the framing is wrong: 400, should anybody hear it.
-    #[error("the body broke off")]
+    /// The connection broke, or the framing is invalid: 400.
+    #[error("the body is incomplete")]
     Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// How much the bodies of all requests may hold together. Clones are the same budget.
+/// How much memory the bodies of all requests may use together. Clones share the budget.
 #[derive(Clone, Debug)]
 pub struct Budget(Arc<Semaphore>);
 
 impl Budget {
-    /// For bodies of `bytes` together; of each, what its connection may buffer comes on top.
+    /// For `bytes` of all bodies together, plus what the connection of each may buffer.
     pub fn new(bytes: usize) -> Self {
         Self(Arc::new(Semaphore::new(bytes / UNIT)))
     }
 
-    /// The whole body, as [`read_body`] reads it, once there is room for all of it.
+    /// Reads a whole body as [`read_body`] does, and waits for memory where the budget is used up.
     pub async fn read<B>(&self, body: B, max: usize) -> Result<Held, BodyError>
     where
         B: Body,
@@ -61,7 +64,7 @@ impl Budget {
         read(body, max, Some(self)).await
     }
 
-    /// Makes `share` large enough for a body of `length` bytes.
+    /// Extends `share` to a body of `length` bytes.
     async fn cover(&self, length: usize, share: &mut Option<OwnedSemaphorePermit>) -> Result<(), BodyError> {
         let needed = length.saturating_sub(UNCOUNTED).div_ceil(UNIT);
         let held = share.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
@@ -69,7 +72,7 @@ impl Budget {
             return Ok(());
         }
         let units = u32::try_from(needed - held).map_err(|_| BodyError::NoRoom)?;
-        let more = timeout(ROOM_TIMEOUT, Arc::clone(&self.0).acquire_many_owned(units)).await;
+        let more = timeout(BUDGET_TIMEOUT, Arc::clone(&self.0).acquire_many_owned(units)).await;
         let more = more.map_err(|_| BodyError::NoRoom)?.expect("this semaphore is never closed");
         match share {
             Some(share) => share.merge(more),
@@ -79,7 +82,7 @@ impl Budget {
     }
 }
 
-/// A body that was read, and its share of a [`Budget`] until it is dropped.
+/// A whole body, which occupies its share of a [`Budget`] until it is dropped.
 #[derive(Debug)]
 pub struct Held {
     body: Bytes,
@@ -94,8 +97,8 @@ impl Deref for Held {
     }
 }
 
-/// The whole body, if it is of at most `max` bytes and arrives in [`BODY_TIMEOUT`]. One that announces more is refused
-/// before any of it is read.
+/// Reads a whole body of at most `max` bytes within [`BODY_TIMEOUT`]. A body with a larger `Content-Length` is rejected before any
+/// of it is read.
 pub async fn read_body<B>(body: B, max: usize) -> Result<Bytes, BodyError>
 where
     B: Body,
@@ -130,7 +133,7 @@ where
             return Err(BodyError::TooLarge { max });
         }
         if let Some(budget) = budget {
-            // By what is there, not by what was announced: who announces much and sends nothing keeps nobody out.
+            // By what has arrived, not by `Content-Length`: a client that announces much and sends nothing blocks no other.
             budget.cover(length, &mut share).await?;
         }
         so_far.push(data.copy_to_bytes(data.remaining()));
@@ -138,7 +141,7 @@ where
     Ok(Held { body: so_far.join(), _share: share })
 }
 
-/// A body in the making. Most bodies are one part, which is not copied.
+/// A body that is being read. Most bodies are one part, which is not copied.
 enum Parts {
     One(Bytes),
     More(BytesMut),
@@ -184,14 +187,14 @@ mod tests {
 
     type Chunk = Result<Frame<Bytes>, Infallible>;
 
-    /// A body that does not say how long it will be.
+    /// A body without a `Content-Length`.
     fn chunked(chunks: &'static [&'static str]) -> impl Body<Error = Infallible> {
         let frame = |chunk: &&'static str| -> Chunk { Ok(Frame::data(Bytes::from_static(chunk.as_bytes()))) };
         StreamBody::new(stream::iter(chunks.iter().map(frame)))
     }
 
     #[tokio::test]
-    async fn a_body_of_just_the_limit_is_read() {
+    async fn a_body_of_exactly_the_limit_is_read() {
         assert_eq!(read_body(chunked(&["12", "34"]), 4).await.expect("within the limit"), "1234");
     }
 
@@ -202,7 +205,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_that_announces_too_much_is_refused_unread() {
+    async fn a_body_with_a_content_length_above_the_limit_is_rejected_unread() {
         struct Unread;
         impl Body for Unread {
             type Data = Bytes;
@@ -217,31 +220,31 @@ mod tests {
         assert!(matches!(read_body(Unread, 4).await, Err(BodyError::TooLarge { max: 4 })));
     }
 
-    /// Bodies beside those in `budget` of so many bytes that are counted.
+    /// A body of which `counted` bytes count.
     fn large(counted: usize) -> Full<Bytes> {
         Full::new(Bytes::from(vec![b'x'; UNCOUNTED + counted]))
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_large_body_waits_for_room_and_is_refused_at_last() {
+    async fn a_large_body_waits_for_memory_and_is_rejected_after_the_timeout() {
         let budget = Budget::new(4 * UNIT);
-        let held = budget.read(large(3 * UNIT), usize::MAX).await.expect("there is room");
+        let held = budget.read(large(3 * UNIT), usize::MAX).await.expect("the budget suffices");
         assert!(matches!(budget.read(large(2 * UNIT), usize::MAX).await, Err(BodyError::NoRoom)));
         let waiting = budget.read(large(2 * UNIT), usize::MAX);
-        let making_room = async {
-            tokio::time::sleep(ROOM_TIMEOUT / 2).await;
+        let releasing = async {
+            tokio::time::sleep(BUDGET_TIMEOUT / 2).await;
             drop(held);
         };
-        let (read, ()) = tokio::join!(waiting, making_room);
-        assert_eq!(read.expect("there is room again").len(), UNCOUNTED + 2 * UNIT);
+        let (read, ()) = tokio::join!(waiting, releasing);
+        assert_eq!(read.expect("the budget suffices again").len(), UNCOUNTED + 2 * UNIT);
     }
 
     #[tokio::test]
-    async fn a_body_in_many_parts_holds_as_much_as_one_in_one_part() {
+    async fn a_body_in_many_parts_uses_as_much_of_the_budget_as_one_in_a_single_part() {
         let budget = Budget::new(4 * UNIT);
         let parts = [UNCOUNTED, 1, 1, UNIT, 0, UNIT - 1]
             .map(|length| -> Chunk { Ok(Frame::data(Bytes::from(vec![b'x'; length]))) });
-        let held = budget.read(StreamBody::new(stream::iter(parts)), usize::MAX).await.expect("there is room");
+        let held = budget.read(StreamBody::new(stream::iter(parts)), usize::MAX).await.expect("the budget suffices");
         assert_eq!(held.len(), UNCOUNTED + 2 * UNIT + 1);
         assert_eq!(budget.0.available_permits(), 1);
         drop(held);
@@ -249,14 +252,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_small_body_needs_no_room() {
+    async fn a_small_body_needs_no_budget() {
         let budget = Budget::new(0);
         assert_eq!(&*budget.read(chunked(&["12", "34", "5"]), 8).await.expect("it is small"), b"12345");
         assert_eq!(budget.read(large(0), usize::MAX).await.expect("it is not counted").len(), UNCOUNTED);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_body_that_trickles_for_ever_times_out() {
+    async fn a_body_that_trickles_in_times_out() {
         let endless = stream::unfold((), |()| async {
             tokio::time::sleep(Duration::from_secs(1)).await;
             let byte: Chunk = Ok(Frame::data(Bytes::from_static(b"x")));

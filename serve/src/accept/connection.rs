@@ -1,69 +1,54 @@
 //! One connection, from its handshake to its end.
 //!
-//! It is *served* while requests pass, and *rests* when none has for a while: then nothing of it is kept but its TLS session.
+//! A connection is *served* while requests arrive, and *rests* when none has arrived for a while: then only its TLS session is kept.
 
-use std::{future::pending, io, pin::pin, time::Duration};
+use std::{future::pending, pin::pin, time::Duration};
 
 use bytes::Bytes;
-use http::{Request, Response};
-use hyper::{
-    body::{Body, Incoming},
-    server::conn::http1,
-    service::Service,
-};
+use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
-    io::{AsyncBufReadExt as _, AsyncWriteExt as _},
+    io::AsyncWriteExt as _,
     net::TcpStream,
-    time::{Instant, error::Elapsed, sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
-use tokio_util::sync::CancellationToken;
 
 use super::{
-    Limits, Metrics, Refusal,
-    resting::{Activity, Noted, Watched},
+    activity::{Activity, Tracked, TrackedService},
+    limits::{Limits, MAX_BUFFER},
+    metrics::{Metrics, Refusal},
+    service::HttpService,
+    stage::Stage,
+    transport::{Stream, Transport},
 };
 
-/// The most that is buffered of a connection, in bytes; a head has to fit into it. A body passes through in parts. hyper's default
-/// of some 400 kB would let clients hold a gigabyte by heads that they never finish.
-pub(super) const BUFFER: usize = 64 * 1024;
+/// How long a connection without any request stays open after the listener has closed: its first request is probably under way if
+/// it was accepted just before.
+const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(1);
 
 /// What one connection needs to be served.
 pub(super) struct Connection<S> {
     pub(super) limits: Limits,
     pub(super) service: S,
-    /// The server stops: finish the request in flight and close.
-    pub(super) ending: CancellationToken,
+    pub(super) stage: Stage,
     pub(super) metrics: Metrics,
 }
 
-/// The stream of one connection. On the heap, so that to hand it on is to hand on a pointer.
-type Stream = Box<TlsStream<TcpStream>>;
-
-/// A connection that rests, and what was read of it that belongs to the next request.
-struct Resting<S> {
-    stream: Stream,
-    first: Bytes,
+/// A connection that rests, and the bytes already read that belong to the next request.
+struct Resting<T, S> {
+    stream: T,
+    unread: Bytes,
     service: S,
 }
 
-impl<S, B> Connection<S>
-where
-    S: Service<Request<Incoming>, Response = Response<B>>,
-    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    B: Body + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    pub(super) async fn run(self, stream: TcpStream, acceptor: TlsAcceptor) {
+impl<S: HttpService> Connection<S> {
+    /// Performs the handshake, then serves the connection until its end.
+    pub(super) async fn run<T: Transport>(self, tcp: TcpStream, transport: T) {
         let _counted = self.metrics.open_connection();
-        // On the heap, so that its room is given back when it is done.
-        let handshake = Box::pin(async {
-            let handshake = timeout(self.limits.handshake_timeout, acceptor.accept(stream));
-            Ok::<_, Elapsed>(handshake.await?.map(Box::new))
-        });
+        // On the heap, so that its memory is released when it is done.
+        let handshake = Box::pin(timeout(self.limits.handshake_timeout, transport.handshake(tcp)));
         match handshake.await {
-            Ok(Ok(stream)) => self.take_turns(stream).await,
+            Ok(Ok(stream)) => self.serve(stream).await,
             Ok(Err(error)) => {
                 tracing::debug!(%error, "TLS handshake failed");
                 self.metrics.refused(Refusal::Handshake);
@@ -72,24 +57,24 @@ where
         }
     }
 
-    /// Serves and rests, until the end.
-    async fn take_turns(self, stream: Stream) {
-        let Self { limits, service, ending, metrics } = self;
-        let mut turn = Resting { stream, first: Bytes::new(), service };
+    /// Alternates between serving requests and resting, until the end of the connection.
+    pub(super) async fn serve<T: Stream>(self, stream: T) {
+        let Self { limits, service, stage, metrics } = self;
+        let mut turn = Resting { stream, unread: Bytes::new(), service };
         let mut first_head = Some(limits.header_timeout);
         loop {
-            let served = Box::pin(serve(turn, first_head.take(), &limits, &ending, &metrics)).await;
+            let served = Box::pin(serve_requests(turn, first_head.take(), &limits, &stage, &metrics)).await;
             let Some(mut resting) = served else { return };
             let counted = metrics.rest();
             let more = tokio::select! {
-                more = timeout(limits.idle_timeout, resting.is_woken()) => more.unwrap_or(Ok(false)),
-                () = ending.cancelled() => Ok(false),
+                more = timeout(limits.idle_timeout, resting.stream.wait_readable()) => more.unwrap_or(Ok(false)),
+                () = stage.closing() => Ok(false),
             };
             drop(counted);
             match more {
                 Ok(true) => turn = resting,
                 Ok(false) => {
-                    // As good as the peer lets it be: it is told that nothing more will come.
+                    // Best effort: tells the peer that nothing more follows.
                     let _ = resting.stream.shutdown().await;
                     return;
                 }
@@ -102,46 +87,40 @@ where
     }
 }
 
-impl<S> Resting<S> {
-    /// Waits until the peer says something; `false` if it will not.
-    async fn is_woken(&mut self) -> io::Result<bool> {
-        Ok(!self.stream.fill_buf().await?.is_empty())
-    }
-}
-
-/// Serves requests until none comes; nothing is left of a connection that has ended. `first_head` is how long the head of the
-/// first request may take.
-async fn serve<S, B>(
-    turn: Resting<S>,
+/// Serves requests until none arrives for a while; `None` if the connection has ended. `first_head` is the timeout for the head of
+/// the first request.
+async fn serve_requests<T: Stream, S: HttpService>(
+    turn: Resting<T, S>,
     first_head: Option<Duration>,
     limits: &Limits,
-    ending: &CancellationToken,
+    stage: &Stage,
     metrics: &Metrics,
-) -> Option<Resting<S>>
-where
-    S: Service<Request<Incoming>, Response = Response<B>>,
-    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    B: Body + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    let Resting { stream, first, service } = turn;
-    let activity = Activity::default();
-    let stream = Watched { stream, first, activity: activity.clone() };
-    let service = Noted { service, activity: activity.clone() };
-    // hyper's own limit also runs while a connection is idle, so it is the one on idleness.
+) -> Option<Resting<T, S>> {
+    let Resting { stream, unread, service } = turn;
+    let activity = Activity::new(stage.clone());
+    let stream = Tracked { stream, unread, activity: activity.clone() };
+    let service = TrackedService { service, activity: activity.clone() };
+    // hyper's header timeout also runs while a connection is idle, so it is the idle timeout here.
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.idle_timeout)
-        .max_buf_size(BUFFER)
+        .max_buf_size(MAX_BUFFER)
         .serve_connection(TokioIo::new(stream), service);
+    let is_new = first_head.is_some();
     let mut first_head = pin!(async {
         match first_head {
             Some(limit) => sleep(limit).await,
             None => pending().await,
         }
     });
-    let (mut awaited, mut ends) = (true, false);
-    let mut look = pin!(sleep(limits.rest_after));
+    let mut close = pin!(async {
+        stage.closing().await;
+        if is_new && activity.requests() == 0 {
+            sleep(FIRST_REQUEST_GRACE).await;
+        }
+    });
+    let (mut awaits_first_head, mut closing) = (true, false);
+    let mut rest_check = pin!(sleep(limits.rest_after));
     let mut requests = activity.requests();
     loop {
         tokio::select! {
@@ -151,27 +130,27 @@ where
                 }
                 return None;
             }
-            () = first_head.as_mut(), if awaited => {
-                awaited = false;
+            () = first_head.as_mut(), if awaits_first_head => {
+                awaits_first_head = false;
                 if activity.requests() == 0 {
                     metrics.refused(Refusal::HeaderTimeout);
                     return None;
                 }
             }
-            () = ending.cancelled(), if !ends => {
-                ends = true;
-                Pin::new(&mut connection).graceful_shutdown();
+            () = close.as_mut(), if !closing => {
+                closing = true;
+                std::pin::Pin::new(&mut connection).graceful_shutdown();
             }
-            () = look.as_mut() => {
+            () = rest_check.as_mut() => {
                 let before = std::mem::replace(&mut requests, activity.requests());
-                if requests == before && requests > 0 && activity.is_at_rest() && !ends {
+                if requests == before && requests > 0 && activity.is_idle() && !closing {
                     let http1::Parts { io, read_buf, service, .. } = connection.into_parts();
-                    let Watched { stream, first: _, activity: _ } = io.into_inner();
-                    // What is empty would keep the whole buffer nevertheless.
-                    let first = Bytes::copy_from_slice(&read_buf);
-                    return Some(Resting { stream, first, service: service.service });
+                    let Tracked { stream, unread: _, activity: _ } = io.into_inner();
+                    // Copied, since even an empty slice would keep the whole buffer.
+                    let unread = Bytes::copy_from_slice(&read_buf);
+                    return Some(Resting { stream, unread, service: service.service });
                 }
-                look.as_mut().reset(Instant::now() + limits.rest_after);
+                rest_check.as_mut().reset(Instant::now() + limits.rest_after);
             }
         }
     }

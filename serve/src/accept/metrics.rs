@@ -1,11 +1,11 @@
-//! What Prometheus hears of connections.
+//! Metrics of connections.
 
 use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
 
-/// Figures of one server's connections; clones are the same figures.
+/// Metrics of one server's connections; clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
     connections: Gauge,
@@ -13,18 +13,18 @@ pub struct Metrics {
     refused: Family<[(&'static str, &'static str); 1], Counter>,
 }
 
-/// Why a connection was ended before it brought a request.
+/// Why a connection was closed before its first request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// The kernel could not hand it over, such as for want of file descriptors.
+    /// accept(2) failed, for example because no file descriptor was left.
     Accept,
-    /// As many connections are open as may be.
+    /// The limit on connections was reached.
     Limit,
-    /// The handshake failed.
+    /// The TLS handshake failed.
     Handshake,
-    /// The handshake took too long.
+    /// The TLS handshake timed out.
     HandshakeTimeout,
-    /// The head of the first request took too long.
+    /// The head of the first request timed out.
     HeaderTimeout,
 }
 
@@ -46,15 +46,15 @@ impl Metrics {
     /// registry.
     pub fn register(&self, registry: &mut Registry) {
         let Self { connections, resting, refused } = self;
-        registry.register("jobwarden_connections", "Connections that are open", connections.clone());
+        registry.register("jobwarden_connections", "Open connections", connections.clone());
         registry.register(
             "jobwarden_connections_resting",
-            "Connections that are open and have had no request for a while, so that they take little memory",
+            "Open connections without a recent request, whose buffers have been released",
             resting.clone(),
         );
         registry.register(
             "jobwarden_connections_refused",
-            "Connections that were ended before they brought a request",
+            "Connections closed before their first request, by reason",
             refused.clone(),
         );
     }
@@ -69,7 +69,7 @@ impl Metrics {
         self.resting.get()
     }
 
-    /// Connections that were refused so far for this reason.
+    /// Connections refused so far for this reason.
     pub fn refusals(&self, reason: Refusal) -> u64 {
         self.refused.get_or_create(&[("reason", reason.as_str())]).get()
     }
@@ -78,18 +78,18 @@ impl Metrics {
         self.refused.get_or_create(&[("reason", reason.as_str())]).inc();
     }
 
-    /// Counts a connection as open until the answer is dropped.
+    /// Counts a connection as open until the returned value is dropped.
     pub(super) fn open_connection(&self) -> Counted {
         Counted::new(&self.connections)
     }
 
-    /// Counts one as resting until the answer is dropped.
+    /// Counts a connection as resting until the returned value is dropped.
     pub(super) fn rest(&self) -> Counted {
         Counted::new(&self.resting)
     }
 }
 
-/// One connection that is counted.
+/// One connection, counted while this value exists.
 pub(super) struct Counted(Gauge);
 
 impl Counted {

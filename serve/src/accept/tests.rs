@@ -1,41 +1,48 @@
-//! Real TLS over loopback.
+//! Over real TLS on the loopback; the drain over in-memory streams in paused time.
 
-use std::{io, net::SocketAddr};
+mod drain;
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
-use hyper::{client::conn::http1::SendRequest, service::service_fn};
+use hyper::{body::Incoming, client::conn::http1::SendRequest, service::service_fn};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
     sync::mpsc,
     task::JoinHandle,
+    time::{sleep, timeout},
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::*;
-use crate::tls::{
-    ServerIdentity, client_config,
-    issued::{NAME, issue},
+use crate::{
+    shutdown::{Shutdown, ShutdownArgs},
+    tls::{
+        ServerIdentity, client_config,
+        issued::{NAME, issue},
+    },
 };
 
-/// Longer than anything here takes, so that reaching it is a failure.
+/// Longer than anything here takes: a timeout of this length is a failure.
 const LONG: Duration = Duration::from_mins(1);
 const SHORT: Duration = Duration::from_millis(50);
 
-struct Server {
+struct TestServer {
     addr: SocketAddr,
     connector: TlsConnector,
     shutdown: Shutdown,
     metrics: Metrics,
-    /// A request for `/wait` arrives here and is answered by what is sent back.
+    /// Receives each request for `/wait`; the response is sent when the test sends the unit.
     waiting: mpsc::Receiver<tokio::sync::oneshot::Sender<()>>,
     task: JoinHandle<()>,
 }
 
-async fn server(limits: Limits, drain: ShutdownArgs) -> Server {
+async fn server(limits: Limits, drain: ShutdownArgs) -> TestServer {
     let issued = issue();
     let identity = ServerIdentity::new();
     identity.set_pem(&issued.chain, &issued.key).expect("a pair");
@@ -48,10 +55,10 @@ async fn server(limits: Limits, drain: ShutdownArgs) -> Server {
         let arrived = arrived.clone();
         async move {
             if request.uri().path() == "/wait" {
-                let (go_on, told) = tokio::sync::oneshot::channel();
-                arrived.send(go_on).await.expect("the test listens");
-                // A test that never answers drops the sender.
-                let _ = told.await;
+                let (go_on, released) = tokio::sync::oneshot::channel();
+                arrived.send(go_on).await.expect("the test receives it");
+                // A test that never releases the request drops the sender.
+                let _ = released.await;
             }
             let (status, body) = match read_body(request.into_body(), limits.max_body).await {
                 Ok(body) => (StatusCode::OK, body),
@@ -60,19 +67,12 @@ async fn server(limits: Limits, drain: ShutdownArgs) -> Server {
             Response::builder().status(status).body(Full::new(body))
         }
     });
-    let task = tokio::spawn(serve_https(
-        listener,
-        identity.server_config(),
-        limits,
-        service,
-        shutdown.clone(),
-        drain,
-        metrics.clone(),
-    ));
-    Server { addr, connector, shutdown, metrics, waiting, task }
+    let server = Server::https(listener, identity.server_config(), limits, metrics.clone());
+    let task = tokio::spawn(server.run_until(service, shutdown.clone(), drain));
+    TestServer { addr, connector, shutdown, metrics, waiting, task }
 }
 
-impl Server {
+impl TestServer {
     async fn connect(&self) -> io::Result<TlsStream<TcpStream>> {
         let stream = TcpStream::connect(self.addr).await?;
         self.connector.connect(ServerName::try_from(NAME).expect("a valid name"), stream).await
@@ -82,13 +82,13 @@ impl Server {
         self.client_and_end().await.0
     }
 
-    /// A client, and what ends when its connection does.
+    /// A client, and a task that ends with its connection.
     async fn client_and_end(&self) -> (SendRequest<Full<Bytes>>, JoinHandle<()>) {
         let stream = self.connect().await.expect("the server accepts");
         let (client, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("no I/O yet");
         let end = tokio::spawn(async {
-            // Broken or closed, it has ended.
+            // An error ends the connection as well.
             let _ = connection.await;
         });
         (client, end)
@@ -106,15 +106,15 @@ async fn text(response: Response<Incoming>) -> String {
     String::from_utf8(body.to_vec()).expect("text")
 }
 
-/// Returns once the peer has closed the connection.
+/// Waits until the peer has closed the connection.
 async fn closed(stream: &mut (impl tokio::io::AsyncRead + Unpin)) {
     let mut rest = Vec::new();
-    // A reset is as closed as an orderly end.
+    // A reset closes the connection as well.
     let _ = timeout(LONG, stream.read_to_end(&mut rest)).await.expect("the server closes the connection");
 }
 
 #[tokio::test]
-async fn requests_share_a_connection() {
+async fn requests_share_a_kept_alive_connection() {
     let server = server(Limits::default(), NO_DRAIN).await;
     let mut client = server.client().await;
     for body in ["one", "two"] {
@@ -125,14 +125,14 @@ async fn requests_share_a_connection() {
 }
 
 #[tokio::test]
-async fn a_body_over_the_limit_is_an_error_of_the_service_not_of_the_server() {
+async fn a_body_above_the_limit_gets_the_response_of_the_service() {
     let server = server(Limits { max_body: 4, ..Limits::default() }, NO_DRAIN).await;
     let response = server.client().await.send_request(post("/", "12345")).await.expect("an answer");
     assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
 }
 
 #[tokio::test]
-async fn a_handshake_that_dawdles_is_closed() {
+async fn a_slow_handshake_is_closed() {
     let server = server(Limits { handshake_timeout: SHORT, ..Limits::default() }, NO_DRAIN).await;
     let mut silent = TcpStream::connect(server.addr).await.expect("the server accepts");
     closed(&mut silent).await;
@@ -140,7 +140,7 @@ async fn a_handshake_that_dawdles_is_closed() {
 }
 
 #[tokio::test]
-async fn what_is_no_tls_is_closed() {
+async fn a_connection_without_tls_is_closed() {
     let server = server(Limits::default(), NO_DRAIN).await;
     let mut plain = TcpStream::connect(server.addr).await.expect("the server accepts");
     plain.write_all(b"GET / HTTP/1.1\r\n\r\n").await.expect("sent");
@@ -149,7 +149,7 @@ async fn what_is_no_tls_is_closed() {
 }
 
 #[tokio::test]
-async fn a_first_head_that_dawdles_is_closed() {
+async fn a_slow_first_head_is_closed() {
     let server = server(Limits { header_timeout: SHORT, ..Limits::default() }, NO_DRAIN).await;
     let mut slow = server.connect().await.expect("the server accepts");
     slow.write_all(b"GET / HTTP/1.1\r\nhost:").await.expect("sent");
@@ -170,7 +170,7 @@ async fn an_idle_connection_outlives_the_header_timeout_and_ends_with_the_idle_t
 }
 
 #[tokio::test]
-async fn one_connection_too_many_is_closed_at_once_and_leaves_the_others_alone() {
+async fn a_connection_above_the_limit_is_closed_and_the_others_are_served() {
     let server = server(Limits { max_connections: 1, ..Limits::default() }, NO_DRAIN).await;
     let mut first = server.client().await;
     assert!(server.connect().await.is_err());
@@ -188,8 +188,8 @@ async fn a_drain_finishes_the_request_in_flight_and_closes_idle_connections() {
 
     server.shutdown.trigger();
     closed(&mut idle).await;
-    assert!(TcpStream::connect(server.addr).await.is_err(), "nothing listens any more");
-    go_on.send(()).expect("the request still waits");
+    assert!(TcpStream::connect(server.addr).await.is_err(), "the listener is closed");
+    go_on.send(()).expect("the request is in flight");
     let response = answer.await.expect("no panic").expect("an answer");
     assert_eq!(response.headers()["connection"], "close");
     assert_eq!(text(response).await, "done");
@@ -198,15 +198,7 @@ async fn a_drain_finishes_the_request_in_flight_and_closes_idle_connections() {
 }
 
 #[tokio::test]
-async fn connections_are_accepted_during_the_drain_delay() {
-    let server = server(Limits::default(), ShutdownArgs { drain_delay: LONG, drain_timeout: LONG }).await;
-    server.shutdown.trigger();
-    let response = server.client().await.send_request(post("/", "late")).await.expect("an answer");
-    assert_eq!(text(response).await, "late");
-}
-
-#[tokio::test]
-async fn a_request_that_outlasts_the_drain_is_cut_off() {
+async fn a_request_in_flight_at_the_end_of_the_drain_is_aborted() {
     let mut server = server(Limits::default(), ShutdownArgs { drain_timeout: SHORT, ..NO_DRAIN }).await;
     let mut client = server.client().await;
     let answer = tokio::spawn(client.send_request(post("/wait", "")));
@@ -216,15 +208,15 @@ async fn a_request_that_outlasts_the_drain_is_cut_off() {
     assert!(answer.await.expect("no panic").is_err());
 }
 
-/// Returns once so many connections rest.
-async fn resting(server: &Server, connections: i64) {
+/// Waits until this many connections rest.
+async fn resting(server: &TestServer, connections: i64) {
     timeout(LONG, async {
         while server.metrics.resting() != connections {
             sleep(SHORT / 10).await;
         }
     })
     .await
-    .expect("it comes to that");
+    .expect("as many connections rest");
 }
 
 #[tokio::test]
@@ -240,7 +232,7 @@ async fn a_connection_rests_between_requests() {
 }
 
 #[tokio::test]
-async fn one_that_waits_for_its_answer_or_has_said_nothing_does_not_rest() {
+async fn a_connection_with_a_request_in_flight_or_without_any_request_does_not_rest() {
     let mut server = server(Limits { rest_after: SHORT, ..Limits::default() }, NO_DRAIN).await;
     let _silent = server.connect().await.expect("the server accepts");
     let mut client = server.client().await;
@@ -248,24 +240,27 @@ async fn one_that_waits_for_its_answer_or_has_said_nothing_does_not_rest() {
     let go_on = server.waiting.recv().await.expect("the request arrives");
     sleep(4 * SHORT).await;
     assert_eq!(server.metrics.resting(), 0);
-    go_on.send(()).expect("the request still waits");
+    go_on.send(()).expect("the request is in flight");
     assert_eq!(text(answer.await.expect("no panic").expect("an answer")).await, "done");
     resting(&server, 1).await;
 }
 
 #[tokio::test]
-async fn a_head_in_two_parts_is_heard_whatever_rests_between_them() {
+async fn a_head_in_two_parts_with_a_rest_between_them_is_served() {
     const FIRST: &str = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\none";
     const SECOND: &str = "POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 3\r\n\r\ntwo";
     let server = server(Limits { rest_after: SHORT, ..Limits::default() }, NO_DRAIN).await;
     let (begin, end) = SECOND.split_at(20);
     let mut stream = server.connect().await.expect("the server accepts");
-    // What is read together with the first request is kept while the connection rests.
+    // The part that is read together with the first request is kept while the connection rests.
     stream.write_all(format!("{FIRST}{begin}").as_bytes()).await.expect("sent");
     resting(&server, 1).await;
     stream.write_all(end.as_bytes()).await.expect("sent");
     let mut answers = String::new();
-    timeout(LONG, stream.read_to_string(&mut answers)).await.expect("it is closed").expect("in order");
+    timeout(LONG, stream.read_to_string(&mut answers))
+        .await
+        .expect("the server closes the connection")
+        .expect("no reset");
     assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 2, "{answers}");
     assert!(answers.ends_with("two"), "{answers}");
 }
@@ -284,4 +279,37 @@ async fn a_connection_that_rests_ends_with_the_idle_timeout_or_the_drain() {
         timeout(LONG, ended).await.expect("the server closes the connection").expect("no panic");
         resting(&server, 0).await;
     }
+}
+
+/// One request over plain HTTP.
+async fn get(addr: SocketAddr) -> Response<Incoming> {
+    let stream = TcpStream::connect(addr).await.expect("the server accepts");
+    let (mut client, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("no I/O yet");
+    tokio::spawn(connection);
+    client.send_request(post("/", "two")).await.expect("an answer")
+}
+
+#[tokio::test]
+async fn plain_http_is_served_and_its_idle_connections_rest() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+    let addr = listener.local_addr().expect("bound");
+    let limits = Limits { rest_after: SHORT, idle_timeout: SHORT * 8, ..Limits::few_clients() };
+    let service = service_fn(async |request: Request<Incoming>| {
+        let body = read_body(request.into_body(), 3).await?;
+        Ok::<_, BodyError>(Response::new(Full::new(body)))
+    });
+    tokio::spawn(Server::http(listener, limits).run(service));
+    let mut stream = TcpStream::connect(addr).await.expect("the server accepts");
+    let request = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\none";
+    let mut response = [0; 1024];
+    for _ in 0..2 {
+        stream.write_all(request).await.expect("sent");
+        let length = timeout(LONG, stream.read(&mut response)).await.expect("in time").expect("no reset");
+        assert!(response[..length].starts_with(b"HTTP/1.1 200 OK"));
+        // Longer than a connection is served without a request, shorter than the idle timeout.
+        sleep(4 * SHORT).await;
+    }
+    closed(&mut stream).await;
+    assert_eq!(text(get(addr).await).await, "two");
 }

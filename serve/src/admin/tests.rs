@@ -1,5 +1,6 @@
 use clap::Parser;
 use http_body_util::BodyExt as _;
+use hyper_util::rt::TokioIo;
 use prometheus_client::metrics::counter::Counter;
 use rstest::rstest;
 
@@ -28,7 +29,7 @@ async fn a_process_is_ready_when_all_its_conditions_are() {
 }
 
 #[tokio::test]
-async fn a_process_that_ends_is_alive_but_not_ready() {
+async fn a_process_that_drains_is_alive_but_not_ready() {
     let (readiness, shutdown) = (Readiness::new(), Shutdown::manual());
     shutdown.trigger();
     assert_eq!(get("/readyz", &readiness, &shutdown).await.0, 503);
@@ -36,7 +37,7 @@ async fn a_process_that_ends_is_alive_but_not_ready() {
 }
 
 #[test]
-fn asking_for_a_condition_again_does_not_reset_it() {
+fn requesting_a_condition_again_does_not_reset_it() {
     let readiness = Readiness::new();
     readiness.condition("certificate").ready();
     readiness.condition("certificate");
@@ -46,13 +47,13 @@ fn asking_for_a_condition_again_does_not_reset_it() {
 #[rstest]
 #[case(Method::POST, "/readyz", 405)]
 #[case(Method::GET, "/debug", 404)]
-fn nothing_else_is_served(#[case] method: Method, #[case] path: &str, #[case] status: u16) {
+fn other_methods_and_paths_are_rejected(#[case] method: Method, #[case] path: &str, #[case] status: u16) {
     let response = respond(&method, path, &Registry::default(), &Readiness::new(), &Shutdown::manual());
     assert_eq!(response.status().as_u16(), status);
 }
 
 #[tokio::test]
-async fn a_scrape_over_the_port_finds_the_metrics() {
+async fn the_admin_port_serves_metrics() {
     let (counter, mut registry) = (Counter::<u64>::default(), Registry::default());
     registry.register("jobwarden_things", "Things", counter.clone());
     counter.inc();

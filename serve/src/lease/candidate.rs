@@ -1,21 +1,22 @@
-//! One candidate: carries out what [`super::machine`] decides.
+//! One candidate: executes what [`super::machine`] decides.
 
 use std::time::Duration;
 
 use k8s_openapi::{api::coordination::v1::Lease, jiff::Timestamp};
-use kube::{Api, Client, api::PostParams};
+use kube::{Api, Client};
 use tokio::{
     sync::watch,
     time::{Instant, error::Elapsed, sleep, timeout},
 };
 
 use super::{
-    Leadership, LeaseArgs,
+    args::LeaseArgs,
+    leadership::Leadership,
     machine::{Observed, Step, term},
 };
-use crate::shutdown::Shutdown;
+use crate::{field_manager::post_params, logs::with_causes, shutdown::Shutdown};
 
-/// Why a look at the Lease or a write of it came to nothing.
+/// Why a read or write of the Lease failed.
 #[derive(Debug, thiserror::Error)]
 enum LeaseError {
     #[error("cannot read the Lease")]
@@ -31,11 +32,11 @@ pub(super) struct Candidate {
     name: String,
     me: String,
     args: LeaseArgs,
-    tell: watch::Sender<Leadership>,
+    report: watch::Sender<Leadership>,
     observed: Observed,
-    /// Whether what was observed is what the API server has, as far as we know; else it is read first.
+    /// Whether `observed` is up to date as far as known; otherwise the Lease is read first.
     current: bool,
-    /// When the last renewal that succeeded was *sent*, while we lead.
+    /// While this process leads: when the last successful renewal was *sent*.
     renewed: Option<Instant>,
 }
 
@@ -46,14 +47,14 @@ impl Candidate {
         name: &str,
         me: String,
         args: LeaseArgs,
-        tell: watch::Sender<Leadership>,
+        report: watch::Sender<Leadership>,
     ) -> Self {
         Self {
             leases: Api::namespaced(client, namespace),
             name: name.to_owned(),
             me,
             args,
-            tell,
+            report,
             observed: Observed::new(None, Instant::now()),
             current: false,
             renewed: None,
@@ -64,7 +65,7 @@ impl Candidate {
         loop {
             let pause = tokio::select! {
                 () = shutdown.requested() => break,
-                pause = self.turn() => pause,
+                pause = self.attempt() => pause,
             };
             tokio::select! {
                 () = shutdown.requested() => break,
@@ -74,24 +75,24 @@ impl Candidate {
         self.resign().await;
     }
 
-    /// Looks, decides and acts once; how long to wait until the next turn.
-    async fn turn(&mut self) -> Duration {
-        // Ends before a leader's deadline, so that it steps down in time whatever the API server does.
-        let result = timeout(self.patience(), self.look_and_act()).await.map_err(LeaseError::from).flatten();
+    /// Reads, decides and writes once; returns the pause until the next attempt.
+    async fn attempt(&mut self) -> Duration {
+        // Ends before the deadline of a leader, so that it steps down in time whatever the API server does.
+        let result = timeout(self.attempt_timeout(), self.read_and_write()).await.map_err(LeaseError::from).flatten();
         match result {
             Ok(leadership) => self.announce(leadership),
             Err(error) => {
                 self.current = false;
-                // Losing a race is how an election goes.
+                // A conflict is normal: another candidate was faster.
                 if !error.is_conflict() {
-                    let error: &dyn std::error::Error = &error;
-                    tracing::warn!(lease = self.name, error, "leader election is impeded; trying again");
+                    let error = with_causes(&error);
+                    tracing::warn!(lease = self.name, error, "leader election attempt failed; retrying");
                 }
             }
         }
         match self.renewed {
             Some(renewed) if renewed.elapsed() >= self.args.renew_deadline() => {
-                tracing::error!(lease = self.name, "could not renew in time; stepping down");
+                tracing::error!(lease = self.name, "Lease not renewed before the deadline; stepping down");
                 self.announce(Leadership::Standby { holder: None });
                 self.retry()
             }
@@ -101,7 +102,7 @@ impl Candidate {
         }
     }
 
-    async fn look_and_act(&mut self) -> Result<Leadership, LeaseError> {
+    async fn read_and_write(&mut self) -> Result<Leadership, LeaseError> {
         if !self.current {
             let lease = self.leases.get_opt(&self.name).await.map_err(LeaseError::Read)?;
             self.observed.update(lease, Instant::now());
@@ -109,7 +110,7 @@ impl Candidate {
         let sent = Instant::now();
         let step = self.observed.decide(&self.me, self.args.lease_duration, sent);
         let mut held = self.observed.held_by(&self.me, self.args.lease_duration, Timestamp::now());
-        let params = PostParams::default();
+        let params = post_params();
         let written = match step {
             Step::Wait { holder } => return Ok(Leadership::Standby { holder: Some(holder) }),
             Step::Create => {
@@ -131,55 +132,55 @@ impl Candidate {
             self.renewed = None;
             self.current = false;
         }
-        self.tell.send_if_modified(|told| {
-            let changes = *told != leadership;
+        self.report.send_if_modified(|reported| {
+            let changes = *reported != leadership;
             if changes {
-                tracing::info!(lease = self.name, me = self.me, now = ?leadership, "leadership");
-                *told = leadership;
+                tracing::info!(lease = self.name, me = self.me, now = ?leadership, "leadership changed");
+                *reported = leadership;
             }
             changes
         });
     }
 
-    /// Stops leading, then lets go of the Lease so that a standby need not wait for it to expire.
+    /// Stops leading, then releases the Lease so that a standby need not wait until it expires.
     async fn resign(mut self) {
-        let patience = self.patience();
+        let attempt_timeout = self.attempt_timeout();
         self.announce(Leadership::Standby { holder: None });
-        // The last turn may have been broken off between a write and its answer: only the API server knows who leads.
-        let released = timeout(patience, async {
+        // The last attempt may have been cancelled between a write and its response: only the API server knows who leads.
+        let released = timeout(attempt_timeout, async {
             let lease = self.leases.get_opt(&self.name).await.map_err(LeaseError::Read)?;
             self.observed.update(lease, Instant::now());
             if let Some(lease) = self.observed.released_by(&self.me, Timestamp::now()) {
-                self.leases.replace(&self.name, &PostParams::default(), &lease).await.map_err(LeaseError::Write)?;
-                tracing::info!(lease = self.name, "released");
+                self.leases.replace(&self.name, &post_params(), &lease).await.map_err(LeaseError::Write)?;
+                tracing::info!(lease = self.name, "Lease released");
             }
             Ok(())
         });
         if let Err(error) = released.await.map_err(LeaseError::from).flatten() {
-            let error: &dyn std::error::Error = &error;
+            let error = with_causes(&error);
             tracing::warn!(lease = self.name, error, "cannot release the Lease; it will expire");
         }
     }
 
-    /// How long one turn may take.
-    fn patience(&self) -> Duration {
+    /// Timeout of one attempt.
+    fn attempt_timeout(&self) -> Duration {
         if self.renewed.is_some() { self.until_deadline() } else { self.args.renew_deadline() }
     }
 
-    /// How long a leader may still go without a renewal.
+    /// How long a leader may continue without a renewal.
     fn until_deadline(&self) -> Duration {
         let since = self.renewed.map_or(Duration::ZERO, |renewed| renewed.elapsed());
         self.args.renew_deadline().saturating_sub(since)
     }
 
-    /// The pause of one that does not lead, different for everyone so that they do not race in step.
+    /// The pause of a standby, with jitter so that standbys do not race in step.
     fn retry(&self) -> Duration {
         self.args.lease_retry.mul_f64(0.8 + 0.4 * fastrand::f64())
     }
 }
 
 impl LeaseError {
-    /// Whether somebody else was faster.
+    /// Whether another candidate was faster.
     fn is_conflict(&self) -> bool {
         // 409 is both a stale resourceVersion and an object that already exists.
         matches!(self, Self::Write(kube::Error::Api(status)) if status.code == 409)

@@ -1,4 +1,4 @@
-//! The rules of the election, without a clock or an API server.
+//! The rules of the election, as functions of the Lease and the time.
 
 use std::time::Duration;
 
@@ -9,20 +9,20 @@ use k8s_openapi::{
 };
 use tokio::time::Instant;
 
-/// What is to be done about the Lease now.
+/// What to do about the Lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// There is no Lease: make it, ours.
+    /// There is no Lease: create it with this process as its holder.
     Create,
-    /// It is ours: renew it.
+    /// This process holds it: renew it.
     Renew,
-    /// It is nobody's, or its holder has been silent for too long: take it.
+    /// It has no holder, or its holder did not renew in time: take it.
     Take,
-    /// Another holds it.
+    /// Another process holds it.
     Wait { holder: String },
 }
 
-/// The Lease as it was last seen, and since when it has been so.
+/// The Lease as last observed, and since when it is unchanged.
 #[derive(Clone, Debug)]
 pub(super) struct Observed {
     lease: Option<Lease>,
@@ -30,12 +30,12 @@ pub(super) struct Observed {
 }
 
 impl Observed {
-    /// As at `now`.
+    /// Observed at `now`.
     pub(super) fn new(lease: Option<Lease>, now: Instant) -> Self {
         Self { lease, since: now }
     }
 
-    /// Takes a newer sight of the Lease. The time starts again only if its holder has touched it: its spec has changed.
+    /// Records a newer observation. Only a change of the spec, thus by a holder, restarts the time.
     pub(super) fn update(&mut self, lease: Option<Lease>, now: Instant) {
         let spec = |lease: &Option<Lease>| lease.as_ref().map(|lease| lease.spec.clone());
         if spec(&self.lease) != spec(&lease) {
@@ -44,19 +44,19 @@ impl Observed {
         self.lease = lease;
     }
 
-    /// What the candidate `me` has to do; `duration` counts where the Lease does not say how long it lasts.
+    /// What the candidate `me` has to do; `duration` applies if the Lease does not specify one.
     pub(super) fn decide(&self, me: &str, duration: Duration, now: Instant) -> Step {
         let Some(lease) = &self.lease else { return Step::Create };
         match holder(lease) {
             None => Step::Take,
             Some(holder) if holder == me => Step::Renew,
-            Some(_) if now.duration_since(self.since) >= lasts(lease).unwrap_or(duration) => Step::Take,
+            Some(_) if now.duration_since(self.since) >= duration_of(lease).unwrap_or(duration) => Step::Take,
             Some(holder) => Step::Wait { holder: holder.to_owned() },
         }
     }
 
-    /// The Lease to write so that `me` holds it from `at` on. It carries the resourceVersion that was seen, so that the
-    /// API server refuses it if somebody was faster.
+    /// The Lease to write so that `me` holds it from `at` on. It carries the observed resourceVersion, so that the API server
+    /// rejects it if another candidate was faster.
     pub(super) fn held_by(&self, me: &str, duration: Duration, at: Timestamp) -> Lease {
         let mut lease = self.lease.clone().unwrap_or_default();
         let before = lease.spec.take().unwrap_or_default();
@@ -76,7 +76,7 @@ impl Observed {
         lease
     }
 
-    /// The Lease to write so that nobody holds it; `None` unless `me` does.
+    /// The Lease to write so that it has no holder; `None` unless `me` holds it.
     pub(super) fn released_by(&self, me: &str, at: Timestamp) -> Option<Lease> {
         let mut lease = self.lease.clone().filter(|lease| holder(lease) == Some(me))?;
         let spec = lease.spec.get_or_insert_default();
@@ -86,7 +86,7 @@ impl Observed {
     }
 }
 
-/// `leaseTransitions` of a Lease that we hold.
+/// `leaseTransitions` of a Lease.
 pub(super) fn term(lease: &Lease) -> i32 {
     lease.spec.as_ref().and_then(|spec| spec.lease_transitions).unwrap_or(0)
 }
@@ -96,7 +96,7 @@ fn holder(lease: &Lease) -> Option<&str> {
     lease.spec.as_ref()?.holder_identity.as_deref().filter(|holder| !holder.is_empty())
 }
 
-fn lasts(lease: &Lease) -> Option<Duration> {
+fn duration_of(lease: &Lease) -> Option<Duration> {
     let seconds = lease.spec.as_ref()?.lease_duration_seconds?;
     u64::try_from(seconds).ok().filter(|seconds| *seconds > 0).map(Duration::from_secs)
 }
@@ -111,7 +111,7 @@ mod tests {
 
     use super::*;
 
-    const LASTS: Duration = Duration::from_secs(15);
+    const DURATION: Duration = Duration::from_secs(15);
 
     fn lease(holder: Option<&str>, renewed_at: i64) -> Lease {
         let mut lease = Lease::default();
@@ -131,70 +131,70 @@ mod tests {
     }
 
     #[rstest]
-    #[case::there_is_none(None, 0, Step::Create)]
-    #[case::it_is_ours(Some(lease(Some("me"), 0)), 14, Step::Renew)]
-    #[case::it_is_ours_and_long_expired(Some(lease(Some("me"), 0)), 3600, Step::Renew)]
-    #[case::it_was_released(Some(lease(None, 0)), 0, Step::Take)]
-    #[case::client_go_released_it(Some(lease(Some(""), 0)), 0, Step::Take)]
-    #[case::another_holds_it(Some(lease(Some("other"), 0)), 14, wait("other"))]
-    #[case::another_fell_silent(Some(lease(Some("other"), 0)), 15, Step::Take)]
-    #[case::it_has_no_spec(Some(Lease::default()), 0, Step::Take)]
-    fn the_step_follows_from_holder_and_silence(
+    #[case::does_not_exist(None, 0, Step::Create)]
+    #[case::held_by_this_process(Some(lease(Some("me"), 0)), 14, Step::Renew)]
+    #[case::held_by_this_process_and_expired(Some(lease(Some("me"), 0)), 3600, Step::Renew)]
+    #[case::released(Some(lease(None, 0)), 0, Step::Take)]
+    #[case::released_by_client_go(Some(lease(Some(""), 0)), 0, Step::Take)]
+    #[case::held_by_another(Some(lease(Some("other"), 0)), 14, wait("other"))]
+    #[case::not_renewed_by_another(Some(lease(Some("other"), 0)), 15, Step::Take)]
+    #[case::without_a_spec(Some(Lease::default()), 0, Step::Take)]
+    fn the_step_follows_from_the_holder_and_the_time_without_renewal(
         #[case] lease: Option<Lease>,
-        #[case] silent_for: u64,
+        #[case] unchanged_for: u64,
         #[case] step: Step,
     ) {
-        let seen = Instant::now();
-        let observed = Observed::new(lease, seen);
-        assert_eq!(observed.decide("me", LASTS, seen + Duration::from_secs(silent_for)), step);
+        let start = Instant::now();
+        let observed = Observed::new(lease, start);
+        assert_eq!(observed.decide("me", DURATION, start + Duration::from_secs(unchanged_for)), step);
     }
 
     #[test]
-    fn a_renewal_from_a_clock_that_is_years_off_counts_as_one() {
+    fn a_renewal_by_a_clock_that_is_years_off_is_a_renewal() {
         let start = Instant::now();
         let mut observed = Observed::new(Some(lease(Some("other"), 2_000_000_000)), start);
         observed.update(Some(lease(Some("other"), 1)), start + Duration::from_secs(14));
-        assert_eq!(observed.decide("me", LASTS, start + Duration::from_secs(20)), wait("other"));
+        assert_eq!(observed.decide("me", DURATION, start + Duration::from_secs(20)), wait("other"));
     }
 
     #[test]
-    fn a_change_of_labels_is_no_renewal() {
+    fn a_change_of_labels_is_not_a_renewal() {
         let start = Instant::now();
         let mut observed = Observed::new(Some(lease(Some("other"), 0)), start);
         let mut relabelled = lease(Some("other"), 0);
         relabelled.metadata.resource_version = Some("77".to_owned());
         observed.update(Some(relabelled), start + Duration::from_secs(14));
-        assert_eq!(observed.decide("me", LASTS, start + Duration::from_secs(15)), Step::Take);
+        assert_eq!(observed.decide("me", DURATION, start + Duration::from_secs(15)), Step::Take);
     }
 
     #[test]
-    fn the_holder_says_how_long_its_lease_lasts() {
+    fn the_duration_in_the_lease_takes_precedence() {
         let start = Instant::now();
         let mut longer = lease(Some("other"), 0);
         longer.spec.get_or_insert_default().lease_duration_seconds = Some(60);
         let observed = Observed::new(Some(longer), start);
-        assert_eq!(observed.decide("me", LASTS, start + Duration::from_secs(59)), wait("other"));
-        assert_eq!(observed.decide("me", LASTS, start + Duration::from_mins(1)), Step::Take);
+        assert_eq!(observed.decide("me", DURATION, start + Duration::from_secs(59)), wait("other"));
+        assert_eq!(observed.decide("me", DURATION, start + Duration::from_mins(1)), Step::Take);
     }
 
     #[rstest]
-    #[case::made(None, 0)]
+    #[case::created(None, 0)]
     #[case::renewed(Some(lease(Some("me"), 0)), 4)]
     #[case::taken(Some(lease(Some("other"), 0)), 5)]
     #[case::taken_after_a_release(Some(lease(None, 0)), 5)]
-    fn only_a_new_holder_is_a_new_term(#[case] before: Option<Lease>, #[case] expected: i32) {
+    fn only_a_new_holder_starts_a_new_term(#[case] before: Option<Lease>, #[case] expected: i32) {
         let version = before.as_ref().and_then(|lease| lease.metadata.resource_version.clone());
-        let held = Observed::new(before, Instant::now()).held_by("me", LASTS, Timestamp::UNIX_EPOCH);
+        let held = Observed::new(before, Instant::now()).held_by("me", DURATION, Timestamp::UNIX_EPOCH);
         assert_eq!(term(&held), expected);
         assert_eq!(holder(&held), Some("me"));
-        assert_eq!(held.metadata.resource_version, version, "what was seen guards the write");
+        assert_eq!(held.metadata.resource_version, version, "the observed version is the precondition of the write");
     }
 
     #[test]
-    fn only_the_holder_releases() {
+    fn only_the_holder_releases_the_lease() {
         let now = Instant::now();
         let ours = Observed::new(Some(lease(Some("me"), 0)), now).released_by("me", Timestamp::UNIX_EPOCH);
-        assert_eq!(holder(&ours.expect("ours to release")), None);
+        assert_eq!(holder(&ours.expect("this process holds it")), None);
         assert_eq!(Observed::new(Some(lease(Some("other"), 0)), now).released_by("me", Timestamp::UNIX_EPOCH), None);
     }
 }

@@ -1,4 +1,4 @@
-//! Two candidates against an API server that knows one Lease and can go away, in paused time.
+//! Candidates against an API server that stores one Lease and can become unreachable, in paused time.
 
 use std::{
     convert::Infallible,
@@ -43,14 +43,14 @@ impl ApiServer {
         self.state().lease.as_ref()?.spec.as_ref()?.holder_identity.clone()
     }
 
-    /// A client of this server, and a switch that cuts it off: requests then hang, as in a partition.
+    /// A client of this server, and a switch that disconnects it: requests then hang, as in a network partition.
     fn client(&self) -> (Client, watch::Sender<bool>) {
         let (cut, is_cut) = watch::channel(false);
         let server = self.clone();
         let service = tower::service_fn(move |request: Request<Body>| {
             let (server, mut is_cut) = (server.clone(), is_cut.clone());
             async move {
-                // A sender that is dropped has left the line as it was.
+                // A dropped sender leaves the connection as it was.
                 let _ = is_cut.wait_for(|cut| !cut).await;
                 Ok::<_, Infallible>(server.answer(request).await)
             }
@@ -109,28 +109,28 @@ fn process(server: &ApiServer, me: &str) -> Process {
 
 impl Process {
     async fn leads(&mut self) -> i32 {
-        let now = self.leadership.wait_for(Leadership::leads).await.expect("the election goes on").clone();
+        let now = self.leadership.wait_for(Leadership::leads).await.expect("the election is running").clone();
         let Leadership::Leader { term } = now else { panic!("waited for a leader") };
         term
     }
 
     async fn stands_by(&mut self) -> Leadership {
-        self.leadership.wait_for(|now| !now.leads()).await.expect("the election goes on").clone()
+        self.leadership.wait_for(|now| !now.leads()).await.expect("the election is running").clone()
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_first_leads_and_the_second_knows_whom_it_waits_for() {
+async fn the_first_leads_and_the_second_knows_the_holder() {
     let server = ApiServer::default();
     let mut first = process(&server, "first");
     assert_eq!(first.leads().await, 0);
     let mut second = process(&server, "second");
     let waits = second.leadership.wait_for(|now| matches!(now, Leadership::Standby { holder: Some(_) })).await;
-    assert_eq!(*waits.expect("the election goes on"), Leadership::Standby { holder: Some("first".to_owned()) });
+    assert_eq!(*waits.expect("the election is running"), Leadership::Standby { holder: Some("first".to_owned()) });
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_leader_that_ends_cleanly_is_followed_without_waiting_for_expiry() {
+async fn after_a_clean_shutdown_of_the_leader_a_standby_leads_before_the_lease_expires() {
     let server = ApiServer::default();
     let mut first = process(&server, "first");
     first.leads().await;
@@ -146,7 +146,7 @@ async fn a_leader_that_ends_cleanly_is_followed_without_waiting_for_expiry() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_leader_that_is_cut_off_steps_down_before_another_leads() {
+async fn a_disconnected_leader_steps_down_before_another_leads() {
     let server = ApiServer::default();
     let mut first = process(&server, "first");
     first.leads().await;
@@ -168,7 +168,7 @@ async fn a_leader_that_is_cut_off_steps_down_before_another_leads() {
     assert!(took_over >= stepped_down + Duration::from_secs(2), "{took_over:?} after {stepped_down:?}");
     assert!(took_over <= ARGS.lease_duration + Duration::from_secs(3), "{took_over:?}");
 
-    // Back again, it follows.
+    // Connected again, it is a standby.
     first.cut.send_replace(false);
     sleep(Duration::from_mins(1)).await;
     assert_eq!(*first.leadership.borrow(), Leadership::Standby { holder: Some("second".to_owned()) });
@@ -176,7 +176,7 @@ async fn a_leader_that_is_cut_off_steps_down_before_another_leads() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_outage_shorter_than_the_deadline_changes_nothing() {
+async fn an_outage_shorter_than_the_deadline_does_not_change_the_leader() {
     let server = ApiServer::default();
     let mut first = process(&server, "first");
     let term = first.leads().await;
@@ -185,13 +185,13 @@ async fn an_outage_shorter_than_the_deadline_changes_nothing() {
         sleep(Duration::from_secs(4)).await;
         first.cut.send_replace(false);
         sleep(Duration::from_secs(6)).await;
-        assert!(!first.leadership.has_changed().expect("the election goes on"));
+        assert!(!first.leadership.has_changed().expect("the election is running"));
     }
     assert_eq!(*first.leadership.borrow(), Leadership::Leader { term });
 }
 
 #[tokio::test(start_paused = true)]
-async fn there_are_never_two_leaders_whoever_is_cut_off_when() {
+async fn there_are_never_two_leaders_whichever_process_is_disconnected() {
     let server = ApiServer::default();
     let processes: Vec<_> = ["a", "b", "c"].iter().map(|me| process(&server, me)).collect();
     let mut random = fastrand::Rng::with_seed(7);
@@ -204,6 +204,6 @@ async fn there_are_never_two_leaders_whoever_is_cut_off_when() {
         assert!(leaders.len() <= 1, "{leaders:?}");
         led.extend(leaders);
     }
-    assert_eq!(led.len(), processes.len(), "the run was tame: only {led:?} ever led");
+    assert_eq!(led.len(), processes.len(), "the run shows too little: only {led:?} led");
     assert!(server.holder().is_some());
 }

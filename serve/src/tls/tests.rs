@@ -9,7 +9,7 @@ use super::{
     *,
 };
 
-/// The end-entity certificate that a client which trusts `ca` is shown.
+/// The end-entity certificate that the server presents to a client which trusts `ca`.
 async fn presented(config: &Arc<ServerConfig>, ca: &str) -> io::Result<Vec<u8>> {
     let (client, server) = tokio::io::duplex(64 * 1024);
     let connector = TlsConnector::from(Arc::new(client_config(ca).expect("a usable CA")));
@@ -33,7 +33,7 @@ async fn without_a_certificate_handshakes_fail() {
 }
 
 #[tokio::test]
-async fn a_swap_is_seen_by_the_next_handshake_of_a_running_server() {
+async fn a_running_server_presents_a_replaced_certificate_from_the_next_handshake() {
     let (old, new) = (issue(), issue());
     let identity = ServerIdentity::new();
     let config = identity.server_config();
@@ -54,7 +54,9 @@ async fn a_swap_is_seen_by_the_next_handshake_of_a_running_server() {
 #[case::not_x509(|good: &Issued, _: &Issued| (
     "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_owned(), good.key.clone()))]
 #[tokio::test]
-async fn a_bad_pair_is_refused_and_the_old_one_stays(#[case] spoil: fn(&Issued, &Issued) -> (String, String)) {
+async fn an_invalid_pair_is_rejected_and_the_previous_one_stays(
+    #[case] spoil: fn(&Issued, &Issued) -> (String, String),
+) {
     let (good, other) = (issue(), issue());
     let identity = ServerIdentity::new();
     identity.set_pem(&good.chain, &good.key).expect("a pair");
@@ -64,7 +66,7 @@ async fn a_bad_pair_is_refused_and_the_old_one_stays(#[case] spoil: fn(&Issued, 
 }
 
 #[test]
-fn the_expiry_is_that_of_the_leaf() {
+fn the_expiry_is_that_of_the_leaf_certificate() {
     let issued = issue();
     let identity = ServerIdentity::new();
     identity.set_pem(&issued.chain, &issued.key).expect("a pair");
@@ -75,6 +77,6 @@ fn the_expiry_is_that_of_the_leaf() {
 #[case("")]
 #[case("no PEM at all")]
 #[case("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")]
-fn a_bundle_without_a_usable_certificate_is_refused(#[case] ca: &str) {
+fn a_bundle_without_a_usable_certificate_is_rejected(#[case] ca: &str) {
     assert!(client_config(ca).is_err());
 }

@@ -10,10 +10,10 @@ use rustls::{
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-/// The name that the server's certificate carries.
+/// The name in the server's certificate.
 pub(crate) const NAME: &str = "jobwarden-webhook.jobwarden.svc";
 
-/// A server, and whom to trust with it.
+/// A server and the CA that its certificate is verified with.
 #[derive(Clone)]
 pub(crate) struct Server {
     address: String,
@@ -21,7 +21,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// At `address`, vouched for by the PEM file `ca`.
+    /// The server at `address`, verified with the PEM file `ca`.
     pub(crate) fn new(address: &str, ca: &str) -> anyhow::Result<Self> {
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_file_iter(ca).with_context(|| format!("reading {ca}"))? {
@@ -39,7 +39,7 @@ impl Server {
         Ok(stream)
     }
 
-    /// A connection after its handshake.
+    /// A connection after the TLS handshake.
     pub(crate) async fn secure(&self) -> anyhow::Result<TlsStream<TcpStream>> {
         let stream = self.plain().await?;
         self.connector.connect(ServerName::try_from(NAME)?, stream).await.context("TLS handshake")

@@ -1,10 +1,9 @@
-//! A client that sends reviews over kept-alive TLS connections and says how long the answers took.
+//! A client that sends reviews over kept-alive TLS connections and reports the latencies.
 //!
-//! `load <ip:port> <file with the CA> <typical|large> <connections> closed <requests>` sends the next review of a connection when the
-//! last is answered. `… open <seconds>` sends 200 a second over all of them, whether or not they are answered in time; a latency
-//! counts from when the review should have been sent, so a stalled server does not hide behind reviews that it kept from being
-//! sent. The last line is `{"requests":…,"p50_us":…,"p99_us":…}`. `… siege <seconds>` is what a hostile neighbour sends: see
-//! [`siege`].
+//! `load <ip:port> <file with the CA> <minimal|typical|large> <connections> closed <requests>` sends the next review of a connection
+//! when the previous one is answered. `… open <seconds>` sends 200 a second over all connections, at a fixed rate; a latency counts
+//! from the time at which the review was due, so that a stalled server does not look fast (coordinated omission). The last line is
+//! `{"requests":…,"p50_us":…,"p99_us":…}`. `… siege <seconds>` sends hostile traffic: see [`siege`].
 
 #![allow(clippy::print_stdout)]
 
@@ -28,13 +27,13 @@ use tokio::{
 
 use self::client::{NAME, Server};
 
-/// Reviews a second of an open loop.
+/// Reviews a second of the open loop.
 const RATE: u32 = 200;
 
 /// How a connection is loaded.
 #[derive(Clone, Copy)]
 enum Load {
-    /// So many reviews, one after the other.
+    /// This many reviews, one after the other.
     Closed { requests: u32 },
     /// One review every `every`, the first after `first`, `requests` of them.
     Open { first: Duration, every: Duration, requests: u32 },
@@ -53,12 +52,12 @@ async fn main() -> anyhow::Result<()> {
         "minimal" => reviews::minimal(),
         "typical" => reviews::typical(),
         "large" => reviews::large(),
-        other => bail!("there is no pod {other:?}"),
+        other => bail!("unknown pod {other:?}"),
     };
     let server = Server::new(address, ca)?;
     let (connections, amount): (u32, u32) = (connections.parse()?, amount.parse()?);
     if kind == "siege" {
-        return siege::lay(&server, connections, Duration::from_secs(amount.into())).await;
+        return siege::run(&server, connections, Duration::from_secs(amount.into())).await;
     }
     let mut senders = Vec::new();
     for _ in 0..connections {
@@ -73,7 +72,7 @@ async fn main() -> anyhow::Result<()> {
                 every: connections * Duration::from_secs(1) / RATE,
                 requests: amount * RATE / connections,
             },
-            other => bail!("there is no loop {other:?}"),
+            other => bail!("unknown loop {other:?}"),
         };
         running.spawn(run(sender, body.clone(), load));
     }

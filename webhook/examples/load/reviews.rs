@@ -1,4 +1,4 @@
-//! Reviews of pods as the API server sends them: what its own plugins add is there, and what the Job controller sets.
+//! Reviews of pods as the API server sends them, with what its own plugins add and what the Job controller sets.
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -18,7 +18,7 @@ pub(crate) fn large() -> Bytes {
     review(5, 100, 180, 10)
 }
 
-/// The review of a Job's pod with so many containers, variables in each, bytes in a variable, and volumes.
+/// The review of a Job's pod with this number of containers, variables in each, bytes in each variable, and volumes.
 fn review(containers: usize, variables: usize, bytes: usize, volumes: usize) -> Bytes {
     let env: Vec<Value> =
         (0..variables).map(|n| json!({"name": format!("VARIABLE_{n}"), "value": "x".repeat(bytes)})).collect();

@@ -1,7 +1,7 @@
-//! What a hostile neighbour sends: connections that never get anywhere, and bodies that are far too large.
+//! Hostile traffic: connections that never complete, and bodies that are far too large.
 //!
-//! A connection that the server closes is opened again, so there are always as many. The last line is
-//! `{"requests":…,"slow":…,"refused":…}`: floods that were sent, slow connections that were opened, and floods that got an answer.
+//! A connection that the server closes is opened again, so the number stays constant. The last line is
+//! `{"requests":…,"slow":…,"refused":…}`: floods sent, slow connections opened, and floods that were answered.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -18,24 +18,24 @@ use tokio::{
 
 use super::client::{NAME, Server};
 
-/// Floods at a time.
+/// Number of concurrent floods.
 const FLOODS: u32 = 4;
 
-/// What a body of a flood has, in bytes.
+/// Size of the body of a flood, in bytes.
 const FLOOD_BYTES: usize = 10 * 1024 * 1024;
 
-/// Between two bytes of a connection that trickles.
+/// Interval between two bytes of a slow connection.
 const TRICKLE: Duration = Duration::from_millis(500);
 
-/// The first bytes of a TLS record that never ends: a handshake of 512 bytes (RFC 8446, section 5.1).
+/// The first bytes of an incomplete TLS record: a handshake of 512 bytes (RFC 8446, section 5.1).
 const HALF_A_HELLO: &[u8] = &[0x16, 0x03, 0x01, 0x02, 0x00, 0x01];
 
 static SLOW: AtomicU64 = AtomicU64::new(0);
 static FLOODED: AtomicU64 = AtomicU64::new(0);
 static REFUSED: AtomicU64 = AtomicU64::new(0);
 
-/// Holds so many slow connections, and floods, for so long.
-pub(crate) async fn lay(server: &Server, connections: u32, time: Duration) -> anyhow::Result<()> {
+/// Keeps slow connections open, and floods, for `time`.
+pub(crate) async fn run(server: &Server, connections: u32, time: Duration) -> anyhow::Result<()> {
     let end = Instant::now() + time;
     let mut running = JoinSet::new();
     for index in 0..connections {
@@ -58,7 +58,7 @@ pub(crate) async fn lay(server: &Server, connections: u32, time: Duration) -> an
     Ok(())
 }
 
-/// Once more whenever it ends; a moment later where that was an error, such as a full listen queue.
+/// Repeats for ever; with a delay after an error, such as a full listen queue.
 async fn repeat<F: Future<Output = anyhow::Result<()>>>(mut once: impl FnMut() -> F) {
     loop {
         if once().await.is_err() {
@@ -81,7 +81,7 @@ fn head(rest: &str) -> String {
     format!("POST {} HTTP/1.1\r\nhost: {NAME}\r\n{rest}", admission_route::PODS)
 }
 
-/// Sends `beginning` and, if it is to go `on`, a byte now and then.
+/// Sends `beginning` and, if `on`, a byte now and then.
 async fn trickle(mut stream: impl AsyncRead + AsyncWrite + Unpin, beginning: &[u8], on: bool) -> anyhow::Result<()> {
     stream.write_all(beginning).await?;
     stream.flush().await?;
@@ -99,7 +99,7 @@ async fn trickle(mut stream: impl AsyncRead + AsyncWrite + Unpin, beginning: &[u
     }
 }
 
-/// One body that is too large; every other one does not say so beforehand.
+/// One body that is too large; every other one does not announce its length.
 async fn flood(server: &Server, index: u32) -> anyhow::Result<()> {
     let announced = index.is_multiple_of(2);
     let (head, part) = if announced {
@@ -118,7 +118,7 @@ async fn flood(server: &Server, index: u32) -> anyhow::Result<()> {
         writer.flush().await
     };
     let mut answer = Vec::new();
-    // Whoever refuses does not read on: sending breaks off, and what matters is that there was an answer.
+    // A server that rejects the body stops reading, so sending fails; what matters is the response.
     let (_, _) = tokio::join!(sending, reader.read_to_end(&mut answer));
     if answer.starts_with(b"HTTP/1.1 413") {
         REFUSED.fetch_add(1, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! What Prometheus hears of admission.
+//! Metrics of admission.
 
 use std::time::Duration;
 
@@ -8,14 +8,14 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use super::Kind;
+use super::kind::Kind;
 
-/// Upper bounds in seconds: from what a small pod takes to what the API server waits.
+/// Bucket bounds in seconds: from the time of a small pod to the timeout of the API server.
 const BUCKETS: [f64; 10] = [0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0];
 
 type Labels<const N: usize> = [(&'static str, &'static str); N];
 
-/// Figures of admission; clones are the same figures.
+/// Metrics of admission; clones share their values.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     jobs: Histogram,
@@ -23,34 +23,30 @@ pub struct Metrics {
     requests: Family<Labels<3>, Counter>,
 }
 
-/// What became of a request.
+/// The result of a request.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Outcome {
     Admitted(Effect),
     Denied,
     Malformed,
-    /// Nobody looked at it.
+    /// Rejected unread: the server is at its limit.
     Busy,
 }
 
 impl Metrics {
-    /// Figures that `registry` shows.
+    /// Metrics that `registry` exposes.
     pub fn register(registry: &mut Registry) -> Self {
         let duration: Family<Labels<1>, Histogram> = Family::new_with_constructor(|| Histogram::new(BUCKETS));
-        // Looked up once, not with each request.
+        // Looked up once, not on every request.
         let [jobs, pods] = [Kind::Job, Kind::Pod].map(|kind| duration.get_or_create_owned(&[("kind", kind.as_str())]));
         let requests = Family::default();
         registry.register_with_unit(
             "jobwarden_admission_duration",
-            "Time to answer an admission request, once its body has arrived",
+            "Time to answer an admission request after its body was received",
             Unit::Seconds,
             duration,
         );
-        registry.register(
-            "jobwarden_admission_requests",
-            "Admission requests by what became of them",
-            Family::clone(&requests),
-        );
+        registry.register("jobwarden_admission_requests", "Admission requests by outcome", Family::clone(&requests));
         Self { jobs, pods, requests }
     }
 

@@ -1,19 +1,18 @@
-//! `AdmissionReview` of `admission.k8s.io/v1`, in and out.
+//! `AdmissionReview` of `admission.k8s.io/v1`: reading requests, writing responses.
 
 use base64_simd::STANDARD;
 use http::StatusCode;
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
-
 use jobwarden_inject::{
     patch::{Mutation, Operations},
     view::Text,
 };
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 const API_VERSION: &str = "admission.k8s.io/v1";
 const KIND: &str = "AdmissionReview";
 
-/// A review with an object of type `T`. It is read in one go; [`read`] looks closer only when that fails.
+/// A review with an object of type `T`, parsed in one pass; [`read`] diagnoses in detail only when that fails.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", bound(deserialize = "T: Deserialize<'de>"))]
 struct Review<'a, T> {
@@ -25,11 +24,11 @@ struct Review<'a, T> {
     request: Request<'a, T>,
 }
 
-/// What the API server asks.
+/// The request in a review.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", bound(deserialize = "T: Deserialize<'de>"))]
 pub(super) struct Request<'a, T> {
-    /// To be repeated in the response.
+    /// Repeated in the response.
     #[serde(borrow)]
     pub(super) uid: Text<'a>,
     #[serde(borrow)]
@@ -40,7 +39,7 @@ pub(super) struct Request<'a, T> {
     namespace: Option<Text<'a>>,
     #[serde(borrow)]
     operation: Text<'a>,
-    /// As it would be created.
+    /// The object as it would be created.
     pub(super) object: Option<T>,
 }
 
@@ -55,7 +54,7 @@ struct Resource<'a> {
 }
 
 impl<T> Request<'_, T> {
-    /// Whether it concerns this group, version and resource, and no subresource.
+    /// Whether the request is for this group, version and resource, and no subresource.
     pub(super) fn is_about(&self, [group, version, resource]: [&str; 3]) -> bool {
         let Resource { group: its_group, version: its_version, plural } = &self.resource;
         its_group == group
@@ -74,14 +73,14 @@ impl<T> Request<'_, T> {
     }
 }
 
-/// Why a body is no request.
+/// Why a body is not a usable request.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Fault {
-    /// Nobody could be answered.
+    /// Not an `AdmissionReview`: there is no UID to answer to.
     NotAReview(String),
-    /// There is a UID to answer to.
+    /// An `AdmissionReview` whose object cannot be parsed.
     Unreadable {
-        /// The request's.
+        /// The UID of the request.
         uid: String,
         /// What is wrong. It may quote the request.
         reason: String,
@@ -90,9 +89,9 @@ pub(super) enum Fault {
 
 /// Reads the request in `body`.
 pub(super) fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<Request<'a, T>, Fault> {
-    // Once for all of it is faster than for each string.
-    let text =
-        str::from_utf8(body).map_err(|error| Fault::NotAReview(format!("the body is no AdmissionReview: {error}")))?;
+    // One check of the whole body is faster than one of each string.
+    let text = str::from_utf8(body)
+        .map_err(|error| Fault::NotAReview(format!("the body is not an AdmissionReview: {error}")))?;
     match serde_json::from_str::<Review<'a, T>>(text) {
         Ok(review) if review.api_version == *API_VERSION && review.kind == *KIND => Ok(review.request),
         Ok(review) => Err(not_a_review(&review.api_version, &review.kind)),
@@ -100,7 +99,7 @@ pub(super) fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<Request<'a,
     }
 }
 
-/// Finds out whom to tell that `body` could not be read because of `error`.
+/// Finds the UID to which the parse `error` of `body` can be reported.
 fn diagnose(body: &str, error: &serde_json::Error) -> Fault {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -120,7 +119,7 @@ fn diagnose(body: &str, error: &serde_json::Error) -> Fault {
 
     let envelope: Envelope<'_> = match serde_json::from_str(body) {
         Ok(envelope) => envelope,
-        Err(error) => return Fault::NotAReview(format!("the body is no AdmissionReview: {error}")),
+        Err(error) => return Fault::NotAReview(format!("the body is not an AdmissionReview: {error}")),
     };
     let Envelope { api_version, kind, request } = envelope;
     if api_version != *API_VERSION || kind != *KIND {
@@ -134,10 +133,10 @@ fn diagnose(body: &str, error: &serde_json::Error) -> Fault {
 }
 
 fn not_a_review(api_version: &str, kind: &str) -> Fault {
-    Fault::NotAReview(format!("the body is {api_version:?} {kind:?}, but only {API_VERSION} {KIND} is answered here"))
+    Fault::NotAReview(format!("the body is {api_version:?} {kind:?}; expected {API_VERSION} {KIND}"))
 }
 
-/// A review with the response.
+/// A review with a response.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Answer<'a> {
@@ -183,10 +182,10 @@ impl<'a> Answer<'a> {
         Self { api_version: API_VERSION, kind: KIND, response, patch: None }
     }
 
-    /// What is sent. The patch, which is most of it, is put into the response by hand: base64 needs no escapes, so nobody has to
-    /// look for any.
+    /// The response body. The patch is most of it and is appended without a JSON serializer: base64 needs no escaping, so scanning
+    /// for characters to escape would be wasted.
     pub(super) fn to_json(&self) -> serde_json::Result<Vec<u8>> {
-        /// Room for all but the patch, if there are no warnings.
+        /// Capacity for everything but the patch, without warnings.
         const ENVELOPE: usize = 256;
         const PATCH: &[u8] = br#","patchType":"JSONPatch","patch":""#;
         const END: &[u8] = b"}}";

@@ -46,7 +46,13 @@ fn server_with(reaper: Option<Endpoint>) -> Server {
     let (sender, receiver) = watch::channel(reaper.map(Arc::new));
     let held = Limits { max_body: MAX_BODY, ..Limits::default() };
     Server {
-        admission: Admission::new(watch::channel(Arc::new(settings)).1, receiver, Known::fixed([]), metrics, held),
+        admission: Admission::new(
+            watch::channel(Arc::new(settings)).1,
+            receiver,
+            LimitRanges::fixed([]),
+            metrics,
+            held,
+        ),
         registry,
         _reaper: sender,
     }
@@ -137,7 +143,7 @@ async fn a_pod_gets_its_sidecar() {
 }
 
 #[tokio::test]
-async fn a_job_is_stamped() {
+async fn a_job_is_labelled() {
     let response = server().review("/mutate/jobs", &review(Kind::Job, &job())).await;
     assert_eq!(response["allowed"], true);
     assert_eq!(patched(&job(), &response)["metadata"]["labels"], json!({"jobwarden.io/enrolled": "true"}));
@@ -150,7 +156,11 @@ async fn a_job_is_stamped() {
 #[case::other_resource("/request/resource/resource", json!("cronjobs"), "other_resource")]
 #[case::opted_out("/request/object/metadata/labels", json!({"jobwarden.io/inject": "false"}), "opted_out")]
 #[tokio::test]
-async fn whatever_is_not_ours_passes_unchanged(#[case] pointer: &str, #[case] value: Value, #[case] reason: &str) {
+async fn objects_that_are_not_admitted_pass_unchanged(
+    #[case] pointer: &str,
+    #[case] value: Value,
+    #[case] reason: &str,
+) {
     let mut review = review(Kind::Pod, &pod());
     let (parent, key) = pointer.rsplit_once('/').expect("a pointer");
     review.pointer_mut(parent).expect("its parent exists")[key] = value;
@@ -161,7 +171,7 @@ async fn whatever_is_not_ours_passes_unchanged(#[case] pointer: &str, #[case] va
 }
 
 #[tokio::test]
-async fn a_bad_override_is_a_warning() {
+async fn an_invalid_override_is_a_warning() {
     let mut job = job();
     job["metadata"]["annotations"] = json!({"jobwarden.io/lost-after": "soon"});
     let response = server().review("/mutate/jobs", &review(Kind::Job, &job)).await;
@@ -170,7 +180,7 @@ async fn a_bad_override_is_a_warning() {
 }
 
 #[tokio::test]
-async fn a_container_of_our_name_is_a_denial_with_advice() {
+async fn a_container_with_the_name_of_the_sidecar_is_denied_with_advice() {
     let mut pod = pod();
     pod["spec"]["containers"][0]["name"] = json!("jobwarden-heartbeat");
     let server = server();
@@ -185,7 +195,7 @@ async fn a_container_of_our_name_is_a_denial_with_advice() {
 #[case("work", "16Mi", true)]
 #[case("elsewhere", "32Mi", true)]
 #[tokio::test]
-async fn a_limit_range_that_refuses_the_sidecar_is_named(
+async fn a_limit_range_that_rejects_the_sidecar_is_named(
     #[case] namespace: &str,
     #[case] least: &str,
     #[case] allowed: bool,
@@ -193,7 +203,7 @@ async fn a_limit_range_that_refuses_the_sidecar_is_named(
     let quantity = least.parse().expect("a quantity");
     let bound = Bound { limit_range: "floor".to_owned(), resource: Resource::Memory, side: Side::Min, quantity };
     let mut server = server();
-    server.admission.limits = Known::fixed([(namespace.to_owned(), [bound].into_iter().collect())]);
+    server.admission.limits = LimitRanges::fixed([(namespace.to_owned(), [bound].into_iter().collect())]);
 
     let response = server.review("/mutate/pods", &review(Kind::Pod, &pod())).await;
     assert_eq!(response["allowed"], allowed);
@@ -201,7 +211,7 @@ async fn a_limit_range_that_refuses_the_sidecar_is_named(
     assert_eq!(message.is_some_and(|text| text.contains("LimitRange \"floor\"")), !allowed, "{response}");
     assert_eq!(server.metrics().contains("{kind=\"Pod\",outcome=\"denied\",reason=\"\"} 1"), !allowed);
 
-    // The Job itself would be lost if it were refused.
+    // The Job itself is allowed with a warning.
     let response = server.review("/mutate/jobs", &review(Kind::Job, &job())).await;
     assert_eq!(response["allowed"], true);
     let warned = response["warnings"][0].as_str().is_some_and(|text| text.contains("LimitRange \"floor\""));
@@ -209,11 +219,11 @@ async fn a_limit_range_that_refuses_the_sidecar_is_named(
 }
 
 #[rstest]
-// A refused Job would be lost to its creator, a refused pod is tried again.
+// Many clients do not retry the creation of a Job; the Job controller retries that of a pod.
 #[case(Kind::Job, "/mutate/jobs", true)]
 #[case(Kind::Pod, "/mutate/pods", false)]
 #[tokio::test]
-async fn an_object_that_cannot_be_read_gets_an_answer_that_says_why(
+async fn an_object_that_cannot_be_parsed_gets_a_response_with_the_reason(
     #[case] kind: Kind,
     #[case] path: &str,
     #[case] allowed: bool,
@@ -222,19 +232,22 @@ async fn an_object_that_cannot_be_read_gets_an_answer_that_says_why(
     let response = server.review(path, &review(kind, &json!({"metadata": {"labels": {"a": 1}}}))).await;
     assert_eq!(response["allowed"], allowed);
     let said = if allowed { &response["warnings"][0] } else { &response["status"]["message"] };
-    assert!(said.as_str().is_some_and(|text| text.contains("cannot read this")), "{response}");
+    assert!(said.as_str().is_some_and(|text| text.contains("cannot parse this")), "{response}");
     assert!(server.metrics().contains("outcome=\"malformed\""));
 }
 
 #[rstest]
-#[case::not_json("nonsense", "no AdmissionReview")]
-#[case::not_utf_8(&b"\xff\xfe"[..], "no AdmissionReview")]
-#[case::empty("", "no AdmissionReview")]
-#[case::too_deep("[".repeat(10_000), "no AdmissionReview")]
-#[case::another_kind(r#"{"apiVersion":"v1","kind":"Pod","metadata":{}}"#, "only admission.k8s.io/v1 AdmissionReview")]
+#[case::not_json("nonsense", "not an AdmissionReview")]
+#[case::not_utf_8(&b"\xff\xfe"[..], "not an AdmissionReview")]
+#[case::empty("", "not an AdmissionReview")]
+#[case::too_deep("[".repeat(10_000), "not an AdmissionReview")]
+#[case::another_kind(
+    r#"{"apiVersion":"v1","kind":"Pod","metadata":{}}"#,
+    "expected admission.k8s.io/v1 AdmissionReview"
+)]
 #[case::another_version(
     r#"{"apiVersion":"admission.k8s.io/v1beta1","kind":"AdmissionReview","request":{"uid":"u-1"}}"#,
-    "only admission.k8s.io/v1 AdmissionReview"
+    "expected admission.k8s.io/v1 AdmissionReview"
 )]
 #[case::no_request(r#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview"}"#, "no request with a uid")]
 #[case::no_uid(
@@ -242,14 +255,14 @@ async fn an_object_that_cannot_be_read_gets_an_answer_that_says_why(
     "no request with a uid"
 )]
 #[tokio::test]
-async fn what_is_no_review_is_refused(#[case] body: impl Into<Bytes>, #[case] text: &str) {
+async fn a_body_that_is_not_a_review_is_rejected(#[case] body: impl Into<Bytes>, #[case] text: &str) {
     let (status, answer) = server().post("/mutate/jobs", body).await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
     assert!(answer.contains(text), "{answer}");
 }
 
 #[tokio::test]
-async fn a_review_with_fields_of_the_future_is_answered() {
+async fn unknown_fields_are_ignored() {
     let mut review = review(Kind::Pod, &pod());
     review["request"]["newField"] = json!({"deep": [1, 2]});
     review["request"]["object"]["spec"]["newField"] = json!(["x"]);
@@ -262,18 +275,22 @@ async fn a_review_with_fields_of_the_future_is_answered() {
 #[case(Method::GET, "/mutate/jobs", StatusCode::METHOD_NOT_ALLOWED)]
 #[case(Method::PUT, "/mutate/pods", StatusCode::METHOD_NOT_ALLOWED)]
 #[tokio::test]
-async fn only_the_two_paths_are_answered(#[case] method: Method, #[case] path: &str, #[case] status: StatusCode) {
+async fn only_posts_to_the_two_paths_are_answered(
+    #[case] method: Method,
+    #[case] path: &str,
+    #[case] status: StatusCode,
+) {
     assert_eq!(server().send(method, path, "").await.0, status);
 }
 
 #[tokio::test]
-async fn a_body_above_the_limit_is_refused() {
+async fn a_body_above_the_limit_is_rejected() {
     let (status, _) = server().post("/mutate/pods", vec![b' '; MAX_BODY + 1]).await;
     assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
 }
 
 #[tokio::test]
-async fn pods_wait_until_the_reaper_is_known_and_jobs_do_not() {
+async fn pods_are_not_admitted_before_the_reaper_endpoint_is_known_and_jobs_are() {
     let server = server_with(None);
     let (status, _) = server.post("/mutate/pods", review(Kind::Pod, &pod()).to_string()).await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);

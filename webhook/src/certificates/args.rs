@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::{Lifetimes, Source};
+use super::{controller::Source, lifetime::Lifetimes};
 
-/// The shortest life of a certificate; below it the steps of a rotation would outrun the watches of its readers.
+/// The shortest lifetime of a certificate. Below it, the steps of a rotation would outrun the watches of its readers.
 const SHORTEST: Duration = Duration::from_mins(1);
 
-/// Flags that say where certificates come from.
+/// Flags that set where certificates come from.
 #[derive(Args, Clone, Copy, Debug)]
 #[command(next_help_heading = "Certificates")]
 pub(crate) struct CertificateArgs {
@@ -17,11 +17,11 @@ pub(crate) struct CertificateArgs {
     #[arg(long, env = "JOBWARDEN_CERTIFICATES", value_enum, default_value_t = Maker::Managed, value_name = "WHO")]
     certificates: Maker,
 
-    /// How long a certificate authority lasts; the next one takes over, with an overlap, when a third of that is left
+    /// Lifetime of a certificate authority; the next one takes over, with an overlap, when a third of it is left
     #[arg(long, env = "JOBWARDEN_CA_LIFETIME", default_value = "3650d", value_parser = lifetime, value_name = "DURATION")]
     ca_lifetime: Duration,
 
-    /// How long a serving certificate lasts, at most as long as the authority; it is made anew when a third of that is left
+    /// Lifetime of a serving certificate, at most that of the authority; it is renewed when a third of it is left
     #[arg(long, env = "JOBWARDEN_LEAF_LIFETIME", default_value = "90d", value_parser = lifetime, value_name = "DURATION")]
     leaf_lifetime: Duration,
 }
@@ -29,15 +29,17 @@ pub(crate) struct CertificateArgs {
 /// Who makes certificates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Maker {
-    /// This program, which also changes them in time and writes the caBundle
+    /// The webhook makes and renews them, and writes the caBundle
     Managed,
-    /// Somebody else, such as cert-manager, who also writes the caBundle
+    /// Another tool, such as cert-manager, makes them and writes the caBundle
     External,
 }
 
-/// A leaf cannot last longer than what vouches for it.
+/// A leaf cannot outlive its authority.
 #[derive(Debug, thiserror::Error)]
-#[error("--leaf-lifetime must not be longer than --ca-lifetime: a certificate is worth nothing without its authority")]
+#[error(
+    "--leaf-lifetime must not be longer than --ca-lifetime: a certificate is invalid once its authority has expired"
+)]
 pub struct LifetimeError;
 
 impl CertificateArgs {
@@ -54,5 +56,5 @@ impl CertificateArgs {
 
 fn lifetime(text: &str) -> Result<Duration, String> {
     let lifetime = humantime::parse_duration(text).map_err(|error| error.to_string())?;
-    if lifetime < SHORTEST { Err("a certificate lasts at least 1m".to_owned()) } else { Ok(lifetime) }
+    if lifetime < SHORTEST { Err("must be at least 1m".to_owned()) } else { Ok(lifetime) }
 }

@@ -5,9 +5,14 @@ use std::time::SystemTime;
 use jiff::Timestamp;
 use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 
-use super::{Lifetimes, Unusable, Validity, certificate, leaf, secrets, set_validity};
+use super::{
+    contents::KEY,
+    error::Unusable,
+    lifetime::{Lifetimes, Validity},
+    pem::{certificate, check_pair},
+};
 
-/// How many authorities may stand between this one and a leaf: the next one, which it vouches for.
+/// How many authorities may stand between this one and a leaf: the next one, which it cross-signs.
 const BELOW: u8 = 1;
 
 /// A certificate authority with its key.
@@ -31,12 +36,12 @@ impl Authority {
         &self.key_pem
     }
 
-    /// From when until when it is valid.
+    /// Its validity period.
     pub(super) fn validity(&self) -> Validity {
         self.validity
     }
 
-    /// Reads one, if it can still sign at `now`.
+    /// Reads an authority that can still sign at `now`.
     pub(super) fn read(pem: &str, key_pem: &str, now: SystemTime) -> Result<Self, Unusable> {
         let der = certificate(pem)?;
         let validity = Validity::of(&der)?;
@@ -49,16 +54,16 @@ impl Authority {
         }
         let name = parsed.subject().iter_common_name().next().and_then(|name| name.as_str().ok());
         let name = name.ok_or(Unusable::NotAnAuthority)?.to_owned();
-        leaf::check_pair(der.clone(), key_pem)?;
-        let key = KeyPair::from_pem(key_pem).map_err(|_| Unusable::NotPem(secrets::KEY))?;
+        check_pair(der.clone(), key_pem)?;
+        let key = KeyPair::from_pem(key_pem).map_err(|_| Unusable::NotPem(KEY))?;
         let issuer = Issuer::from_ca_cert_der(&der, key).map_err(|_| Unusable::NotAnAuthority)?;
         Ok(Self { name, pem: pem.to_owned(), key_pem: key_pem.to_owned(), validity, issuer })
     }
 
-    /// A new one. P-256: the curve that every TLS library has, with small signatures.
+    /// Makes an authority. P-256 is the curve that every TLS library supports, with small signatures.
     pub(super) fn make(now: SystemTime, lifetimes: Lifetimes) -> Result<Self, rcgen::Error> {
         let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
-        // A name of its own, so that whoever has to choose between two authorities can tell them apart.
+        // A distinct name, so that clients can tell two authorities apart.
         let made = Timestamp::try_from(now).unwrap_or(Timestamp::UNIX_EPOCH);
         let name = format!("jobwarden {made:.0}");
         let validity = Validity::lasting(lifetimes.authority, now);
@@ -68,11 +73,10 @@ impl Authority {
         Ok(Self { name, pem, key_pem, validity, issuer: Issuer::new(params, key) })
     }
 
-    /// The certificate of `next` once more, as this authority vouches for it: by it those who know only this one come to trust
-    /// what `next` signs.
-    pub(super) fn vouch_for(&self, next: &Self) -> Result<String, rcgen::Error> {
+    /// Cross-signs the certificate of `next`, so that clients that know only this authority trust what `next` signs.
+    pub(super) fn cross_sign(&self, next: &Self) -> Result<String, rcgen::Error> {
         let not_after = self.validity.not_after.min(next.validity.not_after);
-        // In this chain it signs leaves and nothing below them.
+        // In this chain it signs leaves only.
         let mut params = params(&next.name, 0, Validity { not_after, ..next.validity });
         params.use_authority_key_identifier_extension = true;
         Ok(params.signed_by(next.issuer.key(), &self.issuer)?.pem())
@@ -85,7 +89,7 @@ fn params(name: &str, below: u8, validity: Validity) -> CertificateParams {
     params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(below));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
-    set_validity(&mut params, validity);
+    validity.set(&mut params);
     params
 }
 
@@ -94,7 +98,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::certificates::DAY;
+    use crate::certificates::{leaf, lifetime::DAY};
 
     fn now() -> SystemTime {
         SystemTime::UNIX_EPOCH + 20_000 * DAY
@@ -109,27 +113,27 @@ mod tests {
     }
 
     #[test]
-    fn a_new_authority_can_be_used() {
+    fn a_new_authority_is_usable() {
         let made = made();
         let authority = read(&made, now()).expect("usable");
         assert_eq!((authority.pem(), authority.validity), (made.pem(), made.validity));
     }
 
     #[test]
-    fn an_expired_authority_cannot() {
+    fn an_expired_authority_is_unusable() {
         let later = now() + Lifetimes::default().authority;
-        read(&made(), later - Duration::from_secs(1)).expect("usable to its last second");
+        read(&made(), later - Duration::from_secs(1)).expect("usable until its last second");
         assert!(matches!(read(&made(), later), Err(Unusable::Expiring)));
     }
 
     #[test]
-    fn a_certificate_without_its_own_key_cannot() {
+    fn an_authority_with_another_key_is_unusable() {
         let (authority, other) = (made(), made());
         assert!(matches!(Authority::read(&authority.pem, &other.key_pem, now()), Err(Unusable::Pair)));
     }
 
     #[test]
-    fn a_leaf_is_no_authority() {
+    fn a_leaf_is_not_an_authority() {
         let leaf = leaf::make(&made(), None, &["a.b.svc".to_owned()], Lifetimes::default(), now()).expect("made");
         assert!(matches!(Authority::read(&leaf.chain_pem, &leaf.key_pem, now()), Err(Unusable::NotAnAuthority)));
     }

@@ -5,26 +5,25 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use jobwarden_inject::endpoint::service_name;
 use rcgen::{CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose};
 use rustls::{
     RootCertStore,
     client::{WebPkiServerVerifier, danger::ServerCertVerifier as _},
     crypto::ring,
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject as _},
-    sign::CertifiedKey,
+    pki_types::{ServerName, UnixTime},
 };
 
 use super::{
-    Lifetimes, Unusable, Validity,
     authority::Authority,
-    certificate, secrets,
-    secrets::{Contents, text},
-    set_validity, unix_seconds,
+    contents::{self, AUTHORITY, CERTIFICATE, Contents, KEY, text},
+    error::Unusable,
+    lifetime::{Lifetimes, Validity, unix_seconds},
+    pem::{certificate, certificates, check_pair, first},
 };
-use jobwarden_inject::endpoint::service_name;
 
-/// The DNS names that the certificate of a Service carries: the one that the API server and sidecars verify first, and one
-/// for people and tools that dial the whole name in a cluster with the usual domain.
+/// The DNS names in the certificate of a Service: first the one that the API server and sidecars verify, then the fully qualified
+/// one, for clients that use the default cluster domain.
 pub(super) fn names(service: &str, namespace: &str) -> [String; 2] {
     let name = service_name(service, namespace);
     let whole = format!("{name}.cluster.local");
@@ -34,29 +33,27 @@ pub(super) fn names(service: &str, namespace: &str) -> [String; 2] {
 /// A certificate with its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Leaf {
-    /// The certificate, and what stands between it and an authority, PEM.
+    /// The certificate, followed by intermediate certificates, PEM.
     pub(super) chain_pem: String,
     /// The key, PEM.
     pub(super) key_pem: String,
 }
 
 impl Leaf {
-    /// Reads what a Secret holds, whoever made it.
+    /// Reads the certificate in a Secret.
     pub(super) fn read(contents: &Contents) -> Result<Self, Unusable> {
-        let leaf = Self {
-            chain_pem: text(contents, secrets::CERTIFICATE)?.to_owned(),
-            key_pem: text(contents, secrets::KEY)?.to_owned(),
-        };
+        let leaf =
+            Self { chain_pem: text(contents, CERTIFICATE)?.to_owned(), key_pem: text(contents, KEY)?.to_owned() };
         check_pair(certificate(&leaf.chain_pem)?, &leaf.key_pem)?;
         Ok(leaf)
     }
 
-    /// As the contents of a Secret, with what clients shall trust.
+    /// The contents of a Secret, with the CA bundle for clients.
     pub(super) fn contents(&self, bundle: &str) -> Contents {
-        secrets::contents([
-            (secrets::CERTIFICATE, self.chain_pem.clone()),
-            (secrets::KEY, self.key_pem.clone()),
-            (secrets::AUTHORITY, bundle.to_owned()),
+        contents::contents([
+            (CERTIFICATE, self.chain_pem.clone()),
+            (KEY, self.key_pem.clone()),
+            (AUTHORITY, bundle.to_owned()),
         ])
     }
 
@@ -65,10 +62,10 @@ impl Leaf {
         Ok(Validity::of(&certificate(&self.chain_pem)?)?.not_after)
     }
 
-    /// Whether a client that trusts `bundle` will take it for every one of `names` at `now`. It is asked as a client would ask.
+    /// Verifies the certificate for each of `names` at `now`, as a client that trusts `bundle` does.
     pub(super) fn serves(&self, bundle: &str, names: &[String], now: SystemTime) -> Result<(), Unusable> {
         let chain: Vec<_> = certificates(&self.chain_pem)?;
-        let (leaf, intermediates) = chain.split_first().ok_or(Unusable::NotPem(secrets::CERTIFICATE))?;
+        let (leaf, intermediates) = chain.split_first().ok_or(Unusable::NotPem(CERTIFICATE))?;
         let general = |error: &dyn std::error::Error| rustls::Error::General(error.to_string());
         let verify = |name: &str| {
             let mut roots = RootCertStore::empty();
@@ -87,25 +84,26 @@ impl Leaf {
             .try_for_each(|name| verify(name).map_err(|reason| Unusable::Refused { name: name.clone(), reason }))
     }
 
-    /// Whether `authority` has signed it for every one of `names`, and it lasts long enough.
+    /// Checks that `authority` has signed the certificate for each of `names`, and that renewal is not due.
     pub(super) fn check(&self, authority: &Authority, names: &[String], now: SystemTime) -> Result<(), Unusable> {
-        // By the leaf alone: a client that trusts the authority needs nothing in between.
+        // The leaf alone: a client that trusts the authority needs no intermediate.
         let alone = Self { chain_pem: first(&self.chain_pem)?, key_pem: self.key_pem.clone() };
         alone.serves(authority.pem(), names, now)?;
         let validity = Validity::of(&certificate(&self.chain_pem)?)?;
-        // One that ends with its authority cannot be had for longer; the next authority brings the next leaf.
-        let as_long_as_can_be = unix_seconds(validity.not_after) >= unix_seconds(authority.validity().not_after);
-        if validity.is_in_last_third(now) && !as_long_as_can_be {
+        // A leaf that ends with its authority cannot be extended; the next authority brings the next leaf.
+        let ends_with_authority = unix_seconds(validity.not_after) >= unix_seconds(authority.validity().not_after);
+        if validity.is_in_last_third(now) && !ends_with_authority {
             return Err(Unusable::Expiring);
         }
         Ok(())
     }
 }
 
-/// A new one. `vouched` is the authority's certificate by the one before it, for clients that know only that one.
+/// Makes a certificate. `cross_signed` is the authority's certificate signed by the previous authority, for clients that know only
+/// that one.
 pub(super) fn make(
     authority: &Authority,
-    vouched: Option<&str>,
+    cross_signed: Option<&str>,
     names: &[String],
     lifetimes: Lifetimes,
     now: SystemTime,
@@ -119,35 +117,12 @@ pub(super) fn make(
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     params.use_authority_key_identifier_extension = true;
     let validity = Validity::lasting(lifetimes.leaf, now);
-    // One that outlives its authority would be served to clients that no longer take it.
-    set_validity(
-        &mut params,
-        Validity { not_after: validity.not_after.min(authority.validity().not_after), ..validity },
-    );
+    // Clients reject a leaf whose authority has expired.
+    Validity { not_after: validity.not_after.min(authority.validity().not_after), ..validity }.set(&mut params);
     let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
     let certificate = params.signed_by(&key, &authority.issuer)?;
-    let chain_pem = [certificate.pem().as_str(), vouched.unwrap_or_default()].concat();
+    let chain_pem = [certificate.pem().as_str(), cross_signed.unwrap_or_default()].concat();
     Ok(Leaf { chain_pem, key_pem: key.serialize_pem() })
-}
-
-/// Whether the key belongs to the certificate.
-pub(super) fn check_pair(certificate: CertificateDer<'static>, key_pem: &str) -> Result<(), Unusable> {
-    let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes()).map_err(|_| Unusable::NotPem(secrets::KEY))?;
-    let pair = CertifiedKey::from_der(vec![certificate], key, &ring::default_provider());
-    pair.map(drop).map_err(|_| Unusable::Pair)
-}
-
-/// All certificates of a PEM text.
-pub(super) fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, Unusable> {
-    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
-    read.map_err(|_| Unusable::NotPem(secrets::CERTIFICATE))
-}
-
-/// The first certificate of a PEM text, PEM.
-fn first(pem: &str) -> Result<String, Unusable> {
-    const END: &str = "-----END CERTIFICATE-----";
-    let end = pem.find(END).ok_or(Unusable::NotPem(secrets::CERTIFICATE))?;
-    Ok(pem[..end + END.len()].to_owned())
 }
 
 #[cfg(test)]
@@ -155,7 +130,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::certificates::DAY;
+    use crate::certificates::lifetime::DAY;
 
     const LIFETIMES: Lifetimes = Lifetimes { authority: DAY.saturating_mul(3650), leaf: DAY.saturating_mul(90) };
 
@@ -172,16 +147,16 @@ mod tests {
     }
 
     #[test]
-    fn a_new_leaf_is_taken_for_all_its_names() {
+    fn a_new_leaf_is_valid_for_all_its_names() {
         let (authority, names) = (authority(), names("jobwarden-webhook", "jobwarden"));
         assert_eq!(names, ["jobwarden-webhook.jobwarden.svc", "jobwarden-webhook.jobwarden.svc.cluster.local"]);
         let leaf = leaf(&authority, &names);
         leaf.check(&authority, &names, now()).expect("usable");
-        assert_eq!(Leaf::read(&leaf.contents("bundle")).expect("whole"), leaf);
+        assert_eq!(Leaf::read(&leaf.contents("bundle")).expect("complete"), leaf);
     }
 
     #[test]
-    fn a_leaf_is_not_taken_for_another_name() {
+    fn a_leaf_is_rejected_for_another_name() {
         let authority = authority();
         let leaf = leaf(&authority, &names("jobwarden-reaper", "jobwarden"));
         let checked = leaf.check(&authority, &names("jobwarden-webhook", "jobwarden"), now());
@@ -189,16 +164,16 @@ mod tests {
     }
 
     #[test]
-    fn a_leaf_of_another_authority_is_not_taken() {
+    fn a_leaf_of_another_authority_is_rejected() {
         let names = names("a", "b");
         let checked = leaf(&authority(), &names).check(&authority(), &names, now());
         assert!(matches!(checked, Err(Unusable::Refused { .. })));
     }
 
     #[rstest]
-    #[case::in_its_prime(59, true)]
-    #[case::in_its_last_third(61, false)]
-    fn a_leaf_is_used_until_a_third_of_its_life_is_left(#[case] days: u32, #[case] usable: bool) {
+    #[case::before(59, true)]
+    #[case::after(61, false)]
+    fn a_leaf_is_used_until_a_third_of_its_lifetime_is_left(#[case] days: u32, #[case] usable: bool) {
         let (authority, names) = (authority(), names("a", "b"));
         match leaf(&authority, &names).check(&authority, &names, now() + days * DAY) {
             Ok(()) => assert!(usable),
@@ -215,11 +190,11 @@ mod tests {
     }
 
     #[test]
-    fn a_leaf_with_another_key_is_not_taken() {
+    fn a_leaf_with_another_key_is_rejected() {
         let (authority, names) = (authority(), names("a", "b"));
         let mut contents = leaf(&authority, &names).contents(authority.pem());
         let other = leaf(&authority, &names).contents(authority.pem());
-        contents.insert(secrets::KEY.to_owned(), other[secrets::KEY].clone());
+        contents.insert(KEY.to_owned(), other[KEY].clone());
         assert!(matches!(Leaf::read(&contents), Err(Unusable::Pair)));
     }
 }

@@ -1,4 +1,4 @@
-//! What Prometheus hears of certificates.
+//! Metrics of certificates.
 
 use std::{sync::atomic::AtomicU64, time::SystemTime};
 
@@ -7,42 +7,42 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use super::unix_seconds;
+use super::lifetime::unix_seconds;
 
 type Labels = [(&'static str, &'static str); 1];
 
-/// Figures of the certificates; clones are the same figures.
+/// Metrics of certificates; clones share their values.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
     expiry: Family<Labels, Gauge<u64, AtomicU64>>,
-    rotations: Family<Labels, Counter>,
+    changes: Family<Labels, Counter>,
 }
 
 impl Metrics {
-    /// Figures that `registry` shows.
+    /// Metrics that `registry` exposes.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
-        let Self { expiry, rotations } = &metrics;
+        let Self { expiry, changes } = &metrics;
         registry.register_with_unit(
             "jobwarden_certificate_expiry_timestamp",
-            "When the certificate expires, in seconds since 1970",
+            "Expiry time of the certificate, in seconds since 1970",
             Unit::Seconds,
             expiry.clone(),
         );
         registry.register(
             "jobwarden_certificate_changes",
-            "How often this replica has seen the certificate change since it started",
-            rotations.clone(),
+            "Number of times the certificate changed since this replica started",
+            changes.clone(),
         );
         metrics
     }
 
-    /// The certificate called `name` expires at `not_after`.
+    /// Records that the certificate called `name` expires at `not_after`.
     pub(super) fn expires(&self, name: &'static str, not_after: SystemTime) {
         let labels = [("certificate", name)];
         let seconds = unix_seconds(not_after);
         let before = self.expiry.get_or_create(&labels).set(seconds);
-        let changes = self.rotations.get_or_create(&labels);
+        let changes = self.changes.get_or_create(&labels);
         if before != 0 && before != seconds {
             changes.inc();
         }

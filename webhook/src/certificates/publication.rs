@@ -1,8 +1,9 @@
-//! What others are told: the API server whom to trust, the agents where the reaper is.
+//! What other components read: the caBundle for the API server, the reaper endpoint for the agents.
 
 use std::{collections::BTreeMap, net::IpAddr, time::SystemTime};
 
 use jobwarden_common::names::{FIELD_MANAGER, endpoint_key, label, object};
+use jobwarden_inject::endpoint::Endpoint;
 use json_patch::{AddOperation, Patch as JsonPatch, PatchOperation, TestOperation, jsonptr::PointerBuf};
 use k8s_openapi::{
     ByteString,
@@ -13,11 +14,10 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client,
-    api::{ObjectMeta, Patch, PatchParams, PostParams},
+    api::{ObjectMeta, Patch},
 };
 
-use super::{CertificateError, leaf::Leaf, secrets::settle};
-use jobwarden_inject::endpoint::Endpoint;
+use super::{error::CertificateError, leaf::Leaf, secrets::ignore_conflict};
 
 /// The `ClusterIP` of the reaper's Service.
 pub(super) async fn reaper_address(client: Client, namespace: &str) -> Result<IpAddr, CertificateError> {
@@ -31,31 +31,35 @@ pub(super) async fn reaper_address(client: Client, namespace: &str) -> Result<Ip
     cluster_ip(&service).ok_or(CertificateError::NoClusterIp(name))
 }
 
-/// `None` where none is assigned yet, and for a headless Service, whose address is the word `None`.
+/// `None` before an address is assigned, and for a headless Service, whose `clusterIP` is the word `None`.
 fn cluster_ip(service: &Service) -> Option<IpAddr> {
     service.spec.as_ref()?.cluster_ip.as_ref()?.parse().ok()
 }
 
-/// Tells the agents of `endpoint`.
-pub(super) async fn tell_agents(client: Client, namespace: &str, endpoint: &Endpoint) -> Result<(), CertificateError> {
+/// Writes `endpoint` into the `ConfigMap` that the agents read.
+pub(super) async fn publish_endpoint(
+    client: Client,
+    namespace: &str,
+    endpoint: &Endpoint,
+) -> Result<(), CertificateError> {
     let name = object::REAPER_ENDPOINT;
     let failed = |verb| {
         move |source| CertificateError::Api { verb, kind: "ConfigMap", name: format!("{namespace}/{name}"), source }
     };
     let maps: Api<ConfigMap> = Api::namespaced(client, namespace);
-    let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+    let parameters = jobwarden_serve::field_manager::post_params();
     let wanted = endpoint_data(endpoint);
     match maps.get_opt(name).await.map_err(failed("read"))? {
         None => {
             let labels = BTreeMap::from([(label::MANAGED_BY.to_owned(), FIELD_MANAGER.to_owned())]);
             let metadata = ObjectMeta { name: Some(name.to_owned()), labels: Some(labels), ..ObjectMeta::default() };
             let map = ConfigMap { metadata, data: Some(wanted), ..ConfigMap::default() };
-            settle(maps.create(&parameters, &map).await).map_err(failed("create"))
+            ignore_conflict(maps.create(&parameters, &map).await).map_err(failed("create"))
         }
         Some(map) if map.data.as_ref() == Some(&wanted) => Ok(()),
         Some(map) => {
             let map = ConfigMap { data: Some(wanted), ..map };
-            settle(maps.replace(name, &parameters, &map).await).map_err(failed("replace"))
+            ignore_conflict(maps.replace(name, &parameters, &map).await).map_err(failed("replace"))
         }
     }
 }
@@ -69,7 +73,7 @@ fn endpoint_data(endpoint: &Endpoint) -> BTreeMap<String, String> {
     data.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }
 
-/// The webhook configuration by which the API server calls us.
+/// The webhook configuration by which the API server calls this webhook.
 pub(super) struct Configuration {
     api: Api<MutatingWebhookConfiguration>,
     object: MutatingWebhookConfiguration,
@@ -83,7 +87,7 @@ impl Configuration {
         move |source| CertificateError::Api { verb, kind: Self::KIND, name: Self::NAME.to_owned(), source }
     }
 
-    /// As the API server has it.
+    /// Reads the configuration from the API server.
     pub(super) async fn read(client: Client) -> Result<Self, CertificateError> {
         let api: Api<MutatingWebhookConfiguration> = Api::all(client);
         match api.get_opt(Self::NAME).await.map_err(Self::failed("read"))? {
@@ -92,19 +96,19 @@ impl Configuration {
         }
     }
 
-    /// Tells the API server to trust `bundle` when it calls us, and takes what it then has.
+    /// Writes `bundle` into every `caBundle`, and keeps the object that the API server returns.
     pub(super) async fn trust(&mut self, bundle: &str) -> Result<(), CertificateError> {
         let patch = bundle_patch(&self.object, bundle);
         if !patch.0.is_empty() {
             tracing::info!(configuration = Self::NAME, "writing the caBundle");
-            let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+            let parameters = jobwarden_serve::field_manager::patch_params();
             let patched = self.api.patch(Self::NAME, &parameters, &Patch::<()>::Json(patch)).await;
             self.object = patched.map_err(Self::failed("patch"))?;
         }
         Ok(())
     }
 
-    /// Whether the API server takes `leaf` for every webhook.
+    /// Checks that the API server accepts `leaf` for every webhook.
     pub(super) fn trusts(&self, leaf: &Leaf, names: &[String], now: SystemTime) -> Result<(), CertificateError> {
         for webhook in self.object.webhooks.iter().flatten() {
             let bundle = webhook.client_config.ca_bundle.as_ref().map_or(&[][..], |bundle| &bundle.0);
@@ -116,8 +120,8 @@ impl Configuration {
     }
 }
 
-/// What has to change so that every webhook of `configuration` has `ca`; empty if nothing has. The names are tested, in case
-/// the list has changed on its way.
+/// The patch that gives every webhook of `configuration` the bundle `ca`; empty if there is nothing to change. The patch tests
+/// the names, in case the list has changed concurrently.
 fn bundle_patch(configuration: &MutatingWebhookConfiguration, ca: &str) -> JsonPatch {
     let bundle = ByteString(ca.as_bytes().to_vec());
     let webhooks = configuration.webhooks.iter().flatten().enumerate();
@@ -146,7 +150,7 @@ mod tests {
     #[case(json!({"clusterIP": "10.96.1.2"}), Some("10.96.1.2"))]
     #[case::headless(json!({"clusterIP": "None"}), None)]
     #[case::not_assigned_yet(json!({}), None)]
-    fn a_service_has_the_address_it_is_given(#[case] spec: Value, #[case] expected: Option<&str>) {
+    fn the_cluster_ip_of_a_service_is_read(#[case] spec: Value, #[case] expected: Option<&str>) {
         let service: Service = serde_json::from_value(json!({ "spec": spec })).expect("a Service");
         assert_eq!(cluster_ip(&service).map(|ip| ip.to_string()).as_deref(), expected);
     }
@@ -172,9 +176,9 @@ mod tests {
     #[rstest]
     #[case::absent([None, None])]
     #[case::outdated([OLD, OLD])]
-    #[case::one_is_missing([OURS, None])]
-    #[case::as_it_should_be([OURS, OURS])]
-    fn every_webhook_ends_with_our_bundle(#[case] bundles: [Option<&str>; 2]) {
+    #[case::one_missing([OURS, None])]
+    #[case::up_to_date([OURS, OURS])]
+    fn the_patch_gives_every_webhook_our_bundle(#[case] bundles: [Option<&str>; 2]) {
         let mut object = configuration(bundles);
         let typed = serde_json::from_value(object.clone()).expect("a configuration");
         let patch = bundle_patch(&typed, "ca");

@@ -1,4 +1,4 @@
-//! One certificate authority after the other, without a moment in which a client trusts none of what is served.
+//! Replaces one certificate authority by the next, with every client trusting what is served at all times.
 //!
 //! ```text
 //!  Steady ──last third──► Announced ──overlap──► Switched ──overlap──► Steady
@@ -6,50 +6,50 @@
 //!  leaves: by current     by current             by new                by new
 //! ```
 //!
-//! The overlap begins once it is confirmed: every place that clients learn the bundle from holds it, and every leaf is signed as it
-//! shall be. All of it stands in the authority's Secret, so a replica that is cut off anywhere is followed by any other.
+//! The overlap begins once the phase is confirmed: the bundle is in every place that clients read it from, and every leaf is signed
+//! as the phase requires. The state is in the authority's Secret, so any replica can continue an interrupted rotation.
 //!
-//! The old authority also vouches for the new one, and leaves carry that along. So a client that has heard nothing, such as the
-//! sidecar of a pod that waited in a queue for days, trusts them until the old authority expires.
+//! The old authority also cross-signs the new one, and leaves are served with that certificate. So a client with an outdated bundle,
+//! such as the sidecar of a pod that waited in a queue for days, trusts them until the old authority expires.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::{
-    Lifetimes, Unusable,
     authority::Authority,
-    certificate, secrets,
-    secrets::{Contents, text},
-    unix_seconds,
+    contents::{self, CERTIFICATE, Contents, KEY, text},
+    error::Unusable,
+    lifetime::{Lifetimes, unix_seconds},
+    pem::certificate,
 };
 
-/// Keys of the authority's Secret beside those of `kubernetes.io/tls`, which hold the one that signs.
+/// Keys of the authority's Secret beside those of `kubernetes.io/tls`, which hold the signing authority.
 const NEXT_CERTIFICATE: &str = "next.crt";
 const NEXT_KEY: &str = "next.key";
 const OLD_CERTIFICATE: &str = "old.crt";
-/// The certificate of the one that signs, by the old one.
-const VOUCHED: &str = "vouched.crt";
+/// The signing authority's certificate, cross-signed by the old one.
+const CROSS_SIGNED: &str = "vouched.crt";
 /// When the phase was confirmed, in seconds since 1970.
 const CONFIRMED: &str = "confirmed";
 
-/// The authorities, and where their rotation stands.
+/// The authorities, and the state of their rotation.
 #[derive(Debug)]
 pub(super) struct Rotation {
-    /// The one that signs.
+    /// The signing authority.
     pub(super) current: Authority,
     phase: Phase,
-    /// The certificate of `current` by the one before, PEM.
-    vouched: Option<String>,
-    /// Since when the phase is confirmed to be true everywhere.
+    /// The certificate of `current` cross-signed by the previous authority, PEM.
+    cross_signed: Option<String>,
+    /// When the phase was confirmed to be in place everywhere.
     confirmed: Option<SystemTime>,
 }
 
 #[derive(Debug)]
 enum Phase {
-    /// There is only one.
+    /// There is only one authority.
     Steady,
-    /// Clients are told of the next one.
+    /// The bundle contains the next authority.
     Announced(Box<Authority>),
-    /// The next one signs; clients may still have been told of the old one, PEM, alone.
+    /// The next authority signs; clients may still trust only the old one (PEM).
     Switched(String),
 }
 
@@ -57,22 +57,23 @@ impl Rotation {
     /// The first authority of an installation.
     pub(super) fn begin(now: SystemTime, lifetimes: Lifetimes) -> Result<Self, rcgen::Error> {
         let current = Authority::make(now, lifetimes)?;
-        Ok(Self { current, phase: Phase::Steady, vouched: None, confirmed: None })
+        Ok(Self { current, phase: Phase::Steady, cross_signed: None, confirmed: None })
     }
 
-    /// Reads the state in a Secret, if an authority of it can still sign at `now`. One that expired after the next was announced is
-    /// followed by that: clients know it. What is spoilt beside the authority that signs is left out.
+    /// Reads the state from a Secret that has an authority which can still sign at `now`. If the current one has expired and the next
+    /// one was announced, the next one replaces it, because clients know it. Corrupt parts other than the signing authority are
+    /// ignored.
     pub(super) fn read(contents: &Contents, now: SystemTime) -> Result<Self, Unusable> {
         let authority = |certificate, key| Authority::read(text(contents, certificate)?, text(contents, key)?, now);
         let next = authority(NEXT_CERTIFICATE, NEXT_KEY).ok();
-        let current = match (authority(secrets::CERTIFICATE, secrets::KEY), next) {
+        let current = match (authority(CERTIFICATE, KEY), next) {
             (Err(Unusable::Expiring), Some(next)) => {
-                return Ok(Self { current: next, phase: Phase::Steady, vouched: None, confirmed: None });
+                return Ok(Self { current: next, phase: Phase::Steady, cross_signed: None, confirmed: None });
             }
             (Ok(current), Some(next)) => {
                 let confirmed = confirmed(contents);
-                let vouched = vouched(contents);
-                return Ok(Self { current, phase: Phase::Announced(Box::new(next)), vouched, confirmed });
+                let cross_signed = cross_signed(contents);
+                return Ok(Self { current, phase: Phase::Announced(Box::new(next)), cross_signed, confirmed });
             }
             (current, None) => current?,
             (Err(error), Some(_)) => return Err(error),
@@ -80,14 +81,13 @@ impl Rotation {
         let old = text(contents, OLD_CERTIFICATE).ok().filter(|old| certificate(old).is_ok());
         let phase = old.map_or(Phase::Steady, |old| Phase::Switched(old.to_owned()));
         let confirmed = confirmed(contents).filter(|_| !matches!(phase, Phase::Steady));
-        Ok(Self { current, phase, vouched: vouched(contents), confirmed })
+        Ok(Self { current, phase, cross_signed: cross_signed(contents), confirmed })
     }
 
     /// The state, as the contents of its Secret.
     pub(super) fn contents(&self) -> Contents {
-        let Self { current, phase, vouched, confirmed } = self;
-        let mut texts =
-            vec![(secrets::CERTIFICATE, current.pem().to_owned()), (secrets::KEY, current.key_pem().to_owned())];
+        let Self { current, phase, cross_signed, confirmed } = self;
+        let mut texts = vec![(CERTIFICATE, current.pem().to_owned()), (KEY, current.key_pem().to_owned())];
         match phase {
             Phase::Steady => {}
             Phase::Announced(next) => {
@@ -95,12 +95,12 @@ impl Rotation {
             }
             Phase::Switched(old) => texts.push((OLD_CERTIFICATE, old.clone())),
         }
-        texts.extend(vouched.iter().map(|pem| (VOUCHED, pem.clone())));
+        texts.extend(cross_signed.iter().map(|pem| (CROSS_SIGNED, pem.clone())));
         texts.extend(confirmed.iter().map(|at| (CONFIRMED, unix_seconds(*at).to_string())));
-        secrets::contents(texts)
+        contents::contents(texts)
     }
 
-    /// What clients shall trust, PEM; the authority that signs comes first.
+    /// The CA bundle for clients, PEM; the signing authority comes first.
     pub(super) fn bundle(&self) -> String {
         let other = match &self.phase {
             Phase::Steady => "",
@@ -110,12 +110,12 @@ impl Rotation {
         [self.current.pem(), other].concat()
     }
 
-    /// What stands between a leaf and clients that know only the authority before, PEM.
-    pub(super) fn vouched(&self) -> Option<&str> {
-        self.vouched.as_deref()
+    /// The intermediate certificate for clients that know only the previous authority, PEM.
+    pub(super) fn cross_signed(&self) -> Option<&str> {
+        self.cross_signed.as_deref()
     }
 
-    /// What logs call the phase.
+    /// The phase, for logs.
     pub(super) fn phase(&self) -> &'static str {
         match self.phase {
             Phase::Steady => "steady",
@@ -130,7 +130,7 @@ impl Rotation {
             Phase::Steady => self.current.validity().is_in_last_third(now),
             Phase::Announced(_) | Phase::Switched(_) => {
                 let overlap = lifetimes.overlap();
-                // Nobody who has to be waited for is helped by an authority that expires meanwhile: it vouches for the next.
+                // An authority that expires within the overlap is not waited for: it cross-signs the next one.
                 let expires = self.current.validity().not_after <= now + overlap;
                 let passed = |since| expires || now.duration_since(since).is_ok_and(|passed| passed >= overlap);
                 self.confirmed.is_some_and(passed)
@@ -140,28 +140,28 @@ impl Rotation {
 
     /// The state after the next step.
     pub(super) fn advance(self, now: SystemTime, lifetimes: Lifetimes) -> Result<Self, rcgen::Error> {
-        let Self { current, phase, vouched, confirmed: _ } = self;
+        let Self { current, phase, cross_signed, confirmed: _ } = self;
         Ok(match phase {
             Phase::Steady => {
                 let next = Box::new(Authority::make(now, lifetimes)?);
-                Self { current, phase: Phase::Announced(next), vouched, confirmed: None }
+                Self { current, phase: Phase::Announced(next), cross_signed, confirmed: None }
             }
             Phase::Announced(next) => {
-                let vouched = Some(current.vouch_for(&next)?);
+                let cross_signed = Some(current.cross_sign(&next)?);
                 let phase = Phase::Switched(current.pem().to_owned());
-                Self { current: *next, phase, vouched, confirmed: None }
+                Self { current: *next, phase, cross_signed, confirmed: None }
             }
-            Phase::Switched(_) => Self { current, phase: Phase::Steady, vouched, confirmed: None },
+            Phase::Switched(_) => Self { current, phase: Phase::Steady, cross_signed, confirmed: None },
         })
     }
 
-    /// Notes that the phase is true everywhere since `now`; whether that was news.
+    /// Records that the phase is in place everywhere since `now`; returns whether that changed anything.
     pub(super) fn confirm(&mut self, now: SystemTime) -> bool {
-        let news = self.confirmed.is_none() && !matches!(self.phase, Phase::Steady);
-        if news {
+        let changed = self.confirmed.is_none() && !matches!(self.phase, Phase::Steady);
+        if changed {
             self.confirmed = Some(now);
         }
-        news
+        changed
     }
 }
 
@@ -170,8 +170,8 @@ fn confirmed(contents: &Contents) -> Option<SystemTime> {
     UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
 }
 
-fn vouched(contents: &Contents) -> Option<String> {
-    text(contents, VOUCHED).ok().filter(|pem| certificate(pem).is_ok()).map(str::to_owned)
+fn cross_signed(contents: &Contents) -> Option<String> {
+    text(contents, CROSS_SIGNED).ok().filter(|pem| certificate(pem).is_ok()).map(str::to_owned)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Whole rounds of the keeper against an API server in memory.
+//! Reconciliation against an API server in memory.
 
 mod fake;
 
@@ -23,11 +23,15 @@ use tokio::{
 
 use self::fake::ApiServer;
 use super::{
-    CertificateError, DAY, Keeper, Lifetimes, Metrics, Source,
+    Controller, Lifetimes, Metrics, Source,
+    contents::Contents,
+    error::CertificateError,
     leaf::{self, Leaf},
+    lifetime::DAY,
     rotation::Rotation,
-    secrets::{Contents, Secrets},
+    secrets::Secrets,
 };
+
 const CA: &str = "/api/v1/namespaces/jobwarden/secrets/jobwarden-ca";
 const WEBHOOK: &str = "/api/v1/namespaces/jobwarden/secrets/jobwarden-webhook-tls";
 const REAPER: &str = "/api/v1/namespaces/jobwarden/secrets/jobwarden-reaper-tls";
@@ -39,7 +43,7 @@ fn now() -> SystemTime {
     SystemTime::UNIX_EPOCH + 20_000 * DAY
 }
 
-/// What the chart makes.
+/// An installation as the chart creates it.
 fn installed() -> ApiServer {
     let server = ApiServer::default();
     server.put(SERVICE, json!({"metadata": {"name": "jobwarden-reaper"}, "spec": {"clusterIP": "10.96.0.7"}}));
@@ -53,7 +57,7 @@ fn installed() -> ApiServer {
 }
 
 struct Replica {
-    keeper: Keeper,
+    controller: Controller,
     identity: ServerIdentity,
     reaper: watch::Receiver<Option<Arc<Endpoint>>>,
 }
@@ -66,35 +70,35 @@ fn replica_with(server: &ApiServer, lifetimes: Lifetimes) -> Replica {
     let identity = ServerIdentity::new();
     let (sender, reaper) = watch::channel(None);
     let gate = Readiness::new().condition("certificates");
-    let keeper = keeper(server, lifetimes, identity.clone(), sender, gate);
-    Replica { keeper, identity, reaper }
+    let controller = controller(server, lifetimes, identity.clone(), sender, gate);
+    Replica { controller, identity, reaper }
 }
 
-fn keeper(
+fn controller(
     server: &ApiServer,
     lifetimes: Lifetimes,
     identity: ServerIdentity,
     reaper: watch::Sender<Option<Arc<Endpoint>>>,
     gate: Gate,
-) -> Keeper {
+) -> Controller {
     let source = Source::Managed(lifetimes);
-    Keeper::new(server.client(), "jobwarden".to_owned(), source, identity, reaper, gate, Metrics::default())
+    Controller::new(server.client(), "jobwarden".to_owned(), source, identity, reaper, gate, Metrics::default())
 }
 
 fn contents(secret: &Value) -> Contents {
     serde_json::from_value(secret["data"].clone()).expect("data of a Secret")
 }
 
-/// The state in which everybody can talk to everybody; gives the authority.
+/// Asserts that every component trusts every other; returns the CA bundle.
 async fn assert_in_order(server: &ApiServer) -> String {
     let before = server.get(CA);
     let lifetimes = Lifetimes::default();
     let rotation = Secrets::new(server.client(), "jobwarden").rotation(now(), lifetimes).await.expect("an authority");
-    assert_eq!(server.get(CA), before, "the authority was of use as it was");
+    assert_eq!(server.get(CA), before, "the authority is unchanged");
     for (secret, service) in [(WEBHOOK, "jobwarden-webhook"), (REAPER, "jobwarden-reaper")] {
         let names = leaf::names(service, "jobwarden");
         let leaf = Leaf::read(&contents(&server.get(secret))).expect("a leaf");
-        leaf.check(&rotation.current, &names, now()).expect("a leaf in order");
+        leaf.check(&rotation.current, &names, now()).expect("a valid leaf");
     }
     let endpoint = json!({
         "address": "10.96.0.7:8444", "server-name": "jobwarden-reaper.jobwarden.svc", "ca.crt": rotation.bundle(),
@@ -107,16 +111,16 @@ async fn assert_in_order(server: &ApiServer) -> String {
 }
 
 #[tokio::test]
-async fn the_first_round_makes_everything_and_the_second_nothing() {
+async fn the_first_pass_makes_everything_and_the_second_nothing() {
     let server = installed();
-    let Replica { mut keeper, identity, reaper } = replica(&server);
-    keeper.round(now()).await.expect("a round");
+    let Replica { mut controller, identity, reaper } = replica(&server);
+    controller.reconcile(now()).await.expect("a pass");
     let ca = assert_in_order(&server).await;
     assert!(identity.not_after().is_some());
     let endpoint = reaper.borrow().clone().expect("the endpoint is known");
     assert_eq!((endpoint.address(), endpoint.ca()), ("10.96.0.7:8444", ca.as_str()));
     assert_eq!(server.writes(), 5);
-    keeper.round(now()).await.expect("another round");
+    controller.reconcile(now()).await.expect("another pass");
     assert_eq!(server.writes(), 0);
 }
 
@@ -124,9 +128,9 @@ async fn the_first_round_makes_everything_and_the_second_nothing() {
 async fn two_replicas_that_start_together_agree() {
     let server = installed();
     let (mut one, mut other) = (replica(&server), replica(&server));
-    let rounds = tokio::join!(one.keeper.round(now()), other.keeper.round(now()));
-    rounds.0.expect("a round");
-    rounds.1.expect("a round");
+    let passes = tokio::join!(one.controller.reconcile(now()), other.controller.reconcile(now()));
+    passes.0.expect("a pass");
+    passes.1.expect("a pass");
     assert_in_order(&server).await;
     assert_eq!(*one.reaper.borrow(), *other.reaper.borrow());
 }
@@ -137,12 +141,12 @@ async fn two_replicas_that_start_together_agree() {
 #[case::reapers_leaf_deleted(REAPER)]
 #[case::endpoint_deleted(ENDPOINT)]
 #[tokio::test]
-async fn what_is_deleted_is_made_again(#[case] path: &str) {
+async fn a_deleted_object_is_recreated(#[case] path: &str) {
     let server = installed();
-    let Replica { mut keeper, .. } = replica(&server);
-    keeper.round(now()).await.expect("a round");
+    let Replica { mut controller, .. } = replica(&server);
+    controller.reconcile(now()).await.expect("a pass");
     server.delete(path);
-    keeper.round(now()).await.expect("another round");
+    controller.reconcile(now()).await.expect("another pass");
     assert_in_order(&server).await;
 }
 
@@ -152,25 +156,25 @@ async fn what_is_deleted_is_made_again(#[case] path: &str) {
 #[case::leaf_broken(REAPER, "/data/tls.crt", json!("AAAA"))]
 #[case::key_lost(WEBHOOK, "/data/tls.key", json!(""))]
 #[tokio::test]
-async fn what_is_spoilt_is_mended(#[case] path: &str, #[case] pointer: &str, #[case] value: Value) {
+async fn a_corrupt_object_is_repaired(#[case] path: &str, #[case] pointer: &str, #[case] value: Value) {
     let server = installed();
-    let Replica { mut keeper, .. } = replica(&server);
-    keeper.round(now()).await.expect("a round");
+    let Replica { mut controller, .. } = replica(&server);
+    controller.reconcile(now()).await.expect("a pass");
     let ca = assert_in_order(&server).await;
     let mut object = server.get(path);
     *object.pointer_mut(pointer).expect("it is there") = value;
     server.put(path, object);
-    keeper.round(now()).await.expect("another round");
+    controller.reconcile(now()).await.expect("another pass");
     assert_eq!(assert_in_order(&server).await, ca, "the authority stays");
 }
 
 #[tokio::test]
-async fn a_leaf_is_renewed_in_time() {
+async fn a_leaf_is_renewed_before_it_expires() {
     let server = installed();
-    let Replica { mut keeper, .. } = replica(&server);
-    keeper.round(now() - 61 * DAY).await.expect("a round");
+    let Replica { mut controller, .. } = replica(&server);
+    controller.reconcile(now() - 61 * DAY).await.expect("a pass");
     let (ca, leaf) = (server.get(CA), server.get(WEBHOOK));
-    keeper.round(now()).await.expect("another round");
+    controller.reconcile(now()).await.expect("another pass");
     assert_in_order(&server).await;
     assert_eq!(server.get(CA), ca);
     assert_ne!(server.get(WEBHOOK), leaf);
@@ -181,52 +185,52 @@ async fn a_leaf_is_renewed_in_time() {
 #[case::headless(SERVICE, Some(json!({"metadata": {"name": "jobwarden-reaper"}, "spec": {"clusterIP": "None"}})))]
 #[case::no_configuration(CONFIGURATION, None)]
 #[tokio::test]
-async fn what_the_installation_lacks_is_waited_for(#[case] path: &str, #[case] instead: Option<Value>) {
+async fn a_missing_object_of_the_installation_is_waited_for(#[case] path: &str, #[case] instead: Option<Value>) {
     let server = installed();
     let good = server.get(path);
     match &instead {
         Some(object) => server.put(path, object.clone()),
         None => server.delete(path),
     }
-    let Replica { mut keeper, .. } = replica(&server);
-    let error = keeper.round(now()).await.expect_err("something is missing");
+    let Replica { mut controller, .. } = replica(&server);
+    let error = controller.reconcile(now()).await.expect_err("something is missing");
     match instead {
         None => assert!(matches!(error, CertificateError::Missing { .. }), "{error}"),
         Some(_) => assert!(matches!(error, CertificateError::NoClusterIp(_)), "{error}"),
     }
     server.put(path, good);
-    keeper.round(now()).await.expect("another round");
+    controller.reconcile(now()).await.expect("another pass");
     assert_in_order(&server).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_is_ready_once_the_last_thing_is_there() {
+async fn the_webhook_becomes_ready_once_everything_exists() {
     let server = installed();
     let service = server.get(SERVICE);
     server.delete(SERVICE);
     let readiness = Readiness::new();
     let gate = readiness.condition("certificates");
-    let keeper = keeper(&server, Lifetimes::default(), ServerIdentity::new(), watch::channel(None).0, gate);
+    let controller = controller(&server, Lifetimes::default(), ServerIdentity::new(), watch::channel(None).0, gate);
     let shutdown = Shutdown::manual();
-    let running = tokio::spawn(keeper.run(shutdown.clone()));
+    let running = tokio::spawn(controller.run(shutdown.clone()));
     let until = async |condition: fn(&[String]) -> bool| {
-        // Time is paused: this passes as soon as nothing else is to be done.
+        // Time is paused: this advances as soon as nothing else can run.
         let satisfied = async {
             while !condition(&readiness.unready()) {
                 sleep(Duration::from_secs(1)).await;
             }
         };
-        timeout(Duration::from_mins(5), satisfied).await.expect("the condition comes about");
+        timeout(Duration::from_mins(5), satisfied).await.expect("the condition becomes true");
     };
     until(|unready| unready.iter().any(|reason| reason.contains("Service jobwarden/jobwarden-reaper"))).await;
     server.put(SERVICE, service);
     until(<[String]>::is_empty).await;
     shutdown.trigger();
-    running.await.expect("it ends in order");
+    running.await.expect("ends without a panic");
 }
 
-/// What a client that trusts `bundle` makes of what is served.
-fn serves(server: &ApiServer, secret: &str, service: &str, bundle: &str, now: SystemTime) {
+/// Asserts that a client that trusts `bundle` accepts the served certificate.
+fn assert_trusted(server: &ApiServer, secret: &str, service: &str, bundle: &str, now: SystemTime) {
     let leaf = Leaf::read(&contents(&server.get(secret))).expect("a leaf");
     if let Err(error) = leaf.serves(bundle, &leaf::names(service, "jobwarden"), now) {
         panic!("{service} is not trusted {:?} after the start: {error}", now.duration_since(self::now()));
@@ -240,80 +244,80 @@ fn live_bundle(server: &ApiServer) -> String {
 }
 
 #[tokio::test]
-async fn nobody_loses_trust_while_authorities_rotate() {
+async fn clients_trust_the_served_certificates_throughout_rotations() {
     let lifetimes = Lifetimes { authority: Duration::from_secs(90), leaf: Duration::from_mins(1) };
     let server = installed();
     let (mut one, mut other) = (replica_with(&server, lifetimes), replica_with(&server, lifetimes));
-    one.keeper.round(now()).await.expect("a round");
-    other.keeper.round(now()).await.expect("a round");
-    // A sidecar that hears of every bundle, and one that was told once and hears nothing for a while.
-    let (mut heard, mut told) = (live_bundle(&server), (live_bundle(&server), now()));
+    one.controller.reconcile(now()).await.expect("a pass");
+    other.controller.reconcile(now()).await.expect("a pass");
+    // A sidecar that receives every bundle, and one that keeps an outdated bundle for a while.
+    let (mut updated, mut outdated) = (live_bundle(&server), (live_bundle(&server), now()));
     let mut authorities = vec![contents(&server.get(CA))["tls.crt"].clone()];
     for second in 1..360_u64 {
         let time = now() + Duration::from_secs(second);
-        // Each replica looks every two seconds, and one of them is away now and then.
+        // Each replica reconciles every two seconds, and one of them is down now and then.
         if second % 2 == 0 {
-            one.keeper.round(time).await.expect("a round");
+            one.controller.reconcile(time).await.expect("a pass");
         } else if second % 60 < 40 {
-            other.keeper.round(time).await.expect("a round");
+            other.controller.reconcile(time).await.expect("a pass");
         }
         let live = live_bundle(&server);
         for (secret, service) in [(WEBHOOK, "jobwarden-webhook"), (REAPER, "jobwarden-reaper")] {
-            for bundle in [&live, &heard, &told.0] {
-                serves(&server, secret, service, bundle, time);
+            for bundle in [&live, &updated, &outdated.0] {
+                assert_trusted(&server, secret, service, bundle, time);
             }
         }
         if second % 5 == 0 {
-            heard.clone_from(&live);
+            updated.clone_from(&live);
         }
         let current = contents(&server.get(CA))["tls.crt"].clone();
         if authorities.last() != Some(&current) {
             authorities.push(current);
         }
-        // By then the youngest authority it knows may be in its last third, and expires soon.
-        if time.duration_since(told.1).expect("later") >= Duration::from_secs(25) {
-            told = (live, time);
+        // By then the newest authority in the outdated bundle may be close to its expiry.
+        if time.duration_since(outdated.1).expect("later") >= Duration::from_secs(25) {
+            outdated = (live, time);
         }
     }
     assert!(authorities.len() >= 5, "{} authorities in six minutes", authorities.len());
 }
 
 #[tokio::test]
-async fn a_rotation_that_slept_through_its_time_begins_anew() {
+async fn an_authority_that_has_expired_is_replaced() {
     let server = installed();
-    let Replica { mut keeper, .. } = replica(&server);
-    keeper.round(now() - 4000 * DAY).await.expect("a round");
-    keeper.round(now()).await.expect("another round");
+    let Replica { mut controller, .. } = replica(&server);
+    controller.reconcile(now() - 4000 * DAY).await.expect("a pass");
+    controller.reconcile(now()).await.expect("another pass");
     assert_in_order(&server).await;
 }
 
 #[tokio::test]
-async fn a_webhook_that_comes_back_at_the_last_moment_keeps_what_was_announced() {
+async fn a_webhook_that_returns_at_the_last_moment_keeps_the_announced_authority() {
     let server = installed();
-    let Replica { mut keeper, .. } = replica(&server);
+    let Replica { mut controller, .. } = replica(&server);
     let end = now() + Lifetimes::default().authority;
-    keeper.round(now()).await.expect("a round");
-    keeper.round(end - Duration::from_secs(20)).await.expect("it announces");
+    controller.reconcile(now()).await.expect("a pass");
+    controller.reconcile(end - Duration::from_secs(20)).await.expect("the next authority is announced");
     let announced = live_bundle(&server);
-    keeper.round(end + DAY).await.expect("another round");
-    assert!(announced.contains(&live_bundle(&server)), "clients were told of the authority that signs now");
+    controller.reconcile(end + DAY).await.expect("another pass");
+    assert!(announced.contains(&live_bundle(&server)), "clients know the authority that signs now");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_replica_is_unready_while_the_api_server_distrusts_it_for_whatever_reason() {
+async fn a_replica_whose_pass_fails_reports_that_the_api_server_distrusts_it() {
     let server = installed();
     let readiness = Readiness::new();
     let gate = readiness.condition("certificates");
-    let mut keeper = keeper(&server, Lifetimes::default(), ServerIdentity::new(), watch::channel(None).0, gate);
-    keeper.round(now()).await.expect("a round");
-    assert!(keeper.distrust(now()).await.is_none());
+    let mut controller = controller(&server, Lifetimes::default(), ServerIdentity::new(), watch::channel(None).0, gate);
+    controller.reconcile(now()).await.expect("a pass");
+    assert!(controller.distrust(now()).await.is_none());
     let mut object = server.get(CONFIGURATION);
     object["webhooks"][0]["clientConfig"]["caBundle"] = json!("");
     server.put(CONFIGURATION, object);
-    // It fails before it gets to the caBundle.
+    // Reconciliation fails before it reaches the caBundle.
     server.delete(SERVICE);
-    keeper.round(now()).await.expect_err("there is no Service");
-    let error = keeper.distrust(now()).await.expect("the API server trusts nobody");
+    controller.reconcile(now()).await.expect_err("there is no Service");
+    let error = controller.distrust(now()).await.expect("the caBundle is empty");
     assert!(
         matches!(&error, CertificateError::Distrusted { webhook, .. } if webhook == "jobs.jobwarden.io"),
         "{error}"
@@ -321,7 +325,7 @@ async fn a_replica_is_unready_while_the_api_server_distrusts_it_for_whatever_rea
 }
 
 #[tokio::test]
-async fn certificates_of_others_are_served_and_never_written() {
+async fn external_certificates_are_served_and_never_written() {
     let server = installed();
     let made = Rotation::begin(now(), Lifetimes::default()).expect("made");
     for (path, name) in [(WEBHOOK, "jobwarden-webhook"), (REAPER, "jobwarden-reaper")] {
@@ -331,9 +335,9 @@ async fn certificates_of_others_are_served_and_never_written() {
     let gate = Readiness::new().condition("certificates");
     let (identity, reaper) = (ServerIdentity::new(), watch::channel(None).0);
     let namespace = "jobwarden".to_owned();
-    let mut keeper =
-        Keeper::new(server.client(), namespace, Source::External, identity, reaper, gate, Metrics::default());
-    let error = keeper.round(now()).await.expect_err("nobody has written the caBundle");
+    let mut controller =
+        Controller::new(server.client(), namespace, Source::External, identity, reaper, gate, Metrics::default());
+    let error = controller.reconcile(now()).await.expect_err("the caBundle is empty");
     assert!(matches!(error, CertificateError::Distrusted { .. }), "{error}");
     assert_eq!(server.writes(), 0);
     let mut object = server.get(CONFIGURATION);
@@ -342,8 +346,8 @@ async fn certificates_of_others_are_served_and_never_written() {
         object["webhooks"][index]["clientConfig"]["caBundle"] = serde_json::to_value(bundle).expect("base64");
     }
     server.put(CONFIGURATION, object);
-    keeper.round(now()).await.expect("a round");
-    assert_eq!(server.writes(), 1, "the agents are told");
-    keeper.round(now()).await.expect("another round");
+    controller.reconcile(now()).await.expect("a pass");
+    assert_eq!(server.writes(), 1, "the endpoint is published");
+    controller.reconcile(now()).await.expect("another pass");
     assert_eq!(server.writes(), 0);
 }

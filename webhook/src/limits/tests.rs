@@ -1,4 +1,4 @@
-//! The follower against an API server whose answers the tests dictate.
+//! The watcher against an API server with scripted responses.
 
 use std::{
     collections::VecDeque,
@@ -18,13 +18,13 @@ use tokio::time::timeout;
 
 use super::*;
 
-/// Longer than every pause of the follower; time is paused, so it costs nothing.
-const PATIENCE: Duration = Duration::from_mins(5);
+/// Longer than every backoff; time is paused, so waiting takes no time.
+const TIMEOUT: Duration = Duration::from_mins(5);
 
-/// The lines of one answer; it goes on for as long as somebody may add some.
+/// The lines of one response; it continues for as long as there is a sender.
 type Lines = mpsc::UnboundedReceiver<Value>;
 
-/// An API server that gives these answers, one after the other, and then none at all.
+/// An API server that gives these responses, one after the other, and then none.
 fn api_server(answers: impl IntoIterator<Item = (&'static str, StatusCode, Lines)>) -> Client {
     let answers = Arc::new(Mutex::new(answers.into_iter().collect::<VecDeque<_>>()));
     let service = tower::service_fn(move |request: Request<Body>| {
@@ -46,7 +46,7 @@ fn frames(lines: Lines) -> impl Stream<Item = Result<Frame<Bytes>, Infallible>> 
     lines.map(|line| Ok(Frame::data(Bytes::from(format!("{line}\n")))))
 }
 
-/// An answer that is complete.
+/// A complete response.
 fn whole(answer: Value) -> Lines {
     let (sender, lines) = mpsc::unbounded();
     sender.unbounded_send(answer).expect("the receiver is there");
@@ -84,20 +84,20 @@ fn bound(limit_range: &str, resource: Resource, side: Side, quantity: &str) -> B
     Bound { limit_range: limit_range.to_owned(), resource, side, quantity }
 }
 
-/// Waits until `known` has for the namespace "work" a least memory of `memory` by the `LimitRange` `name`, or nothing.
-async fn comes_to_know(known: &mut Known, expected: Option<(&str, &str)>) {
+/// Waits until the cache has the expected lower bound of memory, by the `LimitRange` of that name, for the namespace "work".
+async fn wait_for(cache: &mut LimitRanges, expected: Option<(&str, &str)>) {
     let expected =
         expected.map(|(name, memory)| [bound(name, Resource::Memory, Side::Min, memory)].into_iter().collect());
-    let wanted = |known: &Namespaces| known.get("work").map(Arc::as_ref) == expected.as_ref();
-    let known = timeout(PATIENCE, known.0.wait_for(wanted)).await;
-    drop(known.expect("it becomes known in time").expect("the follower is at work"));
+    let wanted = |cache: &Namespaces| cache.get("work").map(Arc::as_ref) == expected.as_ref();
+    let found = timeout(TIMEOUT, cache.0.wait_for(wanted)).await;
+    drop(found.expect("the cache is updated in time").expect("the watcher runs"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_known_follows_the_cluster_and_is_forgotten_with_the_watch() {
+async fn the_cache_follows_the_cluster_and_is_cleared_with_the_watch() {
     let (watch, lines) = mpsc::unbounded();
     let event = |kind: &str, object: Value| {
-        watch.unbounded_send(json!({"type": kind, "object": object})).expect("the follower watches");
+        watch.unbounded_send(json!({"type": kind, "object": object})).expect("the watcher runs");
     };
     let client = api_server([
         forbidden(),
@@ -106,32 +106,32 @@ async fn what_is_known_follows_the_cluster_and_is_forgotten_with_the_watch() {
         forbidden(),
         list(&[least("work", "c", "16Mi")]),
     ]);
-    let (follower, mut known) = Follower::new();
+    let (watcher, mut cache) = Watcher::new();
     let shutdown = Shutdown::manual();
-    let following = tokio::spawn(follower.run(client, shutdown.clone()));
-    assert_eq!(known.of("work"), None);
+    let watching = tokio::spawn(watcher.run(client, shutdown.clone()));
+    assert_eq!(cache.bounds("work"), None);
 
-    comes_to_know(&mut known, Some(("a", "32Mi"))).await;
+    wait_for(&mut cache, Some(("a", "32Mi"))).await;
     event("ADDED", least("work", "b", "64Mi"));
-    comes_to_know(&mut known, Some(("b", "64Mi"))).await;
+    wait_for(&mut cache, Some(("b", "64Mi"))).await;
     event("MODIFIED", least("work", "b", "8Mi"));
-    comes_to_know(&mut known, Some(("a", "32Mi"))).await;
+    wait_for(&mut cache, Some(("a", "32Mi"))).await;
     event("DELETED", least("work", "a", "32Mi"));
-    comes_to_know(&mut known, Some(("b", "8Mi"))).await;
+    wait_for(&mut cache, Some(("b", "8Mi"))).await;
     event("MODIFIED", limit_range("work", "b", &json!([{"type": "Pod", "min": {"memory": "8Mi"}}])));
-    comes_to_know(&mut known, None).await;
-    assert!(known.of("play").is_some());
+    wait_for(&mut cache, None).await;
+    assert!(cache.bounds("play").is_some());
 
     event(
         "ERROR",
         json!({"kind": "Status", "status": "Failure", "message": "too old", "reason": "Expired", "code": 410}),
     );
-    timeout(PATIENCE, known.0.wait_for(BTreeMap::is_empty)).await.expect("in time").expect("the follower is at work");
-    comes_to_know(&mut known, Some(("c", "16Mi"))).await;
-    assert_eq!(known.of("play"), None);
+    timeout(TIMEOUT, cache.0.wait_for(BTreeMap::is_empty)).await.expect("in time").expect("the watcher runs");
+    wait_for(&mut cache, Some(("c", "16Mi"))).await;
+    assert_eq!(cache.bounds("play"), None);
 
     shutdown.trigger();
-    following.await.expect("it ends");
+    watching.await.expect("it ends");
 }
 
 #[rstest]
@@ -155,7 +155,7 @@ async fn what_is_known_follows_the_cluster_and_is_forgotten_with_the_watch() {
 #[case::defaults(json!([{"type": "Container", "default": {"cpu": "1"}, "defaultRequest": {"cpu": "1"}}]), vec![])]
 #[case::ratios(json!([{"type": "Container", "maxLimitRequestRatio": {"cpu": "2"}}]), vec![])]
 #[case::zero(json!([{"type": "Container", "min": {"cpu": "0"}}]), vec![])]
-fn bounds_are_those_of_one_container(#[case] limits: Value, #[case] expected: Vec<Bound>) {
+fn only_bounds_of_single_containers_are_read(#[case] limits: Value, #[case] expected: Vec<Bound>) {
     let range = serde_json::from_value(limit_range("work", "a", &limits)).expect("a LimitRange");
     assert_eq!(bounds(&range), expected);
 }

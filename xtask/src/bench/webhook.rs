@@ -1,8 +1,8 @@
-//! The webhook over TLS, beside a server that does nothing, and at the real API server.
+//! The webhook over TLS, compared with a server that does nothing (the floor), and at the real API server.
 //!
-//! The program is the one that ships, a process of its own on loopback inside the test cluster's network, where it finds the API
-//! server that it needs to become ready. The floor and the load are processes beside it. What a review costs is the CPU time of all
-//! its threads by the kernel's own account, so what the load takes is not counted.
+//! The measured program is the release build. It runs as one process on loopback inside the test cluster's network, where it
+//! reaches the API server that it needs to become ready. The floor and the load generator are separate processes. The cost of a
+//! review is the CPU time of all threads of the server by the kernel's counters, so it excludes the load generator.
 
 use std::{
     collections::BTreeMap,
@@ -16,11 +16,10 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 use jobwarden_common::names::{label, label_value, object};
+use jobwarden_testbed::{Cluster, ClusterConfig, progress};
 use jobwarden_tests::{
-    cluster::{Cluster, ClusterConfig},
     install::{self, NAMESPACE, Settings},
     job::Worker,
-    progress,
     receiver::Receiver,
 };
 use k8s_openapi::api::core::v1::{Pod, Secret};
@@ -33,22 +32,22 @@ use crate::{command::output, image};
 const WEBHOOK: &str = "127.0.0.1:18443";
 const FLOOR: &str = "127.0.0.1:18444";
 
-/// How often the two servers take turns.
+/// How often each of the two servers is measured, in turns.
 const TURNS: usize = 5;
 
-/// How long an open loop lasts.
+/// How long an open loop of requests lasts.
 const OPEN_SECONDS: u32 = 6;
 
-/// How long the siege lasts, and within it the reviews of those who mean well.
+/// How long the attack lasts, and within it the normal reviews.
 const SIEGE_SECONDS: (u32, u32) = (14, 12);
 
-/// Pods created with and without, each.
+/// The number of pods created with the webhook, and without.
 const CREATIONS: usize = 300;
 
-/// How long the webhook may take to be ready.
+/// How long the webhook may take to become ready.
 const READY_WITHIN: Duration = Duration::from_mins(1);
 
-/// A server that is measured.
+/// A measured server.
 struct Server {
     process: Measured,
     address: &'static str,
@@ -67,12 +66,12 @@ pub(super) async fn measure() -> anyhow::Result<BTreeMap<&'static str, f64>> {
     install::install(&cluster, &Settings::default(), &receiver).await?;
     let mut figures = BTreeMap::from([("api_server_added_ms", added_ms(&cluster).await?)]);
 
-    let folder = tempfile::tempdir().context("making a folder for certificates")?;
+    let folder = tempfile::tempdir().context("creating a folder for certificates")?;
     let authority = Api::<Secret>::namespaced(cluster.client()?, NAMESPACE).get(object::CA_SECRET).await?;
     let authority =
-        authority.data.and_then(|mut data| data.remove("tls.crt")).context("an authority without tls.crt")?;
+        authority.data.and_then(|mut data| data.remove("tls.crt")).context("the CA Secret has no tls.crt")?;
     let ca = folder.path().join("webhook.pem");
-    fs::write(&ca, authority.0).context("writing the authority")?;
+    fs::write(&ca, authority.0).context("writing the CA certificate")?;
     let measured = tokio::task::spawn_blocking(move || {
         let mut webhook = webhook(&cluster, ca)?;
         let mut floor = floor(&cluster, &folder.path().join("floor.pem"))?;
@@ -92,13 +91,13 @@ fn release() -> PathBuf {
 
 fn webhook(cluster: &Cluster, ca: PathBuf) -> anyhow::Result<Server> {
     let mut command = cluster.program(release().join("jobwarden-webhook"));
-    command.args(["serve", "--listen", WEBHOOK, "--namespace", NAMESPACE, "--finalizer", "--log-level=warn"]);
+    command.args(["--listen", WEBHOOK, "--namespace", NAMESPACE, "--finalizer", "--log-level=warn"]);
     command.args(["--admin-addr", "127.0.0.1:18440"]);
     let process = Measured::start(command.stdin(Stdio::null()), "the webhook")?;
     let mut server = Server { process, address: WEBHOOK, ca, reviews: 0 };
     let give_up = Instant::now() + READY_WITHIN;
     while let Err(error) = load(cluster, &mut server, &["minimal", "1", "closed", "1"]) {
-        ensure!(server.process.0.try_wait()?.is_none(), "the webhook has ended");
+        ensure!(server.process.0.try_wait()?.is_none(), "the webhook has exited");
         ensure!(Instant::now() < give_up, "the webhook is not ready after {READY_WITHIN:?}: {error:#}");
         sleep(Duration::from_millis(200));
     }
@@ -108,7 +107,7 @@ fn webhook(cluster: &Cluster, ca: PathBuf) -> anyhow::Result<Server> {
 fn floor(cluster: &Cluster, ca: &Path) -> anyhow::Result<Server> {
     let mut command = cluster.program(release().join("examples/floor"));
     let mut process = Measured::start(command.arg(FLOOR).stdout(Stdio::piped()), "the floor")?;
-    let lines = BufReader::new(process.0.stdout.take().context("its output was asked for")?).lines();
+    let lines = BufReader::new(process.0.stdout.take().context("stdout is not a pipe")?).lines();
     let mut pem = String::new();
     for line in lines {
         let line = line.context("reading the floor's certificate")?;
@@ -121,24 +120,24 @@ fn floor(cluster: &Cluster, ca: &Path) -> anyhow::Result<Server> {
     Ok(Server { process, address: FLOOR, ca: ca.to_owned(), reviews: 0 })
 }
 
-/// The load, with these arguments.
-fn loading(cluster: &Cluster, server: &Server, arguments: &[&str]) -> Command {
+/// The command of the load generator, with these arguments.
+fn load_command(cluster: &Cluster, server: &Server, arguments: &[&str]) -> Command {
     let mut command: Command = cluster.program(release().join("examples/load"));
-    // Where it fails, the sentence is enough.
+    // If it fails, its error message is enough.
     command.arg(server.address).arg(&server.ca).args(arguments).env("RUST_BACKTRACE", "0");
     command
 }
 
-/// What the load says at its end.
-fn said(text: &str) -> anyhow::Result<Value> {
-    serde_json::from_str(text.lines().last().unwrap_or_default()).context("the load's last line")
+/// The result that the load generator prints last.
+fn result_of(text: &str) -> anyhow::Result<Value> {
+    serde_json::from_str(text.lines().last().unwrap_or_default()).context("parsing the result of the load generator")
 }
 
-/// What the load says of its reviews.
+/// Runs the load generator and returns its result.
 fn load(cluster: &Cluster, server: &mut Server, arguments: &[&str]) -> anyhow::Result<Value> {
-    let said = said(&output(&mut loading(cluster, server, arguments))?)?;
-    server.reviews += said["requests"].as_u64().unwrap_or_default();
-    Ok(said)
+    let result = result_of(&output(&mut load_command(cluster, server, arguments))?)?;
+    server.reviews += result["requests"].as_u64().unwrap_or_default();
+    Ok(result)
 }
 
 fn over_tls(
@@ -147,14 +146,14 @@ fn over_tls(
     floor: &mut Server,
 ) -> anyhow::Result<BTreeMap<&'static str, f64>> {
     let mut figures = BTreeMap::new();
-    // Every buffer has grown, and every page is there, before anything is counted.
+    // Before anything is measured, all buffers have grown and all pages are resident.
     for server in [&mut *webhook, &mut *floor] {
         load(cluster, server, &["large", "8", "closed", "400"])?;
         load(cluster, server, &["typical", "8", "closed", "2000"])?;
     }
     for (pod, connections, amount, ratio, ours, theirs) in [
-        // Over one connection both wait for the client, and wake it, with each review. Over several the floor is so fast that the
-        // client never sleeps, so that waking it costs the webhook alone.
+        // Over one connection, both servers wait for the client and wake it up with each review. Over several, the floor is so
+        // fast that the client never sleeps, so only the webhook pays for waking it up.
         ("typical", "1", "4000", "cpu_ratio_typical", "cpu_us_typical", "floor_us_typical"),
         ("typical", "8", "8000", "cpu_ratio_typical_8", "cpu_us_typical_8", "floor_us_typical_8"),
         ("typical", "32", "8000", "cpu_ratio_typical_32", "cpu_us_typical_32", "floor_us_typical_32"),
@@ -165,8 +164,11 @@ fn over_tls(
         for _ in 0..TURNS {
             for (server, costs) in [&mut *webhook, &mut *floor].into_iter().zip(&mut costs) {
                 let before = server.process.cpu_us()?;
-                let said = load(cluster, server, &[pod, connections, "closed", amount])?;
-                costs.push((server.process.cpu_us()? - before) / said["requests"].as_f64().context("a count")?);
+                let result = load(cluster, server, &[pod, connections, "closed", amount])?;
+                costs.push(
+                    (server.process.cpu_us()? - before)
+                        / result["requests"].as_f64().context("the result has no requests")?,
+                );
             }
         }
         let [webhooks, floors] = costs.map(median);
@@ -179,8 +181,8 @@ fn over_tls(
         let seconds = OPEN_SECONDS.to_string();
         for _ in 0..TURNS {
             for (server, p99s) in [&mut *webhook, &mut *floor].into_iter().zip(&mut p99s) {
-                let said = load(cluster, server, &["typical", "8", "open", &seconds])?;
-                p99s.push(said["p99_us"].as_f64().context("a p99")?);
+                let result = load(cluster, server, &["typical", "8", "open", &seconds])?;
+                p99s.push(result["p99_us"].as_f64().context("the result has no p99")?);
             }
         }
     }
@@ -189,7 +191,7 @@ fn over_tls(
 
     figures.insert("p99_under_siege_us", p99_under_siege_us(cluster, webhook)?);
 
-    // Memory after so many reviews of typical pods, whatever else it was asked before.
+    // Memory after this many reviews of typical pods; the reviews before are not counted.
     let _step = progress::step("200,000 reviews");
     for (until, figure) in [(20_000, "rss_kib_after_20k"), (200_000, "rss_kib_after_200k")] {
         let so_far = if until == 20_000 { 0 } else { 20_000 };
@@ -202,23 +204,23 @@ fn over_tls(
 
 /// The p99 of an open loop while a thousand connections are slow and others send bodies of 10 MiB.
 fn p99_under_siege_us(cluster: &Cluster, webhook: &mut Server) -> anyhow::Result<f64> {
-    let step = progress::step("an open loop beside 1,000 slow connections and floods of 10 MiB");
+    let step = progress::step("an open loop during an attack with 1,000 slow connections and bodies of 10 MiB");
     let (siege, reviews) = SIEGE_SECONDS;
     let siege = ["large", "1000", "siege", &siege.to_string()].map(str::to_owned);
-    let mut siege = loading(cluster, webhook, &siege.each_ref().map(String::as_str));
-    let siege = siege.stdout(Stdio::piped()).spawn().context("starting the siege")?;
-    let honest = load(cluster, webhook, &["typical", "8", "open", &reviews.to_string()]);
-    let siege = siege.wait_with_output().context("waiting for the siege")?;
-    ensure!(siege.status.success(), "the siege has failed");
-    let besieged = said(&String::from_utf8_lossy(&siege.stdout))?;
-    let p99 = honest?["p99_us"].as_f64().context("a p99")?;
-    step.detail(format!("{} slow connections, {} floods: p99 {p99:.0} µs", besieged["slow"], besieged["requests"]));
+    let mut siege = load_command(cluster, webhook, &siege.each_ref().map(String::as_str));
+    let siege = siege.stdout(Stdio::piped()).spawn().context("starting the attack")?;
+    let normal = load(cluster, webhook, &["typical", "8", "open", &reviews.to_string()]);
+    let siege = siege.wait_with_output().context("waiting for the attack")?;
+    ensure!(siege.status.success(), "the attack failed");
+    let attack = result_of(&String::from_utf8_lossy(&siege.stdout))?;
+    let p99 = normal?["p99_us"].as_f64().context("the result has no p99")?;
+    step.detail(format!("{} slow connections, {} floods: p99 {p99:.0} µs", attack["slow"], attack["requests"]));
     Ok(p99)
 }
 
-/// What admission adds to the creation of a pod: the same pods with and without, in turns, for dry.
+/// The time that admission adds to the creation of a pod: the same pods with and without, in turns, as dry runs.
 async fn added_ms(cluster: &Cluster) -> anyhow::Result<f64> {
-    let _step = progress::step("pods at the API server, with and without");
+    let _step = progress::step("creating pods at the API server with and without admission");
     let with = cluster.temp_namespace("with", &[(label::INJECT, label_value::ENABLED)]).await?;
     let without = cluster.temp_namespace("without", &[]).await?;
     let template = Worker::new("work", 4, Duration::ZERO).job().spec.context("a Job has a spec")?.template;
@@ -234,7 +236,10 @@ async fn added_ms(cluster: &Cluster) -> anyhow::Result<f64> {
             let created = pods.create(&dry_run, &pod).await.context("creating a pod")?;
             times.push(start.elapsed().as_secs_f64() * 1000.0);
             let admitted = created.labels().contains_key(label::ENROLLED);
-            ensure!(admitted == (namespace.name() == with.name()), "admission did not do what is measured");
+            ensure!(
+                admitted == (namespace.name() == with.name()),
+                "a pod was admitted in the wrong namespace, or not admitted in the right one"
+            );
         }
     }
     let [with, without] = times.map(median);

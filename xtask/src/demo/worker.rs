@@ -1,52 +1,53 @@
-//! The chapters that every demo has: an ORT-shaped worker Job is submitted, enrolled and heard.
+//! The parts that every demo has: a worker Job like ORT Server's is submitted, gets its sidecar and sends heartbeats.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use jobwarden_common::names::{FINALIZER, SIDECAR_CONTAINER, label};
-use jobwarden_tests::{job::Worker, metrics, progress, wait};
+use jobwarden_testbed::progress;
+use jobwarden_tests::{job::Worker, metrics, wait};
 use k8s_openapi::api::{
     batch::v1::Job,
     core::v1::{Container, Pod},
 };
 use kube::{Api, Client, ResourceExt as _, api::PostParams};
 
-use super::story::{chapter, claim, say};
+use super::output::{check, heading, line};
 
 pub(super) const RUN_ID: &str = "42";
 pub(super) const JOB_ID: &str = "7";
 pub(super) const TRACE_ID: &str = "0af7651916cd43dd8448eb211c80319c";
 pub(super) const JOB: &str = "ort-analyzer";
 
-/// Memory the worker touches, in MiB.
+/// The memory that the worker touches, in MiB.
 pub(super) const TOUCHED_MEBIBYTES: u32 = 96;
 
-/// How many beats to wait for: enough to see that they keep coming.
+/// How many heartbeats to wait for: enough to see that they continue.
 const BEATS: u64 = 3;
 const PATIENCE: Duration = Duration::from_mins(2);
 
-/// A Job as ORT Server submits its analyzer: the IDs are in labels, and in JSON in the environment.
-pub(super) fn ort_worker(lasting: Duration) -> Worker {
-    Worker::new(JOB, TOUCHED_MEBIBYTES, lasting)
+/// A Job as ORT Server submits its analyzer, with IDs in labels and in JSON in the environment.
+pub(super) fn ort_worker(duration: Duration) -> Worker {
+    Worker::new(JOB, TOUCHED_MEBIBYTES, duration)
         .label("run-id", RUN_ID)
         .label("trace-id-0", TRACE_ID)
         .label("ort-worker", "analyzer")
         .env("payload", &format!(r#"{{"analyzerJobId":{JOB_ID}}}"#))
 }
 
-/// What was seen of the submitted worker.
+/// What was observed of the submitted worker.
 pub(super) struct Submitted {
     pub(super) pod: Pod,
     pub(super) injected: bool,
     pub(super) beats: u64,
 }
 
-/// Submits the Job, shows what admission made of it, and waits for beats.
+/// Submits the Job, shows what admission added to it, and waits for heartbeats.
 pub(super) async fn submit(client: &Client, namespace: &str, job: Job) -> anyhow::Result<Submitted> {
     let beats_before = beats(client).await?;
-    chapter("A worker Job is submitted, as ORT Server does");
-    say(format!("  Job {namespace}/{JOB}: labels run-id={RUN_ID}, trace-id-0={TRACE_ID}, ort-worker=analyzer;"));
-    say(format!("  env payload={{\"analyzerJobId\":{JOB_ID}}}; backoffLimit 0; touches {TOUCHED_MEBIBYTES} MiB"));
+    heading("A worker Job is submitted, as ORT Server does");
+    line(format!("  Job {namespace}/{JOB}: labels run-id={RUN_ID}, trace-id-0={TRACE_ID}, ort-worker=analyzer;"));
+    line(format!("  env payload={{\"analyzerJobId\":{JOB_ID}}}; backoffLimit 0; touches {TOUCHED_MEBIBYTES} MiB"));
     let jobs = Api::<Job>::namespaced(client.clone(), namespace);
     let job = jobs.create(&PostParams::default(), &job).await.context("submitting the Job")?;
     let pod = wait::until_running(client, namespace, JOB, &[], PATIENCE).await?;
@@ -56,7 +57,7 @@ pub(super) async fn submit(client: &Client, namespace: &str, job: Job) -> anyhow
 }
 
 fn show_injected(job: &Job, pod: &Pod) -> bool {
-    chapter("What the webhook added");
+    heading("What the webhook added");
     let labelled = [job.labels(), pod.labels()].into_iter().all(|labels| {
         labels.get(label::RUN_ID).is_some_and(|id| id == RUN_ID)
             && labels.get(label::JOB_ID).is_some_and(|id| id == JOB_ID)
@@ -67,13 +68,13 @@ fn show_injected(job: &Job, pod: &Pod) -> bool {
     let image = sidecar.and_then(|container| container.image.as_deref()).unwrap_or("none");
     let size = sidecar.map(size).unwrap_or_default();
     let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or("no node");
-    let claims = [
-        claim(labelled, format!("labels {}={RUN_ID} and {}={JOB_ID} on Job and pod", label::RUN_ID, label::JOB_ID)),
-        claim(held, format!("finalizer {FINALIZER}: the Job cannot vanish before its outcome is recorded")),
-        claim(sidecar.is_some(), format!("native sidecar {SIDECAR_CONTAINER} ({image}; {size})")),
-        claim(true, format!("the pod {} runs on {node}", pod.name_any())),
+    let checks = [
+        check(labelled, format!("labels {}={RUN_ID} and {}={JOB_ID} on Job and pod", label::RUN_ID, label::JOB_ID)),
+        check(held, format!("finalizer {FINALIZER}: the Job cannot be removed before its outcome is recorded")),
+        check(sidecar.is_some(), format!("native sidecar {SIDECAR_CONTAINER} ({image}; {size})")),
+        check(true, format!("the pod {} runs on {node}", pod.name_any())),
     ];
-    claims.into_iter().all(|holds| holds)
+    checks.into_iter().all(|passed| passed)
 }
 
 fn size(sidecar: &Container) -> String {
@@ -83,20 +84,20 @@ fn size(sidecar: &Container) -> String {
 }
 
 async fn show_beats(client: &Client, before: u64) -> anyhow::Result<u64> {
-    chapter("Its sidecar beats");
-    let step = progress::step("waiting for beats");
+    heading("The sidecar sends heartbeats");
+    let step = progress::step("waiting for heartbeats");
     let give_up = Instant::now() + PATIENCE;
     loop {
-        let heard = beats(client).await?.saturating_sub(before);
-        step.detail(format!("{heard} so far"));
-        if heard >= BEATS {
+        let received = beats(client).await?.saturating_sub(before);
+        step.detail(format!("{received} so far"));
+        if received >= BEATS {
             drop(step);
-            claim(true, format!("{heard} beats have reached the leading reaper"));
-            return Ok(heard);
+            check(true, format!("the leading reaper received {received} heartbeats"));
+            return Ok(received);
         }
         if Instant::now() > give_up {
             bail!(
-                "only {heard} beats have reached the reaper; look at the sidecar's log: \
+                "the reaper received only {received} heartbeats; see the sidecar's log: \
                    kubectl logs job/{JOB} -c {SIDECAR_CONTAINER}"
             );
         }
@@ -104,7 +105,7 @@ async fn show_beats(client: &Client, before: u64) -> anyhow::Result<u64> {
     }
 }
 
-/// How many beats of worker pods the leading reaper has accepted.
+/// The number of heartbeats that the leading reaper has accepted.
 async fn beats(client: &Client) -> anyhow::Result<u64> {
     let leader = metrics::leader(client).await?;
     let text = metrics::read(client, &leader.name_any()).await?;

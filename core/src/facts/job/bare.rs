@@ -3,9 +3,9 @@
 //! | of a Job | of a bare pod |
 //! |---|---|
 //! | `Complete`, `Failed` | its phase |
-//! | `FailureTarget` | [`VERDICT`] with a reason of ours |
-//! | `status.startTime` | its creation: the Job controller, too, waits for no node |
-//! | `backoffLimit` | nobody makes another |
+//! | `FailureTarget` | [`VERDICT`] with a reason of jobwarden |
+//! | `status.startTime` | its creation: the Job controller does not wait for a node either |
+//! | `backoffLimit` | no controller creates another pod |
 
 use std::sync::Arc;
 
@@ -20,10 +20,10 @@ use crate::{
     policy::{BadSetting, Changes, Labels, Policies},
 };
 
-/// The condition by which whoever deletes a pod says why, before it does (KEP-3329): our verdict on a bare pod.
+/// The condition that says why a pod is about to be deleted (KEP-3329): the verdict of jobwarden on a bare pod.
 pub const VERDICT: &str = "DisruptionTarget";
 
-/// Kubernetes' own words for a pod that has ended, by which its condition `Ready` is false (`pkg/kubelet/status/generate.go`).
+/// The reason why the condition `Ready` of a failed pod is false (`pkg/kubelet/status/generate.go`).
 const POD_FAILED: &str = "PodFailed";
 
 /// Reason and message of our verdict on a bare pod, if it has been written.
@@ -36,8 +36,8 @@ pub(crate) fn verdict(status: &PodStatus) -> Option<(&str, &str)> {
 }
 
 impl JobFacts {
-    /// Reads a bare pod when the wall clock shows `wall`, and says which annotations could not be read. `None` for any other
-    /// pod.
+    /// Reads a bare pod when the wall clock shows `wall`, and returns the annotations that could not be read as well. `None`
+    /// for any other pod.
     pub fn of_bare_pod(pod: &Pod, policies: &Policies, wall: Timestamp) -> Option<(Self, Vec<BadSetting>)> {
         let Pod { metadata, status, .. } = pod;
         if !is_bare(pod) {
@@ -56,16 +56,16 @@ impl JobFacts {
             effective,
             own,
             labels,
-            // A deletion that follows from our verdict is part of it.
+            // A deletion that follows from the verdict of jobwarden is part of it.
             deletion: (metadata.deletion_timestamp.is_some() && !being_failed).then_some(Deletion { orphaning: false }),
             progress,
             suspended: false,
             managed_elsewhere: false,
-            // It has the one that it is.
+            // It is its own pod.
             wants_no_pods: true,
             retries: Retries::Exhausted,
             has_finalizer: false,
-            // By itself: whoever made it deletes it.
+            // Its creator deletes it.
             owned: true,
             has_ttl: false,
             safe_to_duplicate: annotations.get(annotation::SAFE_TO_DUPLICATE).is_some_and(|v| v == label_value::TRUE),
@@ -82,7 +82,7 @@ fn progress(status: &PodStatus) -> Progress {
     };
     match (status.phase.as_deref(), verdict(status)) {
         (Some("Succeeded"), _) => Progress::Finished(Finish::Complete),
-        // What was done for our verdict has ended it.
+        // It was ended because of the verdict.
         (Some("Failed"), Some((reason, message))) => failed(reason, message),
         (Some("Failed"), None) => failed(
             status.reason.as_deref().unwrap_or(POD_FAILED),
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_a_job_of_its_own_by_its_own_annotations() {
+    fn a_bare_pod_is_a_job_with_its_own_annotations() {
         let facts = read(&json!({})).expect("it is bare");
         assert_eq!((facts.identity.kind, facts.identity.uid), (JobKind::BarePod, JobUid::from("pod-uid")));
         assert_eq!((facts.identity.name.as_str(), facts.identity.job_id), ("once", Some("7".into())));
@@ -140,9 +140,9 @@ mod tests {
     #[case::controlled_by_a_job(json!({"metadata": {"ownerReferences": [
         {"apiVersion": "batch/v1", "kind": "Job", "name": "j", "uid": "j", "controller": true}
     ]}}))]
-    #[case::of_a_job_that_let_it_go(json!({"metadata": {"labels": {"jobwarden.io/inject": null}}}))]
+    #[case::released_by_its_job(json!({"metadata": {"labels": {"jobwarden.io/inject": null}}}))]
     #[case::opted_out(json!({"metadata": {"labels": {"jobwarden.io/inject": "false"}}}))]
-    fn no_other_pod_is(#[case] change: Value) {
+    fn other_pods_are_not_bare(#[case] change: Value) {
         assert_eq!(read(&change), None);
     }
 
@@ -150,14 +150,14 @@ mod tests {
     #[case::succeeded(json!({"phase": "Succeeded"}), "Complete")]
     #[case::failed(json!({"phase": "Failed"}), "PodFailed: The pod has failed.")]
     #[case::evicted(json!({"phase": "Failed", "reason": "Evicted", "message": "no disk"}), "Evicted: no disk")]
-    #[case::given_up(json!({"phase": "Failed", "reason": "NodeGone", "message": "because"}), "NodeGone: because")]
-    fn it_finishes_by_its_phase(#[case] status: Value, #[case] expected: &str) {
-        let told = match read(&json!({ "status": status })).expect("it is bare").progress {
+    #[case::marked_failed(json!({"phase": "Failed", "reason": "NodeGone", "message": "because"}), "NodeGone: because")]
+    fn a_bare_pod_finishes_by_its_phase(#[case] status: Value, #[case] expected: &str) {
+        let finish = match read(&json!({ "status": status })).expect("it is bare").progress {
             Progress::Finished(Finish::Complete) => "Complete".to_owned(),
             Progress::Finished(Finish::Failed { reason, message }) => format!("{reason}: {message}"),
             other => format!("{other:?}"),
         };
-        assert_eq!(told, expected);
+        assert_eq!(finish, expected);
     }
 
     #[rstest]
@@ -165,7 +165,7 @@ mod tests {
     #[case::overdue("DeadlineExceeded", true)]
     #[case::evicted("EvictionByEvictionAPI", false)]
     #[case::tainted("DeletionByTaintManager", false)]
-    fn a_deletion_is_ours_if_our_verdict_is_on_it(#[case] reason: &str, #[case] ours: bool) {
+    fn a_deletion_follows_from_the_verdict_if_the_pod_carries_it(#[case] reason: &str, #[case] ours: bool) {
         let deleted = json!({
             "metadata": { "deletionTimestamp": "2026-01-02T03:05:05Z" },
             "status": { "conditions": conditions(reason) }
@@ -178,7 +178,7 @@ mod tests {
     #[rstest]
     #[case::in_the_same_moment("Succeeded", Finish::Complete)]
     #[case::by_the_deletion("Failed", Finish::Failed { reason: "HeartbeatLost".to_owned(), message: "because".to_owned() })]
-    fn what_has_ended_is_not_being_failed(#[case] phase: &str, #[case] finish: Finish) {
+    fn a_pod_that_has_ended_is_not_being_failed(#[case] phase: &str, #[case] finish: Finish) {
         let ended = json!({ "status": { "phase": phase, "conditions": conditions("HeartbeatLost") } });
         assert_eq!(read(&ended).expect("it is bare").progress, Progress::Finished(finish));
     }

@@ -87,13 +87,13 @@ fn a_running_job_is_read_whole() {
 }
 
 #[test]
-fn the_jobs_own_annotation_beats_that_of_its_template() {
+fn the_annotation_of_the_job_overrides_that_of_its_template() {
     let facts = read(json!({"metadata": {"annotations": {"jobwarden.io/lost-after": "30s"}}}));
     assert_eq!(facts.effective.policy.lost_after, Duration::from_secs(30));
 }
 
 #[test]
-fn a_bad_annotation_is_told() {
+fn an_unreadable_annotation_is_reported() {
     let job = mk_job(json!({"metadata": {"annotations": {"jobwarden.io/lost-after": "soon"}}}));
     let (facts, bad) = JobFacts::read(&job, &Policies::default(), wall()).expect("it has name and UID");
     assert_eq!(facts.effective.policy, Policy::default());
@@ -104,7 +104,7 @@ fn a_bad_annotation_is_told() {
 #[case::the_templates(json!({}), Some(120))]
 #[case::its_own_first(json!({"metadata": {"labels": {"ort-worker": "advisor"}}}), Some(2))]
 #[case::none_of_them(json!({"metadata": {"labels": {"ort-worker": "painter"}}}), None)]
-fn a_rule_chooses_by_labels(#[case] change: Value, #[case] minutes: Option<u64>) {
+fn a_rule_matches_by_labels(#[case] change: Value, #[case] minutes: Option<u64>) {
     let mut policies = Policies::default();
     policies.set_file(serde_saphyr::from_str("preset: ort-server").expect("valid"));
     let (facts, _) = JobFacts::read(&mk_job(change), &policies, wall()).expect("it has name and UID");
@@ -134,7 +134,7 @@ fn progress_is_what_the_conditions_say(#[case] types: &[&str], #[case] expected:
 }
 
 #[test]
-fn a_condition_that_does_not_hold_says_nothing() {
+fn a_false_condition_is_ignored() {
     let conditions = json!([{"type": "Failed", "status": "False"}, {"type": "FailureTarget", "status": "Unknown"}]);
     assert_eq!(read(json!({"status": {"conditions": conditions}})).progress, Progress::Open);
 }
@@ -172,19 +172,19 @@ fn only_a_controller_owns(#[case] owners: Value, #[case] owned: bool) {
 #[rstest]
 #[case(json!("kueue.x-k8s.io/multikueue"), true)]
 #[case(json!("kubernetes.io/job-controller"), false)]
-fn another_controller_may_manage_it(#[case] by: Value, #[case] elsewhere: bool) {
+fn a_job_may_be_managed_by_another_controller(#[case] by: Value, #[case] elsewhere: bool) {
     assert_eq!(read(json!({"spec": {"managedBy": by}})).managed_elsewhere, elsewhere);
 }
 
 #[rstest]
 #[case(json!({"spec": {"suspend": true}}))]
 #[case(json!({"spec": {"parallelism": 0}}))]
-fn some_open_jobs_want_no_pods(#[case] change: Value) {
+fn some_open_jobs_need_no_pods(#[case] change: Value) {
     assert!(!read(change).should_have_pods());
 }
 
 #[test]
-fn the_small_marks_are_read() {
+fn remaining_fields_are_read() {
     let facts = read(json!({
         "metadata": {"finalizers": null, "annotations": {"jobwarden.io/safe-to-duplicate": "true"}},
         "spec": {"ttlSecondsAfterFinished": 60, "podReplacementPolicy": "Failed"},

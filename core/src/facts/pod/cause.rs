@@ -1,7 +1,7 @@
-//! Why a pod ended, as far as its own status tells; see [`crate::causes`] for whose words these are.
+//! Why a pod ended, as far as its own status says; see [`crate::causes`] for the origin of the reasons.
 //!
-//! The exit of a sidecar, ours or another's, never counts: a native sidecar is asked to end once the work is done, and what
-//! it makes of that says nothing about the work.
+//! The exit of a sidecar, whoever injected it, never counts: a native sidecar is terminated once the work is done, and its exit code
+//! says nothing about the work.
 
 use std::time::Duration;
 
@@ -12,31 +12,30 @@ use jobwarden_common::{
 };
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod, PodSpec, PodStatus};
 
-use super::{
-    DEFAULT_GRACE_SECONDS, MainFacts,
-    container::{kept_message, last_terminated, terminated},
-    find, is_sidecar,
-};
+use super::container::{MainFacts, find, is_sidecar, kept_message, last_terminated, terminated};
 use crate::{
     causes::{of_container_word, of_disruption, of_pod_word, of_scheduling, signal_name},
     evidence::{ContainerState, PodPhase},
 };
 
-/// The kubelet's word for a container that the kernel killed for want of memory.
+/// The grace period of a pod that is being deleted without saying for how long, as the API defaults it.
+pub(super) const DEFAULT_GRACE_SECONDS: i64 = 30;
+
+/// The reason of a container that the kernel killed for lack of memory.
 const OOM_KILLED: &str = "OOMKilled";
 
-/// The kubelet's word for any container that ended badly: it says nothing.
+/// The reason of any container that exited with an error.
 const ERROR: &str = "Error";
 
-/// The kubelet's word for a container of which it knows nothing any more; the exit code 137 beside it is made up
+/// The reason of a container that the kubelet no longer knows; the exit code 137 beside it is a placeholder
 /// (`ContainerReasonStatusUnknown` in `pkg/kubelet/container/runtime.go`).
 const STATUS_UNKNOWN: &str = "ContainerStatusUnknown";
 
-/// What is known of how a pod ended or is being ended, from the most telling witness to the least: the pod's own reason
-/// (`Evicted`, …), a disruption (`PreemptionByScheduler`, …), a container's own word (`OOMKilled`, `StartError`), that it
-/// was deleted, and then just a container's exit.
+/// Why a pod ended or is being ended, from the most specific source to the least: the reason of the pod (`Evicted`, …), a disruption
+/// (`PreemptionByScheduler`, …), the reason of a container (`OOMKilled`, `StartError`), the deletion of the pod, the exit code of a
+/// container.
 ///
-/// Of several containers that failed, the first to do so counts: the others may have missed it. Of two in the same second,
+/// Of several containers that failed, the first one counts: the others may have failed because of it. Of two in the same second,
 /// one that ran out of memory explains the other.
 pub(super) fn cause(pod: &Pod, spec: &PodSpec, status: &PodStatus, phase: PodPhase) -> Cause {
     let deleted = pod.metadata.deletion_timestamp.is_some();
@@ -53,7 +52,7 @@ pub(super) fn cause(pod: &Pod, spec: &PodSpec, status: &PodStatus, phase: PodPha
             (deleted && over && !telling && ended_by_deletion(pod, first)).then(|| deletion(pod, &of_container))
         })
         .or_else(|| unscheduled(spec, status))
-        // Some words say little, but they are all there is to say.
+        // Some reasons say little, but nothing else is known.
         .or_else(|| of_container.is_empty().then(|| plain(status)).flatten());
     match whole {
         Some(whole) => Cause {
@@ -67,7 +66,7 @@ pub(super) fn cause(pod: &Pod, spec: &PodSpec, status: &PodStatus, phase: PodPha
     }
 }
 
-/// The first container to fail. One that waits to run again has failed the pod only once the pod is `over`.
+/// The first container to fail. A container that waits to be restarted has failed the pod only once the pod is `over`.
 fn first_failure<'a>(
     spec: &PodSpec,
     status: &'a PodStatus,
@@ -110,7 +109,7 @@ fn container_cause(name: &str, end: &ContainerStateTerminated) -> Cause {
 }
 
 fn finished_at(end: &ContainerStateTerminated) -> Option<Timestamp> {
-    // A runtime that does not know says 1970.
+    // A runtime that does not know the time reports 1970.
     end.finished_at.as_ref().map(|at| at.0).filter(|at| *at > Timestamp::UNIX_EPOCH)
 }
 
@@ -126,7 +125,7 @@ fn disruption(status: &PodStatus) -> Option<Cause> {
     Some(of_disruption(disruption.reason.as_deref()?, kept_message(disruption.message.as_deref())))
 }
 
-/// What keeps a pod from being bound to a node.
+/// Why a pod is not bound to a node.
 fn unscheduled(spec: &PodSpec, status: &PodStatus) -> Option<Cause> {
     let bound = spec.node_name.as_deref().is_some_and(|node| !node.is_empty());
     let mut conditions = status.conditions.iter().flatten().filter(|_| !bound);
@@ -135,7 +134,7 @@ fn unscheduled(spec: &PodSpec, status: &PodStatus) -> Option<Cause> {
 }
 
 /// Whether the deletion of a pod may have ended its container: it did not end before. The one time is the API server's, the
-/// other the node's; they are compared for words only.
+/// other the node's; they are compared for the message only.
 fn ended_by_deletion(pod: &Pod, first: Option<(&str, &ContainerStateTerminated)>) -> bool {
     let grace = pod.metadata.deletion_grace_period_seconds.unwrap_or(DEFAULT_GRACE_SECONDS);
     let grace = Duration::from_secs(grace.try_into().unwrap_or(0));
@@ -144,7 +143,7 @@ fn ended_by_deletion(pod: &Pod, first: Option<(&str, &ContainerStateTerminated)>
     asked.zip(ended).is_none_or(|(asked, ended)| ended >= asked)
 }
 
-/// Who deleted a pod is in no status: see [`crate::causes::with_pod_events`].
+/// The status does not say who deleted a pod: see [`crate::causes::with_pod_events`].
 fn deletion(pod: &Pod, of_container: &Cause) -> Cause {
     let forced = pod.metadata.deletion_grace_period_seconds == Some(0);
     let how = if forced { "the pod was deleted without grace" } else { "the pod was deleted" };
@@ -166,7 +165,7 @@ fn plain(status: &PodStatus) -> Option<Cause> {
     Some(Cause { reason: Some(reason), message: kept_message(status.message.as_deref()), ..Cause::default() })
 }
 
-/// Whether a main container was killed for want of memory, now or in its last run.
+/// Whether a main container was killed for lack of memory, now or in its last run.
 pub(super) fn oom_killed(mains: &[ContainerStatus]) -> bool {
     let ends = mains.iter().flat_map(|main| [terminated(main), last_terminated(main)]).flatten();
     ends.into_iter().any(|end| end.reason.as_deref() == Some(OOM_KILLED))

@@ -1,12 +1,24 @@
-//! What the kubelet says of one container.
+//! One container, as the kubelet reports it.
 
-use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus};
+use k8s_openapi::api::core::v1::{Container, ContainerStateTerminated, ContainerStatus};
 
-use super::MainFacts;
 use crate::evidence::ContainerState;
 
-/// How much of a message is kept, in bytes. Termination messages may have 4 KiB, and there may be many.
+/// How much of a message is kept, in bytes. A termination message may have 4 KiB, and there may be many of them.
 const MAX_MESSAGE: usize = 512;
+
+/// The facts of a main container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MainFacts {
+    /// Its name.
+    pub name: Box<str>,
+    /// Its state.
+    pub state: ContainerState,
+    /// The runtime's ID of its latest run, without the runtime's name.
+    pub id: Option<Box<str>>,
+    /// The ID of the run before, where the kubelet reports it.
+    pub earlier_id: Option<Box<str>>,
+}
 
 pub(super) fn main_facts(name: &str, status: Option<&ContainerStatus>) -> MainFacts {
     let last_run = status.and_then(|status| last_terminated(status)?.container_id.as_deref()).map(bare_id);
@@ -54,8 +66,18 @@ pub(super) fn bare_id(id: &str) -> Box<str> {
     id.split_once("://").map_or(id, |(_, bare)| bare).into()
 }
 
-/// As much of a message as is kept; none of an empty one.
+/// The part of a message that is kept; `None` if the message is empty.
 pub(super) fn kept_message(message: Option<&str>) -> Option<String> {
     let message = message?.trim();
     (!message.is_empty()).then(|| message[..message.floor_char_boundary(MAX_MESSAGE)].to_owned())
+}
+
+/// The status of a container by its name.
+pub(super) fn find<'a>(statuses: &'a [ContainerStatus], name: &str) -> Option<&'a ContainerStatus> {
+    statuses.iter().find(|status| status.name == name)
+}
+
+/// Whether an init container runs beside the main containers (KEP-753).
+pub(super) fn is_sidecar(container: &Container) -> bool {
+    container.restart_policy.as_deref() == Some("Always")
 }

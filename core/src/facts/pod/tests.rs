@@ -108,7 +108,7 @@ fn only_a_controlling_batch_job_counts(#[case] owners: Value) {
 #[case("Unknown", PodPhase::Running)]
 #[case("Succeeded", PodPhase::Succeeded)]
 #[case("Failed", PodPhase::Failed)]
-fn phases_are_kubernetes_own(#[case] phase: &str, #[case] expected: PodPhase) {
+fn phases_are_those_of_kubernetes(#[case] phase: &str, #[case] expected: PodPhase) {
     assert_eq!(read(json!({"status": {"phase": phase}})).phase, expected);
 }
 
@@ -116,7 +116,7 @@ fn phases_are_kubernetes_own(#[case] phase: &str, #[case] expected: PodPhase) {
 #[case::running(mk_status("main", "c", running()), ContainerState::Running)]
 #[case::ended(mk_status("main", "c", ended(0, "Completed")), ContainerState::Terminated)]
 #[case::creating(not_started("main", "ContainerCreating"), ContainerState::NotStarted)]
-fn a_main_container_has_the_kubelets_state(#[case] status: Value, #[case] expected: ContainerState) {
+fn a_main_container_has_the_state_that_the_kubelet_reports(#[case] status: Value, #[case] expected: ContainerState) {
     assert_eq!(read(with_mains("Running", &[status])).mains[0].state, expected);
 }
 
@@ -127,7 +127,7 @@ fn a_main_container_without_a_status_has_not_started() {
 }
 
 #[test]
-fn a_crashed_container_waits_to_restart_and_its_runs_are_told_apart() {
+fn a_crashed_container_waits_to_be_restarted_and_its_runs_are_told_apart() {
     let mut status = mk_status("main", "c-main", json!({"waiting": {"reason": "CrashLoopBackOff"}}));
     status["lastState"] = ended(1, "Error");
     status["restartCount"] = json!(1);
@@ -154,7 +154,7 @@ fn a_crashed_container_waits_to_restart_and_its_runs_are_told_apart() {
     "status": {"initContainerStatuses": [not_started("clone", "ErrImagePull")]},
 }), true)]
 #[case::failed(json!({"status": {"phase": "Failed"}}), false)]
-fn it_is_starting_while_only_the_mains_are_awaited(#[case] change: Value, #[case] expected: bool) {
+fn a_pod_is_starting_while_only_main_containers_are_missing(#[case] change: Value, #[case] expected: bool) {
     let mut pending = with_mains("Pending", &[not_started("main", "PodInitializing")]);
     json_patch::merge(&mut pending, &change);
     assert_eq!(read(pending).starting, expected);
@@ -176,7 +176,7 @@ fn one_main_container_that_has_not_started_is_enough() {
 #[case("RunContainerError", true)]
 #[case("ContainerCreating", false)]
 #[case("PodInitializing", false)]
-fn the_kubelets_word_names_the_start_problem(#[case] reason: &str, #[case] problem: bool) {
+fn the_reason_of_the_kubelet_names_the_start_problem(#[case] reason: &str, #[case] problem: bool) {
     let facts = read(with_mains("Pending", &[not_started("main", reason)]));
     let expected = StartProblem {
         container: "main".to_owned(),
@@ -188,7 +188,7 @@ fn the_kubelets_word_names_the_start_problem(#[case] reason: &str, #[case] probl
 }
 
 #[test]
-fn a_sidecar_without_an_image_is_our_own_problem() {
+fn a_missing_sidecar_image_is_a_problem_of_jobwarden() {
     let mut pending = with_mains("Pending", &[not_started("main", "PodInitializing")]);
     pending["status"]["initContainerStatuses"] = json!([not_started("jobwarden-heartbeat", "ErrImagePull")]);
     let facts = read(pending);
@@ -197,7 +197,7 @@ fn a_sidecar_without_an_image_is_our_own_problem() {
 }
 
 #[test]
-fn an_init_container_has_start_problems_too() {
+fn an_init_container_may_have_a_start_problem() {
     let facts = read(json!({"status": {"initContainerStatuses": [not_started("clone", "ErrImagePull")]}}));
     assert_eq!(facts.start_problem.map(|problem| problem.container).as_deref(), Some("clone"));
 }

@@ -25,14 +25,14 @@ fn bare(state: &Index) -> JobSnapshot {
 }
 
 #[test]
-fn it_is_a_job_with_one_pod() {
+fn a_bare_pod_is_a_job_with_one_pod() {
     let evidence = bare(&mk_state_with_bare()).evidence;
     assert_eq!((evidence.job.stage, evidence.pods.len()), (JobStage::Open, 1));
     assert_eq!(evidence.pods[0].uid, "bare".into());
 }
 
 #[test]
-fn one_that_is_gone_has_vanished() {
+fn a_bare_pod_whose_object_is_gone_has_vanished() {
     let mut state = mk_state_with_bare();
     state.delete_pod(&"bare".into(), moment(5));
     let known = bare(&state);
@@ -44,7 +44,7 @@ fn one_that_is_gone_has_vanished() {
 }
 
 #[test]
-fn one_that_had_ended_before_has_finished() {
+fn a_bare_pod_that_ended_before_its_object_went_has_finished() {
     let mut state = mk_state_with_bare();
     state.apply_job(mk_bare("bare", Progress::Finished(Finish::Complete)), moment(5));
     state.delete_pod(&"bare".into(), moment(6));
@@ -53,7 +53,7 @@ fn one_that_had_ended_before_has_finished() {
 }
 
 #[test]
-fn the_list_of_pods_counts_and_that_of_jobs_does_not() {
+fn a_bare_pod_is_missing_only_from_a_list_of_pods() {
     let mut state = mk_state_with_bare();
     state.jobs_listed(&["job".into()].into(), moment(5));
     assert_eq!(bare(&state).evidence.job.stage, JobStage::Open);
@@ -63,7 +63,7 @@ fn the_list_of_pods_counts_and_that_of_jobs_does_not() {
 }
 
 #[test]
-fn one_that_its_job_let_go_is_no_pod_of_that_job_any_more() {
+fn a_bare_pod_that_its_job_released_is_no_longer_a_pod_of_that_job() {
     let mut state = mk_state();
     state.apply_job(mk_bare("pod", Progress::Open), moment(5));
     state.apply_pod(mk_pod("pod", "pod"), moment(5));
@@ -72,7 +72,7 @@ fn one_that_its_job_let_go_is_no_pod_of_that_job_any_more() {
 }
 
 #[test]
-fn people_who_ask_by_a_name_mean_the_job() {
+fn a_name_finds_the_job_before_a_bare_pod() {
     let mut state = mk_state_with_bare();
     let mut facts = mk_bare("bare", Progress::Open);
     facts.identity.name = "job-name".to_owned();

@@ -38,7 +38,7 @@ fn a_zone_has_the_nodes_that_exist() {
 // Waiting for a node.
 
 #[test]
-fn a_pod_waits_for_a_node_from_when_it_was_seen_to_until_it_has_one_or_ends() {
+fn a_pod_is_unscheduled_until_it_has_a_node_or_ends() {
     let mut state = Index::default();
     state.apply_job(mk_job("job"), moment(0));
     let unbound = |phase| PodFacts { node: None, phase, ..mk_pod("pod", "job") };
@@ -54,7 +54,7 @@ fn a_pod_waits_for_a_node_from_when_it_was_seen_to_until_it_has_one_or_ends() {
 // Running time.
 
 #[test]
-fn a_job_is_active_from_its_start_time_whenever_that_was_seen() {
+fn a_job_is_active_since_its_start_time_whenever_that_was_seen() {
     let mut state = Index::default();
     let start = |at: i64, ago| {
         let at = jiff::Timestamp::from_second(at).expect("in range");
@@ -85,7 +85,7 @@ fn report_cpu(state: &mut Index, cpu_ms: u64, now: u64) {
 }
 
 #[test]
-fn progress_is_when_cpu_time_last_grew_or_began_anew() {
+fn progress_is_when_cpu_time_last_grew_or_restarted() {
     let mut state = mk_state();
     assert_eq!(pod(&state).cpu_progress, None);
     report(&mut state, &Report { pods: Vec::new(), ..mk_report(&[]) }, 1);
@@ -95,7 +95,7 @@ fn progress_is_when_cpu_time_last_grew_or_began_anew() {
         assert_eq!(pod(&state).cpu_progress, Some(moment(progress)), "at {now}");
     }
     state.start_listening(moment(60));
-    assert_eq!(pod(&state).cpu_progress, None, "counted from when this leader first hears of it");
+    assert_eq!(pod(&state).cpu_progress, None, "counted from the first report that this leader receives");
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn progress_after_a_pause_is_a_change() {
 }
 
 #[test]
-fn the_cpu_time_of_the_sidecar_is_no_progress() {
+fn the_cpu_time_of_the_sidecar_is_not_progress() {
     let mut state = mk_state();
     report_cpu(&mut state, 10, 1);
     let mut seen = mk_report(&[("pod", 1)]);
@@ -128,7 +128,7 @@ fn the_cpu_time_of_the_sidecar_is_no_progress() {
 // Policies.
 
 #[test]
-fn every_job_is_judged_by_what_the_layers_say_now() {
+fn changed_policies_apply_to_every_job() {
     let mut state = mk_state();
     let own = Changes::from_iter([Setting::OnLost(OnLost::Fail)]);
     let labels = Labels::keep([(&"size".to_owned(), &"big".to_owned())]);
@@ -139,12 +139,12 @@ fn every_job_is_judged_by_what_the_layers_say_now() {
         serde_saphyr::from_str("set: {onLost: report}\nrules: [{match: {size: big}, set: {lostAfter: 90s}}]")
             .expect("valid"),
     );
-    state.reconsider(&policies);
+    state.apply_policies(&policies);
     assert!(changed(&mut state));
     let JobSnapshot { policy, origins, .. } = known(&state, 2);
     assert_eq!((policy.on_lost, policy.lost_after), (OnLost::Fail, Duration::from_secs(90)));
     assert_eq!(origins.of(PolicyField::OnLost), Origin::Job);
     assert_eq!(origins.of(PolicyField::LostAfter), Origin::Rule("size=big".into()));
-    state.reconsider(&policies);
+    state.apply_policies(&policies);
     assert!(!changed(&mut state), "nothing new");
 }

@@ -6,7 +6,7 @@ use crate::policy::{Effective, Policy};
 // Beats.
 
 #[test]
-fn a_beat_of_an_unknown_pod_or_from_another_node_is_refused() {
+fn a_beat_of_an_unknown_pod_or_from_another_node_is_rejected() {
     let mut state = mk_state();
     assert_eq!(state.beat(&"x".into(), None, Phase::Running, moment(1)), Err(BeatRejected::UnknownPod));
     let elsewhere = state.beat(&"pod".into(), Some(&"node-2".into()), Phase::Running, moment(1));
@@ -15,7 +15,7 @@ fn a_beat_of_an_unknown_pod_or_from_another_node_is_refused() {
 }
 
 #[test]
-fn a_beat_may_be_heard_before_the_binding() {
+fn a_beat_may_arrive_before_the_binding() {
     let mut state = mk_state();
     state.apply_pod(PodFacts { node: None, ..mk_pod("new", "job") }, moment(1));
     assert_eq!(state.beat(&"new".into(), Some(&"node-2".into()), Phase::Running, moment(2)), Ok(Command::Continue));
@@ -31,14 +31,14 @@ fn a_later_beat_revokes_ending() {
 }
 
 #[test]
-fn a_terminating_pod_is_still_heard() {
+fn beats_of_a_terminating_pod_are_accepted() {
     let mut state = mk_state();
     state.apply_pod(PodFacts { grace: Some(Duration::from_secs(30)), ..mk_pod("pod", "job") }, moment(1));
     assert_eq!(beat(&mut state, Phase::Running, 2), Ok(Command::Continue));
 }
 
 #[test]
-fn a_pod_that_was_given_up_is_told_to_stop_also_when_its_object_is_gone() {
+fn an_abandoned_pod_is_told_to_stop_even_when_its_object_is_gone() {
     let mut state = mk_state();
     state.abandon(&"pod".into());
     assert_eq!(beat(&mut state, Phase::Running, 1), Ok(Command::Stop));
@@ -54,7 +54,7 @@ fn a_pod_that_was_given_up_is_told_to_stop_also_when_its_object_is_gone() {
 #[case::after_a_silence(Some(Phase::Running), Phase::Running, 31, true)]
 #[case::ending(Some(Phase::Running), Phase::Ending, 2, true)]
 #[case::revoked(Some(Phase::Ending), Phase::Running, 2, true)]
-fn only_beats_that_may_change_a_verdict_wake_anybody(
+fn only_beats_that_may_change_a_verdict_mark_the_job_as_changed(
     #[case] before: Option<Phase>,
     #[case] phase: Phase,
     #[case] now: u64,
@@ -70,7 +70,7 @@ fn only_beats_that_may_change_a_verdict_wake_anybody(
 }
 
 #[test]
-fn how_long_a_silence_has_to_be_is_the_policys() {
+fn the_policy_decides_how_long_a_pause_has_to_be() {
     let mut state = mk_state();
     let policy = Policy { suspect_after: Duration::from_secs(5), ..Policy::default() };
     let effective = Arc::new(Effective { policy, ..Effective::default() });
@@ -84,7 +84,7 @@ fn how_long_a_silence_has_to_be_is_the_policys() {
 // Reports.
 
 #[test]
-fn a_report_with_a_pod_of_another_node_is_refused_whole() {
+fn a_report_with_a_pod_of_another_node_is_rejected_as_a_whole() {
     let mut state = mk_state();
     state.apply_pod(PodFacts { node: Some("node-2".into()), ..mk_pod("foreign", "job") }, moment(0));
     let result = state.report(&"node-1".into(), &mk_report(&[("pod", 1), ("foreign", 0)]), moment(1));
@@ -93,7 +93,7 @@ fn a_report_with_a_pod_of_another_node_is_refused_whole() {
 }
 
 #[test]
-fn pods_that_are_not_known_are_passed_over() {
+fn unknown_pods_in_a_report_are_skipped() {
     let mut state = mk_state();
     state.apply_pod(PodFacts { node: None, ..mk_pod("unbound", "job") }, moment(0));
     let wanted = report(&mut state, &mk_report(&[("gone", 1), ("unbound", 1), ("pod", 1)]), 1);
@@ -102,7 +102,7 @@ fn pods_that_are_not_known_are_passed_over() {
 }
 
 #[test]
-fn a_blind_agent_is_blind_to_every_pod() {
+fn a_blind_agent_sees_no_pod() {
     let mut state = mk_state();
     let blind = Report { blind: Some("hidepid".to_owned()), ..mk_report(&[("pod", 3)]) };
     report(&mut state, &blind, 1);
@@ -117,7 +117,7 @@ fn a_pod_missing_from_the_report_is_not_seen() {
 }
 
 #[test]
-fn two_reports_in_a_row_make_gone() {
+fn two_consecutive_reports_make_gone() {
     let mut state = mk_state();
     report(&mut state, &mk_report(&[("pod", 1)]), 10);
     report(&mut state, &mk_report(&[("pod", 0)]), 20);
@@ -133,7 +133,7 @@ fn two_reports_in_a_row_make_gone() {
 #[case::restarted(mk_main("main", ContainerState::Running, Some("second")), true)]
 #[case::waits_to_restart(mk_main("main", ContainerState::WaitingToRestart, Some("pod-main")), true)]
 #[case::ended(mk_main("main", ContainerState::Terminated, Some("pod-main")), false)]
-fn gone_is_void_once_a_container_runs_again(#[case] main: crate::facts::pod::MainFacts, #[case] void: bool) {
+fn gone_is_invalidated_when_a_container_runs_again(#[case] main: crate::facts::pod::MainFacts, #[case] void: bool) {
     let mut state = mk_state();
     report(&mut state, &mk_report(&[("pod", 0)]), 10);
     state.apply_pod(PodFacts { mains: vec![main], ..mk_pod("pod", "job") }, moment(11));
@@ -146,7 +146,7 @@ fn gone_is_void_once_a_container_runs_again(#[case] main: crate::facts::pod::Mai
 }
 
 #[test]
-fn an_ended_pod_is_wanted_until_its_last_word_is_in() {
+fn an_ended_pod_is_requested_until_its_last_report_arrived() {
     let mut state = mk_state();
     assert_eq!(report(&mut state, &mk_report(&[("pod", 1)]), 1), ["pod".into()]);
     state.apply_pod(PodFacts { phase: PodPhase::Succeeded, ..mk_pod("pod", "job") }, moment(2));
@@ -157,7 +157,7 @@ fn an_ended_pod_is_wanted_until_its_last_word_is_in() {
 }
 
 #[test]
-fn a_node_without_pods_has_an_empty_answer() {
+fn the_answer_to_a_node_without_pods_is_empty() {
     let mut state = mk_state();
     assert_eq!(state.report(&"node-9".into(), &mk_report(&[]), moment(1)), Ok(Vec::new()));
     assert_eq!(state.nodes(), 1);
@@ -187,7 +187,7 @@ fn usage_outlives_its_pod_and_is_the_largest_of_all_attempts() {
 }
 
 #[test]
-fn the_kubelet_knows_best_how_long_a_pod_ran() {
+fn the_run_time_reported_by_the_kubelet_wins() {
     let mut state = mk_state();
     report(&mut state, &mk_usage_report("pod", 1), 10);
     let ended = PodFacts { ran_for: Some(Duration::from_secs(9)), phase: PodPhase::Succeeded, ..mk_pod("pod", "job") };

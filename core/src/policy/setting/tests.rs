@@ -19,17 +19,17 @@ fn annotations<const N: usize>(pairs: [(&str, &str); N]) -> BTreeMap<String, Str
 #[case(PolicyField::NotStarting, "fail", Setting::NotStarting(NotStarting::Fail))]
 #[case(PolicyField::Retention, "5m", Setting::Retention(Duration::from_mins(5)))]
 #[case(PolicyField::NotifyLate, "true", Setting::NotifyLate(true))]
-fn a_setting_is_said_and_read_in_the_same_words(
-    #[case] knob: PolicyField,
+fn a_setting_is_written_and_parsed_in_the_same_form(
+    #[case] field: PolicyField,
     #[case] text: &str,
     #[case] setting: Setting,
 ) {
-    assert_eq!(Setting::parse(knob, text), Ok(setting));
+    assert_eq!(Setting::parse(field, text), Ok(setting));
     assert_eq!(setting.to_string(), text);
-    assert_eq!(setting.knob(), knob);
+    assert_eq!(setting.field(), field);
     let mut policy = Policy::default();
     setting.apply(&mut policy);
-    assert_eq!(Setting::of(&policy, knob), setting);
+    assert_eq!(Setting::of(&policy, field), setting);
 }
 
 #[rstest]
@@ -39,8 +39,8 @@ fn a_setting_is_said_and_read_in_the_same_words(
 #[case(PolicyField::OnLost, "explode")]
 #[case(PolicyField::NotStarting, "lost")]
 #[case(PolicyField::NotifyLate, "yes")]
-fn what_says_nothing_is_refused(#[case] knob: PolicyField, #[case] text: &str) {
-    assert!(Setting::parse(knob, text).is_err());
+fn an_invalid_value_is_rejected(#[case] field: PolicyField, #[case] text: &str) {
+    assert!(Setting::parse(field, text).is_err());
 }
 
 #[test]
@@ -53,7 +53,7 @@ fn a_bad_annotation_is_named_and_the_others_apply() {
     let (changes, bad) = Changes::by_annotations(&given);
     assert_eq!(changes.iter().collect::<Vec<_>>(), [Setting::Retention(Duration::from_mins(5))]);
     assert_eq!(bad.iter().map(|b| b.key).collect::<Vec<_>>(), [annotation::LOST_AFTER, annotation::ON_LOST]);
-    assert_eq!(bad[1].problem, "\"explode\" is none of retry, fail, report");
+    assert_eq!(bad[1].problem, "\"explode\" is not one of retry, fail, report");
 }
 
 #[test]

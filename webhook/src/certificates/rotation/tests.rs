@@ -1,7 +1,7 @@
 use rstest::rstest;
 
 use super::*;
-use crate::certificates::{DAY, leaf};
+use crate::certificates::{leaf, lifetime::DAY};
 
 const LIFETIMES: Lifetimes = Lifetimes { authority: DAY.saturating_mul(1200), leaf: DAY.saturating_mul(90) };
 
@@ -10,13 +10,13 @@ fn start() -> SystemTime {
 }
 
 fn reread(rotation: &Rotation, now: SystemTime) -> Rotation {
-    let reread = Rotation::read(&rotation.contents(), now).expect("what was written is read");
+    let reread = Rotation::read(&rotation.contents(), now).expect("reads what was written");
     assert_eq!(reread.contents(), rotation.contents());
     reread
 }
 
 #[test]
-fn each_step_waits_for_its_time_and_its_confirmation() {
+fn each_step_waits_for_its_time_and_for_confirmation() {
     let mut rotation = Rotation::begin(start(), LIFETIMES).expect("made");
     let mut seen = Vec::new();
     for day in 0..1000 {
@@ -26,12 +26,12 @@ fn each_step_waits_for_its_time_and_its_confirmation() {
             rotation = reread(&rotation.advance(now, LIFETIMES).expect("made"), now);
             seen.push((day, rotation.phase()));
         }
-        // What it tells takes three days to be true everywhere.
+        // Publication takes three days.
         if seen.last().is_some_and(|(since, _)| day >= since + 3) {
             rotation.confirm(now);
         }
     }
-    // Two thirds of 1,200 days, three days each until it is true everywhere, and the overlap of a day.
+    // Two thirds of 1,200 days, then twice: three days of publication and the overlap of one day.
     assert_eq!(seen, [(800, "announced"), (804, "switched"), (808, "steady")]);
 }
 
@@ -40,7 +40,7 @@ fn each_step_waits_for_its_time_and_its_confirmation() {
 #[case::announced(1, true, true)]
 #[case::switched(2, true, true)]
 #[case::after(3, false, true)]
-fn the_bundle_names_whom_to_trust(#[case] steps: usize, #[case] old: bool, #[case] new: bool) {
+fn the_bundle_holds_the_authorities_of_each_phase(#[case] steps: usize, #[case] old: bool, #[case] new: bool) {
     let mut rotation = Rotation::begin(start(), LIFETIMES).expect("made");
     let first = rotation.current.pem().to_owned();
     for _ in 0..steps {
@@ -49,23 +49,23 @@ fn the_bundle_names_whom_to_trust(#[case] steps: usize, #[case] old: bool, #[cas
     let bundle = rotation.bundle();
     assert_eq!(bundle.contains(&first), old);
     assert_eq!(bundle.matches("BEGIN CERTIFICATE").count(), usize::from(old) + usize::from(new));
-    assert!(bundle.starts_with(rotation.current.pem()), "the one that signs comes first");
+    assert!(bundle.starts_with(rotation.current.pem()), "the signing authority comes first");
 }
 
 #[test]
-fn who_knows_only_the_old_authority_trusts_the_leaves_of_the_new() {
+fn a_client_that_knows_only_the_old_authority_trusts_the_leaves_of_the_new() {
     let before = Rotation::begin(start(), LIFETIMES).expect("made");
     let old = before.current.pem().to_owned();
     let announced = before.advance(start(), LIFETIMES).expect("made");
     let switched = announced.advance(start(), LIFETIMES).expect("made");
     let names = leaf::names("jobwarden-reaper", "jobwarden");
-    let leaf = leaf::make(&switched.current, switched.vouched(), &names, LIFETIMES, start()).expect("made");
+    let leaf = leaf::make(&switched.current, switched.cross_signed(), &names, LIFETIMES, start()).expect("made");
     let new = switched.current.pem();
     for bundle in [old.as_str(), new, &[&old, new].concat(), &[new, &old].concat()] {
         leaf.serves(bundle, &names, start()).expect("trusted");
     }
-    let stranger = Rotation::begin(start(), LIFETIMES).expect("made");
-    leaf.serves(stranger.current.pem(), &names, start()).expect_err("nobody has told of that one");
+    let unrelated = Rotation::begin(start(), LIFETIMES).expect("made");
+    leaf.serves(unrelated.current.pem(), &names, start()).expect_err("an unrelated authority");
     leaf.serves(&old, &names, start() + LIFETIMES.authority).expect_err("the old one has expired");
 }
 
@@ -75,27 +75,27 @@ fn a_steady_state_has_nothing_to_confirm() {
     assert!(!rotation.confirm(start()));
     rotation = rotation.advance(start(), LIFETIMES).expect("made");
     assert!(rotation.confirm(start()));
-    assert!(!rotation.confirm(start() + DAY), "the overlap does not begin again");
+    assert!(!rotation.confirm(start() + DAY), "the overlap does not restart");
 }
 
 #[test]
-fn what_is_spoilt_beside_the_authority_that_signs_costs_nobody_their_trust() {
+fn corrupt_parts_other_than_the_signing_authority_are_ignored() {
     let rotation = Rotation::begin(start(), LIFETIMES).expect("made").advance(start(), LIFETIMES).expect("made");
     for (key, phase) in
-        [(CONFIRMED, "announced"), (NEXT_CERTIFICATE, "steady"), (NEXT_KEY, "steady"), (VOUCHED, "announced")]
+        [(CONFIRMED, "announced"), (NEXT_CERTIFICATE, "steady"), (NEXT_KEY, "steady"), (CROSS_SIGNED, "announced")]
     {
-        let mut contents = rotation.contents();
-        contents.extend(secrets::contents([(key, "x".to_owned())]));
-        let read = Rotation::read(&contents, start()).expect(key);
+        let mut data = rotation.contents();
+        data.extend(contents::contents([(key, "x".to_owned())]));
+        let read = Rotation::read(&data, start()).expect(key);
         assert_eq!((read.current.pem(), read.phase()), (rotation.current.pem(), phase), "{key}");
     }
-    let mut contents = rotation.contents();
-    contents.extend(secrets::contents([(secrets::KEY, "x".to_owned())]));
-    Rotation::read(&contents, start()).expect_err("it cannot sign");
+    let mut data = rotation.contents();
+    data.extend(contents::contents([(KEY, "x".to_owned())]));
+    Rotation::read(&data, start()).expect_err("it cannot sign");
 }
 
 #[test]
-fn an_announced_authority_follows_one_that_has_expired() {
+fn an_announced_authority_replaces_one_that_has_expired() {
     let late = start() + LIFETIMES.authority - DAY;
     let rotation = Rotation::begin(start(), LIFETIMES).expect("made").advance(late, LIFETIMES).expect("made");
     let announced = rotation.bundle().replace(rotation.current.pem(), "");
@@ -107,7 +107,7 @@ fn an_announced_authority_follows_one_that_has_expired() {
 fn an_authority_that_expires_within_the_overlap_is_not_waited_for() {
     let late = start() + LIFETIMES.authority - Duration::from_mins(1);
     let mut rotation = Rotation::begin(start(), LIFETIMES).expect("made").advance(late, LIFETIMES).expect("made");
-    assert!(!rotation.is_due(late, LIFETIMES), "nobody has been told yet");
+    assert!(!rotation.is_due(late, LIFETIMES), "the next authority is not published yet");
     rotation.confirm(late);
     assert!(rotation.is_due(late, LIFETIMES));
 }

@@ -1,4 +1,4 @@
-//! As much of an API server as certificates need: objects by path, with resource versions.
+//! An API server in memory, as far as certificates need it: objects by path, with resource versions.
 
 use std::{
     collections::BTreeMap,
@@ -29,7 +29,7 @@ impl ApiServer {
         let service = tower::service_fn(move |request: Request<Body>| {
             let server = server.clone();
             async move {
-                // Lets another client go first, so that two of them race at every step.
+                // Yields to the other client, so that two of them race at every step.
                 tokio::task::yield_now().await;
                 let (head, body) = request.into_parts();
                 let body = body.collect().await.expect("a body in memory").to_bytes();
@@ -60,7 +60,7 @@ impl ApiServer {
     }
 
     fn with<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {
-        f(&mut self.0.lock().expect("no test panics while it holds the lock"))
+        f(&mut self.0.lock().expect("no test panics while holding the lock"))
     }
 
     fn answer(&self, method: &Method, path: &str, body: &[u8]) -> (StatusCode, Value) {

@@ -1,4 +1,4 @@
-//! The process that plays the sidecars.
+//! The process that simulates the sidecars.
 
 use std::path::Path;
 
@@ -8,35 +8,40 @@ use kube::ResourceExt as _;
 use serde_json::Value;
 
 use super::{
-    crowd::Crowd,
-    ground::{Ground, text_of},
+    environment::{BenchEnvironment, text_of},
     server,
+    workload::Workload,
 };
-use crate::bench::process::Obedient;
+use crate::bench::process::CommandedProcess;
 
-pub(super) struct Sidecars(Obedient);
+/// The simulated sidecars of all pods.
+pub(super) struct Sidecars(CommandedProcess);
 
 impl Sidecars {
-    /// Starts them; none is connected yet.
-    pub(super) async fn start(ground: &Ground, crowd: &Crowd, program: &Path) -> anyhow::Result<Self> {
-        let pod = crowd.any_pod()?;
+    /// Starts the process. No sidecar is connected yet.
+    pub(super) async fn start(
+        environment: &BenchEnvironment,
+        workload: &Workload,
+        program: &Path,
+    ) -> anyhow::Result<Self> {
+        let pod = workload.any_pod()?;
         let namespace = pod.namespace().context("a pod has a namespace")?;
-        let token = ground.token(&namespace, "default", Some((pod, TOKEN_AUDIENCE))).await?;
-        // Each has a connection.
-        let mut command = ground.cluster.program("sh");
+        let token = environment.token(&namespace, "default", Some((pod, TOKEN_AUDIENCE))).await?;
+        // Each sidecar has a connection.
+        let mut command = environment.cluster.program("sh");
         command.args(["-c", r#"ulimit -n "$(ulimit -H -n)" && exec "$0" "$@""#]).arg(program);
         command.args([server::BEATS.to_string(), server::name()]);
-        command.arg(ground.file("ca.pem", ground.authority().await?)?);
-        command.arg(text_of(&ground.cluster.service_account_key())?);
-        command.args([ground.file("token", token)?, ground.file("pods", crowd.list())?]);
+        command.arg(environment.file("ca.pem", environment.authority().await?)?);
+        command.arg(text_of(&environment.cluster.service_account_key())?);
+        command.args([environment.file("token", token)?, environment.file("pods", workload.list())?]);
         command.env("RUST_BACKTRACE", "0");
-        Ok(Self(Obedient::start(&mut command, "the sidecars")?))
+        Ok(Self(CommandedProcess::start(&mut command, "the sidecars")?))
     }
 
-    /// Gives an order, waits until it is carried out, and says how many beats were answered.
-    pub(super) fn order(&mut self, word: &str, number: usize) -> anyhow::Result<f64> {
-        let answer = self.0.order(&format!("{word} {number}")).context("the sidecars")?;
-        let answer: Value = serde_json::from_str(&answer).context("the sidecars' answer")?;
-        answer["beats"].as_f64().context("the sidecars do not say how many beats were answered")
+    /// Sends a command, waits until it is done, and returns how many beats were answered.
+    pub(super) fn command(&mut self, word: &str, number: usize) -> anyhow::Result<f64> {
+        let answer = self.0.command(&format!("{word} {number}")).context("commanding the simulated sidecars")?;
+        let answer: Value = serde_json::from_str(&answer).context("parsing the answer of the simulated sidecars")?;
+        answer["beats"].as_f64().context("the answer of the simulated sidecars has no beats")
     }
 }

@@ -58,7 +58,7 @@ fn an_exit_code_is_the_cause() {
 #[case::terminated(143, "Error", CauseKind::Signal, Some("SIGTERM"))]
 #[case::no_such_program(128, "StartError", CauseKind::CreateFailed, None)]
 #[case::no_such_program_elsewhere(127, "ContainerCannotRun", CauseKind::CreateFailed, None)]
-fn a_container_tells_how_it_ended(
+fn the_end_of_a_container_has_a_cause(
     #[case] exit_code: i32,
     #[case] reason: &str,
     #[case] kind: CauseKind,
@@ -117,7 +117,7 @@ fn a_container_tells_how_it_ended(
 )]
 #[case::deleted(deleted_at("2026-01-02T03:06:00Z", 30), CauseKind::Deleted, None, None)]
 #[case::deleted_after_it_had_failed(deleted_at("2026-01-02T03:06:06Z", 30), CauseKind::Signal, None, None)]
-fn whoever_ended_the_pod_is_told_before_how_its_container_ended(
+fn who_ended_the_pod_outweighs_how_its_container_ended(
     #[case] change: Value,
     #[case] kind: CauseKind,
     #[case] resource: Option<&str>,
@@ -129,20 +129,20 @@ fn whoever_ended_the_pod_is_told_before_how_its_container_ended(
 }
 
 #[test]
-fn want_of_memory_outweighs_a_deletion() {
+fn lack_of_memory_outweighs_a_deletion() {
     let cause = failed_with(&main_ended(137, "OOMKilled"), deleted_at("2026-01-02T03:06:00Z", 30));
     assert_eq!(cause.kind, Some(CauseKind::OomKilled));
 }
 
 #[test]
-fn a_pod_that_is_deleted_while_it_runs_is_told_so() {
+fn a_pod_that_is_deleted_while_it_runs_has_that_cause() {
     let cause = read(deleted_at("2026-01-02T03:06:00Z", 0)).cause();
     assert_eq!((cause.kind, cause.by), (Some(CauseKind::Deleted), None));
     assert_eq!(cause.message.as_deref(), Some("the pod was deleted without grace"));
 }
 
 #[test]
-fn a_pod_that_its_node_refused_never_ran() {
+fn a_pod_that_its_node_rejected_never_ran() {
     let change = json!({"status": {"phase": "Failed", "containerStatuses": null, "initContainerStatuses": null,
         "reason": "OutOfmemory", "message": "Pod was rejected: Node didn't have enough resource: memory, requested: 1, used: 2, capacity: 2"}});
     let cause = read(change).cause();
@@ -152,7 +152,7 @@ fn a_pod_that_its_node_refused_never_ran() {
 #[rstest]
 #[case::waiting("", Some(CauseKind::Unschedulable))]
 #[case::bound("node-1", None)]
-fn a_pod_without_a_node_tells_what_it_waits_for(#[case] node: &str, #[case] kind: Option<CauseKind>) {
+fn a_pod_without_a_node_has_the_reason_of_the_scheduler(#[case] node: &str, #[case] kind: Option<CauseKind>) {
     let mut pending = with_mains("Pending", &[]);
     let condition = json!({"type": "PodScheduled", "status": "False", "reason": "Unschedulable",
         "message": "0/3 nodes are available: 3 Insufficient memory."});
@@ -176,7 +176,7 @@ fn the_first_container_to_fail_is_the_cause() {
 }
 
 #[test]
-fn want_of_memory_explains_what_failed_in_the_same_second() {
+fn lack_of_memory_explains_a_failure_in_the_same_second() {
     let mains = [mk_status("first", "c1", ended(1, "Error")), mk_status("second", "c2", ended(137, "OOMKilled"))];
     let facts = read(with_mains("Failed", &mains));
     assert_eq!(facts.cause().container.as_deref(), Some("second"));
@@ -206,7 +206,7 @@ fn an_init_container_of_the_workload_fails_the_pod() {
 #[rstest]
 #[case::ours("jobwarden-heartbeat")]
 #[case::anothers("istio-proxy")]
-fn no_sidecars_exit_is_a_cause(#[case] name: &str) {
+fn the_exit_of_a_sidecar_is_never_a_cause(#[case] name: &str) {
     let change = json!({
         "spec": {"initContainers": [{"name": name, "image": "sidecar", "restartPolicy": "Always"}]},
         "status": {"initContainerStatuses": [mk_status(name, "c", ended(137, "OOMKilled"))]},
@@ -221,7 +221,7 @@ fn no_sidecars_exit_is_a_cause(#[case] name: &str) {
 }
 
 #[test]
-fn the_kubelets_stand_in_for_an_exit_code_is_none() {
+fn the_placeholder_exit_code_of_the_kubelet_is_ignored() {
     let cause = failed_with(&main_ended(137, "ContainerStatusUnknown"), json!({}));
     assert_eq!((cause.kind, cause.exit_code, cause.signal), (None, None, None));
     assert_eq!(cause.reason.as_deref(), Some("ContainerStatusUnknown"));
@@ -230,7 +230,7 @@ fn the_kubelets_stand_in_for_an_exit_code_is_none() {
 }
 
 #[test]
-fn a_crash_that_is_retried_in_place_is_no_cause_yet() {
+fn a_crash_that_is_restarted_in_place_is_not_a_cause_yet() {
     let mut status = mk_status("main", "c-main", json!({"waiting": {"reason": "CrashLoopBackOff"}}));
     status["lastState"] = ended(137, "OOMKilled");
     let facts = read(with_mains("Running", &[status.clone()]));
@@ -240,7 +240,7 @@ fn a_crash_that_is_retried_in_place_is_no_cause_yet() {
 }
 
 #[test]
-fn a_signal_is_told_where_nothing_else_is() {
+fn a_signal_is_reported_where_nothing_else_is_known() {
     let mut status = main_ended(1, "Error");
     status["state"]["terminated"]["signal"] = json!(9);
     let cause = failed_with(&status, json!({}));

@@ -1,0 +1,152 @@
+//! The request to the leading reaper. The holder of the Lease is the leader.
+
+use http::{Request, StatusCode};
+use http_body_util::BodyExt as _;
+use jobwarden_common::{
+    api::{Explanation, Problem},
+    names::{api_route, object},
+};
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::{Api, Client, client::Body};
+use serde::Deserialize;
+
+use super::target::JobPath;
+
+/// Where the explanation comes from.
+pub(super) enum Source {
+    /// The leader, through the API server's pod proxy.
+    Leader {
+        client: Client,
+        /// jobwarden's own namespace.
+        namespace: String,
+        port: u16,
+    },
+    /// The reaper's API itself.
+    Url { client: Client, url: String },
+}
+
+/// Why there is no explanation.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LeaderError {
+    /// The Lease cannot be read.
+    #[error(
+        "cannot get the Lease {namespace}/{name}, whose holder is the leader; check --system-namespace, and your permission to get \
+         leases there"
+    )]
+    Lease { namespace: String, name: &'static str, source: kube::Error },
+    /// The Lease has no holder.
+    #[error(
+        "no reaper is the leader: the Lease {namespace}/{name} has no holder; see 'kubectl -n {namespace} get pods'"
+    )]
+    NoLeader { namespace: String, name: &'static str },
+    /// The caller lacks a permission.
+    #[error(
+        "forbidden: {0}\ngrant 'get pods/proxy' in jobwarden's namespace, or use 'kubectl port-forward' to the leader and --url"
+    )]
+    Forbidden(String),
+    /// The API server cannot reach the pod.
+    #[error(
+        "the API server cannot reach the leader {pod}: {message}\ncheck that the pod runs, that its API listens on the pod's address \
+         (--api-addr), and that no NetworkPolicy blocks the API server"
+    )]
+    Unreachable { pod: String, message: String },
+    /// The request failed.
+    #[error("the request to the API server failed")]
+    ApiServer(#[source] kube::Error),
+    /// The request to `--url` failed.
+    #[error("the request to {url} failed")]
+    Url { url: String, source: kube::Error },
+    /// The reaper reports a problem.
+    #[error("{}\n{}", .0.error, .0.hint)]
+    Problem(Box<Problem>),
+    /// The response is not of the expected type.
+    #[error("unexpected response (HTTP {status}); the reaper may be of another version")]
+    Response { status: StatusCode, source: serde_json::Error },
+}
+
+impl Source {
+    pub(super) async fn explanation(&self, job: &JobPath) -> Result<Explanation, LeaderError> {
+        let (status, body) = match self {
+            Self::Leader { client, namespace, port } => ask_leader(client, namespace, *port, &path(job)).await?,
+            Self::Url { client, url } => {
+                let failed = |source| LeaderError::Url { url: url.clone(), source };
+                send(client, &path(job)).await.map_err(failed)?
+            }
+        };
+        explanation(status, &body)
+    }
+}
+
+fn path(job: &JobPath) -> String {
+    let JobPath { namespace, name } = job;
+    format!("{}/{namespace}/{name}", api_route::JOBS)
+}
+
+async fn send(client: &Client, path: &str) -> Result<(StatusCode, Vec<u8>), kube::Error> {
+    let request = Request::get(path).body(Body::empty()).map_err(kube::Error::HttpError)?;
+    let response = client.send(request).await?;
+    let status = response.status();
+    Ok((status, response.into_body().collect().await?.to_bytes().to_vec()))
+}
+
+async fn ask_leader(
+    client: &Client,
+    namespace: &str,
+    port: u16,
+    path: &str,
+) -> Result<(StatusCode, Vec<u8>), LeaderError> {
+    let pod = leader(client, namespace).await?;
+    let path = format!("/api/v1/namespaces/{namespace}/pods/http:{pod}:{port}/proxy{path}");
+    let (status, body) = send(client, &path).await.map_err(LeaderError::ApiServer)?;
+    if let Some(message) = message_of_status(&body) {
+        return Err(match status {
+            StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => LeaderError::Forbidden(message),
+            _ => LeaderError::Unreachable { pod, message },
+        });
+    }
+    // A proxy that cannot connect answers in plain text.
+    if matches!(status, StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT)
+        && serde_json::from_slice::<Problem>(&body).is_err()
+    {
+        return Err(LeaderError::Unreachable { pod, message: String::from_utf8_lossy(&body).trim().to_owned() });
+    }
+    Ok((status, body))
+}
+
+/// The pod of the leader: the holder of the Lease without the suffix that identifies the process.
+async fn leader(client: &Client, namespace: &str) -> Result<String, LeaderError> {
+    let (namespace, name) = (namespace.to_owned(), object::REAPER_LEASE);
+    let leases: Api<Lease> = Api::namespaced(client.clone(), &namespace);
+    let lease = match leases.get(name).await {
+        Ok(lease) => lease,
+        Err(source) => return Err(LeaderError::Lease { namespace, name, source }),
+    };
+    let holder = lease.spec.and_then(|spec| spec.holder_identity).filter(|holder| !holder.is_empty());
+    let holder = holder.ok_or(LeaderError::NoLeader { namespace, name })?;
+    Ok(holder.rsplit_once('_').map_or(holder.clone(), |(pod, _)| pod.to_owned()))
+}
+
+/// The message of a `Status` object, which is how the API server itself reports an error.
+fn message_of_status(body: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Status {
+        kind: String,
+        #[serde(default)]
+        message: String,
+    }
+    let status: Status = serde_json::from_slice(body).ok()?;
+    (status.kind == "Status").then_some(status.message)
+}
+
+fn explanation(status: StatusCode, body: &[u8]) -> Result<Explanation, LeaderError> {
+    if status.is_success() {
+        return serde_json::from_slice(body).map_err(|source| LeaderError::Response { status, source });
+    }
+    match serde_json::from_slice::<Problem>(body) {
+        Ok(problem) => Err(LeaderError::Problem(Box::new(problem))),
+        Err(source) => Err(LeaderError::Response { status, source }),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,24 @@
+//! The labels of a Job by which rules of the configuration file match it.
+
+use std::collections::BTreeMap;
+
+/// Prefixes of label keys that no rule may match: those of the Job controller, which differ from Job to Job, and those of jobwarden.
+const IGNORED_PREFIXES: [&str; 4] = ["batch.kubernetes.io/", "controller-uid", "job-name", "jobwarden.io/"];
+
+/// The labels of a Job by which rules match it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Labels(Box<[(Box<str>, Box<str>)]>);
+
+impl Labels {
+    /// Keeps the labels that a rule may name.
+    pub fn keep<'a>(labels: impl IntoIterator<Item = (&'a String, &'a String)>) -> Self {
+        let kept = labels.into_iter().filter(|(key, _)| !IGNORED_PREFIXES.iter().any(|prefix| key.starts_with(prefix)));
+        let by_key: BTreeMap<_, _> = kept.collect();
+        Self(by_key.into_iter().map(|(key, value)| (key.as_str().into(), value.as_str().into())).collect())
+    }
+
+    /// The value of a label.
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.0.iter().find(|(known, _)| **known == *key).map(|(_, value)| &**value)
+    }
+}

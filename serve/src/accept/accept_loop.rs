@@ -1,0 +1,128 @@
+//! The accept loop: one for every server, whatever its transport.
+
+use std::{
+    future::poll_fn,
+    io,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures::FutureExt as _;
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, sleep, sleep_until, timeout_at},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    drain::Drain,
+    metrics::{Metrics, Refusal},
+    stage::Stage,
+};
+use crate::shutdown::{Shutdown, ShutdownArgs};
+
+/// Pause after an error of accept(2) that lasts, such as EMFILE.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Connections that the kernel may have queued when the listener closes: tokio's backlog of listen(2).
+const BACKLOG: usize = 1024;
+
+/// The accept loop of one server.
+pub(super) struct AcceptLoop {
+    pub(super) max_connections: usize,
+    pub(super) shutdown: Shutdown,
+    pub(super) drain: ShutdownArgs,
+    pub(super) stage: Stage,
+    pub(super) metrics: Metrics,
+}
+
+impl AcceptLoop {
+    /// Accepts connections with `accept` and runs `serve` for each in a task of its own, until the shutdown is requested and the
+    /// drain has ended. Dropping `accept` closes the listener.
+    pub(super) async fn run<T, F>(
+        self,
+        mut accept: impl FnMut(&mut Context<'_>) -> Poll<io::Result<T>>,
+        serve: impl Fn(T) -> F,
+    ) where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let Self { max_connections, shutdown, drain: args, stage, metrics } = self;
+        let slots = Arc::new(Semaphore::new(max_connections));
+        let (abort, connections) = (CancellationToken::new(), TaskTracker::new());
+        let start = |stream: T| {
+            let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
+                metrics.refused(Refusal::Limit);
+                return;
+            };
+            let (serving, abort) = (serve(stream), abort.clone());
+            connections.spawn(async move {
+                abort.run_until_cancelled(serving).await;
+                drop(slot);
+            });
+        };
+
+        let mut drain: Option<Drain> = None;
+        let drain = loop {
+            let stop = async {
+                match &drain {
+                    None => shutdown.requested().await,
+                    Some(drain) => sleep_until(drain.closes_at()).await,
+                }
+            };
+            let accepted = tokio::select! {
+                // Connections that arrive without pause must not keep the drain from ending.
+                biased;
+                () = stop => match drain {
+                    None => {
+                        stage.drain();
+                        drain = Some(Drain::start(args, Instant::now()));
+                        continue;
+                    }
+                    Some(drain) => break drain,
+                },
+                accepted = poll_fn(&mut accept) => accepted,
+            };
+            match accepted {
+                Ok(stream) => {
+                    if let Some(drain) = &mut drain {
+                        drain.connection_arrived(Instant::now());
+                    }
+                    start(stream);
+                }
+                Err(error) => {
+                    metrics.refused(Refusal::Accept);
+                    if !concerns_one_connection(&error) {
+                        tracing::warn!(%error, "cannot accept connections; retrying");
+                        sleep(ACCEPT_PAUSE).await;
+                    }
+                }
+            }
+        };
+
+        // The kernel has established what is in its queue: closing the listener would reset those connections.
+        for _ in 0..BACKLOG {
+            match poll_fn(&mut accept).now_or_never() {
+                Some(Ok(stream)) => start(stream),
+                Some(Err(_)) | None => break,
+            }
+        }
+        drop(accept);
+        stage.close();
+        connections.close();
+        if timeout_at(drain.deadline(), connections.wait()).await.is_err() {
+            tracing::warn!(
+                connections = connections.len(),
+                "aborting requests in flight at the end of --drain-timeout"
+            );
+            abort.cancel();
+            connections.wait().await;
+        }
+    }
+}
+
+/// Whether an error of accept(2) concerns one connection only, so that the next call may succeed.
+fn concerns_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}

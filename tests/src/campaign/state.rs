@@ -1,0 +1,137 @@
+//! What the parts of a campaign share: the cluster, and the history as it is recorded.
+
+use std::collections::BTreeMap;
+use std::io::{Write as _, stdout};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use jobwarden_testbed::{Process, TempNamespace};
+use tokio::task::JoinSet;
+
+use super::clock::clock;
+use super::history::{CampaignTime, Condition, History, JobHistory, Notification};
+use crate::environment::Environment;
+use crate::receiver::Received;
+
+/// A running campaign.
+pub(crate) struct Campaign {
+    pub(crate) environment: Environment,
+    pub(crate) lost_after: Duration,
+    namespace: TempNamespace,
+    start: Instant,
+    history: Mutex<History>,
+    workers: Mutex<BTreeMap<String, Worker>>,
+    /// Tasks that look for workers. They end with the campaign.
+    searches: Mutex<JoinSet<()>>,
+}
+
+/// A worker as a process of this machine.
+#[derive(Clone, Debug)]
+pub(crate) struct Worker {
+    pub(crate) pod: String,
+    pub(crate) address: Option<IpAddr>,
+    pub(crate) process: Process,
+}
+
+impl Campaign {
+    pub(crate) async fn start(environment: Environment, lost_after: Duration) -> anyhow::Result<Self> {
+        let namespace = environment.enrolled_namespace("campaign").await?;
+        let mut history = History::default();
+        for node in environment.cluster.node_names() {
+            history.node(&node);
+        }
+        let (history, workers, searches) = (Mutex::new(history), Mutex::default(), Mutex::default());
+        Ok(Self { environment, lost_after, namespace, start: Instant::now(), history, workers, searches })
+    }
+
+    pub(crate) fn namespace(&self) -> &str {
+        self.namespace.name()
+    }
+
+    pub(crate) fn now(&self) -> CampaignTime {
+        self.start.elapsed()
+    }
+
+    pub(crate) fn history(&self) -> MutexGuard<'_, History> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn workers(&self) -> MutexGuard<'_, BTreeMap<String, Worker>> {
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Prints a line with the campaign's time.
+    pub(crate) fn print(&self, line: impl AsRef<str>) {
+        // A closed stdout does not matter: the exit status still has the result.
+        let _ = writeln!(stdout().lock(), "{}  {}", clock(self.now()), line.as_ref());
+    }
+
+    /// Adds a line to a Job's log, and changes its history.
+    pub(crate) fn record(&self, job: &str, what: &str, change: impl FnOnce(&mut JobHistory, CampaignTime)) {
+        let now = self.now();
+        if let Some(job) = self.history().job(job) {
+            job.log.push(format!("{} {what}", clock(now)));
+            change(job, now);
+        }
+    }
+
+    /// Records the condition of a node from now on.
+    pub(crate) fn set_condition(&self, node: &str, condition: Condition) {
+        let now = self.now();
+        self.history().node(node).set_condition(now, condition);
+    }
+
+    /// All notifications received so far.
+    pub(crate) fn notifications(&self) -> Vec<Notification> {
+        let received = self.environment.receiver.received();
+        let ours = received.iter().filter(|it| it.event.data.namespace == self.namespace());
+        ours.map(|it| self.as_notification(it)).collect()
+    }
+
+    fn as_notification(&self, received: &Received) -> Notification {
+        let data = &received.event.data;
+        let evidence: Vec<_> = data.evidence.iter().map(|fact| format!("{}: {}", fact.of, fact.is)).collect();
+        Notification {
+            job: data.job_name.clone(),
+            at: received.at.saturating_duration_since(self.start),
+            kind: data.kind,
+            reason: data.reason.clone(),
+            deliveries: received.deliveries,
+            explanation: format!("{} ({}); {}", data.decided_by.row, data.message, evidence.join("; ")),
+        }
+    }
+
+    /// The number of Jobs that send no signals now: those on nodes that are cut off or blocked, and those whose workers have
+    /// ended.
+    pub(crate) fn silent(&self) -> usize {
+        let now = self.now();
+        let finals = self.notifications().into_iter().filter(|it| it.kind.is_final());
+        let reported: BTreeMap<_, _> = finals.map(|it| (it.job, it.at)).collect();
+        let mut history = self.history();
+        let jobs = history.jobs.clone();
+        jobs.iter()
+            .filter(|job| match reported.get(&job.name) {
+                Some(at) => now.saturating_sub(*at) < self.lost_after,
+                None => job.ended.is_some() || history.node(&job.node).is_silent(now),
+            })
+            .count()
+    }
+
+    /// Runs a search for a worker until it is found, or the campaign ends.
+    pub(crate) fn search(&self, search: impl Future<Output = ()> + Send + 'static) {
+        let mut searches = self.searches.lock().unwrap_or_else(PoisonError::into_inner);
+        while searches.try_join_next().is_some() {}
+        searches.spawn(search);
+    }
+
+    /// Ends the campaign, and removes its namespace and its cluster.
+    pub(crate) async fn tear_down(self: Arc<Self>) -> anyhow::Result<()> {
+        let mut searches = std::mem::take(&mut *self.searches.lock().unwrap_or_else(PoisonError::into_inner));
+        searches.shutdown().await;
+        let campaign = Arc::into_inner(self).context("another task still uses the campaign")?;
+        campaign.namespace.delete().await?;
+        Ok(campaign.environment.cluster.down().await?)
+    }
+}

@@ -1,0 +1,128 @@
+//! A cluster with jobwarden installed, and nodes that one test at a time may damage.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use jobwarden_common::names::{label, label_value};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::PostParams;
+use kube::{Api, Client, ResourceExt as _};
+use tokio::sync::{Mutex, mpsc};
+
+use crate::install::{self, HOME, Settings};
+use crate::job::{self, Worker};
+use crate::reaper_api::{self, Guards};
+use crate::receiver::Receiver;
+use jobwarden_testbed::{Cluster, ClusterConfig, TempNamespace};
+
+/// How long something that should happen immediately may take on a busy machine.
+pub const SOON: Duration = Duration::from_mins(1);
+
+/// The duration of work whose end no test waits for.
+pub const ENDLESS: Duration = Duration::from_hours(1);
+
+/// How long a booted or healed node may take to become usable again.
+pub const RECOVERY: Duration = Duration::from_mins(3);
+
+/// A cluster with jobwarden installed.
+pub struct Environment {
+    /// The cluster.
+    pub cluster: Cluster,
+    /// A client with the rights of its administrator.
+    pub client: Client,
+    /// The receiver of notifications.
+    pub receiver: Receiver,
+    /// How jobwarden was installed.
+    pub settings: Settings,
+    nodes: Nodes,
+}
+
+/// The nodes that tests may damage, as a queue.
+struct Nodes {
+    give: mpsc::UnboundedSender<String>,
+    take: Mutex<mpsc::UnboundedReceiver<String>>,
+}
+
+/// A node that one test has for itself. Dropping this returns it; the test should repair the node before.
+pub struct LeasedNode {
+    name: String,
+    give: mpsc::UnboundedSender<String>,
+}
+
+impl Environment {
+    /// Boots a cluster, imports the images of `cargo xtask image`, and installs jobwarden.
+    pub async fn start(config: &ClusterConfig, settings: Settings) -> anyhow::Result<Self> {
+        let cluster = Cluster::up(config).await?;
+        for archive in install::images()? {
+            cluster.import_image(&archive).await?;
+        }
+        let receiver = Receiver::start(cluster.listen(0).await?)?;
+        install::install(&cluster, &settings, &receiver).await?;
+        let (give, take) = mpsc::unbounded_channel();
+        for node in cluster.node_names().into_iter().filter(|node| node != HOME) {
+            give.send(node).context("the queue of nodes is closed")?;
+        }
+        let client = cluster.client()?;
+        Ok(Self { cluster, client, receiver, settings, nodes: Nodes { give, take: Mutex::new(take) } })
+    }
+
+    /// Waits for a node and repairs it, because a failed test may have left it damaged.
+    pub async fn lease_node(&self) -> anyhow::Result<LeasedNode> {
+        let name = self.nodes.take.lock().await.recv().await.context("the queue of nodes is closed")?;
+        let node = LeasedNode { name, give: self.nodes.give.clone() };
+        self.cluster.start_node(node.name()).await?;
+        self.cluster.heal(node.name()).await?;
+        self.cluster.thaw_runtime(node.name()).await?;
+        self.cluster.start_kubelet(node.name()).await?;
+        self.cluster.wait_for_node(node.name(), true, RECOVERY).await?;
+        Ok(node)
+    }
+
+    /// Waits until the leader has received signals for lost-after. It fails no Job before.
+    pub async fn wait_for_warm_up(&self) -> anyhow::Result<()> {
+        let give_up = Instant::now() + self.settings.lost_after + SOON;
+        loop {
+            let guards = reaper_api::guards(&self.client).await;
+            let warm = |guards: &Guards| Duration::from_secs(guards.listening_seconds) > self.settings.lost_after;
+            if guards.as_ref().is_ok_and(warm) {
+                return Ok(());
+            }
+            ensure!(Instant::now() < give_up, "no leader has received signals for lost-after: {guards:?}");
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+
+    /// A namespace that is enrolled in jobwarden and enforces Pod Security `restricted`.
+    pub async fn enrolled_namespace(&self, prefix: &str) -> anyhow::Result<TempNamespace> {
+        let labels = [(label::INJECT, label_value::ENABLED), ("pod-security.kubernetes.io/enforce", "restricted")];
+        Ok(self.cluster.temp_namespace(prefix, &labels).await?)
+    }
+
+    /// Creates the worker's Job.
+    pub async fn submit(&self, namespace: &str, worker: &Worker) -> anyhow::Result<Job> {
+        let jobs = Api::<Job>::namespaced(self.client.clone(), namespace);
+        jobs.create(&PostParams::default(), &worker.job())
+            .await
+            .with_context(|| format!("creating Job {}", worker.name()))
+    }
+
+    /// Ends the work of the pod's worker; see [`job::finish`].
+    pub async fn finish(&self, namespace: &str, pod: &Pod) -> anyhow::Result<()> {
+        job::finish(self.cluster.process_of(namespace, &pod.name_any(), "worker").await?)
+    }
+}
+
+impl LeasedNode {
+    /// The node's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl Drop for LeasedNode {
+    fn drop(&mut self) {
+        // An error means that the environment is gone, and with it every test that could wait for the node.
+        let _ = self.give.send(std::mem::take(&mut self.name));
+    }
+}

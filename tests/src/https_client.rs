@@ -1,0 +1,55 @@
+//! HTTPS requests to a Service inside the cluster, with any token that a test wants to present.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use http::{Request, StatusCode, header};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Bytes;
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+/// The server of a request.
+pub struct Server<'a> {
+    /// The loopback port that is forwarded to it.
+    pub port: u16,
+    /// The name in its certificate.
+    pub name: &'a str,
+    /// The CA certificate to trust, PEM.
+    pub ca: &'a str,
+}
+
+/// Posts JSON on a new connection and returns status and body.
+pub async fn post(
+    server: &Server<'_>,
+    path: &str,
+    token: Option<&str>,
+    body: Vec<u8>,
+) -> anyhow::Result<(StatusCode, Bytes)> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(server.ca.as_bytes()) {
+        roots.add(certificate.context("reading the CA")?)?;
+    }
+    let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, server.port)).await.context("connecting")?;
+    let name = ServerName::try_from(server.name.to_owned()).context("parsing the server's name")?;
+    let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.context("TLS handshake")?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.context("HTTP handshake")?;
+    tokio::spawn(connection);
+    let mut request =
+        Request::post(path).header(header::HOST, server.name).header(header::CONTENT_TYPE, "application/json");
+    if let Some(token) = token {
+        request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+    }
+    let request = request.body(Full::new(Bytes::from(body))).context("building the request")?;
+    let response = sender.send_request(request).await.context("sending the request")?;
+    let status = response.status();
+    let body = response.into_body().collect().await.context("reading the response")?.to_bytes();
+    Ok((status, body))
+}
