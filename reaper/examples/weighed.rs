@@ -1,10 +1,9 @@
-//! The reaper, with a count of the bytes that are allocated: what `cargo xtask bench reaper` takes the memory of a Job from.
+//! The reaper with an allocator that counts bytes, from which `cargo xtask bench reaper` computes the memory per Job.
 //!
-//! Resident memory does not tell that: new Jobs fill the gaps that others have left. It differs from the program that ships in the
-//! count alone. For each line that it reads from standard input, it writes a line with the bytes allocated then, as they were asked
-//! for.
+//! Resident memory does not show that, because new Jobs reuse freed memory. Apart from the count, the program is the one that
+//! ships. For each line on standard input, it prints the number of allocated bytes on one line.
 
-#![allow(clippy::print_stdout, reason = "speaks to the program that started it")]
+#![allow(clippy::print_stdout, reason = "standard output is the interface to the benchmark")]
 
 use std::{io::stdin, thread};
 
@@ -13,7 +12,7 @@ use clap::Parser as _;
 use jobwarden_reaper::args::ReaperArgs;
 use mimalloc::MiMalloc;
 
-/// The reaper's, counted.
+/// The reaper's allocator with a count of allocated bytes.
 #[global_allocator]
 static ALLOCATOR: Cap<MiMalloc> = Cap::new(MiMalloc, usize::MAX);
 

@@ -1,18 +1,18 @@
-//! The API: what the reaper knows and concludes, as JSON for people and machines. It reads and never writes.
+//! The read-only API: evidence, verdicts and guards as JSON.
 //!
-//! | route | what it tells |
+//! | route | response |
 //! |---|---|
-//! | `GET /v1/jobs?namespace=&verdict=&limit=&after=` | every Job that is watched, with its verdict |
-//! | `GET /v1/jobs/{namespace}/{name}` | everything about one: evidence, the row that matched and why, the timers that still run, the policy and where each value comes from, guards, outcomes, timeline |
-//! | `GET /v1/guards` | what would hold lost verdicts, and which Jobs are held |
+//! | `GET /v1/jobs?namespace=&verdict=&limit=&after=` | all watched Jobs with their verdicts |
+//! | `GET /v1/jobs/{namespace}/{name}` | one Job: evidence, the matching row and its rule, pending timers, the policy with the origin of each value, guards, outcomes, timeline |
+//! | `GET /v1/guards` | the state of the guards, and the Jobs that they hold |
 //!
-//! Only the leader answers: beats and reports go to it alone, so a standby would call living workers silent. A standby says
-//! 503 and who leads.
+//! Only the leader responds: only the leader receives beats and reports, so a standby would report live workers as silent. A
+//! standby responds with 503 and the name of the leader.
 //!
-//! Who may read: by default the API listens on the loopback of its pod, so that only those reach it who may
-//! `pods/portforward` there. The chart has it listen on the pod's address for `jobwarden explain`, which comes through the
+//! Access: by default the API listens on the loopback of its pod, so that only users with the permission
+//! `pods/portforward` reach it. The chart has it listen on the pod's address for `jobwarden explain`, which comes through the
 //! API server's pod proxy and so needs leave to `get pods/proxy` in jobwarden's namespace. Whoever can open a connection
-//! to that port can read it: it tells names, messages and exit codes of Jobs of all namespaces, never environments, arguments or
+//! to that port can read it: the API shows names, messages and exit codes of Jobs of all namespaces, never environments, arguments or
 //! logs. `networkPolicy.apiPeers` of the chart narrows who can; `reaper.api.enabled: false` switches it off.
 
 use std::sync::Arc;
@@ -34,12 +34,12 @@ mod view;
 /// What the API reads.
 #[derive(Clone)]
 pub struct Api {
-    /// What is known.
+    /// The observed state.
     pub observer: Observer,
-    /// What was recorded.
+    /// The recorded outcomes.
     pub outbox: Outbox,
-    /// What is concluded and held.
+    /// Verdicts and guards.
     pub enforcer: Arc<Enforcer>,
-    /// Who leads.
+    /// The current leader.
     pub leadership: watch::Receiver<Leadership>,
 }

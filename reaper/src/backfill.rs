@@ -1,16 +1,17 @@
-//! What admission has missed: Jobs that were created while no webhook answered, and pods that were let past.
+//! Backfill: labels Jobs and pods that were created without admission, for example while the webhook was unavailable.
 //!
 //! ```text
-//!  enrolled namespaces ─┐
-//!  Jobs without our label ─┼─► after a grace: read, decide as admission would, patch what can still be changed
+//!  enrolled namespaces ────┐
+//!  Jobs without our label ─┼─► after a grace period: read, decide as the webhook would, patch what can still be changed
 //!  their pods ─────────────┘
 //! ```
 //!
-//! Once they have the label, the watches of [`crate::observe`] see them, and everything else follows. Nothing is kept of objects in
-//! namespaces that are not enrolled.
+//! The watches of [`crate::watch`] receive an object once it has the label. Objects in namespaces that are not enrolled are not
+//! stored.
 
+mod labeler;
 pub mod rules;
-mod stamper;
+mod target;
 
 use std::{collections::BTreeSet, fmt::Debug, sync::Arc, time::Duration};
 
@@ -35,43 +36,32 @@ use kube::{
 use serde::de::DeserializeOwned;
 use tokio::{sync::watch, time::sleep};
 
-pub use self::stamper::Metrics;
-use self::stamper::Stamper;
+pub use self::labeler::Metrics;
+use self::{
+    labeler::Labeler,
+    target::{Kind, Target},
+};
 
-/// Namespaces that admission never touches even when labelled, beside our own; as in the webhook configuration of the chart.
-const NEVER: [&str; 1] = ["kube-system"];
+/// Namespaces that the webhook ignores even if they are labelled, besides jobwarden's own. The same as in the chart's webhook
+/// configuration.
+const EXCLUDED_NAMESPACES: [&str; 1] = ["kube-system"];
 
-/// How long an object is left to itself: a watch may show it before the rest of its creation is over.
-const GRACE: Duration = Duration::from_secs(3);
+/// The delay before an object is patched. The watch may deliver an object before its creation has completed.
+const GRACE_PERIOD: Duration = Duration::from_secs(3);
 
-/// How long to wait before an object is tried again that could not be patched.
-const AGAIN_AFTER: Duration = Duration::from_secs(5);
+/// The pause before a failed request is retried.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// Makes up for what admission has backfill.
+/// Labels objects that were created without admission.
 pub struct Backfill {
     client: Client,
-    /// Our own namespaces.
+    /// Jobwarden's own namespaces.
     own: BTreeSet<String>,
-    stamper: Stamper,
-}
-
-/// An object that admission has backfill.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Found {
-    kind: Kind,
-    namespace: String,
-    name: String,
-}
-
-/// Of which kind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Job,
-    Pod,
+    labeler: Labeler,
 }
 
 impl Backfill {
-    /// Decides by `rules`, and holds Jobs by the finalizer if `finalizer` says so. `own` are jobwarden's own namespaces.
+    /// Identifies objects by `rules`, and adds the finalizer to Jobs if `finalizer` is set. `own` are jobwarden's own namespaces.
     pub fn new(
         client: Client,
         own: impl IntoIterator<Item = String>,
@@ -79,18 +69,18 @@ impl Backfill {
         finalizer: bool,
         metrics: Metrics,
     ) -> Self {
-        let stamper = Stamper::new(client.clone(), rules, finalizer, metrics);
-        Self { client, own: own.into_iter().collect(), stamper }
+        let labeler = Labeler::new(client.clone(), rules, finalizer, metrics);
+        Self { client, own: own.into_iter().collect(), labeler }
     }
 
-    /// Works for ever; only the leader may.
+    /// Never returns. Only the leader may run it.
     pub async fn run(&self) {
         let enrolling = format!("{}={}", label::INJECT, label_value::ENABLED);
         let unlabelled = format!("!{}", label::ENROLLED);
         let namespaces = self.watch::<Namespace>(&enrolling);
-        let jobs = self.watch::<Job>(&unlabelled).try_filter_map(async |job| Ok(found(Kind::Job, &job)));
+        let jobs = self.watch::<Job>(&unlabelled).try_filter_map(async |job| Ok(target(Kind::Job, &job)));
         let pods = self.watch::<Pod>(&format!("{},{unlabelled}", label::JOB_NAME));
-        let pods = pods.try_filter_map(async |pod| Ok(found(Kind::Pod, &pod)));
+        let pods = pods.try_filter_map(async |pod| Ok(target(Kind::Pod, &pod)));
         let (mut namespaces, mut jobs, mut pods) =
             (std::pin::pin!(namespaces), std::pin::pin!(jobs), std::pin::pin!(pods));
         let mut enrolled = BTreeSet::new();
@@ -99,14 +89,14 @@ impl Backfill {
             let found = tokio::select! {
                 Some(event) = namespaces.next() => match event {
                     Ok(event) => self.enroll(&mut enrolled, event).await,
-                    Err(error) => again("namespaces", &error),
+                    Err(error) => log_restart("namespaces", &error),
                 },
-                Some(found) = jobs.next() => found.map_or_else(|error| again("jobs", &error), |found| vec![found]),
-                Some(found) = pods.next() => found.map_or_else(|error| again("pods", &error), |found| vec![found]),
+                Some(found) = jobs.next() => found.map_or_else(|error| log_restart("jobs", &error), |found| vec![found]),
+                Some(found) = pods.next() => found.map_or_else(|error| log_restart("pods", &error), |found| vec![found]),
                 Some(()) = working.next() => continue,
             };
-            for found in found.into_iter().filter(|found| enrolled.contains(&found.namespace)) {
-                working.push(self.settle(found));
+            for target in found.into_iter().filter(|target| enrolled.contains(&target.namespace)) {
+                working.push(self.label(target));
             }
         }
     }
@@ -116,12 +106,12 @@ impl Backfill {
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
     {
         let config = watcher::Config::default().labels(labels);
-        // It starts again by itself after whatever the API server does; the backoff paces it.
+        // `watcher` restarts after every error, with backoff.
         watcher(Api::<PartialObjectMeta<K>>::all(self.client.clone()), config).default_backoff()
     }
 
-    /// Follows which namespaces are enrolled; returns what admission has missed in one that is new.
-    async fn enroll(&self, enrolled: &mut BTreeSet<String>, event: Event<PartialObjectMeta<Namespace>>) -> Vec<Found> {
+    /// Tracks the enrolled namespaces. Returns the unlabelled objects of a newly enrolled one.
+    async fn enroll(&self, enrolled: &mut BTreeSet<String>, event: Event<PartialObjectMeta<Namespace>>) -> Vec<Target> {
         match event {
             Event::Init | Event::InitDone => Vec::new(),
             Event::Delete(namespace) => {
@@ -130,7 +120,10 @@ impl Backfill {
             }
             Event::Apply(namespace) | Event::InitApply(namespace) => {
                 let name = namespace.name_any();
-                if self.own.contains(&name) || NEVER.contains(&name.as_str()) || !enrolled.insert(name.clone()) {
+                if self.own.contains(&name)
+                    || EXCLUDED_NAMESPACES.contains(&name.as_str())
+                    || !enrolled.insert(name.clone())
+                {
                     return Vec::new();
                 }
                 let unlabelled = format!("!{}", label::ENROLLED);
@@ -141,7 +134,7 @@ impl Backfill {
         }
     }
 
-    async fn list<K>(&self, kind: Kind, namespace: &str, labels: &str) -> Vec<Found>
+    async fn list<K>(&self, kind: Kind, namespace: &str, labels: &str) -> Vec<Target>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
     {
@@ -151,40 +144,40 @@ impl Backfill {
                 Ok(list) => {
                     let name = |object: PartialObjectMeta<K>| object.metadata.name;
                     let names = list.items.into_iter().filter_map(name);
-                    return names.map(|name| Found { kind, namespace: namespace.to_owned(), name }).collect();
+                    return names.map(|name| Target { kind, namespace: namespace.to_owned(), name }).collect();
                 }
                 Err(error) => {
                     let error: &dyn std::error::Error = &error;
-                    tracing::warn!(namespace, error, "cannot list what admission has missed; trying again");
-                    sleep(AGAIN_AFTER).await;
+                    tracing::warn!(namespace, error, "cannot list objects without labels; retrying");
+                    sleep(RETRY_AFTER).await;
                 }
             }
         }
     }
 
-    /// Stamps one object, however long that takes.
-    async fn settle(&self, found: Found) {
-        sleep(GRACE).await;
-        while let Err(error) = self.stamper.stamp(&found).await {
-            let Found { kind, namespace, name } = &found;
+    /// Labels one object, with retries until it succeeds.
+    async fn label(&self, target: Target) {
+        sleep(GRACE_PERIOD).await;
+        while let Err(error) = self.labeler.label(&target).await {
+            let Target { kind, namespace, name } = &target;
             let error: &dyn std::error::Error = &error;
-            tracing::warn!(?kind, namespace, name, error, "cannot make up for what admission has missed; trying again");
-            sleep(AGAIN_AFTER).await;
+            tracing::warn!(?kind, namespace, name, error, "cannot label the object; retrying");
+            sleep(RETRY_AFTER).await;
         }
     }
 }
 
-fn found<K: Resource<DynamicType = ()>>(kind: Kind, event: &Event<PartialObjectMeta<K>>) -> Option<Found> {
+fn target<K: Resource<DynamicType = ()>>(kind: Kind, event: &Event<PartialObjectMeta<K>>) -> Option<Target> {
     let (Event::Apply(object) | Event::InitApply(object)) = event else { return None };
     let metadata = &object.metadata;
     let (namespace, name) = (metadata.namespace.clone()?, metadata.name.clone()?);
-    metadata.deletion_timestamp.is_none().then_some(Found { kind, namespace, name })
+    metadata.deletion_timestamp.is_none().then_some(Target { kind, namespace, name })
 }
 
-/// A watch has failed, and starts again by itself.
-fn again(watch: &str, error: &watcher::Error) -> Vec<Found> {
+/// Logs the error of a watch, which restarts by itself.
+fn log_restart(watch: &str, error: &watcher::Error) -> Vec<Target> {
     let error: &dyn std::error::Error = error;
-    tracing::warn!(watch, error, "cannot follow what admission may have missed; trying again");
+    tracing::warn!(watch, error, "cannot watch objects without labels; retrying with backoff");
     Vec::new()
 }
 
@@ -195,12 +188,12 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn an_api_server_that_is_away_is_tried_again() {
+    async fn an_unavailable_api_server_is_retried() {
         let away = tower::service_fn(async |_: http::Request<kube::client::Body>| {
             Err::<http::Response<kube::client::Body>, _>(std::io::Error::other("connection refused"))
         });
         let (_keep, rules) = watch::channel(Arc::new(Rules::default()));
         let backfill = Backfill::new(Client::new(away, "default"), [], rules, true, Metrics::default());
-        assert!(timeout(Duration::from_mins(10), backfill.run()).await.is_err(), "it works for ever");
+        assert!(timeout(Duration::from_mins(10), backfill.run()).await.is_err(), "run never returns");
     }
 }

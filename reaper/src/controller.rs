@@ -1,9 +1,9 @@
-//! The controller: wires the rooms together, and runs them while this process leads.
+//! The controller: connects the modules, and runs them while this process is the leader.
 //!
 //! ```text
 //!  observer.changed ─┐
-//!  outbox changed   ─┼─► agenda ──due Jobs──► enforcer: snapshot → judge → plan → execute ─┐
-//!  deadlines        ─┘     ▲──────────────────────── when to look again ──────────────┘
+//!  outbox changed   ─┼─► work queue ──due Jobs──► enforcer: snapshot → evaluate → execute ─┐
+//!  deadlines        ─┘        ▲─────────────────────── requeue ────────────────────────────┘
 //! ```
 
 mod enforcer;
@@ -29,47 +29,47 @@ pub use self::{
 };
 use crate::{
     backfill::Backfill,
-    deliver::{Deliverer, retire},
+    deliver::{Deliverer, collect_garbage},
     metrics::Metrics,
     observer::Observer,
     outbox::{JobOutcome, Outbox},
 };
 
-/// Jobs that are enforced at one time.
+/// Jobs that are reconciled concurrently.
 const CONCURRENCY: usize = 16;
-/// Jobs that are previewed before other tasks get the processor.
-const BATCH: usize = 256;
-/// How often a new leader looks whether its watches have listed everything.
-const SYNC_EVERY: Duration = Duration::from_millis(200);
+/// Jobs that are previewed before the task yields.
+const PREVIEW_BATCH: usize = 256;
+/// How often a new leader checks whether its watches have listed.
+const SYNC_CHECK_INTERVAL: Duration = Duration::from_millis(200);
 
-/// What a leading reaper does.
+/// Everything that runs while this process is the leader.
 pub struct Controller {
-    /// What it observes.
+    /// The observed state.
     pub observer: Observer,
-    /// What it has recorded.
+    /// The recorded outcomes.
     pub outbox: Outbox,
-    /// How it enforces.
+    /// Reconciles Jobs.
     pub enforcer: Arc<Enforcer>,
-    /// How it delivers.
+    /// Delivers outcomes.
     pub deliverer: Deliverer,
-    /// Labels what admission has missed; `None` where no Job may be written to.
+    /// Labels objects that were created without admission; `None` with `--observe-only`.
     pub backfill: Option<Backfill>,
-    /// How it is found by beats.
+    /// Routes beats to the leader.
     pub role: Role,
-    /// The outcomes, to be retired in time.
+    /// The outcomes, to delete them after their retention.
     pub outcomes: Api<JobOutcome>,
-    /// How long outcomes are kept that nobody needs.
+    /// How long settled outcomes are kept.
     pub outcome_retention: Duration,
-    /// What Prometheus hears.
+    /// Metrics of leadership, steps and deliveries.
     pub metrics: Metrics,
 }
 
 impl Controller {
-    /// Leads whenever this process is the leader, until the shutdown. Whatever is under way when leadership ends is
-    /// dropped: every write has preconditions, and the next leader begins with the evidence.
+    /// Runs whenever this process is the leader, until the shutdown. When leadership ends, running work is dropped: every write
+    /// has preconditions, and the next leader starts from the evidence.
     pub async fn run(&self, mut leadership: watch::Receiver<Leadership>, shutdown: Shutdown) {
-        // This container may have been killed while it led, and the pod's label outlives it.
-        self.role.resign().await;
+        // The label of the pod remains if the container was killed while it was the leader.
+        self.role.release().await;
         loop {
             let leads = leadership.borrow_and_update().leads();
             tokio::select! {
@@ -88,30 +88,30 @@ impl Controller {
         self.metrics.leader.set(0);
         self.enforcer.clear();
         self.observer.stop_listening();
-        self.role.resign().await;
+        self.role.release().await;
     }
 
     async fn lead(&self) {
         self.metrics.leader.set(1);
         let enforcing = async {
-            self.role.take().await;
+            self.role.claim().await;
             self.observer.start_listening();
             while !(self.outbox.synced() && self.observer.synced()) {
-                sleep(SYNC_EVERY).await;
+                sleep(SYNC_CHECK_INTERVAL).await;
             }
             self.enforce().await;
         };
         let exists = |job: &_| !self.observer.synced() || self.observer.snapshot(job).is_some();
-        let retiring = retire(self.outcomes.clone(), self.outbox.clone(), self.outcome_retention, exists);
+        let collecting = collect_garbage(self.outcomes.clone(), self.outbox.clone(), self.outcome_retention, exists);
         let backfilling = async {
             if let Some(backfill) = &self.backfill {
                 Box::pin(backfill.run()).await;
             }
         };
-        tokio::join!(enforcing, self.deliverer.run(), retiring, backfilling);
+        tokio::join!(enforcing, self.deliverer.run(), collecting, backfilling);
     }
 
-    /// Enforces whatever is due, until it is dropped.
+    /// Reconciles due Jobs until the future is dropped.
     async fn enforce(&self) {
         let mut recorded = self.outbox.subscribe();
         let mut running = FuturesUnordered::new();
@@ -126,21 +126,21 @@ impl Controller {
             };
             for (previewed, job) in due.iter().enumerate() {
                 self.enforcer.preview(job);
-                if previewed % BATCH == BATCH - 1 {
+                if previewed % PREVIEW_BATCH == PREVIEW_BATCH - 1 {
                     yield_now().await;
                 }
             }
-            let room = CONCURRENCY.saturating_sub(running.len());
+            let free = CONCURRENCY.saturating_sub(running.len());
             let (taken, wake) = {
                 let mut reconciler = self.enforcer.reconciler();
-                (reconciler.due(room), reconciler.next_due().map(Instant::from_std))
+                (reconciler.due(free), reconciler.next_due().map(Instant::from_std))
             };
             for job in taken {
                 running.push(async move { self.enforcer.enforce(&job).await });
             }
             tokio::select! {
                 () = self.observer.changed() => {}
-                // The outbox, which this controller holds, keeps the channel open.
+                // The channel stays open because the controller holds the outbox.
                 _ = recorded.changed() => {}
                 Some(()) = running.next() => {}
                 () = sleep_until(wake.unwrap_or(now)), if wake.is_some() => {}

@@ -1,14 +1,15 @@
-//! Delivering: recorded outcomes become notifications, at least once and never lost.
+//! Delivers recorded outcomes to sinks as notifications, at least once.
 //!
-//! Every sink works for itself, so that a slow one keeps nobody else waiting. What is to be tried, and how often it was,
-//! stands in the status of the `JobOutcome`: a new leader goes on where the last one ended.
+//! Each sink has its own worker and queue, so that a slow sink does not delay the others. The status of the `JobOutcome` holds
+//! the state and the number of attempts per sink, so that a new leader continues where the last one stopped. How long and how
+//! often a delivery is retried is decided in [`next_attempt`](schedule::next_attempt) (`deliver/schedule.rs`).
 
 mod config;
+mod garbage_collection;
 mod http;
-mod retire;
 mod schedule;
 mod signature;
-mod state;
+mod status;
 mod worker;
 
 use std::sync::Arc;
@@ -18,17 +19,17 @@ use kube::{Api, Client};
 
 pub use self::{
     config::{Config, ConfigError, Format, SinkConfig},
-    retire::retire,
+    garbage_collection::collect_garbage,
     schedule::{Next, next_attempt},
     signature::{Secrets, SecretsError},
 };
-use self::{http::HttpSink, state::Post, worker::Worker};
+use self::{http::HttpSink, status::StatusWriter, worker::Worker};
 use crate::{
     metrics::Metrics,
     outbox::{JobOutcome, Outbox},
 };
 
-/// Delivers to all sinks. Clones share everything.
+/// Delivers to all sinks. Clones share the same state.
 #[derive(Clone)]
 pub struct Deliverer {
     sinks: Vec<Arc<HttpSink>>,
@@ -38,7 +39,11 @@ pub struct Deliverer {
 }
 
 impl Deliverer {
-    /// Delivers the outcomes of `namespace`, which `outbox` follows.
+    /// Delivers the outcomes of `namespace`, which `outbox` watches.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the client of a sink cannot be set up.
     pub fn new(
         config: &Config,
         client: Client,
@@ -50,13 +55,15 @@ impl Deliverer {
         Ok(Self { sinks: sinks?, outcomes: Api::namespaced(client, namespace), outbox, metrics })
     }
 
-    /// Delivers for as long as it is polled: the leader drops it when it leads no more.
+    /// Delivers until the future is dropped, which the controller does when it stops being the leader.
     pub async fn run(&self) {
-        let names: Vec<_> = self.sinks.iter().map(|sink| sink.name.clone()).collect();
-        let post = Arc::new(Post { outcomes: self.outcomes.clone(), outbox: self.outbox.clone(), sinks: names });
-        let workers =
-            self.sinks.iter().map(|sink| Worker::new(Arc::clone(sink), Arc::clone(&post), self.metrics.clone()).run());
-        // Sinks that are configured no more have no worker to give up on them.
-        tokio::join!(join_all(workers), post.give_up_orphans());
+        let sinks = self.sinks.iter().map(|sink| sink.name.clone()).collect();
+        let statuses = Arc::new(StatusWriter { outcomes: self.outcomes.clone(), outbox: self.outbox.clone(), sinks });
+        let workers = self
+            .sinks
+            .iter()
+            .map(|sink| Worker::new(Arc::clone(sink), Arc::clone(&statuses), self.metrics.clone()).run());
+        // Sinks that were removed from the configuration have no worker.
+        tokio::join!(join_all(workers), statuses.expire_unconfigured_sinks());
     }
 }

@@ -1,14 +1,14 @@
-//! Taking the steps of a plan: reads, asks the second look, writes.
+//! Executes the steps of a plan: reads the live object, asks the second look, writes.
 
 mod bare_pod;
+mod clock;
 mod error;
-mod inquire;
+mod find_cause;
 mod job;
 mod pod;
 mod record;
 
 use clap::ValueEnum;
-use jiff::{Timestamp, Unit};
 use jobwarden_common::{names::GROUP, notification::TimelineEntry};
 use jobwarden_core::{
     evidence::{JobIdentity, JobKind},
@@ -18,7 +18,6 @@ use jobwarden_core::{
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 use kube::{
     Api, Client,
-    api::PatchParams,
     runtime::events::{Recorder, Reporter},
 };
 
@@ -28,7 +27,7 @@ use crate::{
     outbox::{JobOutcome, Outbox},
 };
 
-/// How a Job is failed.
+/// How to fail a Job.
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailWith {
     /// By the condition `FailureTarget` (Kubernetes 1.31 and later); the Job fails with our reason
@@ -37,7 +36,7 @@ pub enum FailWith {
     ActiveDeadline,
 }
 
-/// Takes steps. Clones share everything.
+/// Executes steps. Clones share the same state.
 #[derive(Clone)]
 pub struct Executor {
     client: Client,
@@ -50,7 +49,7 @@ pub struct Executor {
 }
 
 impl Executor {
-    /// Records outcomes in `namespace`, for these `sinks`; `instance` is the name under which Events are published.
+    /// Records outcomes in `namespace` for these `sinks`. `instance` is the reporting instance of Events.
     pub fn new(
         client: Client,
         namespace: &str,
@@ -72,19 +71,19 @@ impl Executor {
         }
     }
 
-    /// Takes the steps in their order; see [`StepSequence`] for what a failed step prevents.
+    /// Executes the steps in order. [`StepSequence`] says which steps a failed step prevents.
     pub async fn run(&self, job: &JobIdentity, steps: Vec<Step>) -> StepReport {
         self.run_steps(job, steps).await.0
     }
 
-    /// Says in addition why the first of the steps that failed did.
+    /// Like [`run`](Self::run); also returns the error of the first failed step.
     async fn run_steps(&self, job: &JobIdentity, steps: Vec<Step>) -> (StepReport, Option<ExecuteError>) {
         let mut runner = StepRunner {
             executor: self,
             job,
             jobs: Api::namespaced(self.client.clone(), &job.namespace),
             pods: Api::namespaced(self.client.clone(), &job.namespace),
-            happened: Vec::new(),
+            done: Vec::new(),
             late_success: None,
             deleted: None,
             report: StepReport::default(),
@@ -92,17 +91,17 @@ impl Executor {
         let mut sequence = StepSequence::new(steps);
         let mut failure = None;
         while let Some(step) = sequence.next_step() {
-            let (word, pod) = (step.as_str(), step.pod().cloned());
-            let result = runner.take(step).await;
+            let (name, pod) = (step.as_str(), step.pod().cloned());
+            let result = runner.execute(step).await;
             let label = result.as_ref().map_or_else(ExecuteError::label, |()| "ok");
-            self.metrics.steps.get_or_create(&StepLabels { step: word, result: label }).inc();
+            self.metrics.steps.get_or_create(&StepLabels { step: name, result: label }).inc();
             match result {
                 Ok(()) => {
                     let pod = pod.as_ref().map(tracing::field::display);
-                    tracing::info!(step = word, job = %job.name, namespace = %job.namespace, pod, "step taken");
+                    tracing::info!(step = name, job = %job.name, namespace = %job.namespace, pod, "step executed");
                 }
                 Err(error) => {
-                    error.log(word, job, pod.as_ref());
+                    error.log(name, job, pod.as_ref());
                     sequence.failed(pod);
                     failure.get_or_insert(error);
                 }
@@ -113,23 +112,23 @@ impl Executor {
     }
 }
 
-/// Takes the steps of one plan.
+/// Executes the steps of one plan.
 struct StepRunner<'a> {
     executor: &'a Executor,
     job: &'a JobIdentity,
     jobs: Api<Job>,
     pods: Api<Pod>,
-    /// What the steps so far have done, for the timelines of the outcomes that follow.
-    happened: Vec<TimelineEntry>,
-    /// The lost pod that turned out to have succeeded while its Job was being failed.
+    /// What the steps have done so far, for the timelines of the outcomes that are recorded later.
+    done: Vec<TimelineEntry>,
+    /// The name of the lost pod that succeeded while its Job was being failed.
     late_success: Option<String>,
-    /// The Job, once it was seen to be deleted: it may be gone when its outcome is recorded.
+    /// The deleted Job as last read. It may be gone when its outcome is recorded.
     deleted: Option<Job>,
     report: StepReport,
 }
 
 impl StepRunner<'_> {
-    async fn take(&mut self, step: Step) -> Result<(), ExecuteError> {
+    async fn execute(&mut self, step: Step) -> Result<(), ExecuteError> {
         match step {
             Step::FailJob { pod, reason, message } => self.fail_job(&pod, reason, &message).await,
             Step::EndJob { reason, message } => self.end_job(reason, &message).await,
@@ -159,11 +158,13 @@ impl StepRunner<'_> {
         }
     }
 
-    fn happened(&mut self, event: impl Into<String>) {
-        self.happened.push(TimelineEntry { at: present().to_string(), event: event.into() });
+    /// Adds an entry to the timeline.
+    fn log_done(&mut self, event: impl Into<String>) {
+        self.done.push(TimelineEntry { at: clock::wall_clock().to_string(), event: event.into() });
     }
 
-    fn what(&self, pod: Option<&str>) -> String {
+    /// The kind and name of the pod or Job, for errors.
+    fn describe(&self, pod: Option<&str>) -> String {
         let namespace = &self.job.namespace;
         match (pod, self.job.kind) {
             (Some(pod), _) => format!("pod {namespace}/{pod}"),
@@ -171,16 +172,6 @@ impl StepRunner<'_> {
             (None, JobKind::Job) => format!("Job {namespace}/{}", self.job.name),
         }
     }
-}
-
-/// The wall clock, in milliseconds: for people and receivers, nothing is decided by it.
-fn present() -> Timestamp {
-    let now = Timestamp::now();
-    now.round(Unit::Millisecond).unwrap_or(now)
-}
-
-fn ours() -> PatchParams {
-    jobwarden_serve::field_manager::patch_params()
 }
 
 #[cfg(test)]

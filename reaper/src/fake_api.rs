@@ -1,5 +1,5 @@
-//! An API server in memory, as far as enforcing and delivering can tell: objects with UIDs and resourceVersions, patches,
-//! preconditions, graceful deletion and finalizers. Tests look at the state that is left, not at the calls that were made.
+//! An API server in memory, complete enough for execution and delivery: objects with UIDs and resourceVersions, patches,
+//! preconditions, graceful deletion and finalizers. Tests check the resulting objects, not the requests.
 
 use std::{
     collections::BTreeMap,
@@ -11,10 +11,10 @@ use http_body_util::BodyExt as _;
 use kube::{Client, client::Body};
 use serde_json::{Value, json};
 
-/// What can be listed.
+/// The collections that support lists.
 const COLLECTIONS: [&str; 3] = ["/jobs", "/pods", "/events"];
 
-/// An API server in memory. Clones are the same one.
+/// An API server in memory. Clones share the same objects.
 #[derive(Clone, Default)]
 pub(crate) struct FakeApi(Arc<Mutex<State>>);
 
@@ -24,21 +24,21 @@ struct State {
     objects: BTreeMap<String, Value>,
     version: u64,
     writes: Vec<String>,
-    /// The write of this number fails: before it is done, or after, when only its answer is lost.
+    /// The number of the write that fails, and how it fails.
     fail: Option<(usize, Failure)>,
-    /// Done to the objects right after the write of this number.
-    after: Option<(usize, Meddler)>,
+    /// Applied to the objects right after the write with this number.
+    after: Option<(usize, ConcurrentWrite)>,
 }
 
-/// Somebody else who writes as well.
-type Meddler = Box<dyn FnOnce(&mut BTreeMap<String, Value>) + Send>;
+/// A write of another client.
+type ConcurrentWrite = Box<dyn FnOnce(&mut BTreeMap<String, Value>) + Send>;
 
 /// How a write fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
-    /// It is not done.
+    /// The write is not applied.
     Before,
-    /// It is done, but the answer is lost.
+    /// The write is applied, but its response is lost.
     After,
 }
 
@@ -68,7 +68,7 @@ impl FakeApi {
         Client::new(service, "default")
     }
 
-    /// Puts an object there, with a UID unless it has one.
+    /// Stores an object. Generates a UID if the object has none.
     pub(crate) fn put(&self, path: &str, mut object: Value) {
         let mut state = self.state();
         state.version += 1;
@@ -91,26 +91,26 @@ impl FakeApi {
         self.state().objects.keys().filter(|path| path.contains(part)).cloned().collect()
     }
 
-    /// The writes that were tried so far, as `METHOD path`.
+    /// The writes requested so far, as `METHOD path`.
     pub(crate) fn writes(&self) -> Vec<String> {
         self.state().writes.clone()
     }
 
-    /// Has the write of this number fail, counted from 0 on from now.
+    /// Makes the write with this number fail, counted from 0 from now on.
     pub(crate) fn fail(&self, write: usize, failure: Failure) {
         let mut state = self.state();
         state.writes.clear();
         state.fail = Some((write, failure));
     }
 
-    /// Does `meddle` right after the write of this number, counted from 0 on from now.
-    pub(crate) fn after(&self, write: usize, meddle: impl FnOnce(&mut BTreeMap<String, Value>) + Send + 'static) {
+    /// Applies `change` right after the write with this number, counted from 0 from now on.
+    pub(crate) fn after(&self, write: usize, change: impl FnOnce(&mut BTreeMap<String, Value>) + Send + 'static) {
         let mut state = self.state();
         state.writes.clear();
-        state.after = Some((write, Box::new(meddle)));
+        state.after = Some((write, Box::new(change)));
     }
 
-    /// The objects without what differs from run to run.
+    /// The objects without the values that differ from run to run.
     pub(crate) fn snapshot(&self) -> BTreeMap<String, Value> {
         let mut objects = self.state().objects.clone();
         for object in objects.values_mut() {
@@ -145,13 +145,13 @@ impl State {
             Method::DELETE => self.delete(path, body),
             _ => status(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed"),
         };
-        if let Some((_, meddle)) = self.after.take_if(|(at, _)| *at == number) {
-            meddle(&mut self.objects);
+        if let Some((_, change)) = self.after.take_if(|(at, _)| *at == number) {
+            change(&mut self.objects);
         }
         if fail == Some(Failure::After) { unavailable() } else { answer }
     }
 
-    /// The objects of a collection, be it of one namespace or of all, that have the label that is asked for.
+    /// The objects of a collection, in one namespace or all, that match the label selector.
     fn list(&self, path: &str, query: &str) -> (StatusCode, Value) {
         let kind = path.rsplit('/').next().unwrap_or_default();
         let query = query.replace("%2F", "/").replace("%3D", "=");
@@ -170,7 +170,7 @@ impl State {
         }
         let mut object = body.clone();
         object["metadata"]["uid"] = json!(format!("{name}-uid"));
-        // A status subresource takes no status at creation.
+        // With a status subresource, a create ignores the status.
         if let Some(object) = object.as_object_mut() {
             object.remove("status");
         }
@@ -196,8 +196,9 @@ impl State {
         }
         json_patch::merge(&mut object, &patch);
         let conditions = object["status"]["conditions"].as_array();
-        let holds = |word: &str| conditions.into_iter().flatten().any(|c| c["type"] == word && c["status"] == "True");
-        if holds("FailureTarget") && holds("SuccessCriteriaMet") {
+        let is_true =
+            |type_: &str| conditions.into_iter().flatten().any(|c| c["type"] == type_ && c["status"] == "True");
+        if is_true("FailureTarget") && is_true("SuccessCriteriaMet") {
             return status(StatusCode::UNPROCESSABLE_ENTITY, "Invalid");
         }
         let object = self.store(path.to_owned(), object);
@@ -219,7 +220,7 @@ impl State {
         (StatusCode::OK, object)
     }
 
-    /// Removes what is deleted and held by nothing. A pod's grace is the kubelet's to end; there is none here.
+    /// Removes a deleted object without finalizers. A gracefully deleted pod stays, because there is no kubelet to remove it.
     fn collect(&mut self, path: &str) {
         let held = |object: &Value| {
             let finalizers = object["metadata"]["finalizers"].as_array().is_some_and(|list| !list.is_empty());
@@ -239,7 +240,7 @@ impl State {
     }
 }
 
-/// What a strategic merge does to conditions: those of other types stay.
+/// Merges conditions by type, as a strategic merge patch does.
 fn merge_conditions(object: &Value, patch: &mut Value) {
     let Some(new) = patch["status"]["conditions"].as_array().cloned() else { return };
     let kept = object["status"]["conditions"].as_array().cloned().unwrap_or_default();

@@ -1,7 +1,7 @@
-//! The intake: beats of sidecars and reports of node agents, over HTTPS.
+//! The intake: receives beats of sidecars and reports of node agents over HTTPS.
 //!
-//! A request passes through: leading (503) → token (401) → body within limits (4xx) → pod or node (403) → state. What a
-//! client says of itself is never believed: the pod and the node are what its token says, and the API server signed that.
+//! Each request passes these checks: this reaper is the leader (503) → token (401) → body within limits (4xx) → pod or node
+//! (403) → observer. The identity of a client comes from its token alone, which the API server signed.
 
 use std::{
     convert::Infallible,
@@ -25,47 +25,44 @@ use jobwarden_common::{
 use jobwarden_serve::accept::read_body;
 use serde::{Serialize, de::DeserializeOwned};
 
-use self::{
-    metrics::Metrics,
-    refusal::Refusal,
-    token::{Bearer, Verifier},
-};
+use self::{bearer::Bearer, metrics::Metrics, rejection::Rejection, token::Verifier};
 use crate::observer::Observer;
 
+pub mod bearer;
 pub mod keys;
 pub mod metrics;
-pub mod refusal;
+pub mod rejection;
 pub mod review;
 #[cfg(test)]
 mod tests;
 pub mod token;
 
-/// The largest body of beats. A beat has some 30 bytes.
+/// The maximum size of a beat request in bytes. One beat has about 30 bytes.
 const MAX_BEATS_BODY: usize = 16 * 1024;
 
-/// LastBeat a request.
+/// The most beats per request.
 const MAX_BEATS: usize = 16;
 
-/// The largest report.
+/// The maximum size of a report in bytes.
 const MAX_REPORT_BODY: usize = 4 * 1024 * 1024;
 
-/// Pods a report: several times what Kubernetes supports on a node (110), and what larger nodes are known to run.
+/// The most pods per report: several times what Kubernetes supports per node (110) and what large nodes run.
 const MAX_REPORTED_PODS: usize = 2048;
 
-/// Who we are and what we tell clients.
+/// Identity of this reaper, and intervals that its replies set.
 #[derive(Clone, Debug)]
 pub struct IntakeSettings {
-    /// The UID of the reaper's own pod: a beat of it proves that beats arrive.
+    /// The UID of the reaper's own pod. A beat of this pod proves that beats arrive.
     pub own_pod: PodUid,
-    /// The namespace of the agents' service account.
+    /// The namespace of the agent's service account.
     pub agent_namespace: String,
-    /// Between two beats of a sidecar, before its jitter.
+    /// The interval between two beats of a sidecar, before jitter.
     pub beat_interval: Duration,
-    /// Between two reports of an agent.
+    /// The interval between two reports of an agent.
     pub report_interval: Duration,
 }
 
-/// The service of the reaper's HTTPS port; clones are the same one.
+/// The service on the reaper's HTTPS port. Clones share the same state.
 #[derive(Clone, Debug)]
 pub struct Intake(Arc<Inner>);
 
@@ -76,15 +73,15 @@ struct Inner {
     tokens: Verifier,
     metrics: Metrics,
     ca: Arc<ArcSwapOption<String>>,
-    /// The bundle that was in force first. Clients are told of any other, since they cannot be known to have it.
+    /// The CA bundle at the first reply. Replies carry every later bundle, because clients may not have it yet.
     first_ca: OnceLock<Arc<String>>,
 }
 
-/// How each certificate of a bundle begins (RFC 7468).
+/// The first line of each certificate in a bundle (RFC 7468).
 const BEGIN_CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----";
 
 impl Intake {
-    /// Takes beats and reports for `observer` from whoever `tokens` verifies. `ca` is the bundle in force, PEM.
+    /// Passes beats and reports with a token that `tokens` verifies to `observer`. `ca` is the current CA bundle in PEM.
     pub fn new(
         settings: IntakeSettings,
         observer: Observer,
@@ -95,27 +92,27 @@ impl Intake {
         Self(Arc::new(Inner { settings, observer, tokens, metrics, ca, first_ca: OnceLock::new() }))
     }
 
-    /// The answer to a request; always one.
+    /// Handles a request.
     pub async fn answer<B>(&self, request: Request<B>) -> Response<Full<Bytes>>
     where
         B: Body,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let Metrics { beats, beats_refused, observations, observations_refused, .. } = &self.0.metrics;
-        let (answer, taken, refused) = match request.uri().path() {
-            route::BEATS => (self.0.beats(request).await, beats, beats_refused),
-            route::OBSERVATIONS => (self.0.observations(request).await, observations, observations_refused),
-            _ => return refuse(&Refusal::NoSuchRoute),
+        let Metrics { beats, beats_rejected, observations, observations_rejected, .. } = &self.0.metrics;
+        let (answer, accepted, rejected) = match request.uri().path() {
+            route::BEATS => (self.0.beats(request).await, beats, beats_rejected),
+            route::OBSERVATIONS => (self.0.observations(request).await, observations, observations_rejected),
+            _ => return reject(&Rejection::NoSuchRoute),
         };
         match answer {
             Ok(Answer { body, count }) => {
-                taken.inc_by(count);
+                accepted.inc_by(count);
                 reply(StatusCode::OK, "application/json", body)
             }
-            Err(refusal) => {
-                tracing::debug!(reason = refusal.as_str(), %refusal, "request refused");
-                refused.count(&refusal);
-                refuse(&refusal)
+            Err(rejection) => {
+                tracing::debug!(reason = rejection.as_str(), %rejection, "request rejected");
+                rejected.count(&rejection);
+                reject(&rejection)
             }
         }
     }
@@ -132,7 +129,7 @@ impl hyper::service::Service<Request<Incoming>> for Intake {
     }
 }
 
-/// A reply, and how many beats or reports it is for.
+/// A reply, and the number of accepted beats or reports.
 struct Answer {
     body: Vec<u8>,
     count: u64,
@@ -146,76 +143,76 @@ impl Answer {
 }
 
 impl Inner {
-    async fn beats<B>(&self, request: Request<B>) -> Result<Answer, Refusal>
+    async fn beats<B>(&self, request: Request<B>) -> Result<Answer, Rejection>
     where
         B: Body,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let (bearer, BeatRequest { beats }) = self.read(request, MAX_BEATS_BODY).await?;
         if beats.is_empty() || beats.len() > MAX_BEATS {
-            return Err(Refusal::Entries { max: MAX_BEATS });
+            return Err(Rejection::Entries { max: MAX_BEATS });
         }
-        let (mut command, mut taken) = (Command::Continue, beats.len());
+        let (mut command, mut accepted) = (Command::Continue, beats.len());
         if bearer.pod == self.settings.own_pod {
             self.observer.own_beat_arrived();
-            // Not a sidecar's.
-            taken = 0;
+            // Not counted: the beat is not a sidecar's.
+            accepted = 0;
         } else {
             for beat in &beats {
                 let Bearer { pod, node, .. } = &*bearer;
-                command = self.observer.with(|state, now| state.beat(pod, node.as_ref(), beat.phase, now))?;
+                command = self.observer.with(|index, now| index.beat(pod, node.as_ref(), beat.phase, now))?;
             }
         }
         let next_in_ms = millis(self.settings.beat_interval);
         if command == Command::Stop {
-            self.metrics.beats_told_to_stop.inc();
+            self.metrics.stop_replies.inc();
         }
-        Ok(Answer::new(&BeatReply { next_in_ms, command, ca: self.newer_ca() }, taken))
+        Ok(Answer::new(&BeatReply { next_in_ms, command, ca: self.newer_ca() }, accepted))
     }
 
-    async fn observations<B>(&self, request: Request<B>) -> Result<Answer, Refusal>
+    async fn observations<B>(&self, request: Request<B>) -> Result<Answer, Rejection>
     where
         B: Body,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let (bearer, report): (_, Report) = self.read(request, MAX_REPORT_BODY).await?;
         if bearer.service_account != object::AGENT || bearer.namespace != self.settings.agent_namespace {
-            return Err(Refusal::NotAgent);
+            return Err(Rejection::NotAgent);
         }
-        let node = bearer.node.as_ref().ok_or(Refusal::NoNode)?;
+        let node = bearer.node.as_ref().ok_or(Rejection::NoNode)?;
         if report.pods.len() > MAX_REPORTED_PODS {
-            return Err(Refusal::Entries { max: MAX_REPORTED_PODS });
+            return Err(Rejection::Entries { max: MAX_REPORTED_PODS });
         }
-        let pods = self.observer.with(|state, now| state.report(node, &report, now)).inspect_err(|foreign| {
-            tracing::warn!(pod = %foreign.pod, node = %foreign.node, "an agent reports a pod of another node");
+        let pods = self.observer.with(|index, now| index.report(node, &report, now)).inspect_err(|foreign| {
+            tracing::warn!(pod = %foreign.pod, node = %foreign.node, "rejected a report: the agent reported a pod of another node");
         })?;
         let next_in_ms = millis(self.settings.report_interval);
         Ok(Answer::new(&ReportReply { next_in_ms, pods, ca: self.newer_ca() }, 1))
     }
 
-    /// Who asks, and what. The body of somebody unknown is not read.
-    async fn read<B, T>(&self, request: Request<B>, max_body: usize) -> Result<(Arc<Bearer>, T), Refusal>
+    /// Authenticates the request and parses its body. The body is not read before the token is verified.
+    async fn read<B, T>(&self, request: Request<B>, max_body: usize) -> Result<(Arc<Bearer>, T), Rejection>
     where
         B: Body,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
         T: DeserializeOwned,
     {
         if request.method() != Method::POST {
-            return Err(Refusal::Method);
+            return Err(Rejection::Method);
         }
         if !self.observer.is_listening() {
-            return Err(Refusal::NotLeader);
+            return Err(Rejection::NotLeader);
         }
-        let token = bearer_token(request.headers()).ok_or(Refusal::MissingToken)?;
+        let token = bearer_token(request.headers()).ok_or(Rejection::MissingToken)?;
         let bearer = self.tokens.verify(token, SystemTime::now()).await?;
         let body = read_body(request.into_body(), max_body).await?;
-        Ok((bearer, serde_json::from_slice(&body).map_err(Refusal::Content)?))
+        Ok((bearer, serde_json::from_slice(&body).map_err(Rejection::Content)?))
     }
 
     fn newer_ca(&self) -> Option<String> {
         let ca = self.ca.load_full()?;
         let first = self.first_ca.get_or_init(|| Arc::clone(&ca));
-        // With two authorities in it a rotation is going on, and this process may have begun in the midst of it.
+        // Two certificates mean that a rotation is in progress, and this process may have started during the rotation.
         let rotating = ca.matches(BEGIN_CERTIFICATE).nth(1).is_some();
         (*first != ca || rotating).then(|| ca.to_string())
     }
@@ -231,14 +228,14 @@ fn millis(duration: Duration) -> u64 {
     duration.as_millis().try_into().unwrap_or(u64::MAX)
 }
 
-fn refuse(refusal: &Refusal) -> Response<Full<Bytes>> {
-    let mut response = reply(refusal.status(), "text/plain; charset=utf-8", format!("{refusal}\n"));
+fn reject(rejection: &Rejection) -> Response<Full<Bytes>> {
+    let mut response = reply(rejection.status(), "text/plain; charset=utf-8", format!("{rejection}\n"));
     let headers = response.headers_mut();
-    if refusal.status() == StatusCode::UNAUTHORIZED {
+    if rejection.status() == StatusCode::UNAUTHORIZED {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
-    if matches!(refusal, Refusal::NotLeader) {
-        // A new connection may reach the leader; this one never will.
+    if matches!(rejection, Rejection::NotLeader) {
+        // A new connection may reach the leader.
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response

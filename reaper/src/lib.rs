@@ -1,7 +1,7 @@
-//! The reaper: joins missing beats, Job, pod and node status and what the agents observe into one verdict, fails and cleans up
-//! lost Jobs, and always notifies the orchestrator why.
+//! The reaper: combines heartbeats, agent reports and the status of Jobs, pods and nodes into one verdict per Job, fails and
+//! cleans up lost Jobs, and notifies the orchestrator of the cause.
 //!
-//! Data flows one way through these rooms:
+//! Data flows one way through these modules:
 //!
 //! ```text
 //!  watch ────┐
@@ -10,7 +10,7 @@
 //!                                               └──────StepReport────────┘
 //! ```
 //!
-//! [`jobwarden_core`] decides; the rooms of this crate do the I/O and decide nothing.
+//! [`jobwarden_core`] decides; the modules of this crate do the I/O and decide nothing.
 
 pub mod api;
 pub mod args;

@@ -7,7 +7,7 @@ use jobwarden_reaper::args::ReaperArgs;
 use jobwarden_serve::{logs::exit_with, tls};
 use mimalloc::MiMalloc;
 
-/// Faster than musl's own; what it takes is in `cargo xtask bench reaper`.
+/// Faster than the allocator of musl; `cargo xtask bench reaper` measures its memory.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 

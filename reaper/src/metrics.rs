@@ -1,4 +1,4 @@
-//! Metrics of executing and delivering.
+//! Metrics of executed steps, recorded outcomes and deliveries.
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -6,20 +6,20 @@ use prometheus_client::{
     registry::Registry,
 };
 
-/// Metrics of the rooms `execute` and `deliver`; clones are the same metrics.
+/// Metrics of the modules `execute` and `deliver`. Clones share the same metrics.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
-    /// Steps taken, by how they went.
+    /// Executed steps by result.
     pub steps: Family<StepLabels, Counter>,
-    /// Outcomes recorded.
+    /// Recorded outcomes.
     pub outcomes: Family<OutcomeLabels, Counter>,
-    /// Attempts to deliver.
+    /// Delivery attempts.
     pub deliveries: Family<DeliveryLabels, Counter>,
-    /// Outcomes a sink has yet to take.
+    /// Outcomes that a sink has not acknowledged yet.
     pub pending: Family<SinkLabels, Gauge>,
-    /// Outcomes given up.
+    /// Outcomes whose delivery to a sink expired.
     pub dead: Family<SinkLabels, Gauge>,
-    /// 1 while this process leads.
+    /// 1 while this process is the leader.
     pub leader: Gauge,
 }
 
@@ -44,7 +44,7 @@ pub struct OutcomeLabels {
 pub struct DeliveryLabels {
     /// The sink's name.
     pub sink: String,
-    /// `acknowledged`, `refused`, `failed` (to be tried again) or `dead`.
+    /// `acknowledged`, `refused`, `failed` (will be retried) or `dead`.
     pub result: &'static str,
 }
 
@@ -56,15 +56,27 @@ pub struct SinkLabels {
 }
 
 impl Metrics {
-    /// Figures at zero, shown by `registry`.
+    /// Registers the metrics in `registry`.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
-        registry.register("jobwarden_enforcement_steps", "Steps taken on Jobs and pods", metrics.steps.clone());
-        registry.register("jobwarden_outcomes", "Outcomes recorded", metrics.outcomes.clone());
-        registry.register("jobwarden_deliveries", "Attempts to deliver an outcome", metrics.deliveries.clone());
-        registry.register("jobwarden_outcomes_pending", "Outcomes a sink has yet to take", metrics.pending.clone());
-        registry.register("jobwarden_outcomes_dead", "Outcomes that were given up", metrics.dead.clone());
-        registry.register("jobwarden_leader", "1 while this process leads", metrics.leader.clone());
+        registry.register(
+            "jobwarden_enforcement_steps",
+            "Steps executed on Jobs and pods, by result",
+            metrics.steps.clone(),
+        );
+        registry.register("jobwarden_outcomes", "Recorded outcomes", metrics.outcomes.clone());
+        registry.register("jobwarden_deliveries", "Delivery attempts by sink and result", metrics.deliveries.clone());
+        registry.register(
+            "jobwarden_outcomes_pending",
+            "Outcomes that the sink has not acknowledged yet",
+            metrics.pending.clone(),
+        );
+        registry.register(
+            "jobwarden_outcomes_dead",
+            "Outcomes whose delivery to the sink expired",
+            metrics.dead.clone(),
+        );
+        registry.register("jobwarden_leader", "1 while this process is the leader", metrics.leader.clone());
         metrics
     }
 }

@@ -1,15 +1,15 @@
-//! Observe: everything the reaper hears, joined into [`Evidence`] of one Job at a time.
+//! The observer: joins everything the reaper receives into the [`Evidence`] of each Job.
 //!
 //! ```text
 //!  watch (Jobs, pods, nodes, Leases) ──facts──┐
 //!  watch (namespaces), file ──policies────────┤
 //!  intake (beats, observations) ──────────────┼─► Observer ─► Index ──► JobSnapshot: evidence, policy, usage, timeline
 //!  self_beat ──► the Service ──► intake ──────┘      │
-//!                                                 SignalTracker: health, and the clock that stands still while deaf
+//!                                                 SignalTracker: health, and the clock that stops while signals do not arrive
 //! ```
 //!
-//! [`Index`] and [`SignalTracker`] are values without I/O that take the time as an argument;
-//! [`Observer`] holds them under one lock and tells them the time.
+//! [`Index`] and [`SignalTracker`] are values without I/O that take the time as an argument. [`Observer`] holds both under one
+//! lock and passes the time.
 
 use std::{
     sync::{Arc, Mutex, PoisonError, RwLock},
@@ -35,13 +35,13 @@ mod objects;
 #[cfg(test)]
 mod tests;
 
-/// What the reaper hears; clones are the same one.
+/// The shared state of everything observed. Clones share the same state.
 #[derive(Clone, Debug)]
 pub struct Observer(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    /// Locked before `observed`, and while a Job is taken in: none may be judged by what no longer holds.
+    /// Locked before `observed`, and held while a Job is indexed, so that no Job is indexed with an outdated policy.
     policies: RwLock<Policies>,
     observed: Mutex<Observed>,
     changed: Notify,
@@ -51,13 +51,13 @@ struct Inner {
 struct Observed {
     index: Index,
     signals: SignalTracker,
-    /// As they were when all Jobs were last told of a change.
+    /// The health when all Jobs were last marked as changed because of it.
     health: SignalHealth,
 }
 
 impl Observer {
-    /// Knows nothing, is blindfolded until the watches have listed, and does not listen until told to. Jobs are judged by
-    /// `defaults` where no other layer says otherwise.
+    /// An empty observer. Its health is [`SignalHealth::WatchDown`] until all watches have listed, and it rejects beats and
+    /// reports until [`start_listening`](Self::start_listening). `defaults` is the lowest layer of every policy.
     pub fn new(defaults: Policy) -> Self {
         let observed = Observed {
             index: Index::default(),
@@ -68,30 +68,30 @@ impl Observer {
         Self(Arc::new(Inner { policies, observed: Mutex::new(observed), changed: Notify::new() }))
     }
 
-    /// What the listening clock shows: it stands still while the reaper is deaf.
+    /// The time of the listening clock, which stops while signals do not arrive.
     pub fn now(&self) -> Moment {
         self.with(|_, now| now)
     }
 
-    /// The wall clock's time at a moment; for people only.
+    /// The wall-clock time of a moment. For display only.
     pub fn wall(&self, at: Moment) -> Timestamp {
         self.lock().signals.wall(at, instant(), Timestamp::now())
     }
 
-    /// Returns once the evidence of some Job may have changed since [`take_changed`](Self::take_changed) was last called.
-    /// For one caller at a time.
+    /// Waits until the evidence of a Job may have changed since the last call of [`take_changed`](Self::take_changed).
+    /// Supports one waiter at a time.
     pub async fn changed(&self) {
         while !self.lock().index.has_changed() {
             self.0.changed.notified().await;
         }
     }
 
-    /// The Jobs whose evidence may have changed since this was last called: all of them when the health have changed.
+    /// The Jobs whose evidence may have changed since the last call; all Jobs if the health changed.
     pub fn take_changed(&self) -> Vec<JobUid> {
-        self.with(|state, _| state.take_changed())
+        self.with(|index, _| index.take_changed())
     }
 
-    /// What is known of a Job; `None` if it was never seen or is forgotten.
+    /// A snapshot of a Job; `None` if the Job is not in the index.
     pub fn snapshot(&self, job: &JobUid) -> Option<JobSnapshot> {
         let (at, wall_at) = (instant(), Timestamp::now());
         let mut observed = self.lock();
@@ -100,21 +100,21 @@ impl Observer {
         index.snapshot(job, now, |moment| signals.wall(moment, at, wall_at))
     }
 
-    /// From now on, beats of this pod are answered with `stop`, also after its object is gone.
+    /// Answers further beats of this pod with `stop`, even after the pod object is gone.
     pub fn abandon(&self, pod: &PodUid) {
-        self.with(|state, _| state.abandon(pod));
+        self.with(|index, _| index.abandon(pod));
     }
 
-    /// The configuration file says this of policies now.
+    /// Replaces the policy layer of the configuration file.
     pub fn set_policy(&self, file: FilePolicy) {
-        self.reconsider(|policies| {
+        self.update_policies(|policies| {
             policies.set_file(file);
             true
         });
     }
 
-    /// Judges every Job anew where `change` changes the layers of policies.
-    fn reconsider(&self, change: impl FnOnce(&mut Policies) -> bool) -> bool {
+    /// Applies `change` to the policy layers. If the layers changed, updates the policy of every Job and returns true.
+    fn update_policies(&self, change: impl FnOnce(&mut Policies) -> bool) -> bool {
         let mut policies = self.0.policies.write().unwrap_or_else(PoisonError::into_inner);
         let changed = change(&mut policies);
         if changed {
@@ -123,23 +123,23 @@ impl Observer {
         changed
     }
 
-    /// How many nodes a zone has.
+    /// The number of nodes in a zone.
     pub fn nodes_in(&self, zone: &str) -> usize {
         self.lock().index.nodes_in(zone)
     }
 
-    /// What is known of a Job for the judge alone, and how it is judged: less than a [`JobSnapshot`], and sooner had.
+    /// The evidence and policy of a Job: less than a [`JobSnapshot`], and cheaper to build.
     pub fn evidence(&self, job: &JobUid) -> Option<(Evidence, Policy)> {
         self.lock().index.evidence(job)
     }
 
-    /// All is done about a Job that is gone.
+    /// Removes a Job from the index: it is gone, and nothing is left to do about it.
     pub fn forget(&self, job: &JobUid) {
-        self.with(|state, _| state.forget_job(job));
+        self.with(|index, _| index.forget_job(job));
     }
 
-    /// This reaper leads: beats and reports are taken, and silence is counted, from now on. Deaf until its own beat
-    /// arrives for the first time.
+    /// Called when this reaper becomes the leader: accepts beats and reports, and counts silence, from now on. The health is
+    /// [`SignalHealth::NotReceiving`] until the reaper's own beat first arrives.
     pub fn start_listening(&self) {
         let at = instant();
         {
@@ -151,86 +151,86 @@ impl Observer {
         self.0.changed.notify_one();
     }
 
-    /// This reaper does not lead any more: beats and reports are refused.
+    /// Called when this reaper stops being the leader: beats and reports are rejected.
     pub fn stop_listening(&self) {
         self.with(Index::stop_listening);
         self.lock().signals.expect_no_beat(instant());
     }
 
-    /// Whether this reaper leads.
+    /// Whether beats and reports are accepted, because this reaper is the leader.
     pub fn is_listening(&self) -> bool {
         self.lock().index.is_listening()
     }
 
-    /// Whether the reaper hears what there is to hear.
+    /// Whether watches and beats arrive.
     pub fn health(&self) -> SignalHealth {
         self.lock().signals.health(instant())
     }
 
-    /// Whether every watch has listed: before, there is less evidence than there should be.
+    /// Whether every watch has listed once. Until then evidence is incomplete.
     pub fn synced(&self) -> bool {
         self.lock().signals.synced()
     }
 
-    /// The Job of this name; of several, one that is not gone.
+    /// The Job with this name. If several had it, the one that still exists.
     pub fn find(&self, namespace: &str, name: &str) -> Option<JobUid> {
         self.lock().index.find(namespace, name)
     }
 
-    /// Who a Job is, if it is known.
+    /// The identity of a Job; `None` if the Job is not in the index.
     pub fn identity(&self, job: &JobUid) -> Option<JobIdentity> {
         self.lock().index.identity(job)
     }
 
-    /// For how long this reaper has listened as the leader, by the listening clock.
+    /// How long this reaper has been receiving as the leader, by the listening clock; zero if it is not the leader.
     pub fn listening_for(&self) -> Duration {
-        self.with(|state, now| if state.is_listening() { now.since(state.listening_since()) } else { Duration::ZERO })
+        self.with(|index, now| if index.is_listening() { now.since(index.listening_since()) } else { Duration::ZERO })
     }
 
-    /// How many Jobs are known.
+    /// The number of Jobs in the index.
     pub fn jobs(&self) -> usize {
         self.lock().index.jobs()
     }
 
-    /// The reaper's own beat has arrived.
+    /// Called when the reaper's own beat arrives through the Service.
     pub fn own_beat_arrived(&self) {
-        self.hear(SignalTracker::own_beat_arrived);
+        self.update_signals(SignalTracker::own_beat_arrived);
     }
 
-    /// A watch is connected, or heard something.
-    pub(crate) fn watch_heard(&self, watch: Watch) {
-        self.hear(|hearing, at| hearing.watch_received(watch, at));
+    /// Called when a watch connects or receives an event.
+    pub(crate) fn watch_received(&self, watch: Watch) {
+        self.update_signals(|signals, at| signals.watch_received(watch, at));
     }
 
-    /// A watch has listed all objects.
+    /// Called when a watch has listed all objects.
     pub(crate) fn watch_listed(&self, watch: Watch) {
-        self.hear(|hearing, at| {
-            hearing.watch_listed(watch);
-            hearing.watch_received(watch, at);
+        self.update_signals(|signals, at| {
+            signals.watch_listed(watch);
+            signals.watch_received(watch, at);
         });
     }
 
-    /// A watch has failed.
+    /// Called when a watch fails.
     pub(crate) fn watch_failed(&self, watch: Watch, failure: Failure) {
-        self.hear(|hearing, at| hearing.watch_failed(watch, failure, at));
+        self.update_signals(|signals, at| signals.watch_failed(watch, failure, at));
     }
 
-    fn hear(&self, f: impl FnOnce(&mut SignalTracker, std::time::Instant)) {
+    fn update_signals(&self, f: impl FnOnce(&mut SignalTracker, std::time::Instant)) {
         f(&mut self.lock().signals, instant());
-        // Tells of a change of the health.
+        // Marks all Jobs as changed if the health changed.
         self.with(|_, _| {});
     }
 
-    /// Does something with what is known, and wakes whoever waits for a change if there is one.
+    /// Runs `f` on the index, and wakes the waiter of [`changed`](Self::changed) if a Job changed.
     pub(crate) fn with<T>(&self, f: impl FnOnce(&mut Index, Moment) -> T) -> T {
         let at = instant();
         let (result, changed) = {
             let mut observed = self.lock();
             let Observed { index, signals, health } = &mut *observed;
-            let (now, ears_now) = (signals.now(at), signals.health(at));
-            if *health != ears_now {
-                tracing::info!(was = ?health, is = ?ears_now, "hearing has changed");
-                *health = ears_now;
+            let (now, current) = (signals.now(at), signals.health(at));
+            if *health != current {
+                tracing::info!(was = ?health, is = ?current, "signal health changed");
+                *health = current;
                 index.all_changed();
             }
             (f(index, now), index.has_changed())
@@ -242,12 +242,12 @@ impl Observer {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Observed> {
-        // What a panic left behind is whole enough to go on with: each fact is replaced by the next of its object.
+        // After a panic the state is still usable: the next event of an object replaces its facts.
         self.0.observed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The monotonic clock, as tokio has it: tests can pause it.
+/// The monotonic clock of tokio, which tests can pause.
 fn instant() -> std::time::Instant {
     tokio::time::Instant::now().into_std()
 }

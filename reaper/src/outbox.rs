@@ -1,4 +1,4 @@
-//! What is in the outbox: the outcomes of jobwarden's own namespace, followed by a watch.
+//! The outbox: a cache of the outcomes in jobwarden's own namespace, kept current by a watch.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -26,18 +26,18 @@ pub use self::{
 mod body;
 pub(crate) mod object;
 
-/// What is kept of one outcome.
+/// The cached state of one outcome.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// The Job it is about.
+    /// The Job of the outcome.
     pub job: JobUid,
     /// `metadata.uid` of the outcome.
     pub uid: Option<String>,
-    /// When it was recorded.
+    /// When the outcome was recorded.
     pub created_at: Timestamp,
-    /// How far it has come with each sink; `None` before the first attempt was prepared.
+    /// The delivery status per sink; `None` until the status is initialized.
     pub sinks: Option<Vec<SinkStatus>>,
-    /// The whole object, for as long as it is to be delivered: bodies are large, and most are settled.
+    /// The whole object; `None` once the outcome is settled, because bodies are large and most outcomes are settled.
     pub outcome: Option<Arc<JobOutcome>>,
     /// `metadata.resourceVersion`, which grows with every write of an object (KEP-5504).
     version: u64,
@@ -58,18 +58,18 @@ impl Entry {
         }
     }
 
-    /// Nothing will be tried any more.
+    /// Whether no delivery is pending.
     pub fn settled(&self) -> bool {
         self.outcome.is_none()
     }
 
-    /// Whether a sink gave up on it: it is kept until a person has seen it.
+    /// Whether a delivery has expired. The outcome is then kept until an operator has seen it.
     pub fn is_dead(&self) -> bool {
         self.sinks.iter().flatten().any(|sink| sink.state == SinkState::Dead)
     }
 }
 
-/// The outcomes there are. Clones are the same outbox.
+/// The cached outcomes. Clones share the same cache.
 #[derive(Clone, Debug)]
 pub struct Outbox {
     state: Arc<Mutex<State>>,
@@ -80,9 +80,9 @@ pub struct Outbox {
 struct State {
     entries: BTreeMap<OutcomeName, Entry>,
     of_job: HashMap<JobUid, BTreeSet<OutcomeName>>,
-    /// Jobs whose outcomes have changed since they were last taken.
+    /// Jobs whose outcomes have changed since the last [`Outbox::take_changed`].
     changed: BTreeSet<JobUid>,
-    /// Names that a listing under way has shown so far.
+    /// The names seen so far by a list in progress.
     listed: Option<BTreeSet<OutcomeName>>,
     synced: bool,
 }
@@ -94,12 +94,12 @@ impl Default for Outbox {
 }
 
 impl Outbox {
-    /// Nothing in it, until it is [`Self::follow`]ed.
+    /// An empty outbox; [`Self::follow`] fills it.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Follows the outcomes in `namespace` until the shutdown.
+    /// Watches the outcomes in `namespace` until the shutdown.
     pub async fn follow(&self, client: Client, namespace: &str, shutdown: Shutdown) {
         let outcomes: Api<JobOutcome> = Api::namespaced(client, namespace);
         let mut events = pin!(watcher(outcomes, watcher::Config::default()).default_backoff());
@@ -112,9 +112,9 @@ impl Outbox {
                 Some(Ok(event)) => self.apply(event),
                 Some(Err(error)) => {
                     let error: &dyn std::error::Error = &error;
-                    tracing::warn!(error, "cannot watch JobOutcomes; trying again");
+                    tracing::warn!(error, "cannot watch JobOutcomes; retrying with backoff");
                 }
-                // The watcher never ends; should it, there is nothing left to follow.
+                // The stream of `watcher` never ends.
                 None => return shutdown.requested().await,
             }
         }
@@ -134,9 +134,8 @@ impl Outbox {
                 }
                 watcher::Event::InitDone => {
                     let listed = state.listed.take().unwrap_or_default();
-                    let vanished: Vec<_> =
-                        state.entries.keys().filter(|name| !listed.contains(name)).cloned().collect();
-                    for name in vanished {
+                    let deleted: Vec<_> = state.entries.keys().filter(|name| !listed.contains(name)).cloned().collect();
+                    for name in deleted {
                         state.remove(&name);
                     }
                     state.synced = true;
@@ -148,7 +147,7 @@ impl Outbox {
         self.version.send_modify(|version| *version += 1);
     }
 
-    /// Takes in an outcome that was written just now, before the watch tells of it.
+    /// Adds an outcome that was just written, before the watch delivers it.
     pub fn note(&self, outcome: JobOutcome) {
         {
             let mut state = self.state();
@@ -161,17 +160,17 @@ impl Outbox {
         self.version.send_modify(|version| *version += 1);
     }
 
-    /// Whether the outcomes have been listed once. Until then, what is not here may well exist.
+    /// Whether the outcomes have been listed once. Until then, an outcome that is not cached may exist.
     pub fn synced(&self) -> bool {
         self.state().synced
     }
 
-    /// Tells of every change from now on.
+    /// A receiver that is notified of every change from now on.
     pub fn subscribe(&self) -> watch::Receiver<u64> {
         self.version.subscribe()
     }
 
-    /// The Jobs whose outcomes have changed since this was last asked.
+    /// The Jobs whose outcomes have changed since the last call.
     pub fn take_changed(&self) -> BTreeSet<JobUid> {
         std::mem::take(&mut self.state().changed)
     }
@@ -183,18 +182,18 @@ impl Outbox {
         names.filter_map(|name| Some((name.clone(), state.entries.get(name)?.settled()))).collect()
     }
 
-    /// One of them.
+    /// The outcome with this name.
     pub fn get(&self, name: &OutcomeName) -> Option<Entry> {
         self.state().entries.get(name).cloned()
     }
 
-    /// What `select` makes of each of them, in the order of their names.
+    /// Maps and filters all outcomes in the order of their names.
     pub fn select<T>(&self, mut select: impl FnMut(&OutcomeName, &Entry) -> Option<T>) -> Vec<T> {
         self.state().entries.iter().filter_map(|(name, entry)| select(name, entry)).collect()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Every method leaves the maps whole before it can panic.
+        // No method panics while the maps are inconsistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -203,7 +202,7 @@ impl State {
     fn put(&mut self, outcome: JobOutcome) {
         let name = outcome.outcome_name();
         let entry = Entry::of(outcome);
-        // What we wrote and what the watch tells may come in either order.
+        // Our own writes and the watch may arrive in either order.
         if self.entries.get(&name).is_some_and(|known| known.uid == entry.uid && known.version > entry.version) {
             return;
         }

@@ -1,8 +1,7 @@
-//! Watches: lists and follows Jobs, pods, nodes, their Leases and namespaces through whatever happens to the API server.
+//! Lists and watches Jobs, pods, nodes, node Leases and namespaces, and reconnects after every failure.
 //!
-//! Not kube's own `watcher`, because that keeps quiet about what matters here: whether it is connected. After an error it
-//! says nothing until an object changes, which for Jobs may be hours; and a connection that has died silently is noticed
-//! only by what it does not bring.
+//! `kube::runtime::watcher` does not report whether it is connected, which the guard `watch-down` needs: after an error it
+//! yields nothing until an object changes, which can take hours, and it does not detect a connection that died silently.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -29,43 +28,43 @@ mod objects;
 #[cfg(test)]
 mod tests;
 
-/// How long the API server lets one watch go on before it ends it. A new one begins where it ended, at little cost, and
-/// its beginning is a sign of life.
+/// `timeoutSeconds` of one watch request. A new watch continues from the same resourceVersion at little cost, and its start
+/// shows that the API server responds.
 const WATCH_SECONDS: u32 = 25;
 
-/// How long the API server may take to answer, and how much longer than [`WATCH_SECONDS`] a watch may last before its
-/// connection counts as dead.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the API server may take to respond, and how long a watch may outlast [`WATCH_SECONDS`] before its connection
+/// counts as dead.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long it may take to list one page of objects.
-const LIST_PATIENCE: Duration = Duration::from_mins(1);
+/// How long listing one page of objects may take.
+const LIST_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Objects a page.
+/// Objects per page.
 const PAGE: u32 = 500;
 
-/// The longest pause between two attempts, so that the reaper sees again soon after the API server is back.
+/// The longest pause between two attempts, so that watches resume soon after the API server is back.
 const MAX_PAUSE: Duration = Duration::from_secs(5);
 
-/// A watch that ends sooner than this, though without an error, is not worth to be tried again at once.
+/// A watch that ends sooner than this is retried with backoff, even if it ended without an error.
 const SHORT: Duration = Duration::from_secs(1);
 
 /// The namespace of the Leases that kubelets renew (KEP-589).
 const NODE_LEASES: &str = "kube-node-lease";
 
-/// Why a watch has to start again.
+/// Why a watch has to restart.
 #[derive(Debug, thiserror::Error)]
 enum WatchError {
     #[error("cannot list")]
     List(#[source] kube::Error),
-    #[error("cannot list within {} s", LIST_PATIENCE.as_secs())]
+    #[error("list timed out after {} s", LIST_TIMEOUT.as_secs())]
     ListTimeout,
     #[error("cannot watch")]
     Start(#[source] kube::Error),
-    #[error("the watch broke off")]
+    #[error("the watch was interrupted")]
     Broken(#[source] kube::Error),
     #[error("the API server ended the watch: {0}")]
     Ended(#[source] Box<Status>),
-    #[error("the API server is silent")]
+    #[error("the API server did not respond in time")]
     Silent,
     #[error("the list has no resourceVersion to watch from")]
     NoVersion,
@@ -79,7 +78,7 @@ impl WatchError {
         }
     }
 
-    /// What was missed cannot be had any more (410 Gone): everything has to be listed again.
+    /// Whether the resourceVersion is too old (410 Gone), so that everything has to be listed again.
     fn is_expired(&self) -> bool {
         match self {
             Self::Start(kube::Error::Api(status)) | Self::Ended(status) => status.code == 410,
@@ -88,9 +87,9 @@ impl WatchError {
     }
 }
 
-/// Tells the observer of all Jobs, pods, nodes, Leases and namespaces, now and whenever they change; never returns.
+/// Passes all Jobs, pods, nodes, node Leases and namespaces, and every change of them, to the observer. Never returns.
 ///
-/// It needs leave to list and watch Jobs, pods, nodes and namespaces everywhere, and Leases in `kube-node-lease`.
+/// Needs the verbs list and watch on Jobs, pods, nodes and namespaces in the cluster, and on Leases in `kube-node-lease`.
 pub async fn follow(client: Client, observer: Observer) {
     let enrolled = Some(format!("{}={}", label::ENROLLED, label_value::TRUE));
     let jobs = Follower::<Job>::new(Api::all(client.clone()), enrolled.clone(), &observer);
@@ -101,12 +100,12 @@ pub async fn follow(client: Client, observer: Observer) {
     tokio::join!(jobs.run(), pods.run(), nodes.run(), leases.run(), namespaces.run());
 }
 
-/// Follows the objects of one kind.
+/// Lists and watches the objects of one kind.
 struct Follower<K> {
     api: Api<K>,
     labels: Option<String>,
     observer: Observer,
-    /// From where to watch; everything has to be listed first if there is none.
+    /// The resourceVersion to watch from; `None` if everything has to be listed first.
     version: Option<String>,
 }
 
@@ -126,7 +125,7 @@ impl<K: Watched> Follower<K> {
                     self.version = None;
                 }
                 let error: &dyn std::error::Error = error;
-                tracing::warn!(watch = K::WATCH.as_str(), error, "cannot follow; trying again");
+                tracing::warn!(watch = K::WATCH.as_str(), error, "watch failed; retrying with backoff");
             } else if started.elapsed() >= SHORT {
                 backoff.reset();
                 continue;
@@ -135,7 +134,7 @@ impl<K: Watched> Follower<K> {
         }
     }
 
-    /// Lists if need be, and watches until the API server ends that.
+    /// Lists if necessary, and watches until the API server ends the watch.
     async fn once(&mut self) -> Result<(), WatchError> {
         let from = match self.version.clone() {
             Some(version) => version,
@@ -148,18 +147,18 @@ impl<K: Watched> Follower<K> {
             bookmarks: true,
             ..WatchParams::default()
         };
-        let starting = timeout(PATIENCE, self.api.watch(&params, &from)).await;
+        let starting = timeout(TIMEOUT, self.api.watch(&params, &from)).await;
         let events = starting.map_err(|_| WatchError::Silent)?.map_err(WatchError::Start)?;
-        self.observer.watch_heard(K::WATCH);
-        self.take(std::pin::pin!(events)).await
+        self.observer.watch_received(K::WATCH);
+        self.process(std::pin::pin!(events)).await
     }
 
-    async fn take(
+    async fn process(
         &mut self,
         mut events: impl Stream<Item = kube::Result<WatchEvent<K>>> + Unpin,
     ) -> Result<(), WatchError> {
-        let patience = Duration::from_secs(WATCH_SECONDS.into()) + PATIENCE;
-        while let Some(event) = timeout(patience, events.next()).await.map_err(|_| WatchError::Silent)? {
+        let limit = Duration::from_secs(WATCH_SECONDS.into()) + TIMEOUT;
+        while let Some(event) = timeout(limit, events.next()).await.map_err(|_| WatchError::Silent)? {
             let version = match event.map_err(WatchError::Broken)? {
                 WatchEvent::Added(object) | WatchEvent::Modified(object) => {
                     object.applied(&self.observer);
@@ -173,18 +172,18 @@ impl<K: Watched> Follower<K> {
                 WatchEvent::Error(status) => return Err(WatchError::Ended(status)),
             };
             self.version = version.or_else(|| self.version.take());
-            self.observer.watch_heard(K::WATCH);
+            self.observer.watch_received(K::WATCH);
         }
-        self.observer.watch_heard(K::WATCH);
+        self.observer.watch_received(K::WATCH);
         Ok(())
     }
 
-    /// Tells of all objects there are, and thereby which are gone; returns from where to watch.
+    /// Lists all objects, which also shows which ones are gone; returns the resourceVersion to watch from.
     async fn list(&self) -> Result<String, WatchError> {
         let mut params = ListParams { label_selector: self.labels.clone(), limit: Some(PAGE), ..ListParams::default() };
         let mut listed = HashSet::new();
         loop {
-            let page = timeout(LIST_PATIENCE, self.api.list(&params)).await;
+            let page = timeout(LIST_TIMEOUT, self.api.list(&params)).await;
             let page = page.map_err(|_| WatchError::ListTimeout)?.map_err(WatchError::List)?;
             for object in &page.items {
                 object.applied(&self.observer);

@@ -15,9 +15,9 @@ use tokio::task::spawn_blocking;
 
 use super::{Api, problem::Failure, view};
 
-/// Jobs a page, unless asked otherwise.
+/// The default number of Jobs per page.
 const LIMIT: usize = 500;
-/// The most that may be asked for.
+/// The maximum number of Jobs per page.
 const MAX_LIMIT: usize = 5000;
 
 pub(super) fn router(api: Api) -> Router {
@@ -43,7 +43,7 @@ async fn jobs(State(api): State<Api>, choice: Result<Query<Choice>, QueryRejecti
     let Query(Choice { namespace, verdict, limit, after }) =
         choice.map_err(|error| Failure::bad_query(&error.body_text()))?;
     let limit = limit.unwrap_or(LIMIT).clamp(1, MAX_LIMIT);
-    // Of very many Jobs this takes a while, in which beats are to be answered.
+    // With very many Jobs this takes long enough to delay beats, so it runs on a blocking thread.
     let listing = spawn_blocking(move || {
         let mut lines: Vec<(String, JobLine)> = view::lines(&api, namespace.as_deref(), verdict.as_deref());
         lines.sort_by(|(one, _), (other, _)| one.cmp(other));
@@ -73,7 +73,7 @@ async fn guards(State(api): State<Api>) -> Result<Json<Guards>, Failure> {
 }
 
 impl Api {
-    /// Whether this process may speak: it leads, and has begun to listen.
+    /// Returns an error unless this process is the leader and receives beats.
     fn leads(&self) -> Result<(), Failure> {
         match &*self.leadership.borrow() {
             Leadership::Leader { .. } if self.observer.is_listening() => Ok(()),

@@ -1,4 +1,4 @@
-//! The API over a reaper that leads, and has one Job.
+//! The API of a leading reaper with one Job.
 
 use axum::{Router, body::Body, http::Request};
 use http_body_util::BodyExt as _;
@@ -19,14 +19,14 @@ use crate::{
     metrics::Metrics,
 };
 
-struct World {
+struct TestApi {
     observer: Observer,
     enforcer: Arc<Enforcer>,
     leadership: watch::Sender<Leadership>,
     router: Router,
 }
 
-fn world() -> World {
+fn mk_api() -> TestApi {
     let (api, outbox) = (FakeApi::default(), Outbox::new());
     let executor = Executor::new(
         api.client(),
@@ -42,10 +42,10 @@ fn world() -> World {
     let enforcer = Arc::new(enforcer);
     let (leadership, following) = watch::channel(Leadership::Leader { term: 1 });
     let parts = Api { observer: observer.clone(), outbox, enforcer: Arc::clone(&enforcer), leadership: following };
-    World { observer, enforcer, leadership, router: routes::router(parts) }
+    TestApi { observer, enforcer, leadership, router: routes::router(parts) }
 }
 
-impl World {
+impl TestApi {
     async fn get(&self, path: &str) -> (u16, Value) {
         let request = Request::get(path).body(Body::empty()).expect("a valid request");
         let response = self.router.clone().oneshot(request).await.expect("it cannot fail");
@@ -54,61 +54,61 @@ impl World {
         (status, serde_json::from_slice(&body).expect("always JSON"))
     }
 
-    async fn look(&self) {
+    async fn reconcile(&self) {
         self.enforcer.preview(&JobUid::from("job"));
         self.enforcer.enforce(&JobUid::from("job")).await;
     }
 }
 
-/// Without the times, which are of the day.
-fn timeless(mut value: Value) -> Value {
+/// Replaces the times, which differ from run to run.
+fn without_times(mut value: Value) -> Value {
     match &mut value {
         Value::String(text) if text.parse::<Timestamp>().is_ok() => json!("<time>"),
-        Value::Array(list) => list.drain(..).map(timeless).collect(),
-        Value::Object(map) => std::mem::take(map).into_iter().map(|(key, value)| (key, timeless(value))).collect(),
+        Value::Array(list) => list.drain(..).map(without_times).collect(),
+        Value::Object(map) => std::mem::take(map).into_iter().map(|(key, value)| (key, without_times(value))).collect(),
         _ => value,
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn everything_about_a_job_is_told() {
-    let world = world();
-    world.observer.silence(41).await;
-    world.look().await;
-    let (status, told) = world.get("/v1/jobs/ort/job-name").await;
+async fn a_job_is_explained_in_full() {
+    let test = mk_api();
+    test.observer.silence(41).await;
+    test.reconcile().await;
+    let (status, body) = test.get("/v1/jobs/ort/job-name").await;
     assert_eq!(status, 200);
-    insta::assert_json_snapshot!("job", timeless(told));
+    insta::assert_json_snapshot!("job", without_times(body));
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_jobs_are_listed_with_their_verdicts() {
-    let world = world();
-    world.look().await;
-    let (status, told) = world.get("/v1/jobs?namespace=ort&verdict=alive&limit=1").await;
+async fn jobs_are_listed_with_their_verdicts() {
+    let test = mk_api();
+    test.reconcile().await;
+    let (status, body) = test.get("/v1/jobs?namespace=ort&verdict=alive&limit=1").await;
     assert_eq!(status, 200);
-    insta::assert_json_snapshot!("jobs", timeless(told));
+    insta::assert_json_snapshot!("jobs", without_times(body));
     for nothing in ["/v1/jobs?namespace=other", "/v1/jobs?verdict=lost", "/v1/jobs?after=ort/zzz"] {
-        assert_eq!(world.get(nothing).await.1["jobs"], json!([]), "{nothing}");
+        assert_eq!(test.get(nothing).await.1["jobs"], json!([]), "{nothing}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_guards_are_told_and_whom_they_hold() {
-    let world = world();
-    world.look().await;
-    insta::assert_json_snapshot!("guards", world.get("/v1/guards").await.1);
+async fn the_guards_are_shown() {
+    let test = mk_api();
+    test.reconcile().await;
+    insta::assert_json_snapshot!("guards", test.get("/v1/guards").await.1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_held_loss_is_visible_everywhere() {
-    let world = world();
-    world.observer.silence(121).await;
-    // Its own beat, by which it knows that it hears, is the last that it misses.
+async fn a_held_loss_is_shown_by_every_route() {
+    let test = mk_api();
+    test.observer.silence(121).await;
+    // The reaper's own beat stops, too, after the others.
     tokio::time::advance(std::time::Duration::from_secs(20)).await;
-    world.look().await;
-    assert_eq!(world.get("/v1/jobs/ort/job-name").await.1["held"]["guard"], "self-beat");
-    assert_eq!(world.get("/v1/jobs").await.1["jobs"][0]["held"], "self-beat");
-    let guards = world.get("/v1/guards").await.1;
+    test.reconcile().await;
+    assert_eq!(test.get("/v1/jobs/ort/job-name").await.1["held"]["guard"], "self-beat");
+    assert_eq!(test.get("/v1/jobs").await.1["jobs"][0]["held"], "self-beat");
+    let guards = test.get("/v1/guards").await.1;
     assert_eq!(guards["held"], json!([{ "namespace": "ort", "name": "job-name", "guard": "self-beat" }]));
     assert_eq!(guards["signals"], "self-beat");
 }
@@ -120,30 +120,30 @@ async fn a_held_loss_is_visible_everywhere() {
 #[case("/v1/jobs?sort=up", 400)]
 #[case("/v1/jobs?limit=many", 400)]
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_answered_comes_with_advice(#[case] path: &str, #[case] expected: u16) {
-    let (status, told) = world().get(path).await;
+async fn an_error_response_has_a_hint(#[case] path: &str, #[case] expected: u16) {
+    let (status, body) = mk_api().get(path).await;
     assert_eq!(status, expected);
-    assert!(told["error"].is_string() && told["hint"].is_string(), "{told}");
+    assert!(body["error"].is_string() && body["hint"].is_string(), "{body}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_standby_says_who_leads() {
-    let world = world();
-    world.leadership.send_replace(Leadership::Standby { holder: Some("reaper-1_ab".to_owned()) });
+async fn a_standby_names_the_leader() {
+    let test = mk_api();
+    test.leadership.send_replace(Leadership::Standby { holder: Some("reaper-1_ab".to_owned()) });
     for path in ["/v1/jobs", "/v1/jobs/ort/job-name", "/v1/guards"] {
-        let (status, told) = world.get(path).await;
-        assert_eq!((status, &told["leader"]), (503, &json!("reaper-1_ab")), "{path}");
+        let (status, body) = test.get(path).await;
+        assert_eq!((status, &body["leader"]), (503, &json!("reaper-1_ab")), "{path}");
     }
-    world.leadership.send_replace(Leadership::Leader { term: 2 });
-    world.observer.stop_listening();
-    assert_eq!(world.get("/v1/jobs").await.0, 503, "it leads, but has not begun to listen");
+    test.leadership.send_replace(Leadership::Leader { term: 2 });
+    test.observer.stop_listening();
+    assert_eq!(test.get("/v1/jobs").await.0, 503, "the leader does not receive beats yet");
 }
 
 /// Over a socket, as the command line asks.
 #[tokio::test]
 async fn a_job_is_served_over_http() {
     jobwarden_serve::tls::install_crypto_provider();
-    let World { router, .. } = world();
+    let TestApi { router, .. } = mk_api();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("it listens");
     let serving = tokio::spawn(server::serve_router(listener, router));

@@ -1,4 +1,4 @@
-//! From what is known and concluded to what is shown.
+//! Builds the responses from evidence, verdicts and guards.
 
 use jobwarden_common::{
     api::{
@@ -28,15 +28,15 @@ use crate::{
     outbox::{Entry, SinkStatus},
 };
 
-/// The Jobs that were asked for, by what they are sorted by.
+/// The matching Jobs with their sort keys.
 pub(super) fn lines(api: &Api, namespace: Option<&str>, verdict: Option<&str>) -> Vec<(String, JobLine)> {
-    let chosen: Vec<_> = {
+    let matching: Vec<_> = {
         let reconciler = api.enforcer.reconciler();
-        let chosen =
-            reconciler.conclusions().filter(|(_, concluded)| verdict.is_none_or(|word| word == concluded.verdict));
-        chosen.map(|(uid, concluded)| (uid.clone(), concluded, reconciler.held(uid))).collect()
+        let matching =
+            reconciler.conclusions().filter(|(_, concluded)| verdict.is_none_or(|name| name == concluded.verdict));
+        matching.map(|(uid, concluded)| (uid.clone(), concluded, reconciler.held(uid))).collect()
     };
-    let lines = chosen.into_iter().filter_map(|(uid, concluded, held)| {
+    let lines = matching.into_iter().filter_map(|(uid, concluded, held)| {
         let identity = api.observer.identity(&uid)?;
         if namespace.is_some_and(|namespace| namespace != identity.namespace) {
             return None;
@@ -56,7 +56,7 @@ pub(super) fn lines(api: &Api, namespace: Option<&str>, verdict: Option<&str>) -
     lines.collect()
 }
 
-/// Everything about one Job; nothing if it was forgotten a moment ago.
+/// The explanation of one Job; `None` if the Job was removed from the index meanwhile.
 pub(super) fn explanation(api: &Api, uid: &JobUid) -> Option<Explanation> {
     let Inspected { snapshot, inspection: Inspection { judgement, held, .. }, now } = api.enforcer.inspect(uid)?;
     let since = api.enforcer.reconciler().verdict_since(uid).map(|at| wall(api, at));
@@ -68,14 +68,14 @@ pub(super) fn explanation(api: &Api, uid: &JobUid) -> Option<Explanation> {
         verdict: of_job(&judgement),
         since,
         held: held.map(|hold| held_by(hold, now)),
-        pods: evidence.pods.iter().filter_map(|pod| shown(pod, &snapshot, &judgement, now)).collect(),
+        pods: evidence.pods.iter().filter_map(|pod| pod_view(pod, &snapshot, &judgement, now)).collect(),
         past: past.as_ref().map(past_pod),
         timers: timers(evidence, policy, &judgement, now).chain(retention(&snapshot, now)).collect(),
         policy: PolicyField::ALL
-            .map(|knob| PolicyValue {
-                name: knob.to_string(),
-                value: Setting::of(policy, knob).to_string(),
-                origin: origins.of(knob).to_string(),
+            .map(|field| PolicyValue {
+                name: field.to_string(),
+                value: Setting::of(policy, field).to_string(),
+                origin: origins.of(field).to_string(),
             })
             .into(),
         outcomes: api
@@ -89,7 +89,7 @@ pub(super) fn explanation(api: &Api, uid: &JobUid) -> Option<Explanation> {
     })
 }
 
-/// What time alone will change.
+/// The verdicts that will follow if nothing but time passes.
 fn timers<'a>(
     evidence: &'a Evidence,
     policy: &'a Policy,
@@ -97,7 +97,7 @@ fn timers<'a>(
     now: Moment,
 ) -> impl Iterator<Item = Timer> + 'a {
     upcoming(evidence, policy, judgement).into_iter().map(move |Upcoming { at, verdict }| {
-        // A policy may say "never" with an enormous duration.
+        // The policy value `never` is a very long duration.
         let in_seconds = at.since(now).as_secs_f64().ceil();
         #[allow(
             clippy::cast_possible_truncation,
@@ -113,7 +113,7 @@ fn timers<'a>(
     })
 }
 
-/// When a finished Job is deleted.
+/// The timer of the deletion of a finished Job.
 fn retention(snapshot: &JobSnapshot, now: Moment) -> Option<Timer> {
     let job = &snapshot.evidence.job;
     let JobStage::Finished { since, .. } = job.stage else { return None };
@@ -125,12 +125,12 @@ fn retention(snapshot: &JobSnapshot, now: Moment) -> Option<Timer> {
             verdict: "deleted".to_owned(),
             reason: None,
             row: Some(Row::J1.to_string()),
-            rule: Some("its retention is over, and its outcome has been delivered or given up".to_owned()),
+            rule: Some("its retention has ended, and its outcome is delivered or expired".to_owned()),
         },
     })
 }
 
-/// What would hold lost verdicts, and what is held.
+/// The state of the guards, and the Jobs that they hold.
 pub(super) fn guards(api: &Api) -> Guards {
     let signals = match api.observer.health() {
         SignalHealth::Receiving => "receiving",
@@ -153,7 +153,7 @@ pub(super) fn guards(api: &Api) -> Guards {
     Guards { signals: signals.to_owned(), listening_seconds, breaker: BreakerState { lost, of, holds }, held }
 }
 
-/// The word of [`Hold::Breaker`].
+/// The name of [`Hold::Breaker`].
 const BREAKER: &str = "breaker";
 
 /// The verdict on a Job.
@@ -194,7 +194,7 @@ fn held_by(hold: Hold, now: Moment) -> Held {
     Held { guard: hold.as_str().to_owned(), why: hold.to_string(), for_seconds }
 }
 
-fn shown(pod: &PodEvidence, snapshot: &JobSnapshot, judgement: &Judgement, now: Moment) -> Option<Pod> {
+fn pod_view(pod: &PodEvidence, snapshot: &JobSnapshot, judgement: &Judgement, now: Moment) -> Option<Pod> {
     let (_, verdict) = judgement.pods.iter().find(|(uid, _)| *uid == pod.uid)?;
     let decides = !matches!(judgement.job, JobVerdict::Ignored);
     decides.then(|| Pod {

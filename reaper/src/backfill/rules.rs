@@ -1,4 +1,4 @@
-//! The rules of the webhook's configuration file, while it changes.
+//! The identity rules of the webhook's configuration file, reloaded when the file changes.
 
 use std::{
     future::pending,
@@ -14,34 +14,38 @@ use jobwarden_inject::{
 use jobwarden_serve::reload::{ConfigFile, Metrics};
 use tokio::sync::watch;
 
-/// Why there are no rules.
+/// Why the rules cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The file cannot be read.
-    #[error("cannot read the webhook's configuration file {}; --identity-config names it", path.display())]
+    #[error("cannot read the webhook's configuration file {} (--identity-config)", path.display())]
     Read {
-        /// Which file.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// The file does not say what it should.
-    #[error("the webhook's configuration file {} is not understood", path.display())]
+    /// The file is not valid.
+    #[error("invalid webhook configuration file {}", path.display())]
     Parse {
-        /// Which file.
+        /// The path of the file.
         path: PathBuf,
         /// What is wrong, and where.
         source: ConfigError,
     },
 }
 
-/// Rules that follow their file.
+/// The rules and the file that they are reloaded from.
 pub struct Followed {
     file: Option<ConfigFile<Rules, LoadError>>,
     rules: watch::Sender<Arc<Rules>>,
 }
 
-/// Reads the file at `path`; without one only our own names count.
+/// Loads the rules from the file at `path`. Without one the default rules apply.
+///
+/// # Errors
+///
+/// Returns an error if the file cannot be read or parsed.
 pub fn load(path: Option<PathBuf>) -> Result<Followed, LoadError> {
     let Some(path) = path else {
         let rules = Rules::new(Config::default().identity);
@@ -53,12 +57,12 @@ pub fn load(path: Option<PathBuf>) -> Result<Followed, LoadError> {
 }
 
 impl Followed {
-    /// What the rules are at any time.
+    /// The current rules.
     pub fn current(&self) -> watch::Receiver<Arc<Rules>> {
         self.rules.subscribe()
     }
 
-    /// Applies each valid change of the file; never returns. Events about a broken file are written by the webhook.
+    /// Applies each valid change of the file; never returns. The webhook publishes an Event about a broken file.
     pub async fn follow(self, metrics: Metrics) {
         let Self { file, rules } = self;
         let Some(mut file) = file else { return pending().await };

@@ -1,4 +1,4 @@
-//! The enforcer: takes the Jobs that are due, executes the steps that follow, and reports what came of them.
+//! The enforcer: evaluates due Jobs, executes the resulting steps, and reports their result to the reconciler.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -14,10 +14,10 @@ use tokio::time::{Duration, Instant, timeout};
 
 use crate::{execute::Executor, observer::Observer, outbox::Outbox};
 
-/// How long the steps of one plan may take. Those that are left are planned again.
+/// How long the steps of one plan may take. The remaining steps are planned again.
 const STEPS_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Drives the [`Reconciler`] with what is observed and recorded, and executes what it says.
+/// Drives the [`Reconciler`] with the observed state and the recorded outcomes, and executes its steps.
 pub struct Enforcer {
     observer: Observer,
     outbox: Outbox,
@@ -25,24 +25,24 @@ pub struct Enforcer {
     reconciler: Mutex<Reconciler>,
 }
 
-/// What is known and concluded of one Job at one moment.
+/// The snapshot and the verdict of one Job at one moment.
 #[derive(Clone, Debug)]
 pub struct Inspected {
-    /// What is known.
+    /// The snapshot of the Job.
     pub snapshot: JobSnapshot,
-    /// What is concluded.
+    /// The verdict and the guards.
     pub inspection: Inspection,
-    /// When.
+    /// The moment of the inspection.
     pub now: Moment,
 }
 
 impl Enforcer {
-    /// Evaluates what `observer` knows, and executes what follows by `executor`.
+    /// Evaluates Jobs of `observer`, and executes their steps with `executor`.
     pub fn new(observer: Observer, outbox: Outbox, executor: Executor, mode: Mode) -> Self {
         Self { observer, outbox, executor, reconciler: Mutex::new(Reconciler::new(mode)) }
     }
 
-    /// What is concluded of a Job, without any consequence; `None` if it is not known.
+    /// Evaluates a Job without side effects; `None` if it is not in the index.
     pub fn inspect(&self, job: &JobUid) -> Option<Inspected> {
         let mut snapshot = self.snapshot(job)?;
         let (now, health) = (self.observer.now(), self.observer.health());
@@ -51,7 +51,7 @@ impl Enforcer {
         Some(Inspected { snapshot, inspection, now })
     }
 
-    /// Records for the breaker how a Job stands.
+    /// Records the state of a Job for the breaker.
     pub(crate) fn preview(&self, job: &JobUid) {
         let now = self.observer.now();
         let known = self.observer.evidence(job);
@@ -59,7 +59,7 @@ impl Enforcer {
         self.reconciler().preview(job, known, &self.outbox.of_job(job), now);
     }
 
-    /// Evaluates a Job that is due, and takes the steps that follow.
+    /// Evaluates a due Job, and executes the resulting steps.
     pub(crate) async fn enforce(&self, job: &JobUid) {
         let Some(mut snapshot) = self.snapshot(job) else {
             return self.reconciler().vanished(job, Instant::now().into_std());
@@ -72,7 +72,7 @@ impl Enforcer {
         let Evaluation { steps, requeue, .. } = evaluation;
         let report = timeout(STEPS_TIMEOUT, self.executor.run(identity, steps)).await.unwrap_or_else(|_| {
             let (job, namespace) = (&identity.name, &identity.namespace);
-            tracing::warn!(job, namespace, "the API server did not answer in time; retrying with backoff");
+            tracing::warn!(job, namespace, "steps timed out; retrying with backoff");
             StepReport { failed: true, ..StepReport::default() }
         });
         for pod in &report.abandoned {
@@ -84,14 +84,14 @@ impl Enforcer {
         self.reconciler().done(job, report, requeue, Instant::now().into_std(), fastrand::f64());
     }
 
-    /// Another reaper leads.
+    /// Drops the queue and the memory, because this process is not the leader any more.
     pub(super) fn clear(&self) {
         self.reconciler().clear();
     }
 
-    /// What is scheduled, concluded and held. Not to be kept over an await.
+    /// The reconciler. The guard must not be held across an await.
     pub(crate) fn reconciler(&self) -> MutexGuard<'_, Reconciler> {
-        // After a panic elsewhere its maps are whole: what they miss is corrected when the Job is next evaluated.
+        // After a panic the reconciler is still usable: the next evaluation of a Job corrects its entries.
         self.reconciler.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -106,6 +106,6 @@ fn log_hold(identity: &JobIdentity, evaluation: &Evaluation) {
     match evaluation.held.map(Hold::as_str) {
         _ if !evaluation.held_changed => {}
         Some(guard) => tracing::warn!(job, namespace, guard, "a guard holds the loss of this Job"),
-        None => tracing::info!(job, namespace, "no guard holds a loss of this Job any more"),
+        None => tracing::info!(job, namespace, "the loss of this Job is not held any more"),
     }
 }

@@ -1,4 +1,4 @@
-//! Metrics of what the reconciler concludes and holds, read when Prometheus scrapes.
+//! Metrics of verdicts and guards, collected at each scrape.
 
 use std::{
     fmt,
@@ -15,7 +15,7 @@ use prometheus_client::{
 use super::Enforcer;
 
 impl Enforcer {
-    /// Registers what the reconciler of this enforcer concludes and holds.
+    /// Registers metrics of verdicts and guards in `registry`.
     pub fn register(self: &Arc<Self>, registry: &mut Registry) {
         registry.register_collector(Box::new(ReconcilerMetrics(Arc::downgrade(self))));
     }
@@ -41,17 +41,17 @@ impl Collector for ReconcilerMetrics {
                 reconciler.breaker_counts(),
             )
         };
-        let help = "Jobs by the verdict of the leader";
+        let help = "Jobs by verdict; only the leader judges";
         let mut family = encoder.encode_descriptor("jobwarden_jobs", help, None, MetricType::Gauge)?;
         for (verdict, jobs) in jobs {
             ConstGauge::new(gauge(jobs)).encode(family.encode_family(&[("verdict", verdict)])?)?;
         }
-        let help = "How often a row of the decision table became the one that decides on a Job or pod";
+        let help = "How often the deciding row of the decision table of a Job or pod changed to this row";
         let mut family = encoder.encode_descriptor("jobwarden_verdicts", help, None, MetricType::Counter)?;
         for (row, decisions) in decisions {
             ConstCounter::new(decisions).encode(family.encode_family(&[("row", row.as_str())])?)?;
         }
-        let help = "Jobs with a loss that a guard holds";
+        let help = "Jobs whose loss is held, by guard";
         let mut family = encoder.encode_descriptor("jobwarden_held_jobs", help, None, MetricType::Gauge)?;
         for (guard, jobs) in held {
             ConstGauge::new(gauge(jobs)).encode(family.encode_family(&[("guard", guard)])?)?;

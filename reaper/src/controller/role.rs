@@ -1,4 +1,4 @@
-//! The label by which the Service for beats finds the leader.
+//! The pod label by which the Service for beats selects the leader.
 
 use std::time::Duration;
 
@@ -12,61 +12,66 @@ use kube::{
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
-/// How long to wait before the label is written again that could not be.
-const AGAIN_AFTER: Duration = Duration::from_secs(1);
-/// How long to try to take the own label off: the next leader does it as well.
-const RESIGN_WITHIN: Duration = Duration::from_secs(3);
+/// The pause before a failed write of the label is retried.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// How long removing the own label may take. The next leader removes the label, too.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The role of this reaper's pod.
+/// The role label of this reaper's pod.
 pub struct Role {
     pods: Api<Pod>,
-    me: String,
+    own_pod: String,
 }
 
 impl Role {
-    /// Of the pod `me` in jobwarden's own `namespace`.
-    pub fn new(client: Client, namespace: &str, me: &str) -> Self {
-        Self { pods: Api::namespaced(client, namespace), me: me.to_owned() }
+    /// The role of the pod `own_pod` in jobwarden's own `namespace`.
+    pub fn new(client: Client, namespace: &str, own_pod: &str) -> Self {
+        Self { pods: Api::namespaced(client, namespace), own_pod: own_pod.to_owned() }
     }
 
-    /// Makes beats come here: first takes the label off whoever else has it, then puts it on. Tries until it is done.
-    pub(super) async fn take(&self) {
-        while let Err(error) = self.try_take().await {
+    /// Routes beats to this pod: removes the label from other pods, then adds it to this pod. Retries until both succeed.
+    pub(super) async fn claim(&self) {
+        while let Err(error) = self.try_claim().await {
             let error: &dyn std::error::Error = &error;
-            tracing::warn!(pod = self.me, error, "cannot label the leader's pod; beats do not arrive; trying again");
-            sleep(AGAIN_AFTER).await;
+            tracing::warn!(
+                pod = self.own_pod,
+                error,
+                "cannot label the leader's pod, so that no beats arrive; retrying"
+            );
+            sleep(RETRY_AFTER).await;
         }
-        tracing::info!(pod = self.me, "beats come here from now on");
+        tracing::info!(pod = self.own_pod, "this pod now receives beats");
     }
 
-    async fn try_take(&self) -> Result<(), kube::Error> {
+    async fn try_claim(&self) -> Result<(), kube::Error> {
         let leaders = ListParams::default().labels(&format!("{}={}", label::ROLE, label_value::LEADER));
         for pod in self.pods.list(&leaders).await? {
             let name = pod.metadata.name.unwrap_or_default();
-            if name != self.me {
+            if name != self.own_pod {
                 self.set(&name, Value::Null).await?;
             }
         }
-        self.set(&self.me, json!(label_value::LEADER)).await
+        self.set(&self.own_pod, json!(label_value::LEADER)).await
     }
 
-    /// Takes the own label off.
-    pub(super) async fn resign(&self) {
-        match timeout(RESIGN_WITHIN, self.set(&self.me, Value::Null)).await {
+    /// Removes the label from this pod.
+    pub(super) async fn release(&self) {
+        match timeout(RELEASE_TIMEOUT, self.set(&self.own_pod, Value::Null)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
                 let error: &dyn std::error::Error = &error;
-                tracing::warn!(pod = self.me, error, "cannot take the leader's label off; the next leader will");
+                tracing::warn!(pod = self.own_pod, error, "cannot remove the leader label; the next leader removes it");
             }
-            Err(_) => tracing::warn!(pod = self.me, "cannot take the leader's label off in time; the next leader will"),
+            Err(_) => {
+                tracing::warn!(pod = self.own_pod, "removing the leader label timed out; the next leader removes it");
+            }
         }
     }
 
-    /// A pod that is gone has no role.
+    /// Sets or removes the label of a pod. A pod that is gone is ignored.
     async fn set(&self, pod: &str, role: Value) -> Result<(), kube::Error> {
         let patch = json!({ "metadata": { "labels": { label::ROLE: role } } });
-        let params = patch_params();
-        match self.pods.patch_metadata(pod, &params, &Patch::Merge(patch)).await {
+        match self.pods.patch_metadata(pod, &patch_params(), &Patch::Merge(patch)).await {
             Ok(_) => Ok(()),
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
             Err(error) => Err(error),
@@ -94,25 +99,25 @@ mod tests {
     }
 
     fn label_of(api: &FakeApi, pod: &str) -> Value {
-        api.get(pod).expect("it is there")["metadata"]["labels"][label::ROLE].clone()
+        api.get(pod).expect("the pod exists")["metadata"]["labels"][label::ROLE].clone()
     }
 
     #[tokio::test]
-    async fn the_label_is_taken_off_the_former_leader_before_it_is_put_on() {
+    async fn the_label_is_removed_from_the_former_leader_first() {
         let api = pods();
-        role(&api).take().await;
+        role(&api).claim().await;
         assert_eq!((label_of(&api, OTHER), label_of(&api, ME)), (Value::Null, json!("leader")));
         assert_eq!(api.writes(), [format!("PATCH {OTHER}"), format!("PATCH {ME}")]);
-        role(&api).resign().await;
+        role(&api).release().await;
         assert_eq!(label_of(&api, ME), Value::Null);
-        assert_eq!(api.get(ME).expect("it is there")["metadata"]["labels"], json!({ "app": "reaper" }));
+        assert_eq!(api.get(ME).expect("the pod exists")["metadata"]["labels"], json!({ "app": "reaper" }));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn it_is_tried_until_it_is_done() {
+    async fn a_failed_write_of_the_label_is_retried() {
         let api = pods();
         api.fail(0, Failure::Before);
-        role(&api).take().await;
+        role(&api).claim().await;
         assert_eq!((label_of(&api, OTHER), label_of(&api, ME)), (Value::Null, json!("leader")));
     }
 }

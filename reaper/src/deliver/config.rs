@@ -1,4 +1,4 @@
-//! The configuration file: who is told, and how is judged.
+//! The reaper's configuration file: sinks and policy.
 
 use std::{
     collections::BTreeSet,
@@ -13,40 +13,40 @@ use serde::{Deserialize, Deserializer};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Config {
-    /// Who is told of outcomes.
+    /// The receivers of notifications.
     #[serde(default)]
     pub sinks: Vec<SinkConfig>,
-    /// How which Jobs are judged.
+    /// The policies of Jobs.
     #[serde(default)]
     pub policy: FilePolicy,
 }
 
-/// One who is told of outcomes.
+/// A receiver of notifications.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SinkConfig {
-    /// Its name in statuses, metrics and logs.
+    /// The name in statuses, metrics and logs.
     pub name: String,
-    /// Where to post to.
+    /// The URL of the receiver.
     pub url: String,
-    /// File with the signing secrets, `whsec_…`, one a line; unsigned without. It is read for every attempt.
+    /// A file with the signing secrets `whsec_…`, one per line, read for every attempt. Without it notifications are unsigned.
     #[serde(default)]
     pub secret_file: Option<PathBuf>,
-    /// File with the CA certificates that the receiver's is checked against, PEM; the system's without.
+    /// A PEM file with the CA certificates that the receiver's certificate is verified with. Default: the system's.
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
-    /// The shape of a notification.
+    /// The format of notifications.
     #[serde(default)]
     pub format: Format,
-    /// How long one attempt may take.
+    /// The timeout of one attempt.
     #[serde(default = "ten_seconds", deserialize_with = "duration")]
     pub timeout: Duration,
-    /// After how long an outcome that the receiver never took is given up.
-    #[serde(default = "a_day", deserialize_with = "duration")]
-    pub give_up_after: Duration,
+    /// The age of an outcome at which a delivery that was not acknowledged expires.
+    #[serde(rename = "giveUpAfter", default = "a_day", deserialize_with = "duration")]
+    pub expire_after: Duration,
 }
 
-/// The shape of a notification.
+/// The format of notifications.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Format {
@@ -56,55 +56,59 @@ pub enum Format {
     CloudEvents,
 }
 
-/// Why the configuration cannot be used.
+/// Why the configuration is not valid.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
     #[error("cannot read the configuration file {}", path.display())]
     Read {
-        /// Which.
+        /// The path.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
-    /// It is not YAML of the right shape.
-    #[error("cannot make sense of the configuration file {}", path.display())]
+    /// The file is not valid YAML, or does not have the expected shape.
+    #[error("cannot parse the configuration file {}", path.display())]
     Parse {
-        /// Which.
+        /// The path.
         path: PathBuf,
-        /// What is wrong with it, and where.
+        /// What is wrong, and where.
         source: Box<serde_saphyr::Error>,
     },
-    /// A sink's name does not serve as one.
-    #[error("sink name {0:?}: give 1 to 63 of a-z, 0-9 and -, different for each sink")]
+    /// The name of a sink is not valid or not unique.
+    #[error("invalid or duplicate sink name {0:?}: use 1 to 63 characters of a-z, 0-9 and -, unique per sink")]
     Name(String),
-    /// A sink's URL is none that can be posted to.
-    #[error("sink {0}: give a url that begins with http:// or https://")]
+    /// The URL of a sink is not an HTTP URL.
+    #[error("sink {0}: invalid url; it must start with http:// or https://")]
     Url(String),
-    /// A sink's CA file cannot be used.
-    #[error("sink {sink}: cannot use the CA file {}", path.display())]
+    /// The CA file of a sink is not valid.
+    #[error("sink {sink}: cannot load the CA file {}", path.display())]
     Ca {
-        /// Which sink.
+        /// The name of the sink.
         sink: String,
-        /// Which file.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// No client could be made for a sink.
-    #[error("sink {sink}: cannot set up HTTPS; where the system has no CA certificates, give a caFile")]
+    /// The HTTP client of a sink cannot be created.
+    #[error("sink {sink}: cannot set up the HTTPS client; set caFile if the system has no CA certificates")]
     Client {
-        /// Which sink.
+        /// The name of the sink.
         sink: String,
-        /// Why.
+        /// The cause.
         source: reqwest::Error,
     },
 }
 
 impl Config {
-    /// Checks what the file at `path` says.
+    /// Parses and checks `text`, the content of the file at `path`.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the text is not valid YAML or a sink is not valid.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
-        // An empty file is no document at all.
+        // An empty file has no YAML document.
         if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
             return Ok(Self::default());
         }
@@ -166,16 +170,16 @@ mod tests {
             ca_file: None,
             format: Format::CloudEvents,
             timeout: Duration::from_secs(10),
-            give_up_after: Duration::from_hours(24),
+            expire_after: Duration::from_hours(24),
         };
         assert_eq!(config.sinks, [expected]);
     }
 
     #[test]
-    fn everything_about_a_sink_can_be_said() {
+    fn every_field_of_a_sink_can_be_set() {
         let text = "sinks: [{name: a, url: 'https://a', secretFile: /s, caFile: /c, format: cloudevents, timeout: 3s, giveUpAfter: 2h}]";
         let sink = parse(text).expect("valid").sinks.remove(0);
-        assert_eq!((sink.timeout, sink.give_up_after), (Duration::from_secs(3), Duration::from_hours(2)));
+        assert_eq!((sink.timeout, sink.expire_after), (Duration::from_secs(3), Duration::from_hours(2)));
         assert_eq!((sink.secret_file, sink.ca_file), (Some("/s".into()), Some("/c".into())));
     }
 
@@ -192,7 +196,7 @@ mod tests {
     #[case("sinks: [{name: A/b, url: 'http://a'}]", false)]
     #[case("sinks: [{name: '', url: 'http://a'}]", false)]
     #[case("sinks: [{name: a, url: 'http://a'}, {name: a, url: 'http://b'}]", false)]
-    fn what_cannot_be_used_is_refused(#[case] text: &str, #[case] accepted: bool) {
+    fn an_invalid_configuration_is_rejected(#[case] text: &str, #[case] accepted: bool) {
         assert_eq!(parse(text).is_ok(), accepted, "{text}");
     }
 }

@@ -1,4 +1,4 @@
-//! One attempt to deliver by HTTP.
+//! Delivery attempts over HTTP.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -11,30 +11,30 @@ use super::{
 };
 use crate::outbox::{JobOutcome, cloud_event};
 
-/// How much of an answer is read, so that the connection can be used again; more is not worth it.
-const MAX_ANSWER_BYTES: usize = 16 * 1024;
+/// How many bytes of a response are read so that the connection can be reused.
+const MAX_RESPONSE_BYTES: usize = 16 * 1024;
 
-/// A receiver of notifications by HTTP.
+/// A sink that receives notifications over HTTP.
 #[derive(Debug)]
 pub(super) struct HttpSink {
     pub(super) name: String,
-    pub(super) give_up_after: Duration,
+    pub(super) expire_after: Duration,
     url: String,
     secret_file: Option<PathBuf>,
     format: Format,
     client: Client,
 }
 
-/// What a receiver said to a notification.
+/// The final response of a receiver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
-    /// It has it (2xx).
+    /// The receiver acknowledged the notification (2xx).
     Acknowledged,
-    /// It does not want it (410).
+    /// The receiver refused the notification permanently (410).
     Refused,
 }
 
-/// Why an attempt came to nothing. Shown in the outcome's status, so without URLs and secrets.
+/// Why an attempt failed. Shown in the outcome's status, so without URLs and secrets.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum AttemptError {
     #[error("cannot read the secret file")]
@@ -43,17 +43,17 @@ pub(super) enum AttemptError {
     Secrets(#[from] SecretsError),
     #[error("cannot encode the notification")]
     Encode(#[source] serde_json::Error),
-    #[error("cannot post")]
+    #[error("cannot send the request")]
     Post(#[source] reqwest::Error),
-    #[error("the receiver answered {0}; redirects are not followed, give the final url")]
+    #[error("the receiver responded with {0}; redirects are not followed, configure the final url")]
     Redirect(StatusCode),
-    #[error("the receiver answered {0}")]
+    #[error("the receiver responded with {0}")]
     Status(StatusCode),
 }
 
 impl HttpSink {
     pub(super) fn new(config: &SinkConfig) -> Result<Self, ConfigError> {
-        let SinkConfig { name, url, secret_file, ca_file, format, timeout, give_up_after } = config;
+        let SinkConfig { name, url, secret_file, ca_file, format, timeout, expire_after } = config;
         let mut builder = Client::builder()
             .timeout(*timeout)
             .connect_timeout(*timeout)
@@ -68,18 +68,17 @@ impl HttpSink {
             let pem = std::fs::read(path).map_err(|error| failed(error.into()))?;
             let certificates = Certificate::from_pem_bundle(&pem).map_err(|error| failed(error.into()))?;
             if certificates.is_empty() {
-                return Err(failed("there is no certificate in it".into()));
+                return Err(failed("the file has no certificate".into()));
             }
             builder = builder.tls_certs_only(certificates);
         } else if url.starts_with("http:") {
-            // A client that is never to speak TLS must not fail for want of CA certificates, which images `FROM scratch`
-            // do not have.
+            // A client without TLS must not fail because the system has no CA certificates, as in images `FROM scratch`.
             builder = builder.tls_certs_only([]);
         }
         let client = builder.build().map_err(|source| ConfigError::Client { sink: name.clone(), source })?;
         Ok(Self {
             name: name.clone(),
-            give_up_after: *give_up_after,
+            expire_after: *expire_after,
             url: url.clone(),
             secret_file: secret_file.clone(),
             format: *format,
@@ -87,7 +86,7 @@ impl HttpSink {
         })
     }
 
-    /// Posts the notification of `outcome` at `now`.
+    /// Sends the notification of `outcome`, signed with the time `now`.
     pub(super) async fn post(&self, outcome: &JobOutcome, now: Timestamp) -> Result<Answer, AttemptError> {
         let id = outcome.outcome_name();
         let (content_type, body) = match self.format {
@@ -105,13 +104,13 @@ impl HttpSink {
             let secrets = Secrets::parse(&text)?;
             request = request.header("webhook-signature", secrets.sign(id.as_str(), now, &body));
         }
-        // A URL may hold a token.
+        // The URL may contain a token.
         let mut response = request.body(body).send().await.map_err(|error| AttemptError::Post(error.without_url()))?;
         let status = response.status();
         let mut read = 0;
         while let Ok(Some(chunk)) = response.chunk().await {
             read += chunk.len();
-            if read > MAX_ANSWER_BYTES {
+            if read > MAX_RESPONSE_BYTES {
                 break;
             }
         }

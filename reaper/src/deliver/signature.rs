@@ -1,5 +1,5 @@
-//! Signatures as Standard Webhooks 1.0 says (<https://www.standardwebhooks.com>): the receiver can tell that a message is
-//! ours and not an old one sent again.
+//! Signatures by Standard Webhooks 1.0 (<https://www.standardwebhooks.com>), by which a receiver verifies the sender and detects
+//! replays.
 
 use std::fmt;
 
@@ -8,26 +8,30 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use jiff::Timestamp;
 use sha2::Sha256;
 
-/// What a secret begins with.
+/// The prefix of a secret.
 const PREFIX: &str = "whsec_";
 
-/// The signing secrets of a sink: several while they are being changed, each giving a signature.
+/// The signing secrets of a sink. During a rotation there are several, and each makes a signature.
 #[derive(Clone)]
 pub struct Secrets(Vec<Vec<u8>>);
 
-/// Why a text holds no signing secrets. It never tells what it holds.
+/// Why a secret file is not valid. The error never contains the secrets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SecretsError {
-    /// There is no line in it.
-    #[error("the secret file is empty; it takes lines of whsec_<base64>")]
+    /// The file is empty.
+    #[error("the secret file is empty; expected lines of whsec_<base64>")]
     Empty,
-    /// A line is no secret.
+    /// A line is not a secret.
     #[error("line {0} of the secret file is not whsec_<base64>")]
     Line(usize),
 }
 
 impl Secrets {
-    /// Reads one secret a line.
+    /// Parses one secret per line.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if there is no secret or a line is not one.
     pub fn parse(text: &str) -> Result<Self, SecretsError> {
         let lines =
             text.lines().enumerate().map(|(at, line)| (at + 1, line.trim())).filter(|(_, line)| !line.is_empty());
@@ -48,10 +52,10 @@ impl Secrets {
     }
 }
 
-/// Without the secrets.
+/// Shows the number of secrets only.
 impl fmt::Debug for Secrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Secrets({} of them)", self.0.len())
+        write!(f, "Secrets({})", self.0.len())
     }
 }
 
@@ -78,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn while_secrets_change_both_sign() {
+    fn each_secret_makes_a_signature() {
         let secrets = Secrets::parse("whsec_AAAA\n\nwhsec_BBBB\n").expect("valid");
         assert_eq!(secrets.sign("id", Timestamp::UNIX_EPOCH, b"{}").split(' ').count(), 2);
     }
@@ -89,13 +93,13 @@ mod tests {
     #[case("secret", SecretsError::Line(1))]
     #[case("whsec_AAAA\nwhsec_?", SecretsError::Line(2))]
     #[case("whsec_", SecretsError::Line(1))]
-    fn what_is_no_secret_is_refused_without_telling_it(#[case] text: &str, #[case] error: SecretsError) {
+    fn an_invalid_secret_file_is_rejected(#[case] text: &str, #[case] error: SecretsError) {
         assert_eq!(Secrets::parse(text).expect_err("no secret"), error);
     }
 
     #[test]
-    fn debug_output_keeps_the_secret() {
+    fn debug_output_does_not_show_the_secret() {
         let secrets = Secrets::parse("whsec_AAAA").expect("valid");
-        assert_eq!(format!("{secrets:?}"), "Secrets(1 of them)");
+        assert_eq!(format!("{secrets:?}"), "Secrets(1)");
     }
 }

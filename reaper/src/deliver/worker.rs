@@ -1,4 +1,4 @@
-//! The worker of one sink.
+//! The delivery worker of one sink.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -14,34 +14,34 @@ use tokio::time::{Instant, sleep_until};
 use super::{
     http::{Answer, AttemptError, HttpSink},
     schedule::{Next, next_attempt},
-    state::Post,
+    status::StatusWriter,
 };
 use crate::{
     metrics::{DeliveryLabels, Metrics, SinkLabels},
     outbox::{Entry, JobOutcome, SinkState, SinkStatus, shorten},
 };
 
-/// Attempts under way with one sink at one time.
+/// Concurrent attempts per sink.
 const CONCURRENCY: usize = 8;
-/// The most that is kept of an error, in bytes.
+/// The maximum length of a recorded error in bytes.
 const MAX_ERROR_BYTES: usize = 512;
 
-/// Delivers to one sink: the oldest first, and several at a time.
+/// Delivers to one sink: the oldest outcome first, several concurrently.
 pub(super) struct Worker {
     sink: Arc<HttpSink>,
-    post: Arc<Post>,
+    statuses: Arc<StatusWriter>,
     metrics: Metrics,
     tracked: HashMap<OutcomeName, Tracked>,
 }
 
-/// What the worker is about to do with an outcome.
+/// The progress of a delivery in this worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Tracked {
     Due(Instant),
     InFlight,
 }
 
-/// An outcome that the sink has not taken.
+/// A pending delivery.
 struct Pending {
     name: OutcomeName,
     outcome: Arc<JobOutcome>,
@@ -49,22 +49,22 @@ struct Pending {
 }
 
 impl Worker {
-    pub(super) fn new(sink: Arc<HttpSink>, post: Arc<Post>, metrics: Metrics) -> Self {
-        Self { sink, post, metrics, tracked: HashMap::new() }
+    pub(super) fn new(sink: Arc<HttpSink>, statuses: Arc<StatusWriter>, metrics: Metrics) -> Self {
+        Self { sink, statuses, metrics, tracked: HashMap::new() }
     }
 
     pub(super) async fn run(mut self) {
-        let mut changes = self.post.outbox.subscribe();
+        let mut changes = self.statuses.outbox.subscribe();
         let mut flights = FuturesUnordered::new();
         loop {
             changes.borrow_and_update();
-            let pending = self.survey();
+            let pending = self.collect_pending();
             let wake = self.next_due(flights.len());
             for ready in self.take_due(pending, CONCURRENCY.saturating_sub(flights.len())) {
-                flights.push(attempt(Arc::clone(&self.sink), Arc::clone(&self.post), self.metrics.clone(), ready));
+                flights.push(attempt(Arc::clone(&self.sink), Arc::clone(&self.statuses), self.metrics.clone(), ready));
             }
             tokio::select! {
-                // The outbox, which we hold, keeps the channel open.
+                // The channel stays open because the worker holds the outbox.
                 _ = changes.changed() => {}
                 Some((name, next)) = flights.next() => {
                     match next {
@@ -77,10 +77,10 @@ impl Worker {
         }
     }
 
-    /// What the sink has not taken, oldest first; begins to track what is new and forgets what is over.
-    fn survey(&mut self) -> Vec<Pending> {
+    /// The pending deliveries, oldest outcome first. Starts to track new ones and stops tracking finished ones.
+    fn collect_pending(&mut self) -> Vec<Pending> {
         let sink = &self.sink.name;
-        let mut pending = self.post.outbox.select(|name, entry| pending(sink, name, entry));
+        let mut pending = self.statuses.outbox.select(|name, entry| pending(sink, name, entry));
         pending.sort_by(|one, other| {
             let age = |pending: &Pending| pending.outcome.spec.created_at;
             age(one).cmp(&age(other)).then_with(|| one.name.cmp(&other.name))
@@ -91,8 +91,8 @@ impl Worker {
             if !self.tracked.contains_key(&pending.name) {
                 let due = match self.next(pending) {
                     Next::At(at) => instant(at),
-                    // Given up after one more attempt: a new leader should not judge by another's clock alone.
-                    Next::GiveUp => Instant::now(),
+                    // One more attempt before it expires: a new leader does not rely on another leader's clock alone.
+                    Next::Expire => Instant::now(),
                 };
                 self.tracked.insert(pending.name.clone(), Tracked::Due(due));
             }
@@ -103,10 +103,10 @@ impl Worker {
 
     fn next(&self, pending: &Pending) -> Next {
         let created = pending.outcome.spec.created_at;
-        next_attempt(created, &pending.status, self.sink.give_up_after, Timestamp::now(), fastrand::f64())
+        next_attempt(created, &pending.status, self.sink.expire_after, Timestamp::now(), fastrand::f64())
     }
 
-    /// When something is due that is not yet, provided there is room to begin it then.
+    /// When the next delivery becomes due; `None` if all slots are in use or none becomes due.
     fn next_due(&self, in_flight: usize) -> Option<Instant> {
         let now = Instant::now();
         let due = self.tracked.values().filter_map(|tracked| match tracked {
@@ -116,7 +116,7 @@ impl Worker {
         due.min().filter(|_| in_flight < CONCURRENCY)
     }
 
-    /// Those of `pending` that are due, `room` at most.
+    /// The due deliveries of `pending`, at most `room`.
     fn take_due(&mut self, pending: Vec<Pending>, room: usize) -> Vec<Pending> {
         let now = Instant::now();
         let tracked = &self.tracked;
@@ -131,15 +131,16 @@ impl Worker {
     fn count(&self, pending: &HashSet<OutcomeName>) {
         let sink = &self.sink.name;
         let is_dead = |status: &SinkStatus| status.name == *sink && status.state == SinkState::Dead;
-        let dead = self.post.outbox.select(|_, entry| entry.sinks.iter().flatten().any(is_dead).then_some(())).len();
+        let dead =
+            self.statuses.outbox.select(|_, entry| entry.sinks.iter().flatten().any(is_dead).then_some(())).len();
         let labels = SinkLabels { sink: sink.clone() };
-        let figure = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-        self.metrics.pending.get_or_create(&labels).set(figure(pending.len()));
-        self.metrics.dead.get_or_create(&labels).set(figure(dead));
+        let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        self.metrics.pending.get_or_create(&labels).set(gauge(pending.len()));
+        self.metrics.dead.get_or_create(&labels).set(gauge(dead));
     }
 }
 
-/// What `sink` has yet to take of an entry. An outcome without a status is addressed to every sink.
+/// The pending delivery of an outcome to `sink`, if there is one. An outcome without a status is pending for every sink.
 fn pending(sink: &str, name: &OutcomeName, entry: &Entry) -> Option<Pending> {
     let outcome = entry.outcome.clone()?;
     let status = match &entry.sinks {
@@ -149,10 +150,10 @@ fn pending(sink: &str, name: &OutcomeName, entry: &Entry) -> Option<Pending> {
     Some(Pending { name: name.clone(), outcome, status })
 }
 
-/// One attempt, and the account of it. When the next is due, if one is.
+/// Makes one attempt and writes its result. Returns when the next attempt is due, if there is one.
 async fn attempt(
     sink: Arc<HttpSink>,
-    post: Arc<Post>,
+    statuses: Arc<StatusWriter>,
     metrics: Metrics,
     pending: Pending,
 ) -> (OutcomeName, Option<Timestamp>) {
@@ -162,9 +163,9 @@ async fn attempt(
     let mut status = after(status, &result, now);
     let mut next = None;
     if status.state == SinkState::Pending {
-        match next_attempt(outcome.spec.created_at, &status, sink.give_up_after, now, fastrand::f64()) {
+        match next_attempt(outcome.spec.created_at, &status, sink.expire_after, now, fastrand::f64()) {
             Next::At(at) => next = Some(at),
-            Next::GiveUp => status.state = SinkState::Dead,
+            Next::Expire => status.state = SinkState::Dead,
         }
     }
     let result = match status.state {
@@ -179,7 +180,7 @@ async fn attempt(
     } else {
         tracing::warn!(outcome = %name, sink = sink.name, attempts, run_id, job, result, error, "not delivered");
     }
-    post.write(&name, &status).await;
+    statuses.write(&name, &status).await;
     (name, next)
 }
 
@@ -187,8 +188,8 @@ async fn attempt(
 fn after(before: SinkStatus, result: &Result<Answer, AttemptError>, now: Timestamp) -> SinkStatus {
     let (state, last_error) = match result {
         Ok(Answer::Acknowledged) => (SinkState::Acknowledged, None),
-        Ok(Answer::Refused) => (SinkState::Refused, Some("the receiver answered 410 Gone".to_owned())),
-        Err(error) => (SinkState::Pending, Some(in_full(error))),
+        Ok(Answer::Refused) => (SinkState::Refused, Some("the receiver responded with 410 Gone".to_owned())),
+        Err(error) => (SinkState::Pending, Some(error_text(error))),
     };
     SinkStatus {
         state,
@@ -200,14 +201,14 @@ fn after(before: SinkStatus, result: &Result<Answer, AttemptError>, now: Timesta
     }
 }
 
-/// An error with its causes.
-fn in_full(error: &dyn std::error::Error) -> String {
+/// An error with its causes, truncated to [`MAX_ERROR_BYTES`].
+fn error_text(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = jobwarden_serve::logs::with_causes(error);
     shorten(&mut text, MAX_ERROR_BYTES);
     text
 }
 
-/// The same time on the clock that timers run by.
+/// The time `at` on the monotonic clock of timers.
 fn instant(at: Timestamp) -> Instant {
     let pause = Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default();
     Instant::now() + pause

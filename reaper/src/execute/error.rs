@@ -1,41 +1,41 @@
-//! Why a step could not be taken.
+//! Why a step failed.
 
 use jobwarden_common::identity::PodUid;
 use jobwarden_core::{evidence::JobIdentity, second_look::Contradiction};
 
-/// Why a step could not be taken. The next plan says whether it is still wanted.
+/// Why a step failed. The next reconcile decides whether the step is still needed.
 #[derive(Debug, thiserror::Error)]
 pub enum ExecuteError {
-    /// The API server could not be asked, or refused.
+    /// The request failed, or the API server rejected it.
     #[error("cannot {doing} {what}")]
     Api {
-        /// What was being done.
+        /// The attempted operation, such as `delete`.
         doing: &'static str,
-        /// To what.
+        /// The kind and name of the object.
         what: String,
-        /// What the API server said.
+        /// The cause.
         source: kube::Error,
     },
     /// Another client wrote the object at the same time.
     #[error("cannot {doing} {what}: conflict, it was modified concurrently")]
     Conflict {
-        /// What was being done.
+        /// The attempted operation, such as `delete`.
         doing: &'static str,
-        /// To what.
+        /// The kind and name of the object.
         what: String,
     },
-    /// The live objects do not bear the verdict out.
-    #[error("{what} is no longer what the plan was made for: {found}")]
+    /// The live object contradicts the plan.
+    #[error("{what} has changed since the plan was made: {found}")]
     SecondLook {
-        /// The object.
+        /// The kind and name of the object.
         what: String,
-        /// What it says.
+        /// How it contradicts the plan.
         found: Contradiction,
     },
 }
 
 impl ExecuteError {
-    /// An answer of the API server to `doing` something.
+    /// The error of `doing` something to `what`.
     pub(super) fn api(doing: &'static str, what: String, source: kube::Error) -> Self {
         match &source {
             kube::Error::Api(status) if status.is_conflict() || status.code == 409 => Self::Conflict { doing, what },
@@ -43,7 +43,7 @@ impl ExecuteError {
         }
     }
 
-    /// The word on metrics.
+    /// The value of the metric label `result`.
     pub(super) fn label(&self) -> &'static str {
         match self {
             Self::Api { .. } => "error",
@@ -59,13 +59,13 @@ impl ExecuteError {
                 tracing::warn!(step, job = %name, %namespace, pod, error, "step failed; retrying with backoff");
             }
             Self::Conflict { .. } | Self::SecondLook { .. } => {
-                tracing::info!(step, job = %name, %namespace, pod, error, "step not taken; evaluating the Job again");
+                tracing::info!(step, job = %name, %namespace, pod, error, "step aborted; reconciling the Job again");
             }
         }
     }
 }
 
-/// Whether the API server says that there is no such object.
+/// Whether the object does not exist.
 pub(super) fn is_not_found(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 404)
 }

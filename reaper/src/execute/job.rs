@@ -1,37 +1,38 @@
-//! Steps about a Job.
+//! Steps on a Job.
 
 use jobwarden_core::{
     plan::step::PodRef,
     second_look::{self, Contradiction, Proceed},
     verdict::{EndReason, LostReason},
 };
+use jobwarden_serve::field_manager::patch_params;
 use k8s_openapi::api::batch::v1::Job;
 use kube::api::{DeleteParams, Patch, Preconditions};
 use serde_json::json;
 
-use super::{ExecuteError, FailWith, StepRunner, error::is_not_found, ours, present};
+use super::{ExecuteError, FailWith, StepRunner, clock::condition_time, error::is_not_found};
 
 impl StepRunner<'_> {
-    /// The Job as it is now; `None` if it is gone, though another of its name may be there.
+    /// The live Job; `None` if it is gone, even if another Job has its name.
     pub(super) async fn live_job(&self) -> Result<Option<Job>, ExecuteError> {
         let found = self.jobs.get_opt(&self.job.name).await;
-        let found = found.map_err(|source| ExecuteError::api("read", self.what(None), source))?;
+        let found = found.map_err(|source| ExecuteError::api("read", self.describe(None), source))?;
         Ok(found.filter(|job| job.metadata.uid.as_deref() == Some(self.job.uid.as_str())))
     }
 
-    /// The Job, if it is open and may be acted upon.
+    /// The live Job, if it is open and may be changed.
     pub(super) async fn open_job(&self) -> Result<Job, ExecuteError> {
         let live = self.live_job().await?;
         self.second_look(None, second_look::open_job(live.as_ref()).cloned())
     }
 
-    /// An answer of the second look, as the result of a step.
+    /// The answer of the second look as the result of a step.
     pub(super) fn second_look<T>(
         &self,
         pod: Option<&str>,
         answer: Result<T, Contradiction>,
     ) -> Result<T, ExecuteError> {
-        answer.map_err(|found| ExecuteError::SecondLook { what: self.what(pod), found })
+        answer.map_err(|found| ExecuteError::SecondLook { what: self.describe(pod), found })
     }
 
     pub(super) async fn fail_job(
@@ -51,8 +52,8 @@ impl StepRunner<'_> {
         let answer = live.as_ref().ok_or(Contradiction::Gone).and_then(|live| second_look::running_pod(self.job, live));
         self.second_look(Some(&pod.name), answer)?;
         self.write_verdict(&job, reason.as_str(), message).await?;
-        self.happened(format!("the Job was failed with reason {reason}"));
-        // The API server does not refuse FailureTarget beside a pod that has succeeded since.
+        self.log_done(format!("the Job was failed with reason {reason}"));
+        // The API server accepts FailureTarget even if the pod has succeeded meanwhile.
         if self.live_pod(pod).await?.is_some_and(|pod| super::pod::phase(&pod) == Some("Succeeded")) {
             self.late_success = Some(pod.name.clone());
         }
@@ -68,7 +69,7 @@ impl StepRunner<'_> {
             return Ok(());
         }
         self.write_verdict(&job, reason.as_str(), message).await?;
-        self.happened(format!("the Job was failed with reason {reason}"));
+        self.log_done(format!("the Job was failed with reason {reason}"));
         Ok(())
     }
 
@@ -80,8 +81,8 @@ impl StepRunner<'_> {
     }
 
     async fn set_failure_target(&self, job: &Job, reason: &str, message: &str) -> Result<(), ExecuteError> {
-        // By strategic merge the condition is added to the others; only the Job controller may add Failed itself.
-        let now = format!("{:.0}", present());
+        // A strategic merge adds the condition to the others. Only the Job controller may write Failed.
+        let now = condition_time();
         let patch = json!({
             "metadata": { "uid": job.metadata.uid, "resourceVersion": job.metadata.resource_version },
             "status": { "conditions": [{
@@ -93,8 +94,8 @@ impl StepRunner<'_> {
                 "lastTransitionTime": now,
             }] }
         });
-        let patched = self.jobs.patch_status(&self.job.name, &ours(), &Patch::Strategic(patch)).await;
-        patched.map_err(|source| ExecuteError::api("fail", self.what(None), source))?;
+        let patched = self.jobs.patch_status(&self.job.name, &patch_params(), &Patch::Strategic(patch)).await;
+        patched.map_err(|source| ExecuteError::api("fail", self.describe(None), source))?;
         Ok(())
     }
 
@@ -103,8 +104,8 @@ impl StepRunner<'_> {
             "metadata": { "uid": job.metadata.uid, "resourceVersion": job.metadata.resource_version },
             "spec": { "activeDeadlineSeconds": 1 }
         });
-        let patched = self.jobs.patch(&self.job.name, &ours(), &Patch::Merge(patch)).await;
-        patched.map_err(|source| ExecuteError::api("set a deadline for", self.what(None), source))?;
+        let patched = self.jobs.patch(&self.job.name, &patch_params(), &Patch::Merge(patch)).await;
+        patched.map_err(|source| ExecuteError::api("set a deadline for", self.describe(None), source))?;
         Ok(())
     }
 
@@ -121,16 +122,16 @@ impl StepRunner<'_> {
         let (Some(finalizers), Some(job)) = (second_look::released_finalizers(live.as_ref()), live) else {
             return Ok(());
         };
-        // A merge patch replaces the list, so the resourceVersion has to make sure that it is the one we read.
+        // A merge patch replaces the whole list, so the resourceVersion must be the one of the Job that was read.
         let patch = json!({ "metadata": {
             "uid": job.metadata.uid,
             "resourceVersion": job.metadata.resource_version,
             "finalizers": finalizers,
         } });
-        match self.jobs.patch(&self.job.name, &ours(), &Patch::Merge(patch)).await {
+        match self.jobs.patch(&self.job.name, &patch_params(), &Patch::Merge(patch)).await {
             Ok(_) => Ok(()),
             Err(error) if is_not_found(&error) => Ok(()),
-            Err(source) => Err(ExecuteError::api("release", self.what(None), source)),
+            Err(source) => Err(ExecuteError::api("remove the finalizer of", self.describe(None), source)),
         }
     }
 
@@ -142,7 +143,7 @@ impl StepRunner<'_> {
         match self.jobs.delete(&self.job.name, &DeleteParams::background().preconditions(preconditions)).await {
             Ok(_) => Ok(()),
             Err(error) if is_not_found(&error) => Ok(()),
-            Err(source) => Err(ExecuteError::api("delete", self.what(None), source)),
+            Err(source) => Err(ExecuteError::api("delete", self.describe(None), source)),
         }
     }
 }

@@ -1,21 +1,22 @@
-//! Steps about a pod.
+//! Steps on a pod.
 
 use jobwarden_core::{
     plan::step::{PodRef, Removal},
     second_look::{self, Proceed},
     verdict::LostReason,
 };
+use jobwarden_serve::field_manager::patch_params;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, Patch, Preconditions};
 use serde_json::json;
 
-use super::{ExecuteError, StepRunner, error::is_not_found, ours, present};
+use super::{ExecuteError, StepRunner, clock::condition_time, error::is_not_found};
 
 impl StepRunner<'_> {
-    /// The pod as it is now; `None` if it is gone, though another of its name may be there.
+    /// The live pod; `None` if it is gone, even if another pod has its name.
     pub(super) async fn live_pod(&self, pod: &PodRef) -> Result<Option<Pod>, ExecuteError> {
         let found = self.pods.get_opt(&pod.name).await;
-        let found = found.map_err(|source| ExecuteError::api("read", self.what(Some(&pod.name)), source))?;
+        let found = found.map_err(|source| ExecuteError::api("read", self.describe(Some(&pod.name)), source))?;
         Ok(found.filter(|live| live.metadata.uid.as_deref() == Some(pod.uid.as_str())))
     }
 
@@ -29,7 +30,7 @@ impl StepRunner<'_> {
             return Ok(());
         }
         self.delete(pod, DeleteParams::default()).await?;
-        self.happened(format!("pod {} was deleted", pod.name));
+        self.log_done(format!("pod {} was deleted", pod.name));
         Ok(())
     }
 
@@ -53,16 +54,16 @@ impl StepRunner<'_> {
                     "status": "True",
                     "reason": reason.as_str(),
                     "message": message,
-                    "lastTransitionTime": format!("{:.0}", present()),
+                    "lastTransitionTime": condition_time(),
                 }]
             }
         });
-        match self.pods.patch_status(&pod.name, &ours(), &Patch::Strategic(patch)).await {
+        match self.pods.patch_status(&pod.name, &patch_params(), &Patch::Strategic(patch)).await {
             Ok(_) => {}
             Err(error) if is_not_found(&error) => return Ok(()),
-            Err(source) => return Err(ExecuteError::api("mark as Failed", self.what(Some(&pod.name)), source)),
+            Err(source) => return Err(ExecuteError::api("mark as Failed", self.describe(Some(&pod.name)), source)),
         }
-        self.happened(format!("pod {} was marked Failed", pod.name));
+        self.log_done(format!("pod {} was marked Failed", pod.name));
         Ok(())
     }
 
@@ -73,7 +74,7 @@ impl StepRunner<'_> {
             return Ok(());
         }
         self.delete(pod, DeleteParams::default().grace_period(0)).await?;
-        self.happened(format!("pod {} was removed", pod.name));
+        self.log_done(format!("pod {} was removed", pod.name));
         Ok(())
     }
 
@@ -82,7 +83,7 @@ impl StepRunner<'_> {
         match self.pods.delete(&pod.name, &params.preconditions(preconditions)).await {
             Ok(_) => Ok(()),
             Err(error) if is_not_found(&error) => Ok(()),
-            Err(source) => Err(ExecuteError::api("delete", self.what(Some(&pod.name)), source)),
+            Err(source) => Err(ExecuteError::api("delete", self.describe(Some(&pod.name)), source)),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Recording outcomes, and telling people by Events.
+//! Records outcomes, and publishes Events.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use jobwarden_core::{
         step::{Draft, Notice},
     },
 };
-use jobwarden_serve::field_manager::post_params;
+use jobwarden_serve::field_manager::{patch_params, post_params};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
     api::Patch,
@@ -23,24 +23,24 @@ use kube::{
 };
 use serde_json::json;
 
-use super::{ExecuteError, StepRunner, ours, present};
+use super::{ExecuteError, StepRunner, clock::wall_clock};
 use crate::{
     metrics::OutcomeLabels,
     outbox::{JobOutcome, JobOutcomeStatus, SinkStatus, shorten},
 };
 
-/// The most that the note of an Event may hold, in bytes (`events.k8s.io/v1`).
+/// The maximum length of an Event's note in bytes (`events.k8s.io/v1`).
 const MAX_NOTE_BYTES: usize = 1024;
 
 impl StepRunner<'_> {
     pub(super) async fn record(&mut self, draft: Draft) -> Result<(), ExecuteError> {
         let Draft { name, mut data } = draft;
-        self.inquire(&mut data).await;
-        let at = present();
+        self.find_cause(&mut data).await;
+        let at = wall_clock();
         if let (Some(pod), OutcomeKind::Lost) = (&self.late_success, data.kind) {
             data.message.push_str(&late_success(pod));
         }
-        data.timeline.append(&mut self.happened.clone());
+        data.timeline.append(&mut self.done.clone());
         let event = format!("outcome {} with reason {}, by {}", data.kind, data.reason, data.decided_by.row);
         data.timeline.push(TimelineEntry { at: at.to_string(), event });
         let (kind, reason) = (data.kind, data.reason.clone());
@@ -53,46 +53,47 @@ impl StepRunner<'_> {
                 self.executor.metrics.outcomes.get_or_create(&OutcomeLabels { kind: kind.as_str() }).inc();
                 tracing::info!(
                     outcome = %name, kind = %kind, reason, job = %self.job.name, namespace = %self.job.namespace,
-                    run_id = self.job.run_id.as_ref().map(tracing::field::display), "recorded"
+                    run_id = self.job.run_id.as_ref().map(tracing::field::display), "outcome recorded"
                 );
                 recorded
             }
-            // Recorded before: what it says is frozen.
+            // The outcome exists already; its spec is immutable.
             Err(kube::Error::Api(status)) if status.code == 409 => {
                 let existing = self.executor.outcomes.get(name.as_str()).await;
                 existing.map_err(|source| ExecuteError::api("read", what(), source))?
             }
             Err(source) => return Err(ExecuteError::api("record", what(), source)),
         };
-        let recorded = if recorded.status.is_some() { recorded } else { self.address(&name, recorded).await? };
+        let recorded =
+            if recorded.status.is_some() { recorded } else { self.initialize_sinks(&name, recorded).await? };
         self.executor.outbox.note(recorded);
         Ok(())
     }
 
-    /// Says whom an outcome is for. The deliverer, which watches, does not wait for that: where it was faster, what it has
-    /// written of its deliveries stays.
-    async fn address(&self, name: &OutcomeName, outcome: JobOutcome) -> Result<JobOutcome, ExecuteError> {
+    /// Writes the initial status, with every configured sink pending. The deliverer does not wait for it: if it has written the
+    /// status of a delivery already, that status stays.
+    async fn initialize_sinks(&self, name: &OutcomeName, outcome: JobOutcome) -> Result<JobOutcome, ExecuteError> {
         let what = || format!("the outcome {name}");
         let sinks = self.executor.sinks.iter().map(|sink| SinkStatus::untried(sink)).collect();
         let version = outcome.metadata.resource_version;
         let patch = json!({ "metadata": { "resourceVersion": version }, "status": JobOutcomeStatus::of(sinks) });
         let outcomes = &self.executor.outcomes;
-        match outcomes.patch_status(name.as_str(), &ours(), &Patch::Merge(patch)).await {
+        match outcomes.patch_status(name.as_str(), &patch_params(), &Patch::Merge(patch)).await {
             Err(kube::Error::Api(status)) if status.code == 409 => {
                 outcomes.get(name.as_str()).await.map_err(|source| ExecuteError::api("read", what(), source))
             }
-            patched => patched.map_err(|source| ExecuteError::api("address", what(), source)),
+            patched => patched.map_err(|source| ExecuteError::api("initialize the status of", what(), source)),
         }
     }
 
-    /// An Event that cannot be published is only a pity: nothing waits for it.
+    /// Publishes an Event. A failure is logged only, because no other step depends on the Event.
     pub(super) async fn record_event(&mut self, notice: Notice) {
         let key = notice.key();
         let mut note = notice.message;
         shorten(&mut note, MAX_NOTE_BYTES);
-        let good = notice.reason == reason::HEARTBEAT_RESUMED;
+        let is_recovery = notice.reason == reason::HEARTBEAT_RESUMED;
         let event = Event {
-            type_: if good { EventType::Normal } else { EventType::Warning },
+            type_: if is_recovery { EventType::Normal } else { EventType::Warning },
             reason: notice.reason.to_owned(),
             note: Some(note),
             action: "Judge".to_owned(),
@@ -110,7 +111,7 @@ impl StepRunner<'_> {
             Ok(()) => self.report.notified.push(key),
             Err(error) => {
                 let error: &dyn std::error::Error = &error;
-                tracing::warn!(job = %self.job.name, namespace = %self.job.namespace, reason = notice.reason, error, "cannot publish an Event");
+                tracing::warn!(job = %self.job.name, namespace = %self.job.namespace, reason = notice.reason, error, "cannot publish the Event");
             }
         }
     }
@@ -127,7 +128,7 @@ impl StepRunner<'_> {
     }
 }
 
-/// Those by which people look for the outcomes of a run or job.
+/// The labels by which users select the outcomes of a run or job.
 fn labels(outcome: &JobOutcome) -> BTreeMap<String, String> {
     let run = outcome.spec.run_id.as_ref().map(|id| (label::RUN_ID, id.as_str()));
     let job = outcome.spec.job_id.as_ref().map(|id| (label::JOB_ID, id.as_str()));

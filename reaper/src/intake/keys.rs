@@ -1,4 +1,4 @@
-//! The keys with which the API server signs the tokens of service accounts.
+//! The keys with which the API server signs service account tokens.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -15,57 +15,57 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// Where the API server serves its `OpenID` Connect discovery document and keys (KEP-1393). Every service account may read
-/// them by default (`ClusterRole` `system:service-account-issuer-discovery`).
+/// The paths of the API server's `OpenID` Connect discovery document and keys (KEP-1393). Every service account may read both
+/// by default (`ClusterRole` `system:service-account-issuer-discovery`).
 const DISCOVERY_PATH: &str = "/.well-known/openid-configuration";
 const KEYS_PATH: &str = "/openid/v1/jwks";
 
-/// How often the keys are read at most, whoever presents tokens with keys nobody knows, and after a failure.
-const REFRESH_AT_MOST_EVERY: Duration = Duration::from_secs(10);
+/// The shortest time between two reads of the keys, however many tokens name unknown keys, and after a failure.
+const MIN_REFRESH_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How long after that the keys are read again though nothing asks for it.
+/// How much longer than [`MIN_REFRESH_INTERVAL`] to wait if no token names an unknown key.
 const REFRESH_AFTER: Duration = Duration::from_mins(5);
 
-/// How long the API server may take to answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the API server may take to respond.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Why there are no new keys.
+/// Why the keys cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum KeysError {
-    /// The API server could not be asked.
-    #[error("cannot read {path} of the API server")]
+    /// The request failed.
+    #[error("cannot read {path} from the API server")]
     Read {
-        /// What was asked for.
+        /// The requested path.
         path: &'static str,
-        /// Why not.
+        /// The cause.
         source: kube::Error,
     },
-    /// It did not answer in time.
-    #[error("the API server did not answer within {} s", PATIENCE.as_secs())]
+    /// The API server did not respond in time.
+    #[error("the API server did not respond within {} s", TIMEOUT.as_secs())]
     TimedOut,
-    /// The answer is none.
-    #[error("{path} of the API server is not what it should be")]
+    /// The response is not valid.
+    #[error("invalid response of the API server to {path}")]
     Parse {
-        /// What was asked for.
+        /// The requested path.
         path: &'static str,
-        /// Why not.
+        /// The cause.
         source: serde_json::Error,
     },
-    /// There is no key of use.
-    #[error("the API server has no key for ES256 or RS256, so that tokens cannot be verified")]
+    /// No key has a supported algorithm.
+    #[error("the API server has no key for ES256 or RS256; tokens cannot be verified")]
     NoKey,
 }
 
-/// The keys of one issuer, by their IDs.
+/// The keys of one issuer by ID.
 #[derive(Debug)]
 pub struct KeySet {
     issuer: String,
     keys: HashMap<String, Key>,
-    /// What it was made of.
+    /// The documents that the keys were parsed from.
     source: [String; 2],
 }
 
-/// A key, and the one algorithm it is good for: what the header of a token says about that is not trusted.
+/// A key and its algorithm. The algorithm in the header of a token is not trusted.
 #[derive(Clone, Debug)]
 pub struct Key {
     /// `ES256` or `RS256`.
@@ -85,7 +85,7 @@ struct RawKeys {
 }
 
 impl KeySet {
-    /// Reads a discovery document and a JSON Web Key Set. Keys of other kinds than ES256's and RS256's are left out.
+    /// Parses a discovery document and a JSON Web Key Set. Keys for other algorithms than ES256 and RS256 are ignored.
     pub fn parse(discovery: String, key_set: String) -> Result<Self, KeysError> {
         let Discovery { issuer } =
             serde_json::from_str(&discovery).map_err(|source| KeysError::Parse { path: DISCOVERY_PATH, source })?;
@@ -98,12 +98,12 @@ impl KeySet {
         Ok(Self { issuer, keys, source: [discovery, key_set] })
     }
 
-    /// Who issues the tokens: their `iss`.
+    /// The issuer of the tokens, their `iss`.
     pub fn issuer(&self) -> &str {
         &self.issuer
     }
 
-    /// The key of this ID.
+    /// The key with this ID.
     pub fn key(&self, id: &str) -> Option<&Key> {
         self.keys.get(id)
     }
@@ -120,54 +120,62 @@ fn key(raw: serde_json::Value) -> Option<(String, Key)> {
     Some((jwk.common.key_id?, Key { algorithm, key }))
 }
 
-/// The keys as they were last read; they stay while the API server is away.
+/// The keys as last read. They stay in use while the API server is away.
 #[derive(Clone, Debug, Default)]
 pub struct KeyRing(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
     current: ArcSwapOption<KeySet>,
-    wanted: Notify,
+    refresh: Notify,
 }
 
 impl KeyRing {
-    /// Without keys.
+    /// A key ring without keys.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The keys, once they were read.
+    /// The keys; `None` until they were first read.
     pub fn current(&self) -> Option<Arc<KeySet>> {
         self.0.current.load_full()
     }
 
-    /// Takes these keys. Keys that are the same as before stay the same object.
+    /// Replaces the keys. If nothing changed, the current object stays.
     pub fn set(&self, keys: KeySet) {
         if self.current().is_none_or(|current| current.source != keys.source) {
-            tracing::info!(issuer = keys.issuer, keys = keys.keys.len(), "keys of the API server loaded");
+            tracing::info!(
+                issuer = keys.issuer,
+                keys = keys.keys.len(),
+                "loaded the token signing keys of the API server"
+            );
             self.0.current.store(Some(Arc::new(keys)));
         }
     }
 
-    /// Asks for the keys to be read again soon, for a token names one that is not there.
-    pub fn want_newer(&self) {
-        self.0.wanted.notify_one();
+    /// Requests an early refresh, because a token names an unknown key.
+    pub fn request_refresh(&self) {
+        self.0.refresh.notify_one();
     }
 
-    /// Reads the keys, now and whenever it is time; never returns.
+    /// Reads the keys now and at every refresh. Never returns.
     pub async fn follow(self, client: Client) {
         loop {
             match fetch(&client).await {
                 Ok(keys) => self.set(keys),
                 Err(error) => {
                     let error: &dyn std::error::Error = &error;
-                    tracing::warn!(error, known = self.current().is_some(), "cannot renew the keys of the API server");
+                    tracing::warn!(
+                        error,
+                        known = self.current().is_some(),
+                        "cannot refresh the token signing keys of the API server; retrying"
+                    );
                 }
             }
-            sleep(REFRESH_AT_MOST_EVERY).await;
+            sleep(MIN_REFRESH_INTERVAL).await;
             if self.current().is_some() {
-                // Either is reason enough to read them again.
-                let _ = timeout(REFRESH_AFTER, self.0.wanted.notified()).await;
+                // Both a request and the timeout start a refresh.
+                let _ = timeout(REFRESH_AFTER, self.0.refresh.notified()).await;
             }
         }
     }
@@ -175,7 +183,7 @@ impl KeyRing {
 
 async fn fetch(client: &Client) -> Result<KeySet, KeysError> {
     let both = async { KeySet::parse(get(client, DISCOVERY_PATH).await?, get(client, KEYS_PATH).await?) };
-    timeout(PATIENCE, both).await.map_err(|_| KeysError::TimedOut)?
+    timeout(TIMEOUT, both).await.map_err(|_| KeysError::TimedOut)?
 }
 
 async fn get(client: &Client, path: &'static str) -> Result<String, KeysError> {
@@ -194,30 +202,30 @@ mod tests {
     use crate::intake::token::fixture::{ISSUER, Signer, key_set};
 
     #[test]
-    fn only_keys_of_the_two_algorithms_are_taken() {
-        let good = Signer::new("good").jwk();
-        let odd = json!([
-            good,
+    fn keys_for_other_algorithms_are_ignored() {
+        let es256 = Signer::new("es256").jwk();
+        let mixed = json!([
+            es256,
             {"kty": "oct", "kid": "hmac", "k": "c2VjcmV0"},
             {"kty": "EC", "crv": "P-384", "kid": "p384", "x": "AA", "y": "AA"},
-            {"kty": "made up", "kid": "odd"},
+            {"kty": "made up", "kid": "unknown"},
             {"kty": "EC"},
             17,
         ]);
-        let keys = KeySet::parse(json!({"issuer": ISSUER}).to_string(), json!({"keys": odd}).to_string())
-            .expect("one is good");
-        assert_eq!(keys.keys.keys().collect::<Vec<_>>(), ["good"]);
+        let keys = KeySet::parse(json!({"issuer": ISSUER}).to_string(), json!({"keys": mixed}).to_string())
+            .expect("one key is supported");
+        assert_eq!(keys.keys.keys().collect::<Vec<_>>(), ["es256"]);
         assert_eq!(keys.issuer(), ISSUER);
     }
 
     #[test]
-    fn no_key_at_all_is_an_error() {
+    fn a_key_set_without_a_usable_key_is_an_error() {
         let result = KeySet::parse(json!({"issuer": ISSUER}).to_string(), json!({"keys": []}).to_string());
         assert!(matches!(result, Err(KeysError::NoKey)));
     }
 
     #[test]
-    fn the_same_keys_read_again_stay_the_same_object() {
+    fn unchanged_keys_stay_the_same_object() {
         let ring = KeyRing::new();
         let signer = Signer::new("one");
         ring.set(key_set(&[&signer]));
@@ -238,7 +246,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn keys_are_read_again_when_asked_for_and_kept_while_the_api_server_is_away() {
+    async fn keys_are_refreshed_on_request_and_kept_while_the_api_server_is_away() {
         let (service, mut server) = tower_test::mock::pair();
         let (ring, started) = (KeyRing::new(), Instant::now());
         let following = tokio::spawn(ring.clone().follow(Client::new(service, "default")));
@@ -247,18 +255,18 @@ mod tests {
         answer(&mut server, DISCOVERY_PATH, 200, discovery()).await;
         answer(&mut server, KEYS_PATH, 200, keys("one")).await;
 
-        // However often they are asked for, they are not read more often than allowed.
-        ring.want_newer();
-        ring.want_newer();
+        // Several requests cause one refresh, after the shortest interval.
+        ring.request_refresh();
+        ring.request_refresh();
         answer(&mut server, DISCOVERY_PATH, 503, "away".to_owned()).await;
-        assert_eq!(started.elapsed(), REFRESH_AT_MOST_EVERY);
+        assert_eq!(started.elapsed(), MIN_REFRESH_INTERVAL);
         assert!(ring.current().is_some_and(|keys| keys.key("one").is_some()));
 
-        // Nobody asks: they are read again all the same.
+        // Without a request, the keys are refreshed later.
         answer(&mut server, DISCOVERY_PATH, 200, discovery()).await;
-        assert_eq!(started.elapsed(), REFRESH_AT_MOST_EVERY * 2 + REFRESH_AFTER);
+        assert_eq!(started.elapsed(), MIN_REFRESH_INTERVAL * 2 + REFRESH_AFTER);
         answer(&mut server, KEYS_PATH, 200, keys("two")).await;
-        let (_request, _send) = server.next_request().await.expect("and again");
+        let (_request, _send) = server.next_request().await.expect("another refresh");
         assert!(ring.current().is_some_and(|keys| keys.key("two").is_some()));
         following.abort();
     }

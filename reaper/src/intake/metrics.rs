@@ -1,29 +1,29 @@
-//! What Prometheus hears of beats and observations.
+//! Metrics of beats and observations.
 
 use prometheus_client::{
     metrics::{counter::Counter, family::Family},
     registry::Registry,
 };
 
-use super::refusal::Refusal;
+use super::rejection::Rejection;
 
-/// Figures of the intake; clones are the same figures.
+/// Metrics of the intake. Clones share the same metrics.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
     pub(super) beats: Counter,
-    pub(super) beats_told_to_stop: Counter,
-    pub(super) beats_refused: Refused,
+    pub(super) stop_replies: Counter,
+    pub(super) beats_rejected: RejectionCounter,
     pub(super) observations: Counter,
-    pub(super) observations_refused: Refused,
+    pub(super) observations_rejected: RejectionCounter,
 }
 
-/// Refusals by their reason.
+/// Rejected requests by reason.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Refused(Family<[(&'static str, &'static str); 1], Counter>);
+pub(super) struct RejectionCounter(Family<[(&'static str, &'static str); 1], Counter>);
 
-impl Refused {
-    pub(super) fn count(&self, refusal: &Refusal) {
-        self.of(refusal.as_str()).inc();
+impl RejectionCounter {
+    pub(super) fn count(&self, rejection: &Rejection) {
+        self.of(rejection.as_str()).inc();
     }
 
     fn of(&self, reason: &'static str) -> Counter {
@@ -37,21 +37,26 @@ impl Refused {
 }
 
 impl Metrics {
-    /// Adds `jobwarden_beats_total`, `jobwarden_beats_told_to_stop_total`, `jobwarden_beats_refused_total{reason}` and the same of observations to a registry.
+    /// Registers `jobwarden_beats_total`, `jobwarden_beats_told_to_stop_total`, `jobwarden_beats_refused_total{reason}`,
+    /// `jobwarden_observations_total` and `jobwarden_observations_refused_total{reason}`.
     pub fn register(&self, registry: &mut Registry) {
-        let Self { beats, beats_told_to_stop, beats_refused, observations, observations_refused } = self;
-        registry.register("jobwarden_beats", "LastBeat taken from sidecars", beats.clone());
+        let Self { beats, stop_replies, beats_rejected, observations, observations_rejected } = self;
+        registry.register("jobwarden_beats", "Beats accepted from sidecars", beats.clone());
         registry.register(
             "jobwarden_beats_told_to_stop",
-            "Replies that told the sidecar of a given-up pod to go silent",
-            beats_told_to_stop.clone(),
+            "Replies with the command stop, sent to sidecars of abandoned pods",
+            stop_replies.clone(),
         );
-        registry.register("jobwarden_beats_refused", "Requests with beats that were refused", beats_refused.0.clone());
-        registry.register("jobwarden_observations", "Reports taken from node agents", observations.clone());
+        registry.register(
+            "jobwarden_beats_refused",
+            "Beat requests that were rejected, by reason",
+            beats_rejected.0.clone(),
+        );
+        registry.register("jobwarden_observations", "Reports accepted from node agents", observations.clone());
         registry.register(
             "jobwarden_observations_refused",
-            "Reports that were refused",
-            observations_refused.0.clone(),
+            "Reports that were rejected, by reason",
+            observations_rejected.0.clone(),
         );
     }
 }

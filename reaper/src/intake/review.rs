@@ -1,4 +1,4 @@
-//! Asking the API server whose a token is: the fallback where its keys cannot be read.
+//! `TokenReview` by the API server: the fallback while its keys cannot be read.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -10,29 +10,29 @@ use kube::{
 };
 use tokio::{sync::Semaphore, time::timeout};
 
-use super::{refusal::Refusal, token::Bearer};
+use super::{bearer::Bearer, rejection::Rejection};
 
-/// Reviews at one time: thousands of sidecars must not become as many requests to the API server.
-const MAX_AT_ONCE: usize = 16;
+/// Concurrent reviews. Thousands of sidecars must not cause as many requests to the API server.
+const MAX_CONCURRENT: usize = 16;
 
-/// How long the API server may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the API server may take to respond.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Where a `TokenReview` tells what a token is bound to (`pkg/serviceaccount/util.go`).
+/// The keys in `status.user.extra` that hold what a token is bound to (`pkg/serviceaccount/util.go`).
 const POD_UID: &str = "authentication.kubernetes.io/pod-uid";
 const NODE_NAME: &str = "authentication.kubernetes.io/node-name";
 
-/// Before the names of service accounts, as users.
+/// The prefix of service account user names.
 const SERVICE_ACCOUNT_PREFIX: &str = "system:serviceaccount:";
 
-/// Asks the API server.
+/// Creates `TokenReview`s.
 #[derive(Debug)]
 pub struct Reviewer {
     client: DebugClient,
     slots: Semaphore,
 }
 
-/// A client without its inner life in debug output.
+/// A client with short debug output.
 struct DebugClient(Client);
 
 impl std::fmt::Debug for DebugClient {
@@ -42,43 +42,43 @@ impl std::fmt::Debug for DebugClient {
 }
 
 impl Reviewer {
-    /// Asks by this client, whose service account may create `TokenReview`s.
+    /// Uses `client`, whose service account needs the verb create on `TokenReview`s.
     pub fn new(client: Client) -> Self {
-        Self { client: DebugClient(client), slots: Semaphore::new(MAX_AT_ONCE) }
+        Self { client: DebugClient(client), slots: Semaphore::new(MAX_CONCURRENT) }
     }
 
-    /// Whose token this is, by the API server's word.
-    pub async fn review(&self, token: &str) -> Result<Bearer, Refusal> {
-        let Ok(_slot) = self.slots.try_acquire() else { return Err(Refusal::Unverifiable) };
+    /// The bearer of `token` according to the API server.
+    pub async fn review(&self, token: &str) -> Result<Bearer, Rejection> {
+        let Ok(_slot) = self.slots.try_acquire() else { return Err(Rejection::Unverifiable) };
         let spec = TokenReviewSpec { token: Some(token.to_owned()), audiences: Some(vec![TOKEN_AUDIENCE.to_owned()]) };
         let review = TokenReview { metadata: ObjectMeta::default(), spec, status: None };
         let reviews: Api<TokenReview> = Api::all(self.client.0.clone());
-        match timeout(PATIENCE, reviews.create(&PostParams::default(), &review)).await {
+        match timeout(TIMEOUT, reviews.create(&PostParams::default(), &review)).await {
             Ok(Ok(review)) => bearer(review),
             Ok(Err(error)) => {
-                tracing::warn!(%error, "cannot have a token reviewed");
-                Err(Refusal::Unverifiable)
+                tracing::warn!(%error, "cannot create a TokenReview");
+                Err(Rejection::Unverifiable)
             }
-            Err(_) => Err(Refusal::Unverifiable),
+            Err(_) => Err(Rejection::Unverifiable),
         }
     }
 }
 
-fn bearer(review: TokenReview) -> Result<Bearer, Refusal> {
+fn bearer(review: TokenReview) -> Result<Bearer, Rejection> {
     let status = review.status.unwrap_or_default();
     if status.authenticated != Some(true) {
-        return Err(Refusal::Rejected);
+        return Err(Rejection::NotAuthenticated);
     }
-    // An authenticator that knows no audiences confirms none.
+    // An authenticator that ignores audiences returns none.
     if !status.audiences.iter().flatten().any(|audience| audience == TOKEN_AUDIENCE) {
-        return Err(Refusal::Audience);
+        return Err(Rejection::Audience);
     }
     let UserInfo { username, extra, .. } = status.user.unwrap_or_default();
     let extra = extra.unwrap_or_default();
     let account = username.as_deref().and_then(|user| user.strip_prefix(SERVICE_ACCOUNT_PREFIX)?.split_once(':'));
-    let (namespace, service_account) = account.ok_or(Refusal::Malformed)?;
+    let (namespace, service_account) = account.ok_or(Rejection::Malformed)?;
     Ok(Bearer {
-        pod: only(&extra, POD_UID).ok_or(Refusal::Malformed)?.into(),
+        pod: only(&extra, POD_UID).ok_or(Rejection::Malformed)?.into(),
         node: only(&extra, NODE_NAME).map(Into::into),
         namespace: namespace.to_owned(),
         service_account: service_account.to_owned(),
@@ -95,9 +95,9 @@ mod tests {
 
     use super::*;
 
-    /// As a 1.35 API server answers, changed by a merge of `change`.
+    /// The bearer in the answer of a 1.35 API server, with `change` merged into it.
     #[allow(clippy::needless_pass_by_value, reason = "reads well with json!")]
-    fn answer(change: Value) -> Result<Bearer, Refusal> {
+    fn answer(change: Value) -> Result<Bearer, Rejection> {
         let mut review = json!({
             "spec": {"audiences": [TOKEN_AUDIENCE]},
             "status": {
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn an_accepted_token_is_its_pods() {
+    fn a_reviewed_token_identifies_its_pod() {
         let expected = Bearer {
             pod: "p-uid".into(),
             node: Some("node-1".into()),
@@ -130,8 +130,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_pods_token_for_us_is_refused() {
-        let status = |change: Value| answer(json!({"status": change})).expect_err("refused").as_str();
+    fn a_token_that_is_not_a_pod_token_with_the_audience_is_rejected() {
+        let status = |change: Value| answer(json!({"status": change})).expect_err("rejected").as_str();
         assert_eq!(status(json!({"authenticated": false, "error": "expired"})), "rejected");
         assert_eq!(status(json!({"audiences": ["https://kubernetes.default.svc"]})), "audience");
         assert_eq!(status(json!({"audiences": null})), "audience");

@@ -1,12 +1,11 @@
-//! Requests as sidecars, agents and their impersonators send them.
+//! Requests of sidecars, agents and impersonators.
 
 use http_body_util::BodyExt as _;
 use jobwarden_common::{identity::NodeName, names::TOKEN_AUDIENCE, observation::PodObservation};
 use jobwarden_core::{
-    builders::facts::{mk_job, mk_pod, mk_report},
+    builders::facts::mk_report,
     evidence::{AgentObservation, LastBeat},
-    health::{SignalHealth, Watch},
-    policy::Policy,
+    health::SignalHealth,
 };
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -17,8 +16,8 @@ use super::{
     *,
 };
 
-/// An intake that knows pod `pod` of Job `job` on `node-1`.
-struct Setting {
+/// An intake with the pod `pod` of the Job `job` on `node-1`.
+struct TestIntake {
     intake: Intake,
     observer: Observer,
     signer: Signer,
@@ -26,16 +25,9 @@ struct Setting {
     ca: Arc<ArcSwapOption<String>>,
 }
 
-fn mk_setting() -> Setting {
-    let observer = Observer::new(Policy::default());
-    for watch in Watch::ALL {
-        observer.watch_listed(watch);
-    }
-    observer.start_listening();
-    observer.with(|state, now| {
-        state.apply_job(mk_job("job"), now);
-        state.apply_pod(mk_pod("pod", "job"), now);
-    });
+fn mk_intake() -> TestIntake {
+    let observer = Observer::of_new_leader();
+    observer.apply_job_with_pod();
     let (signer, ring, metrics) = (Signer::new("k"), KeyRing::new(), Metrics::default());
     ring.set(key_set(&[&signer]));
     let settings = IntakeSettings {
@@ -47,23 +39,23 @@ fn mk_setting() -> Setting {
     let ca = Arc::new(ArcSwapOption::from_pointee("first bundle".to_owned()));
     let tokens = Verifier::new(ring, None);
     let intake = Intake::new(settings, observer.clone(), tokens, Arc::clone(&ca), metrics.clone());
-    Setting { intake, observer, signer, metrics, ca }
+    TestIntake { intake, observer, signer, metrics, ca }
 }
 
-/// Signed for as long as the test runs, and no longer than a day.
-fn in_force(mut claims: Value) -> Value {
+/// Claims that are valid while the test runs.
+fn valid_now(mut claims: Value) -> Value {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs();
     claims["exp"] = json!(now + 3600);
     claims
 }
 
-impl Setting {
+impl TestIntake {
     fn pod_token(&self, pod: &str, node: &str) -> String {
-        self.signer.sign(&in_force(claims(pod, node)))
+        self.signer.sign(&valid_now(claims(pod, node)))
     }
 
     fn agent_token(&self, node: &str) -> String {
-        self.signer.sign(&in_force(claims_of("jobwarden-agents", "jobwarden-agent", "agent-pod", node)))
+        self.signer.sign(&valid_now(claims_of("jobwarden-agents", "jobwarden-agent", "agent-pod", node)))
     }
 
     async fn post(&self, path: &str, token: Option<&str>, body: impl Into<Bytes>) -> (StatusCode, String) {
@@ -90,91 +82,91 @@ impl Setting {
         self.post(route::OBSERVATIONS, Some(token), serde_json::to_vec(report).expect("plain values")).await
     }
 
-    fn pod_heard(&self) -> (LastBeat, AgentObservation) {
-        let pod = &self.observer.snapshot(&"job".into()).expect("known").evidence.pods[0];
+    fn observed(&self) -> (LastBeat, AgentObservation) {
+        let pod = &self.observer.snapshot(&"job".into()).expect("indexed").evidence.pods[0];
         (pod.beat, pod.agent)
     }
 }
 
 fn body<T: DeserializeOwned>(text: &str) -> T {
-    serde_json::from_str(text).expect("the reply is what it should be")
+    serde_json::from_str(text).expect("the reply has the expected shape")
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_beat_is_taken_and_answered() {
-    let setting = mk_setting();
-    let (status, text) = setting.beat(&setting.pod_token("pod", "node-1")).await;
+async fn a_beat_is_accepted_and_answered() {
+    let test = mk_intake();
+    let (status, text) = test.beat(&test.pod_token("pod", "node-1")).await;
     assert_eq!(status, StatusCode::OK);
     let expected = BeatReply { next_in_ms: 10_000, command: Command::Continue, ca: None };
     assert_eq!(body::<BeatReply>(&text), expected);
-    assert_eq!(setting.pod_heard().0, LastBeat::Running { last: setting.observer.now() });
-    assert_eq!(setting.metrics.beats.get(), 1);
+    assert_eq!(test.observed().0, LastBeat::Running { last: test.observer.now() });
+    assert_eq!(test.metrics.beats.get(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_last_of_several_beats_counts() {
-    let setting = mk_setting();
+async fn the_last_beat_of_a_request_decides_the_phase() {
+    let test = mk_intake();
     let beats = r#"{"beats":[{"seq":1,"phase":"running"},{"seq":2,"phase":"ending"}]}"#;
-    let token = setting.pod_token("pod", "node-1");
-    assert_eq!(setting.post(route::BEATS, Some(&token), beats).await.0, StatusCode::OK);
-    assert!(matches!(setting.pod_heard().0, LastBeat::Ending { .. }));
-    assert_eq!(setting.metrics.beats.get(), 2);
+    let token = test.pod_token("pod", "node-1");
+    assert_eq!(test.post(route::BEATS, Some(&token), beats).await.0, StatusCode::OK);
+    assert!(matches!(test.observed().0, LastBeat::Ending { .. }));
+    assert_eq!(test.metrics.beats.get(), 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pod_that_was_given_up_is_told_to_stop() {
-    let setting = mk_setting();
-    setting.observer.abandon(&"pod".into());
-    let (status, text) = setting.beat(&setting.pod_token("pod", "node-1")).await;
+async fn a_beat_of_an_abandoned_pod_is_answered_with_stop() {
+    let test = mk_intake();
+    test.observer.abandon(&"pod".into());
+    let (status, text) = test.beat(&test.pod_token("pod", "node-1")).await;
     assert_eq!(status, StatusCode::OK);
     assert_eq!(body::<BeatReply>(&text).command, Command::Stop);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_newer_ca_bundle_is_told() {
-    let setting = mk_setting();
-    let token = setting.pod_token("pod", "node-1");
-    assert_eq!(body::<BeatReply>(&setting.beat(&token).await.1).ca, None);
-    setting.ca.store(Some(Arc::new("second bundle".to_owned())));
-    assert_eq!(body::<BeatReply>(&setting.beat(&token).await.1).ca.as_deref(), Some("second bundle"));
-    let (_, text) = setting.report(&setting.agent_token("node-1"), &mk_report(&[])).await;
+async fn replies_carry_a_newer_ca_bundle() {
+    let test = mk_intake();
+    let token = test.pod_token("pod", "node-1");
+    assert_eq!(body::<BeatReply>(&test.beat(&token).await.1).ca, None);
+    test.ca.store(Some(Arc::new("second bundle".to_owned())));
+    assert_eq!(body::<BeatReply>(&test.beat(&token).await.1).ca.as_deref(), Some("second bundle"));
+    let (_, text) = test.report(&test.agent_token("node-1"), &mk_report(&[])).await;
     assert_eq!(body::<ReportReply>(&text).ca.as_deref(), Some("second bundle"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reaper_that_starts_during_a_rotation_tells_of_both_authorities() {
-    let setting = mk_setting();
-    let token = setting.pod_token("pod", "node-1");
+async fn replies_carry_both_certificates_if_the_reaper_starts_during_a_rotation() {
+    let test = mk_intake();
+    let token = test.pod_token("pod", "node-1");
     let both = "-----BEGIN CERTIFICATE-----\nnew\n-----BEGIN CERTIFICATE-----\nold\n";
-    setting.ca.store(Some(Arc::new(both.to_owned())));
-    assert_eq!(body::<BeatReply>(&setting.beat(&token).await.1).ca.as_deref(), Some(both));
+    test.ca.store(Some(Arc::new(both.to_owned())));
+    assert_eq!(body::<BeatReply>(&test.beat(&token).await.1).ca.as_deref(), Some(both));
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_reapers_own_beat_opens_its_ears() {
-    let setting = mk_setting();
-    assert_eq!(setting.observer.health(), SignalHealth::NotReceiving);
-    let (status, _) = setting.beat(&setting.pod_token("reaper", "node-1")).await;
+async fn the_reapers_own_beat_makes_health_receiving() {
+    let test = mk_intake();
+    assert_eq!(test.observer.health(), SignalHealth::NotReceiving);
+    let (status, _) = test.beat(&test.pod_token("reaper", "node-1")).await;
     assert_eq!(status, StatusCode::OK);
-    assert_eq!(setting.observer.health(), SignalHealth::Receiving);
+    assert_eq!(test.observer.health(), SignalHealth::Receiving);
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_pods_beat_does_not_open_them() {
-    let setting = mk_setting();
-    setting.beat(&setting.pod_token("pod", "node-1")).await;
-    assert_eq!(setting.observer.health(), SignalHealth::NotReceiving);
+async fn the_beat_of_another_pod_does_not_make_health_receiving() {
+    let test = mk_intake();
+    test.beat(&test.pod_token("pod", "node-1")).await;
+    assert_eq!(test.observer.health(), SignalHealth::NotReceiving);
 }
 
-/// Every way to be refused for what a token is, as `(token, status, reason)`.
-fn refused_tokens(setting: &Setting) -> Vec<(Option<String>, StatusCode, &'static str)> {
-    let sign = |claims: Value| Some(setting.signer.sign(&claims));
+/// Every kind of rejected token, as `(token, status, reason)`.
+fn rejected_tokens(test: &TestIntake) -> Vec<(Option<String>, StatusCode, &'static str)> {
+    let sign = |claims: Value| Some(test.signer.sign(&claims));
     let changed = |key: &str, value: Value| {
-        let mut claims = in_force(claims("pod", "node-1"));
+        let mut claims = valid_now(claims("pod", "node-1"));
         claims[key] = value;
         sign(claims)
     };
-    let forged = Signer::new("k").sign(&in_force(claims("pod", "node-1")));
+    let forged = Signer::new("k").sign(&valid_now(claims("pod", "node-1")));
     vec![
         (None, StatusCode::UNAUTHORIZED, "missing_token"),
         (Some("junk".to_owned()), StatusCode::UNAUTHORIZED, "malformed"),
@@ -186,58 +178,55 @@ fn refused_tokens(setting: &Setting) -> Vec<(Option<String>, StatusCode, &'stati
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_beat_with_a_bad_token_is_refused_and_counted() {
-    let setting = mk_setting();
-    for (token, status, reason) in refused_tokens(&setting) {
-        let got = setting.post(route::BEATS, token.as_deref(), r#"{"beats":[{"seq":0,"phase":"running"}]}"#).await.0;
+async fn a_beat_with_an_invalid_token_is_rejected_and_counted() {
+    let test = mk_intake();
+    for (token, status, reason) in rejected_tokens(&test) {
+        let got = test.post(route::BEATS, token.as_deref(), r#"{"beats":[{"seq":0,"phase":"running"}]}"#).await.0;
         assert_eq!(got, status, "{reason}");
-        assert_eq!(setting.metrics.beats_refused.total(reason), 1, "{reason}");
+        assert_eq!(test.metrics.beats_rejected.total(reason), 1, "{reason}");
     }
-    assert_eq!(setting.pod_heard().0, LastBeat::None);
-    assert_eq!(setting.metrics.beats.get(), 0);
+    assert_eq!(test.observed().0, LastBeat::None);
+    assert_eq!(test.metrics.beats.get(), 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_report_with_a_bad_token_is_refused_and_counted() {
-    let setting = mk_setting();
+async fn a_report_with_an_invalid_token_is_rejected_and_counted() {
+    let test = mk_intake();
     let report = serde_json::to_vec(&mk_report(&[("pod", 1)])).expect("plain values");
-    for (token, status, reason) in refused_tokens(&setting) {
-        let got = setting.post(route::OBSERVATIONS, token.as_deref(), report.clone()).await.0;
+    for (token, status, reason) in rejected_tokens(&test) {
+        let got = test.post(route::OBSERVATIONS, token.as_deref(), report.clone()).await.0;
         assert_eq!(got, status, "{reason}");
-        assert_eq!(setting.metrics.observations_refused.total(reason), 1, "{reason}");
+        assert_eq!(test.metrics.observations_rejected.total(reason), 1, "{reason}");
     }
-    assert_eq!(setting.pod_heard().1, AgentObservation::None);
+    assert_eq!(test.observed().1, AgentObservation::None);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_good_token_of_a_pod_that_is_gone_is_forbidden() {
-    let setting = mk_setting();
-    assert_eq!(setting.beat(&setting.pod_token("another", "node-1")).await.0, StatusCode::FORBIDDEN);
-    setting.observer.with(|state, now| state.delete_pod(&"pod".into(), now));
-    assert_eq!(setting.beat(&setting.pod_token("pod", "node-1")).await.0, StatusCode::FORBIDDEN);
-    assert_eq!(setting.metrics.beats_refused.total("unknown_pod"), 2);
+async fn a_valid_token_of_a_pod_that_is_gone_is_forbidden() {
+    let test = mk_intake();
+    assert_eq!(test.beat(&test.pod_token("another", "node-1")).await.0, StatusCode::FORBIDDEN);
+    test.observer.with(|index, now| index.delete_pod(&"pod".into(), now));
+    assert_eq!(test.beat(&test.pod_token("pod", "node-1")).await.0, StatusCode::FORBIDDEN);
+    assert_eq!(test.metrics.beats_rejected.total("unknown_pod"), 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_made_for_another_node_is_forbidden() {
-    let setting = mk_setting();
-    assert_eq!(setting.beat(&setting.pod_token("pod", "node-2")).await.0, StatusCode::FORBIDDEN);
-    assert_eq!(setting.metrics.beats_refused.total("wrong_node"), 1);
+async fn a_token_issued_for_another_node_is_forbidden() {
+    let test = mk_intake();
+    assert_eq!(test.beat(&test.pod_token("pod", "node-2")).await.0, StatusCode::FORBIDDEN);
+    assert_eq!(test.metrics.beats_rejected.total("wrong_node"), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_standby_sends_clients_away() {
-    let setting = mk_setting();
-    setting.observer.stop_listening();
+async fn a_standby_rejects_requests_and_closes_connections() {
+    let test = mk_intake();
+    test.observer.stop_listening();
     let request = Request::post(route::BEATS).body(Full::new(Bytes::new())).expect("a request");
-    let response = setting.intake.answer(request).await;
+    let response = test.intake.answer(request).await;
     assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(response.headers()[header::CONNECTION], "close");
-    assert_eq!(
-        setting.report(&setting.agent_token("node-1"), &mk_report(&[])).await.0,
-        StatusCode::SERVICE_UNAVAILABLE
-    );
-    assert_eq!(setting.metrics.beats_refused.total("not_leader"), 1);
+    assert_eq!(test.report(&test.agent_token("node-1"), &mk_report(&[])).await.0, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(test.metrics.beats_rejected.total("not_leader"), 1);
 }
 
 #[rstest]
@@ -250,97 +239,97 @@ async fn a_standby_sends_clients_away() {
 #[case::too_many(&format!(r#"{{"beats":[{}]}}"#, vec![r#"{"seq":0,"phase":"running"}"#; 17].join(",")))]
 #[case::deep(&"[".repeat(10_000))]
 #[tokio::test(start_paused = true)]
-async fn a_body_that_is_no_beat_is_a_bad_request(#[case] text: &str) {
-    let setting = mk_setting();
-    let token = setting.pod_token("pod", "node-1");
-    let (status, _) = setting.post(route::BEATS, Some(&token), text.to_owned()).await;
+async fn an_invalid_beat_body_is_a_bad_request(#[case] text: &str) {
+    let test = mk_intake();
+    let token = test.pod_token("pod", "node-1");
+    let (status, _) = test.post(route::BEATS, Some(&token), text.to_owned()).await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
-    assert_eq!(setting.metrics.beats_refused.total("body"), 1);
-    assert_eq!(setting.pod_heard().0, LastBeat::None);
+    assert_eq!(test.metrics.beats_rejected.total("body"), 1);
+    assert_eq!(test.observed().0, LastBeat::None);
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_oversized_body_is_refused() {
-    let setting = mk_setting();
-    let token = setting.pod_token("pod", "node-1");
-    let (status, _) = setting.post(route::BEATS, Some(&token), vec![b' '; MAX_BEATS_BODY + 1]).await;
+async fn an_oversized_body_is_rejected() {
+    let test = mk_intake();
+    let token = test.pod_token("pod", "node-1");
+    let (status, _) = test.post(route::BEATS, Some(&token), vec![b' '; MAX_BEATS_BODY + 1]).await;
     assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
-    let agent = setting.agent_token("node-1");
-    let (status, _) = setting.post(route::OBSERVATIONS, Some(&agent), vec![b' '; MAX_REPORT_BODY + 1]).await;
+    let agent = test.agent_token("node-1");
+    let (status, _) = test.post(route::OBSERVATIONS, Some(&agent), vec![b' '; MAX_REPORT_BODY + 1]).await;
     assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_the_two_routes_take_posts() {
-    let setting = mk_setting();
-    assert_eq!(setting.post("/", None, "").await.0, StatusCode::NOT_FOUND);
+async fn other_routes_and_methods_are_rejected() {
+    let test = mk_intake();
+    assert_eq!(test.post("/", None, "").await.0, StatusCode::NOT_FOUND);
     let get = Request::get(route::BEATS).body(Full::new(Bytes::new())).expect("a request");
-    assert_eq!(setting.answer(get).await.0, StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(test.answer(get).await.0, StatusCode::METHOD_NOT_ALLOWED);
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_agents_report_is_taken_and_answered() {
-    let setting = mk_setting();
-    let (status, text) = setting.report(&setting.agent_token("node-1"), &mk_report(&[("pod", 2)])).await;
+async fn a_report_is_accepted_and_answered() {
+    let test = mk_intake();
+    let (status, text) = test.report(&test.agent_token("node-1"), &mk_report(&[("pod", 2)])).await;
     assert_eq!(status, StatusCode::OK);
     assert_eq!(body::<ReportReply>(&text), ReportReply { next_in_ms: 8_000, pods: vec!["pod".into()], ca: None });
-    assert_eq!(setting.pod_heard().1, AgentObservation::Alive { last: setting.observer.now() });
-    assert_eq!(setting.metrics.observations.get(), 1);
+    assert_eq!(test.observed().1, AgentObservation::Alive { last: test.observer.now() });
+    assert_eq!(test.metrics.observations.get(), 1);
 }
 
 #[rstest]
 #[case::a_worker("ort", "default")]
-#[case::its_namesake("ort", "jobwarden-agent")]
-#[case::a_neighbour("jobwarden-agents", "default")]
+#[case::the_account_name_in_another_namespace("ort", "jobwarden-agent")]
+#[case::another_account_in_the_namespace("jobwarden-agents", "default")]
 #[tokio::test(start_paused = true)]
-async fn only_the_agents_account_may_report(#[case] namespace: &str, #[case] account: &str) {
-    let setting = mk_setting();
-    let token = setting.signer.sign(&in_force(claims_of(namespace, account, "pod", "node-1")));
-    assert_eq!(setting.report(&token, &mk_report(&[("pod", 1)])).await.0, StatusCode::FORBIDDEN);
-    assert_eq!(setting.metrics.observations_refused.total("not_agent"), 1);
-    assert_eq!(setting.pod_heard().1, AgentObservation::None);
+async fn a_report_of_another_service_account_is_forbidden(#[case] namespace: &str, #[case] account: &str) {
+    let test = mk_intake();
+    let token = test.signer.sign(&valid_now(claims_of(namespace, account, "pod", "node-1")));
+    assert_eq!(test.report(&token, &mk_report(&[("pod", 1)])).await.0, StatusCode::FORBIDDEN);
+    assert_eq!(test.metrics.observations_rejected.total("not_agent"), 1);
+    assert_eq!(test.observed().1, AgentObservation::None);
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_agent_that_reports_a_pod_of_another_node_is_refused() {
-    let setting = mk_setting();
-    let token = setting.agent_token("node-2");
-    assert_eq!(setting.report(&token, &mk_report(&[("pod", 0)])).await.0, StatusCode::FORBIDDEN);
-    assert_eq!(setting.metrics.observations_refused.total("wrong_node"), 1);
-    assert_eq!(setting.pod_heard().1, AgentObservation::None);
+async fn a_report_about_a_pod_of_another_node_is_forbidden() {
+    let test = mk_intake();
+    let token = test.agent_token("node-2");
+    assert_eq!(test.report(&token, &mk_report(&[("pod", 0)])).await.0, StatusCode::FORBIDDEN);
+    assert_eq!(test.metrics.observations_rejected.total("wrong_node"), 1);
+    assert_eq!(test.observed().1, AgentObservation::None);
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_agents_token_has_to_name_its_node() {
-    let setting = mk_setting();
-    let mut claims = in_force(claims_of("jobwarden-agents", "jobwarden-agent", "agent-pod", "node-1"));
+async fn an_agent_token_without_a_node_is_forbidden() {
+    let test = mk_intake();
+    let mut claims = valid_now(claims_of("jobwarden-agents", "jobwarden-agent", "agent-pod", "node-1"));
     claims["kubernetes.io"]["node"] = json!(null);
-    let status = setting.report(&setting.signer.sign(&claims), &mk_report(&[("pod", 1)])).await.0;
+    let status = test.report(&test.signer.sign(&claims), &mk_report(&[("pod", 1)])).await.0;
     assert_eq!(status, StatusCode::FORBIDDEN);
-    assert_eq!(setting.metrics.observations_refused.total("no_node"), 1);
+    assert_eq!(test.metrics.observations_rejected.total("no_node"), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_report_of_ten_thousand_pods_is_refused() {
-    let setting = mk_setting();
+async fn a_report_of_ten_thousand_pods_is_rejected() {
+    let test = mk_intake();
     let pods = (0..10_000).map(|i| PodObservation { pod_uid: i.to_string().into(), containers: Vec::new() });
     let report = Report { pods: pods.collect(), ..Report::default() };
-    assert_eq!(setting.report(&setting.agent_token("node-1"), &report).await.0, StatusCode::BAD_REQUEST);
-    assert_eq!(setting.metrics.observations_refused.total("body"), 1);
+    assert_eq!(test.report(&test.agent_token("node-1"), &report).await.0, StatusCode::BAD_REQUEST);
+    assert_eq!(test.metrics.observations_rejected.total("body"), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn strangers_leave_no_trace() {
-    let setting = mk_setting();
+async fn unknown_pods_and_nodes_are_not_stored() {
+    let test = mk_intake();
     let pods = (0..2000).map(|i| PodObservation { pod_uid: i.to_string().into(), containers: Vec::new() });
     let report = Report { pods: pods.collect(), ..Report::default() };
     for node in 0..50 {
         let node = NodeName::from(format!("made-up-{node}"));
-        assert_eq!(setting.report(&setting.agent_token(node.as_str()), &report).await.0, StatusCode::OK);
-        setting.beat(&setting.pod_token(&format!("stranger-{node}"), "node-1")).await;
+        assert_eq!(test.report(&test.agent_token(node.as_str()), &report).await.0, StatusCode::OK);
+        test.beat(&test.pod_token(&format!("unknown-{node}"), "node-1")).await;
     }
-    let known = setting.observer.with(|state, _| (state.jobs(), state.pods(), state.nodes()));
-    assert_eq!(known, (1, 1, 1));
+    let stored = test.observer.with(|index, _| (index.jobs(), index.pods(), index.nodes()));
+    assert_eq!(stored, (1, 1, 1));
 }
 
 #[rstest]
@@ -355,13 +344,13 @@ fn a_bearer_token_is_read_from_its_header(#[case] value: &'static str, #[case] e
 }
 
 #[test]
-fn every_metric_has_the_agreed_name() {
+fn metrics_have_the_documented_names() {
     let metrics = Metrics::default();
-    metrics.beats_refused.count(&Refusal::MissingToken);
+    metrics.beats_rejected.count(&Rejection::MissingToken);
     let mut registry = prometheus_client::registry::Registry::default();
     metrics.register(&mut registry);
     let mut text = String::new();
-    prometheus_client::encoding::text::encode(&mut text, &registry).expect("a String takes all");
+    prometheus_client::encoding::text::encode(&mut text, &registry).expect("writing to a String cannot fail");
     for line in [
         "jobwarden_beats_total 0",
         r#"jobwarden_beats_refused_total{reason="missing_token"} 1"#,

@@ -1,5 +1,4 @@
-//! Whose a token is: verified here, with the API server's keys, so that beats cost it nothing and are heard while it is
-//! away.
+//! Verifies tokens with the API server's keys. Beats cost the API server nothing, and are accepted while it is away.
 
 use std::{
     collections::HashMap,
@@ -7,17 +6,15 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use jobwarden_common::{
-    identity::{NodeName, PodUid},
-    names::TOKEN_AUDIENCE,
-};
+use jobwarden_common::names::TOKEN_AUDIENCE;
 use jsonwebtoken::{Validation, errors::ErrorKind};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
 use super::{
+    bearer::Bearer,
     keys::{KeyRing, KeySet},
-    refusal::Refusal,
+    rejection::Rejection,
     review::Reviewer,
 };
 
@@ -26,31 +23,18 @@ pub(crate) mod fixture;
 #[cfg(test)]
 mod tests;
 
-/// For how long after its expiry a token is taken: the clocks of reaper and API server may differ that much. It need not
-/// cover a kubelet that cannot renew tokens, since those last a day.
+/// How long after its expiry a token is still accepted, because the clocks of the reaper and the API server may differ. This does
+/// not have to cover a kubelet that cannot renew tokens: a token is valid for a day.
 const LEEWAY: Duration = Duration::from_mins(1);
 
-/// No token of a service account is longer; a longer one is not looked at.
+/// The maximum length in bytes. No service account token is longer.
 const MAX_TOKEN: usize = 8 * 1024;
 
-/// Verified tokens remembered. One takes some 300 bytes.
-const MAX_REMEMBERED: usize = 65_536;
+/// The most verified tokens that are cached. One takes about 300 bytes.
+const MAX_CACHED: usize = 65_536;
 
-/// Who presents a token: a pod, by its service account.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Bearer {
-    /// The pod's UID.
-    pub pod: PodUid,
-    /// The node the token was made for; API servers before 1.30 do not say.
-    pub node: Option<NodeName>,
-    /// The namespace of pod and service account.
-    pub namespace: String,
-    /// The name of the service account.
-    pub service_account: String,
-}
-
-/// The claims of a service account's token (`pkg/serviceaccount/claims.go`). `nbf` is not looked at: the API server sets
-/// it to the time of issue, so that it tells nothing but how much clocks differ.
+/// The claims of a service account token (`pkg/serviceaccount/claims.go`). `nbf` is ignored: the API server sets it to the time
+/// of issue, so that it only shows the difference between the clocks.
 #[derive(Deserialize)]
 struct Claims {
     exp: u64,
@@ -73,7 +57,7 @@ struct Reference {
     uid: String,
 }
 
-/// A token that was verified.
+/// A verified token.
 #[derive(Clone, Debug)]
 struct Verified {
     bearer: Arc<Bearer>,
@@ -81,71 +65,75 @@ struct Verified {
     expires: u64,
 }
 
-/// Verifies tokens, and remembers which it has: a sidecar presents the same one thousands of times.
+/// Verifies tokens, and caches verified ones: a sidecar presents the same token thousands of times.
 #[derive(Debug)]
 pub struct Verifier {
     ring: KeyRing,
     reviewer: Option<Reviewer>,
-    remembered: Mutex<Remembered>,
+    cache: Mutex<Cache>,
 }
 
 /// Tokens verified with `keys`, by their SHA-256.
 #[derive(Debug, Default)]
-struct Remembered {
+struct Cache {
     keys: Option<Arc<KeySet>>,
     tokens: HashMap<[u8; 32], Verified>,
 }
 
 impl Verifier {
-    /// Verifies with the keys on this ring, and asks `reviewer` as long as there are none.
+    /// Verifies with the keys of `ring`. Until there are keys, `reviewer` reviews the tokens.
     pub fn new(ring: KeyRing, reviewer: Option<Reviewer>) -> Self {
-        Self { ring, reviewer, remembered: Mutex::default() }
+        Self { ring, reviewer, cache: Mutex::default() }
     }
 
-    /// Whose token this is, at `now`.
-    pub async fn verify(&self, token: &str, now: SystemTime) -> Result<Arc<Bearer>, Refusal> {
+    /// The bearer of `token`, which must be valid at `now`.
+    ///
+    /// # Errors
+    ///
+    /// The [`Rejection`] says why the token is not accepted.
+    pub async fn verify(&self, token: &str, now: SystemTime) -> Result<Arc<Bearer>, Rejection> {
         if token.len() > MAX_TOKEN {
-            return Err(Refusal::Malformed);
+            return Err(Rejection::Malformed);
         }
         let Some(keys) = self.ring.current() else {
-            let reviewer = self.reviewer.as_ref().ok_or(Refusal::Unverifiable)?;
+            let reviewer = self.reviewer.as_ref().ok_or(Rejection::Unverifiable)?;
             return reviewer.review(token).await.map(Arc::new);
         };
         let now = seconds(now);
         let digest: [u8; 32] = Sha256::digest(token.as_bytes()).into();
-        if let Some(known) = self.recall(&keys, &digest) {
-            return if known.expired(now) { Err(Refusal::Expired) } else { Ok(known.bearer) };
+        if let Some(known) = self.cached(&keys, &digest) {
+            return if known.expired(now) { Err(Rejection::Expired) } else { Ok(known.bearer) };
         }
-        let verified = verify(token, &keys, now).inspect_err(|refusal| {
-            if matches!(refusal, Refusal::Signature) {
-                self.ring.want_newer();
+        let verified = verify(token, &keys, now).inspect_err(|rejection| {
+            if matches!(rejection, Rejection::Signature) {
+                self.ring.request_refresh();
             }
         })?;
         let bearer = Arc::clone(&verified.bearer);
-        self.remember(&keys, digest, verified, now);
+        self.store(&keys, digest, verified, now);
         Ok(bearer)
     }
 
-    fn recall(&self, keys: &Arc<KeySet>, digest: &[u8; 32]) -> Option<Verified> {
-        let remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
-        let current = remembered.keys.as_ref().is_some_and(|with| Arc::ptr_eq(with, keys));
-        remembered.tokens.get(digest).filter(|_| current).cloned()
+    fn cached(&self, keys: &Arc<KeySet>, digest: &[u8; 32]) -> Option<Verified> {
+        let cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = cache.keys.as_ref().is_some_and(|with| Arc::ptr_eq(with, keys));
+        cache.tokens.get(digest).filter(|_| current).cloned()
     }
 
-    fn remember(&self, keys: &Arc<KeySet>, digest: [u8; 32], verified: Verified, now: u64) {
-        let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
-        // What another key had signed may not be valid any more.
-        if remembered.keys.as_ref().is_none_or(|with| !Arc::ptr_eq(with, keys)) {
-            *remembered = Remembered { keys: Some(Arc::clone(keys)), tokens: HashMap::new() };
+    fn store(&self, keys: &Arc<KeySet>, digest: [u8; 32], verified: Verified, now: u64) {
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        // A token signed with a withdrawn key is not valid any more.
+        if cache.keys.as_ref().is_none_or(|with| !Arc::ptr_eq(with, keys)) {
+            *cache = Cache { keys: Some(Arc::clone(keys)), tokens: HashMap::new() };
         }
-        if remembered.tokens.len() >= MAX_REMEMBERED {
-            remembered.tokens.retain(|_, token| !token.expired(now));
+        if cache.tokens.len() >= MAX_CACHED {
+            cache.tokens.retain(|_, token| !token.expired(now));
         }
-        // Full of tokens that are still good: start again, for keeping order would cost more than verifying does.
-        if remembered.tokens.len() >= MAX_REMEMBERED {
-            remembered.tokens.clear();
+        // All cached tokens are still valid: clear the cache. Tracking the least recently used would cost more than verifying.
+        if cache.tokens.len() >= MAX_CACHED {
+            cache.tokens.clear();
         }
-        remembered.tokens.insert(digest, verified);
+        cache.tokens.insert(digest, verified);
     }
 }
 
@@ -159,21 +147,21 @@ fn seconds(time: SystemTime) -> u64 {
     time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-fn verify(token: &str, keys: &KeySet, now: u64) -> Result<Verified, Refusal> {
-    let header = jsonwebtoken::decode_header(token).map_err(|_| Refusal::Malformed)?;
-    let key = header.kid.as_deref().and_then(|id| keys.key(id)).ok_or(Refusal::Signature)?;
-    // By the key's algorithm alone: a header that says otherwise (`none`, HMAC with the public key) is refused.
+fn verify(token: &str, keys: &KeySet, now: u64) -> Result<Verified, Rejection> {
+    let header = jsonwebtoken::decode_header(token).map_err(|_| Rejection::Malformed)?;
+    let key = header.kid.as_deref().and_then(|id| keys.key(id)).ok_or(Rejection::Signature)?;
+    // Only the key's algorithm is allowed: a header with another one (`none`, HMAC with the public key) is rejected.
     let mut validation = Validation::new(key.algorithm);
     validation.set_required_spec_claims(&["aud", "exp", "iss"]);
     validation.set_audience(&[TOKEN_AUDIENCE]);
     validation.set_issuer(&[keys.issuer()]);
-    // Checked below, by the time that was given.
+    // Checked below against `now`.
     validation.validate_exp = false;
     let claims = jsonwebtoken::decode::<Claims>(token, &key.key, &validation).map_err(|error| match error.kind() {
-        ErrorKind::InvalidSignature => Refusal::Signature,
-        ErrorKind::InvalidAudience => Refusal::Audience,
-        ErrorKind::InvalidIssuer => Refusal::Issuer,
-        _ => Refusal::Malformed,
+        ErrorKind::InvalidSignature => Rejection::Signature,
+        ErrorKind::InvalidAudience => Rejection::Audience,
+        ErrorKind::InvalidIssuer => Rejection::Issuer,
+        _ => Rejection::Malformed,
     })?;
     let Claims { exp, kubernetes: Bound { namespace, pod, node, serviceaccount } } = claims.claims;
     let verified = Verified {
@@ -185,5 +173,5 @@ fn verify(token: &str, keys: &KeySet, now: u64) -> Result<Verified, Refusal> {
         }),
         expires: exp,
     };
-    if verified.expired(now) { Err(Refusal::Expired) } else { Ok(verified) }
+    if verified.expired(now) { Err(Rejection::Expired) } else { Ok(verified) }
 }

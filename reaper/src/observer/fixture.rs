@@ -1,49 +1,56 @@
-//! An observer as tests start from it.
+//! Observers for tests.
 
 use jobwarden_core::{
     builders::facts::{mk_job, mk_lease, mk_node, mk_pod, mk_report},
     facts::node::Health,
     health::Watch,
-    index::Index,
-    moment::Moment,
     policy::Policy,
 };
 
 use super::Observer;
 
 impl Observer {
-    /// Leads, hears, and knows Job `job` with its pod `pod`, which has just beaten and been seen, on a node that is well.
-    pub fn of_one_job() -> Self {
+    /// The observer of a leader whose watches have listed and whose own beat has not arrived yet. It has no Job.
+    pub fn of_new_leader() -> Self {
         let observer = Self::new(Policy::default());
         for watch in Watch::ALL {
             observer.watch_listed(watch);
         }
         observer.start_listening();
+        observer
+    }
+
+    /// The observer of a leader that receives signals. It has the Job `job` with the pod `pod` on a ready node; the pod has just
+    /// sent a beat and been reported by the agent.
+    pub fn of_one_job() -> Self {
+        let observer = Self::of_new_leader();
         observer.own_beat_arrived();
-        observer.with(|state, now| {
-            state.apply_node(&mk_node("node-1", Health::Ready), now);
-            state.apply_lease(&mk_lease("node-1", 1), now);
-            state.apply_job(mk_job("job"), now);
-            state.apply_pod(mk_pod("pod", "job"), now);
-            let beat = state.beat(&"pod".into(), None, jobwarden_common::beat::Phase::Running, now);
-            beat.expect("the pod is known");
-            state.report(&"node-1".into(), &mk_report(&[("pod", 1)]), now).expect("it is bound there");
+        observer.apply_job_with_pod();
+        observer.with(|index, now| {
+            index.apply_node(&mk_node("node-1", Health::Ready), now);
+            index.apply_lease(&mk_lease("node-1", 1), now);
+            let beat = index.beat(&"pod".into(), None, jobwarden_common::beat::Phase::Running, now);
+            beat.expect("the pod is indexed");
+            index.report(&"node-1".into(), &mk_report(&[("pod", 1)]), now).expect("the pod is bound to this node");
         });
         observer
     }
 
-    /// Something is heard.
-    pub fn tell<T>(&self, f: impl FnOnce(&mut Index, Moment) -> T) -> T {
-        self.with(f)
+    /// Adds the Job `job` and its pod `pod`.
+    pub fn apply_job_with_pod(&self) {
+        self.with(|index, now| {
+            index.apply_job(mk_job("job"), now);
+            index.apply_pod(mk_pod("pod", "job"), now);
+        });
     }
 
-    /// Lets time pass, in which nothing is heard but the reaper's own beat.
+    /// Advances the paused clock. Watches and the reaper's own beat keep arriving; nothing else does.
     pub async fn silence(&self, seconds: u64) {
         for _ in 0..seconds {
             tokio::time::advance(std::time::Duration::from_secs(1)).await;
             self.own_beat_arrived();
             for watch in Watch::ALL {
-                self.watch_heard(watch);
+                self.watch_received(watch);
             }
         }
     }

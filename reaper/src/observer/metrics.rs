@@ -1,4 +1,4 @@
-//! What Prometheus hears of the Observer: read when it asks.
+//! Metrics of the observer, collected at each scrape.
 
 use std::fmt;
 
@@ -13,8 +13,8 @@ use prometheus_client::{
 use super::Observer;
 
 impl Observer {
-    /// Adds `jobwarden_watched_jobs`, `jobwarden_pods`, `jobwarden_nodes`, `jobwarden_deaf` and `jobwarden_watch_up{watch}` to a
-    /// registry.
+    /// Registers `jobwarden_watched_jobs`, `jobwarden_pods`, `jobwarden_nodes`, `jobwarden_deaf` and
+    /// `jobwarden_watch_up{watch}`.
     pub fn register(&self, registry: &mut Registry) {
         registry.register_collector(Box::new(self.clone()));
     }
@@ -22,14 +22,18 @@ impl Observer {
 
 impl Collector for Observer {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let deaf = self.health() == SignalHealth::NotReceiving;
+        let not_receiving = self.health() == SignalHealth::NotReceiving;
         let (counts, up) = {
             let observed = self.lock();
             let counts = [
-                ("jobwarden_watched_jobs", "Jobs that are watched", observed.index.jobs()),
-                ("jobwarden_pods", "Worker pods that are watched", observed.index.pods()),
-                ("jobwarden_nodes", "Nodes that are known", observed.index.nodes()),
-                ("jobwarden_deaf", "1 while the leader's own beat does not arrive", usize::from(deaf)),
+                ("jobwarden_watched_jobs", "Watched Jobs", observed.index.jobs()),
+                ("jobwarden_pods", "Watched worker pods", observed.index.pods()),
+                ("jobwarden_nodes", "Known nodes", observed.index.nodes()),
+                (
+                    "jobwarden_deaf",
+                    "1 while the leader does not receive its own beat through the Service",
+                    usize::from(not_receiving),
+                ),
             ];
             (counts, Watch::ALL.map(|watch| (watch, observed.signals.is_up(watch))))
         };
@@ -37,7 +41,7 @@ impl Collector for Observer {
             let gauge = ConstGauge::new(i64::try_from(count).unwrap_or(i64::MAX));
             gauge.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
         }
-        let help = "1 while a watch of the API server is up";
+        let help = "1 while the watch on the API server is up";
         let mut watches = encoder.encode_descriptor("jobwarden_watch_up", help, None, MetricType::Gauge)?;
         for (watch, up) in up {
             ConstGauge::new(i64::from(up)).encode(watches.encode_family(&[("watch", watch.as_str())])?)?;

@@ -1,4 +1,4 @@
-//! What the watches tell the observer of objects.
+//! What the watches pass to the observer: objects that were applied, deleted or listed.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -27,27 +27,28 @@ impl Observer {
     pub(crate) fn job(&self, job: &Job) {
         let policies = self.policies();
         let Some((facts, bad)) = JobFacts::read(job, &policies, Timestamp::now()) else { return };
-        let is_new = self.with(|state, now| {
-            let is_new = !state.knows(&facts.identity.uid);
-            state.apply_job(facts.clone(), now);
+        let is_new = self.with(|index, now| {
+            let is_new = !index.knows(&facts.identity.uid);
+            index.apply_job(facts.clone(), now);
             is_new
         });
-        // Once a Job is enough: it changes often.
+        // Warn once per Job, since Jobs change often.
         for bad in bad.iter().filter(|_| is_new) {
             let (namespace, job) = (&facts.identity.namespace, &facts.identity.name);
-            tracing::warn!(namespace, job, %bad, "the default applies instead of an annotation");
+            tracing::warn!(namespace, job, %bad, "invalid annotation; using the default");
         }
     }
 
-    /// The last state of an object may say how it ended, but is no reason to begin to know it: it may be forgotten.
+    /// Applies the last state of a deleted Job, which may say how the Job ended. A Job that is not in the index is not added: it may
+    /// have been removed on purpose.
     pub(crate) fn job_deleted(&self, job: &Job) {
         let policies = self.policies();
         let Some((facts, _)) = JobFacts::read(job, &policies, Timestamp::now()) else { return };
         let uid = facts.identity.uid.clone();
-        self.with(|state, now| {
-            if state.knows(&uid) {
-                state.apply_job(facts, now);
-                state.delete_job(&uid, now);
+        self.with(|index, now| {
+            if index.knows(&uid) {
+                index.apply_job(facts, now);
+                index.delete_job(&uid, now);
             }
         });
     }
@@ -61,25 +62,25 @@ impl Observer {
         let unset = BTreeMap::new();
         let annotations = namespace.metadata.annotations.as_ref().unwrap_or(&unset);
         let (changes, bad) = Changes::by_annotations(annotations);
-        if self.reconsider(|policies| policies.set_namespace(name, changes, &bad)) {
-            tracing::info!(namespace = name, "the policy of a namespace has changed");
+        if self.update_policies(|policies| policies.set_namespace(name, changes, &bad)) {
+            tracing::info!(namespace = name, "namespace policy changed");
             for bad in bad {
-                tracing::warn!(namespace = name, %bad, "the default applies instead of an annotation");
+                tracing::warn!(namespace = name, %bad, "invalid annotation; using the default");
             }
         }
     }
 
     pub(crate) fn namespace_deleted(&self, namespace: &Namespace) {
         let Some(name) = namespace.metadata.name.as_deref() else { return };
-        self.reconsider(|policies| policies.set_namespace(name, Changes::default(), &[]));
+        self.update_policies(|policies| policies.set_namespace(name, Changes::default(), &[]));
     }
 
     pub(crate) fn namespaces_listed(&self, listed: &HashSet<String>) {
-        self.reconsider(|policies| policies.retain_namespaces(|name| listed.contains(name)));
+        self.update_policies(|policies| policies.retain_namespaces(|name| listed.contains(name)));
     }
 
     pub(crate) fn jobs_listed(&self, listed: &HashSet<JobUid>) {
-        self.with(|state, now| state.jobs_listed(listed, now));
+        self.with(|index, now| index.jobs_listed(listed, now));
     }
 
     pub(crate) fn pod(&self, pod: &Pod) {
@@ -87,18 +88,18 @@ impl Observer {
         let policies = self.policies();
         let bare = JobFacts::of_bare_pod(pod, &policies, Timestamp::now());
         let (bare, bad) = bare.unzip();
-        let is_new = self.with(|state, now| {
-            let is_new = !state.knows_pod(&facts.uid);
+        let is_new = self.with(|index, now| {
+            let is_new = !index.knows_pod(&facts.uid);
             if let Some(bare) = bare {
-                state.apply_job(bare, now);
+                index.apply_job(bare, now);
             }
-            state.apply_pod(facts, now);
+            index.apply_pod(facts, now);
             is_new
         });
         let metadata = &pod.metadata;
         for bad in bad.iter().flatten().filter(|_| is_new) {
             let (namespace, pod) = (metadata.namespace.as_deref(), metadata.name.as_deref());
-            tracing::warn!(namespace, pod, %bad, "the default applies instead of an annotation");
+            tracing::warn!(namespace, pod, %bad, "invalid annotation; using the default");
         }
     }
 
@@ -107,46 +108,46 @@ impl Observer {
         let uid = facts.uid.clone();
         let policies = self.policies();
         let bare = JobFacts::of_bare_pod(pod, &policies, Timestamp::now());
-        self.with(|state, now| {
-            if state.knows_pod(&uid) {
+        self.with(|index, now| {
+            if index.knows_pod(&uid) {
                 if let Some((bare, _)) = bare {
-                    state.apply_job(bare, now);
+                    index.apply_job(bare, now);
                 }
-                state.apply_pod(facts, now);
-                state.delete_pod(&uid, now);
+                index.apply_pod(facts, now);
+                index.delete_pod(&uid, now);
             }
         });
     }
 
     pub(crate) fn pods_listed(&self, listed: &HashSet<PodUid>) {
-        self.with(|state, now| state.pods_listed(listed, now));
+        self.with(|index, now| index.pods_listed(listed, now));
     }
 
     pub(crate) fn node(&self, node: &Node) {
         if let Some(facts) = NodeFacts::read(node) {
-            self.with(|state, now| state.apply_node(&facts, now));
+            self.with(|index, now| index.apply_node(&facts, now));
         }
     }
 
     pub(crate) fn node_deleted(&self, node: &Node) {
         if let Some(facts) = NodeFacts::read(node) {
-            self.with(|state, now| state.delete_node(&facts.name, now));
+            self.with(|index, now| index.delete_node(&facts.name, now));
         }
     }
 
     pub(crate) fn nodes_listed(&self, listed: &HashSet<NodeName>) {
-        self.with(|state, now| state.nodes_listed(listed, now));
+        self.with(|index, now| index.nodes_listed(listed, now));
     }
 
     pub(crate) fn lease(&self, lease: &Lease) {
         if let Some(facts) = LeaseFacts::read(lease) {
-            self.with(|state, now| state.apply_lease(&facts, now));
+            self.with(|index, now| index.apply_lease(&facts, now));
         }
     }
 
     pub(crate) fn lease_deleted(&self, lease: &Lease) {
         if let Some(facts) = LeaseFacts::read(lease) {
-            self.with(|state, _| state.delete_lease(&facts.node));
+            self.with(|index, _| index.delete_lease(&facts.node));
         }
     }
 }

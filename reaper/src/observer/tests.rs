@@ -1,38 +1,28 @@
-//! The Observer: who is woken, and what time does.
+//! The observer: changes, time, policies and metrics.
+
 use std::time::Duration;
 
 use jobwarden_common::beat::Phase;
-use jobwarden_core::{
-    builders::facts::{mk_job, mk_pod},
-    evidence::JobStage,
-    health::NOT_RECEIVING_AFTER,
-};
+use jobwarden_core::{evidence::JobStage, health::NOT_RECEIVING_AFTER};
 use tokio::time::advance;
 
 use super::*;
 
-/// Leads, hears, and knows Job `job` with its pod `pod`.
+/// The observer of a leader that receives signals, with the Job `job` and its pod `pod`, which has sent no beat yet.
 fn mk_observer() -> Observer {
-    let observer = Observer::new(Policy::default());
-    for watch in Watch::ALL {
-        observer.watch_listed(watch);
-    }
-    observer.start_listening();
+    let observer = Observer::of_new_leader();
     observer.own_beat_arrived();
-    observer.with(|state, now| {
-        state.apply_job(mk_job("job"), now);
-        state.apply_pod(mk_pod("pod", "job"), now);
-    });
+    observer.apply_job_with_pod();
     observer.take_changed();
     observer
 }
 
 fn beat(observer: &Observer) {
-    observer.with(|state, now| state.beat(&"pod".into(), None, Phase::Running, now)).expect("known");
+    observer.with(|index, now| index.beat(&"pod".into(), None, Phase::Running, now)).expect("known");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_change_wakes_whoever_waits() {
+async fn a_change_wakes_the_waiter() {
     let observer = mk_observer();
     let waiting = tokio::spawn({
         let observer = observer.clone();
@@ -47,7 +37,7 @@ async fn a_change_wakes_whoever_waits() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_change_before_the_wait_is_not_missed() {
+async fn a_change_before_the_wait_returns_immediately() {
     let observer = mk_observer();
     beat(&observer);
     observer.changed().await;
@@ -56,7 +46,7 @@ async fn a_change_before_the_wait_is_not_missed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn when_the_ears_open_every_job_is_looked_at_again() {
+async fn a_change_of_the_signal_health_marks_every_job_as_changed() {
     let observer = mk_observer();
     advance(NOT_RECEIVING_AFTER).await;
     assert_eq!(observer.health(), SignalHealth::NotReceiving);
@@ -68,18 +58,18 @@ async fn when_the_ears_open_every_job_is_looked_at_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_time_passes_while_deaf() {
+async fn the_clock_stops_while_signals_do_not_arrive() {
     let observer = mk_observer();
-    let last_heard = observer.now();
+    let last_received = observer.now();
     advance(Duration::from_hours(1)).await;
-    assert_eq!(observer.now(), last_heard);
+    assert_eq!(observer.now(), last_received);
     observer.own_beat_arrived();
     advance(Duration::from_secs(5)).await;
-    assert_eq!(observer.now(), last_heard + Duration::from_secs(5));
+    assert_eq!(observer.now(), last_received + Duration::from_secs(5));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_case_tells_wall_times() {
+async fn a_snapshot_has_wall_clock_times() {
     let observer = mk_observer();
     advance(Duration::from_secs(5)).await;
     beat(&observer);
@@ -97,14 +87,14 @@ fn namespace(name: &str, annotations: &[(&str, &str)]) -> k8s_openapi::api::core
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_namespaces_annotations_are_a_layer_of_the_policies_of_its_jobs() {
+async fn namespace_annotations_are_a_policy_layer_of_its_jobs() {
     let observer = mk_observer();
     let lost_after = || observer.snapshot(&"job".into()).expect("known").policy.lost_after.as_secs();
     observer.namespace(&namespace("ort", &[("jobwarden.io/lost-after", "90s"), ("jobwarden.io/on-lost", "explode")]));
     assert_eq!((lost_after(), observer.take_changed()), (90, vec!["job".into()]));
     observer.namespace(&namespace("ort", &[("jobwarden.io/lost-after", "90s"), ("other", "change")]));
     observer.namespace(&namespace("elsewhere", &[("jobwarden.io/lost-after", "20s")]));
-    assert!(observer.take_changed().is_empty(), "nothing about this Job");
+    assert!(observer.take_changed().is_empty(), "nothing changed for this Job");
     observer.set_policy(serde_saphyr::from_str("set: {lostAfter: 70s, retention: 5m}").expect("valid"));
     assert_eq!(lost_after(), 90, "the namespace overrides the file");
     observer.namespaces_listed(&["elsewhere".to_owned()].into());
@@ -116,7 +106,7 @@ async fn a_namespaces_annotations_are_a_layer_of_the_policies_of_its_jobs() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_bare_pod_is_known_as_a_job_of_its_own_until_its_end_has_been_told() {
+async fn a_bare_pod_is_indexed_as_a_job_until_it_is_forgotten() {
     let observer = mk_observer();
     let pod = |phase: &str| -> k8s_openapi::api::core::v1::Pod {
         serde_json::from_value(serde_json::json!({
@@ -134,12 +124,12 @@ async fn a_bare_pod_is_known_as_a_job_of_its_own_until_its_end_has_been_told() {
     assert_eq!(observer.take_changed(), std::slice::from_ref(&uid));
     let snapshot = observer.snapshot(&uid).expect("known");
     assert_eq!((snapshot.evidence.job.stage, snapshot.evidence.pods.len()), (JobStage::Open, 1));
-    assert_eq!(snapshot.policy.lost_after.as_secs(), 90, "by its own annotation");
+    assert_eq!(snapshot.policy.lost_after.as_secs(), 90, "from its own annotation");
     observer.namespace(&namespace("ort", &[("jobwarden.io/start-timeout", "5m")]));
-    assert_eq!(observer.snapshot(&uid).expect("known").policy.start_timeout.as_secs(), 300, "and its namespace's");
+    assert_eq!(observer.snapshot(&uid).expect("known").policy.start_timeout.as_secs(), 300, "from its namespace");
 
     observer.pod_deleted(&pod("Succeeded"));
-    let snapshot = observer.snapshot(&uid).expect("it is not forgotten");
+    let snapshot = observer.snapshot(&uid).expect("the Job is still indexed");
     assert!(matches!(snapshot.evidence.job.stage, JobStage::Finished { .. }), "{:?}", snapshot.evidence.job.stage);
     assert!(observer.snapshot(&uid).expect("the Job is known").gone);
     observer.forget(&uid);
@@ -148,24 +138,24 @@ async fn a_bare_pod_is_known_as_a_job_of_its_own_until_its_end_has_been_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_standby_does_not_listen() {
+async fn a_standby_does_not_wait_for_its_own_beat() {
     let observer = mk_observer();
     assert!(observer.is_listening());
     observer.stop_listening();
     assert!(!observer.is_listening());
-    // It is not deaf for want of a beat that it does not send.
+    // A standby sends no beat to itself, so that a missing one does not count.
     advance(Duration::from_hours(1)).await;
     assert_eq!(observer.health(), SignalHealth::Receiving);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_known_is_counted() {
+async fn metrics_count_jobs_pods_and_watches() {
     let observer = mk_observer();
     let mut registry = prometheus_client::registry::Registry::default();
     observer.register(&mut registry);
     observer.watch_failed(Watch::Nodes, Failure::Disconnected);
     let mut text = String::new();
-    prometheus_client::encoding::text::encode(&mut text, &registry).expect("a String takes all");
+    prometheus_client::encoding::text::encode(&mut text, &registry).expect("writing to a String cannot fail");
     for line in ["jobwarden_watched_jobs 1", "jobwarden_pods 1", "jobwarden_deaf 0"] {
         assert!(text.lines().any(|shown| shown == line), "{text}");
     }

@@ -1,4 +1,4 @@
-//! The message itself, and how it is kept under its size.
+//! The body of a notification, and how it is kept below its maximum size.
 
 use jiff::Timestamp;
 use jobwarden_common::{
@@ -7,18 +7,18 @@ use jobwarden_common::{
 };
 use jobwarden_core::outcome::OutcomeName;
 
-use super::object::JobOutcome;
+use super::object::{JobOutcome, JobOutcomeSpec};
 
-/// Room kept for whatever a transport wraps around the data, in bytes.
+/// Bytes reserved for the envelope around the data.
 const ENVELOPE_BYTES: usize = 2 * 1024;
-/// An ID of the orchestrator's that is longer is not one: it is left out whole, since half of it would name another job.
+/// The maximum length of an orchestrator's ID. A longer one is left out, because a truncated ID would name another job.
 const MAX_ID_BYTES: usize = 1024;
-/// The most that any sentence may hold, in bytes.
-const MAX_SENTENCE_BYTES: usize = 4 * 1024;
-/// The most entries that timeline and evidence may hold each.
+/// The maximum length of one text in bytes.
+const MAX_TEXT_BYTES: usize = 4 * 1024;
+/// The most entries of the timeline and of the evidence.
 const MAX_ENTRIES: usize = 200;
 
-/// The notification of a recorded outcome, the same at every call.
+/// The notification of a recorded outcome. It is the same for every call.
 pub fn cloud_event(outcome: &JobOutcome) -> CloudEvent {
     let spec = &outcome.spec;
     let (namespace, job) = (&spec.namespace, &spec.job_name);
@@ -39,10 +39,10 @@ pub fn cloud_event(outcome: &JobOutcome) -> CloudEvent {
 }
 
 impl JobOutcome {
-    /// The outcome `name`, made at `at`, with `data` cut to what a notification may hold.
+    /// The outcome `name`, created at `at`, with `data` truncated to the maximum size of a notification.
     pub fn record(name: &OutcomeName, data: OutcomeData, at: Timestamp) -> Self {
         let data = fitted(data);
-        let spec = super::JobOutcomeSpec {
+        let spec = JobOutcomeSpec {
             kind: data.kind,
             namespace: data.namespace.clone(),
             job_name: data.job_name.clone(),
@@ -58,39 +58,39 @@ impl JobOutcome {
     }
 }
 
-/// The data cut so that the whole notification is under [`MAX_BYTES`]: sentences are shortened first, then the middle
-/// of timeline and evidence goes.
+/// Truncates `data` so that the whole notification is at most [`MAX_BYTES`]: long texts are shortened, and the middle of the
+/// timeline and the evidence is left out.
 #[must_use]
 pub fn fitted(mut data: OutcomeData) -> OutcomeData {
     data.run_id = data.run_id.filter(|id: &RunId| id.as_str().len() <= MAX_ID_BYTES);
     data.job_id = data.job_id.filter(|id: &JobId| id.as_str().len() <= MAX_ID_BYTES);
     data.trace_id = data.trace_id.filter(|id| id.len() <= MAX_ID_BYTES);
-    let (mut sentence, mut entries) = (MAX_SENTENCE_BYTES, MAX_ENTRIES);
+    let (mut text_bytes, mut entries) = (MAX_TEXT_BYTES, MAX_ENTRIES);
     loop {
-        let cut = cut(data.clone(), sentence, entries);
-        // At the last turn nothing is left but names, whose lengths the API server limits.
-        if encoded_bytes(&cut) + ENVELOPE_BYTES <= MAX_BYTES || sentence < 64 {
+        let cut = cut(data.clone(), text_bytes, entries);
+        // In the last iteration only names are left, whose length the API server limits.
+        if encoded_bytes(&cut) + ENVELOPE_BYTES <= MAX_BYTES || text_bytes < 64 {
             return cut;
         }
-        (sentence, entries) = (sentence / 2, (entries / 2).max(4));
+        (text_bytes, entries) = (text_bytes / 2, (entries / 2).max(4));
     }
 }
 
-fn cut(mut data: OutcomeData, sentence: usize, entries: usize) -> OutcomeData {
+fn cut(mut data: OutcomeData, text_bytes: usize, entries: usize) -> OutcomeData {
     without_middle(&mut data.timeline, entries, |first, left_out| TimelineEntry {
         at: first.at.clone(),
-        event: format!("{left_out} entries from here on are left out"),
+        event: format!("{left_out} entries are left out here"),
     });
     without_middle(&mut data.evidence, entries, |first, left_out| Fact {
         of: first.of.clone(),
-        is: format!("{left_out} statements from here on are left out"),
+        is: format!("{left_out} facts are left out here"),
     });
-    shorten_all(&mut data, sentence);
+    shorten_all(&mut data, text_bytes);
     data
 }
 
 fn encoded_bytes(data: &OutcomeData) -> usize {
-    // These types are plain data, which always serializes; were it not so, recording would say why.
+    // Plain data always serializes. If it did not, recording the outcome would return the error.
     serde_json::to_vec(data).map_or(0, |encoded| encoded.len())
 }
 
@@ -112,7 +112,7 @@ fn shorten_all(data: &mut OutcomeData, max: usize) {
     }
 }
 
-/// Cuts `text` to `max` bytes, at the end of a character and with an ellipsis.
+/// Truncates `text` to `max` bytes at a character boundary, with an ellipsis at the end.
 pub(crate) fn shorten(text: &mut String, max: usize) {
     const ELLIPSIS: &str = "…";
     if text.len() > max {
@@ -121,13 +121,13 @@ pub(crate) fn shorten(text: &mut String, max: usize) {
     }
 }
 
-/// Cuts `entries` to `max`: the beginning and the end tell most.
-fn without_middle<T>(entries: &mut Vec<T>, max: usize, stand_in: impl Fn(&T, usize) -> T) {
+/// Truncates `entries` to `max` by leaving out the middle, which says the least.
+fn without_middle<T>(entries: &mut Vec<T>, max: usize, placeholder: impl Fn(&T, usize) -> T) {
     if entries.len() > max {
         let head = max / 2;
         let tail = max - head - 1;
         let cut = head..entries.len() - tail;
-        let stand_in = stand_in(&entries[cut.start], cut.len());
-        entries.splice(cut, [stand_in]);
+        let placeholder = placeholder(&entries[cut.start], cut.len());
+        entries.splice(cut, [placeholder]);
     }
 }

@@ -1,7 +1,7 @@
-//! Outcomes: verdicts that were recorded, as `JobOutcome` objects in jobwarden's own namespace.
+//! The custom resource `JobOutcome`: recorded verdicts, as objects in jobwarden's own namespace.
 //!
-//! They are the outbox. The spec is the whole message and is frozen when it is made, the status says how far it has come
-//! with each sink, and the name makes recording twice the same as recording once.
+//! These objects are the outbox. The spec is the whole notification and is immutable. The status holds the delivery status per
+//! sink. The name identifies the outcome, so that recording it twice creates one object.
 
 use jiff::Timestamp;
 use jobwarden_common::{
@@ -13,7 +13,7 @@ use kube::CustomResource;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-/// What became of a Job or of one attempt: recorded once, delivered to every sink.
+/// The outcome of a Job or of one attempt. Immutable.
 #[allow(clippy::duplicated_attributes, reason = "two columns may have the same type")]
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
     namespaced,
     status = "JobOutcomeStatus",
     derive = "PartialEq",
-    doc = "What became of a Job or of one attempt, and how far the news has come.",
+    doc = "The outcome of a Job or of one attempt, and its delivery status.",
     printcolumn(name = "Kind", type_ = "string", json_path = ".spec.kind"),
     printcolumn(name = "In", type_ = "string", json_path = ".spec.namespace", description = "the Job's namespace"),
     printcolumn(name = "Job", type_ = "string", json_path = ".spec.jobName"),
@@ -37,10 +37,10 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [{
     "rule": "self == oldSelf",
-    "message": "an outcome is frozen when it is recorded"
+    "message": "the spec of a JobOutcome is immutable"
 }]))]
 pub struct JobOutcomeSpec {
-    /// What became of it.
+    /// The kind of outcome.
     #[schemars(with = "String")]
     pub kind: OutcomeKind,
     /// The Job's namespace.
@@ -50,78 +50,78 @@ pub struct JobOutcomeSpec {
     /// The Job's UID.
     #[schemars(with = "String")]
     pub job_uid: JobUid,
-    /// The pod this is about, if it is about one.
+    /// The UID of the pod, if the outcome is about one pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub pod_uid: Option<PodUid>,
-    /// The orchestrator's run.
+    /// The orchestrator's run ID.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub run_id: Option<RunId>,
-    /// The orchestrator's job.
+    /// The orchestrator's job ID.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub job_id: Option<JobId>,
-    /// One word, CamelCase.
+    /// The reason in CamelCase.
     pub reason: String,
-    /// When it was recorded.
+    /// When the outcome was recorded.
     #[schemars(schema_with = "date_time")]
     pub created_at: Timestamp,
-    /// The whole message.
+    /// The body of the notification.
     #[schemars(schema_with = "any_object")]
     pub data: OutcomeData,
 }
 
-/// How far an outcome has come.
+/// The delivery status.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct JobOutcomeStatus {
-    /// The states of all sinks in a line, for people.
+    /// The states of all sinks in one line, for display.
     pub summary: String,
-    /// One entry a sink that was configured when it was recorded.
+    /// One entry per configured sink.
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub sinks: Vec<SinkStatus>,
 }
 
-/// How far an outcome has come with one sink.
+/// The delivery status for one sink.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SinkStatus {
     /// The sink's name in the configuration.
     pub name: String,
-    /// Where it stands.
+    /// The delivery state.
     pub state: SinkState,
-    /// How often it was tried.
+    /// The number of delivery attempts.
     pub attempts: u32,
-    /// What went wrong the last time, without secrets.
+    /// The error of the last attempt, without secrets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
-    /// When it was last tried.
+    /// The time of the last delivery attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "optional_date_time")]
     pub last_attempt_at: Option<Timestamp>,
-    /// When the receiver took it.
+    /// When the receiver acknowledged the notification.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "optional_date_time")]
     pub acknowledged_at: Option<Timestamp>,
 }
 
-/// Where the delivery to one sink stands.
+/// The state of the delivery to one sink.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum SinkState {
-    /// To be tried, for the first time or again.
+    /// To be attempted, for the first time or again.
     Pending,
-    /// The receiver has it.
+    /// The receiver acknowledged the notification.
     Acknowledged,
-    /// The receiver does not want it and said so (410 Gone).
+    /// The receiver refused the notification permanently (410 Gone).
     Refused,
-    /// Given up.
+    /// The delivery expired.
     Dead,
 }
 
 impl SinkState {
-    /// The word on the wire.
+    /// The name on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "pending",
@@ -133,7 +133,7 @@ impl SinkState {
 }
 
 impl SinkStatus {
-    /// Not tried yet.
+    /// The status before the first attempt.
     pub fn untried(name: &str) -> Self {
         Self {
             name: name.to_owned(),
@@ -154,19 +154,19 @@ impl JobOutcomeStatus {
         Self { summary, sinks }
     }
 
-    /// Nothing will be tried any more.
+    /// Whether no delivery is pending.
     pub fn settled(&self) -> bool {
         self.sinks.iter().all(|sink| sink.state != SinkState::Pending)
     }
 }
 
 impl JobOutcome {
-    /// The name as a newtype; empty for an object that has none, which the API server does not hand out.
+    /// The name as a newtype; empty for an object without a name, which the API server never returns.
     pub fn outcome_name(&self) -> OutcomeName {
         OutcomeName::from_object(self.metadata.name.as_deref().unwrap_or_default())
     }
 
-    /// Nothing will be tried any more. Without a status it has not even begun.
+    /// Whether no delivery is pending. False without a status, because delivery has not started.
     pub fn settled(&self) -> bool {
         self.status.as_ref().is_some_and(JobOutcomeStatus::settled)
     }

@@ -1,4 +1,4 @@
-//! The kinds that are watched, and whom the observer is told of.
+//! The watched kinds, and the observer methods that receive their objects.
 
 use std::{collections::HashSet, fmt::Debug, hash::Hash};
 
@@ -16,18 +16,18 @@ use crate::observer::Observer;
 
 /// A kind of object that is watched.
 pub(super) trait Watched: Resource + Clone + DeserializeOwned + Debug + Send + 'static {
-    /// Which watch it is of.
+    /// The watch of this kind.
     const WATCH: Watch;
-    /// What tells its objects apart.
+    /// Identifies an object of this kind.
     type Key: Eq + Hash;
 
-    /// The object's; none if the API server sent one without, which it never does.
+    /// The key of the object; `None` if the API server sent an object without one, which it never does.
     fn key(&self) -> Option<Self::Key>;
-    /// It was listed, created or changed.
+    /// Called when the object was listed, created or changed.
     fn applied(&self, observer: &Observer);
-    /// It is gone; this was its last state.
+    /// Called with the last state of a deleted object.
     fn deleted(&self, observer: &Observer);
-    /// These are all there are.
+    /// Called with the keys of all existing objects.
     fn listed(keys: &HashSet<Self::Key>, observer: &Observer);
 }
 
@@ -110,7 +110,7 @@ impl Watched for Lease {
         observer.lease_deleted(self);
     }
 
-    /// A Lease that is gone does not change any more, which is all that is asked of it.
+    /// Nothing to do: a deleted Lease is not renewed any more, and only renewals count.
     fn listed(_: &HashSet<NodeName>, _: &Observer) {}
 }
 

@@ -1,4 +1,4 @@
-//! An API server played by a mock: what it sends, and what the observer makes of it.
+//! Watches against a mocked API server.
 
 use http::{Request, Response};
 use jobwarden_core::{health::SignalHealth, policy::Policy};
@@ -11,7 +11,7 @@ use jobwarden_common::identity::JobUid;
 
 type ApiServer = Handle<Request<Body>, Response<Body>>;
 
-/// Follows Jobs only; the other watches are up.
+/// A follower of Jobs; the other watches are up.
 fn mk_follower() -> (Follower<Job>, ApiServer, Observer) {
     let (service, handle) = mock::pair::<Request<Body>, Response<Body>>();
     let observer = Observer::new(Policy::default());
@@ -22,12 +22,12 @@ fn mk_follower() -> (Follower<Job>, ApiServer, Observer) {
     (Follower::new(api, Some("jobwarden.io/enrolled=true".to_owned()), &observer), handle, observer)
 }
 
-/// Answers the next request, which has to ask for these query parameters.
-async fn answer(server: &mut ApiServer, wanted: &[&str], status: u16, body: String) {
+/// Answers the next request, which must have these query parameters.
+async fn answer(server: &mut ApiServer, expected: &[&str], status: u16, body: String) {
     let (request, send) = server.next_request().await.expect("a request");
-    let asked = request.uri().to_string();
-    for parameter in wanted {
-        assert!(asked.contains(parameter), "{asked} has no {parameter}");
+    let uri = request.uri().to_string();
+    for parameter in expected {
+        assert!(uri.contains(parameter), "{uri} has no {parameter}");
     }
     let body = Body::from(body.into_bytes());
     send.send_response(Response::builder().status(status).body(body).expect("a response"));
@@ -62,7 +62,7 @@ fn is_gone(observer: &Observer, job: &JobUid) -> bool {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_lists_page_by_page_and_watches_from_there() {
+async fn a_list_is_paged_and_the_watch_continues_from_it() {
     let (follower, mut server, observer) = mk_follower();
     let following = tokio::spawn(follower.run());
     let enrolled = "labelSelector=jobwarden.io%2Fenrolled%3Dtrue";
@@ -78,7 +78,7 @@ async fn it_lists_page_by_page_and_watches_from_there() {
     ];
     let watch = ["watch=true", "resourceVersion=7", "timeoutSeconds=25", "allowWatchBookmarks=true", enrolled];
     answer(&mut server, &watch, 200, events.concat()).await;
-    // The next watch begins where that ended.
+    // The next watch starts from the resourceVersion of the bookmark.
     answer(&mut server, &["watch=true", "resourceVersion=12"], 200, String::new()).await;
     assert_eq!(observer.jobs(), 3);
     assert!(is_gone(&observer, &"a".into()) && !is_gone(&observer, &"c".into()));
@@ -87,7 +87,7 @@ async fn it_lists_page_by_page_and_watches_from_there() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_410_everything_is_listed_again_and_what_went_meanwhile_is_gone() {
+async fn after_410_everything_is_listed_again_and_missing_jobs_are_gone() {
     let (follower, mut server, observer) = mk_follower();
     let following = tokio::spawn(follower.run());
     answer(&mut server, &["limit=500"], 200, list("7", "", &[job("a", "3"), job("b", "4")])).await;
@@ -101,14 +101,14 @@ async fn after_410_everything_is_listed_again_and_what_went_meanwhile_is_gone() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_api_server_that_is_away_blindfolds_until_it_is_back() {
+async fn health_is_watch_down_until_the_api_server_is_back() {
     let (follower, mut server, observer) = mk_follower();
     let following = tokio::spawn(follower.run());
     answer(&mut server, &["limit=500"], 200, list("7", "", &[])).await;
     answer(&mut server, &["resourceVersion=7"], 503, "shutting down".to_owned()).await;
     let (request, send) = server.next_request().await.expect("another attempt");
     assert_eq!(observer.health(), SignalHealth::WatchDown);
-    // It goes on from where it was, without a list.
+    // The watch resumes from the last resourceVersion, without a list.
     assert!(request.uri().to_string().contains("resourceVersion=7"));
     send.send_response(Response::new(Body::from(event("ADDED", &job("a", "8")).into_bytes())));
     answer(&mut server, &["resourceVersion=8"], 200, String::new()).await;
@@ -118,13 +118,13 @@ async fn an_api_server_that_is_away_blindfolds_until_it_is_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_does_not_answer_is_silent() {
+async fn a_watch_without_a_response_times_out_and_is_retried() {
     let (follower, mut server, observer) = mk_follower();
     let following = tokio::spawn(follower.run());
     answer(&mut server, &["limit=500"], 200, list("7", "", &[])).await;
     let (_request, unanswered) = server.next_request().await.expect("a watch");
     assert_eq!(observer.health(), SignalHealth::Receiving);
-    // Nobody answers: the follower gives up on it and asks again.
+    // The follower abandons the unanswered watch and starts another one.
     let (_request, _send) = server.next_request().await.expect("another watch");
     assert_eq!(observer.health(), SignalHealth::WatchDown);
     drop(unanswered);

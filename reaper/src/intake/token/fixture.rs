@@ -1,4 +1,4 @@
-//! Tokens as an API server signs them, with keys made on the spot.
+//! Tokens as an API server signs them, with generated keys.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jobwarden_common::names::TOKEN_AUDIENCE;
@@ -10,10 +10,10 @@ use crate::intake::keys::KeySet;
 
 pub(crate) const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 
-/// When the tokens of tests are presented, in seconds since the Unix epoch.
+/// The time of the tests, in seconds since the Unix epoch.
 pub(crate) const NOW: u64 = 1_800_000_000;
 
-/// A key of an API server.
+/// A signing key of an API server.
 pub(crate) struct Signer {
     pub(crate) id: String,
     key: KeyPair,
@@ -24,7 +24,7 @@ impl Signer {
         Self { id: id.to_owned(), key: KeyPair::generate().expect("ring makes P-256 keys") }
     }
 
-    /// Its public half (RFC 7517).
+    /// The public key (RFC 7517).
     pub(crate) fn jwk(&self) -> Value {
         // An uncompressed point: 4, x, y (SEC 1, 2.3.3).
         let (x, y) = self.public()[1..].split_at(32);
@@ -39,16 +39,16 @@ impl Signer {
     pub(crate) fn sign(&self, claims: &Value) -> String {
         let header = Header { kid: Some(self.id.clone()), ..Header::new(Algorithm::ES256) };
         let key = EncodingKey::from_ec_der(self.key.serialized_der());
-        jsonwebtoken::encode(&header, claims, &key).expect("the key is good")
+        jsonwebtoken::encode(&header, claims, &key).expect("the key is valid")
     }
 }
 
 pub(crate) fn key_set(signers: &[&Signer]) -> KeySet {
     let keys: Vec<_> = signers.iter().map(|signer| signer.jwk()).collect();
-    KeySet::parse(json!({"issuer": ISSUER}).to_string(), json!({"keys": keys}).to_string()).expect("good keys")
+    KeySet::parse(json!({"issuer": ISSUER}).to_string(), json!({"keys": keys}).to_string()).expect("valid keys")
 }
 
-/// What a token of pod `pod` on `node` says, good for a day from [`NOW`].
+/// The claims of a token of `pod` on `node`, valid for a day from [`NOW`].
 pub(crate) fn claims(pod: &str, node: &str) -> Value {
     claims_of("ort", "default", pod, node)
 }

@@ -1,4 +1,4 @@
-//! Good tokens, and all the ways to be none.
+//! Valid tokens, and every kind of invalid one.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
@@ -21,12 +21,12 @@ fn mk_verifier(signer: &Signer) -> Verifier {
     Verifier::new(ring, None)
 }
 
-async fn refusal(verifier: &Verifier, token: &str) -> &'static str {
-    verifier.verify(token, at(NOW)).await.expect_err("refused").as_str()
+async fn rejection_reason(verifier: &Verifier, token: &str) -> &'static str {
+    verifier.verify(token, at(NOW)).await.expect_err("rejected").as_str()
 }
 
 #[tokio::test]
-async fn a_good_token_is_its_pods_however_often_it_comes() {
+async fn a_valid_token_identifies_its_pod_every_time() {
     let signer = Signer::new("k");
     let verifier = mk_verifier(&signer);
     let token = signer.sign(&claims("pod", "node-1"));
@@ -37,14 +37,14 @@ async fn a_good_token_is_its_pods_however_often_it_comes() {
         service_account: "default".to_owned(),
     };
     for _ in 0..3 {
-        assert_eq!(*verifier.verify(&token, at(NOW)).await.expect("good"), expected);
+        assert_eq!(*verifier.verify(&token, at(NOW)).await.expect("valid"), expected);
     }
-    assert_eq!(verifier.remembered.lock().expect("not poisoned").tokens.len(), 1);
+    assert_eq!(verifier.cache.lock().expect("not poisoned").tokens.len(), 1);
 }
 
 /// Made with `openssl dgst -sha256 -sign`; the private key is gone.
 #[tokio::test]
-async fn rs256_is_verified_as_well() {
+async fn an_rs256_token_is_verified() {
     const N: &str = "tthNYBB_mjKWrqQig1cFrp_F1d05s2A0IQlRKJ6tUWW0BgmKR6UZMjo1T1YSt65_uwvSkJhJoxfx3UHjuTkZwrqGy6oL9VXibgyc\
         7fgzXwS9CrGm19hMpjAR9PjRFnfhyMLPkHBYqP7dRgMI3aInDc-KNMSWjFJERzBxRfSPmr21uESxSzjZVcBTV4K-fQK1dbLR-rdr\
         p52h3QntUMw35p739Yw4pQC5WMW2n82Zim50Zh8Y_2HAQTWPFpJakXw8Scnxu-f5EXW9mHKpmJJpviTMieJSlwjoNnCMhAp-0htv\
@@ -59,14 +59,14 @@ async fn rs256_is_verified_as_well() {
     let jwk = json!({"use": "sig", "kty": "RSA", "kid": "rsa", "alg": "RS256", "n": N, "e": "AQAB"});
     let keys = KeySet::parse(json!({"issuer": ISSUER}).to_string(), json!({"keys": [jwk]}).to_string());
     let ring = KeyRing::new();
-    ring.set(keys.expect("a good key"));
+    ring.set(keys.expect("a valid key"));
     let verifier = Verifier::new(ring, None);
-    let bearer = verifier.verify(TOKEN, at(NOW)).await.expect("good");
+    let bearer = verifier.verify(TOKEN, at(NOW)).await.expect("valid");
     assert_eq!((bearer.pod.as_str(), bearer.node.as_ref()), ("pod", None));
 
     let (signed, _) = TOKEN.rsplit_once('.').expect("it has three parts");
     let forged = format!("{signed}.{}", URL_SAFE_NO_PAD.encode([7; 256]));
-    assert_eq!(refusal(&verifier, &forged).await, "signature");
+    assert_eq!(rejection_reason(&verifier, &forged).await, "signature");
 }
 
 #[rstest]
@@ -82,50 +82,50 @@ async fn rs256_is_verified_as_well() {
 #[case::not_bound_to_a_pod("/kubernetes.io/pod", json!(null), "malformed")]
 #[case::not_of_kubernetes("/kubernetes.io", json!(null), "malformed")]
 #[tokio::test]
-async fn a_token_that_says_the_wrong_thing_is_refused(#[case] at: &str, #[case] value: Value, #[case] reason: &str) {
+async fn a_token_with_a_wrong_claim_is_rejected(#[case] at: &str, #[case] value: Value, #[case] reason: &str) {
     let signer = Signer::new("k");
     let mut claims = claims("pod", "node-1");
     *claims.pointer_mut(at).expect("there") = value;
-    assert_eq!(refusal(&mk_verifier(&signer), &signer.sign(&claims)).await, reason);
+    assert_eq!(rejection_reason(&mk_verifier(&signer), &signer.sign(&claims)).await, reason);
 }
 
 #[tokio::test]
-async fn a_token_is_taken_for_a_little_longer_than_it_says() {
+async fn an_expired_token_is_accepted_within_the_leeway() {
     let signer = Signer::new("k");
     let verifier = mk_verifier(&signer);
     let mut claims = claims("pod", "node-1");
     claims["exp"] = json!(NOW - 59);
     let token = signer.sign(&claims);
     assert!(verifier.verify(&token, at(NOW)).await.is_ok());
-    // It was remembered, but not as good for ever.
+    // A cached token expires, too.
     let later = verifier.verify(&token, at(NOW + 1)).await.expect_err("expired");
     assert_eq!(later.as_str(), "expired");
 }
 
 #[tokio::test]
-async fn a_key_of_the_same_name_forges_nothing() {
+async fn a_token_signed_with_another_key_of_the_same_id_is_rejected() {
     let forged = Signer::new("k").sign(&claims("pod", "node-1"));
-    assert_eq!(refusal(&mk_verifier(&Signer::new("k")), &forged).await, "signature");
+    assert_eq!(rejection_reason(&mk_verifier(&Signer::new("k")), &forged).await, "signature");
 }
 
 #[tokio::test]
-async fn a_key_nobody_knows_makes_the_keys_be_read_again() {
+async fn a_token_with_a_new_key_is_accepted_after_a_refresh() {
     let verifier = mk_verifier(&Signer::new("old"));
     let new = Signer::new("new");
     let token = new.sign(&claims("pod", "node-1"));
-    assert_eq!(refusal(&verifier, &token).await, "signature");
+    assert_eq!(rejection_reason(&verifier, &token).await, "signature");
     verifier.ring.set(key_set(&[&new]));
     assert!(verifier.verify(&token, at(NOW)).await.is_ok());
 }
 
 #[tokio::test]
-async fn a_token_remembered_from_a_withdrawn_key_is_refused() {
+async fn a_cached_token_of_a_withdrawn_key_is_rejected() {
     let old = Signer::new("old");
     let verifier = mk_verifier(&old);
     let token = old.sign(&claims("pod", "node-1"));
     assert!(verifier.verify(&token, at(NOW)).await.is_ok());
     verifier.ring.set(key_set(&[&Signer::new("new")]));
-    assert_eq!(refusal(&verifier, &token).await, "signature");
+    assert_eq!(rejection_reason(&verifier, &token).await, "signature");
 }
 
 fn unsigned(header: &Value) -> String {
@@ -134,22 +134,22 @@ fn unsigned(header: &Value) -> String {
 }
 
 #[tokio::test]
-async fn no_algorithm_is_no_signature() {
+async fn an_unsigned_token_is_rejected() {
     let verifier = mk_verifier(&Signer::new("k"));
     for algorithm in ["none", "None", "NONE"] {
         let token = unsigned(&json!({"alg": algorithm, "kid": "k"}));
-        assert_eq!(refusal(&verifier, &token).await, "malformed");
+        assert_eq!(rejection_reason(&verifier, &token).await, "malformed");
     }
-    assert_eq!(refusal(&verifier, &unsigned(&json!({"alg": "ES256", "kid": "k"}))).await, "signature");
+    assert_eq!(rejection_reason(&verifier, &unsigned(&json!({"alg": "ES256", "kid": "k"}))).await, "signature");
 }
 
 #[tokio::test]
-async fn the_public_key_is_no_hmac_secret() {
+async fn a_token_signed_by_hmac_with_the_public_key_is_rejected() {
     let signer = Signer::new("k");
     let header = Header { kid: Some("k".to_owned()), ..Header::new(Algorithm::HS256) };
     let token = jsonwebtoken::encode(&header, &claims("pod", "node-1"), &EncodingKey::from_secret(signer.public()))
-        .expect("any secret will do");
-    assert_eq!(refusal(&mk_verifier(&signer), &token).await, "malformed");
+        .expect("any secret is allowed");
+    assert_eq!(rejection_reason(&mk_verifier(&signer), &token).await, "malformed");
 }
 
 #[rstest]
@@ -159,12 +159,12 @@ async fn the_public_key_is_no_hmac_secret() {
 #[case::four_parts("a.b.c.d")]
 #[case::long(&"x".repeat(10_000))]
 #[tokio::test]
-async fn what_is_no_token_is_malformed(#[case] token: &str) {
-    assert_eq!(refusal(&mk_verifier(&Signer::new("k")), token).await, "malformed");
+async fn text_that_is_not_a_token_is_malformed(#[case] token: &str) {
+    assert_eq!(rejection_reason(&mk_verifier(&Signer::new("k")), token).await, "malformed");
 }
 
 #[tokio::test]
-async fn without_keys_and_without_an_api_server_nothing_is_verified() {
+async fn without_keys_and_reviewer_no_token_is_verified() {
     let token = Signer::new("k").sign(&claims("pod", "node-1"));
-    assert_eq!(refusal(&Verifier::new(KeyRing::new(), None), &token).await, "unverifiable");
+    assert_eq!(rejection_reason(&Verifier::new(KeyRing::new(), None), &token).await, "unverifiable");
 }

@@ -22,7 +22,7 @@ pub(crate) fn mk_data() -> OutcomeData {
         reason: "NodeUnreachable".to_owned(),
         message: "Pod analyzer-7-x on node n1 is lost.".to_owned(),
         cause: Cause::default(),
-        decided_by: DecidedBy { row: "P8".to_owned(), rule: "nobody hears it".to_owned() },
+        decided_by: DecidedBy { row: "P8".to_owned(), rule: "no heartbeat".to_owned() },
         evidence: vec![Fact { of: "beat".to_owned(), is: "expired, last 21s ago".to_owned() }],
         timeline: vec![TimelineEntry { at: "2026-01-02T03:04:05Z".to_owned(), event: "pod scheduled".to_owned() }],
         usage: None,
@@ -42,12 +42,12 @@ fn at_version(version: u64, state: SinkState) -> JobOutcome {
 }
 
 #[test]
-fn the_group_is_that_of_the_vocabulary() {
+fn the_api_group_is_the_one_in_common() {
     assert_eq!(JobOutcome::group(&()), GROUP);
 }
 
 #[test]
-fn the_definition_freezes_the_spec_and_merges_sinks_by_name() {
+fn the_crd_makes_the_spec_immutable_and_merges_sinks_by_name() {
     let crd = serde_json::to_value(JobOutcome::crd()).expect("serializes");
     let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"];
     assert_eq!(schema["spec"]["x-kubernetes-validations"][0]["rule"], "self == oldSelf");
@@ -87,18 +87,18 @@ fn every_schema_is_structural() {
 }
 
 #[test]
-fn the_notification_has_the_name_of_the_outcome_for_its_id() {
+fn the_id_of_a_notification_is_the_name_of_its_outcome() {
     let event = cloud_event(&mk_outcome());
     assert_eq!(event.id, "1111.final");
     assert_eq!(event.source, "/apis/batch/v1/namespaces/ort/jobs/analyzer-7");
     assert_eq!(event.event_type, "io.jobwarden.job.lost");
     assert_eq!(event.subject, "ort/analyzer-7");
     assert_eq!(event.time, "2026-01-02T03:04:05Z");
-    assert_eq!(event, cloud_event(&mk_outcome()), "it is the same at every call");
+    assert_eq!(event, cloud_event(&mk_outcome()), "every call returns the same notification");
 }
 
 #[test]
-fn the_final_outcomes_of_a_job_are_one_object_whatever_their_kind() {
+fn outcome_names_are_derived_from_the_uid_of_the_job_or_pod() {
     let job = JobUid::from("1111");
     let pod = PodUid::from("2222");
     assert_eq!(OutcomeName::job_final(&job).as_str(), "1111.final");
@@ -115,30 +115,30 @@ fn the_final_outcomes_of_a_job_are_one_object_whatever_their_kind() {
 }
 
 #[test]
-fn what_fits_is_not_cut() {
+fn data_that_fits_is_not_truncated() {
     assert_eq!(fitted(mk_data()), mk_data());
 }
 
 #[test]
-fn an_id_is_left_out_rather_than_cut() {
+fn an_id_that_is_too_long_is_left_out() {
     let data = fitted(OutcomeData { run_id: Some("r".repeat(5000).into()), ..mk_data() });
     assert_eq!(data.run_id, None);
     assert_eq!(data.job_id, mk_data().job_id);
 }
 
 #[test]
-fn beginning_and_end_of_a_long_timeline_stay() {
+fn a_long_timeline_keeps_its_beginning_and_end() {
     let entry = |n: usize| TimelineEntry { at: "2026-01-02T03:04:05Z".to_owned(), event: format!("event {n}") };
     let data = fitted(OutcomeData { timeline: (0..1000).map(entry).collect(), ..mk_data() });
     assert_eq!(data.timeline.first(), Some(&entry(0)));
     assert_eq!(data.timeline.last(), Some(&entry(999)));
-    assert!(data.timeline.iter().any(|entry| entry.event == "801 entries from here on are left out"));
+    assert!(data.timeline.iter().any(|entry| entry.event == "801 entries are left out here"));
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
-    fn a_notification_is_never_too_large(
+    fn a_notification_never_exceeds_the_maximum_size(
         message in "\\PC{0,20000}",
         nasty in "[\u{0}-\u{1f}\"\\\\]{0,20000}",
         entries in 0_usize..2000,
@@ -167,7 +167,7 @@ proptest! {
 }
 
 #[test]
-fn the_body_of_a_settled_outcome_is_let_go() {
+fn the_body_of_a_settled_outcome_is_dropped() {
     let outbox = Outbox::new();
     let name = mk_outcome().outcome_name();
     outbox.note(at_version(1, SinkState::Pending));
@@ -178,7 +178,7 @@ fn the_body_of_a_settled_outcome_is_let_go() {
 }
 
 #[test]
-fn what_the_watch_tells_late_does_not_undo_what_was_written() {
+fn a_late_watch_event_does_not_overwrite_a_newer_write() {
     let outbox = Outbox::new();
     let name = mk_outcome().outcome_name();
     outbox.note(at_version(10, SinkState::Acknowledged));
@@ -187,7 +187,7 @@ fn what_the_watch_tells_late_does_not_undo_what_was_written() {
 }
 
 #[test]
-fn a_new_listing_drops_what_is_gone_and_only_that() {
+fn a_new_list_removes_outcomes_that_are_gone_and_no_others() {
     let outbox = Outbox::new();
     let name = mk_outcome().outcome_name();
     outbox.apply(watcher::Event::Init);
@@ -195,7 +195,7 @@ fn a_new_listing_drops_what_is_gone_and_only_that() {
     assert!(!outbox.synced());
     outbox.apply(watcher::Event::InitDone);
     assert!(outbox.synced() && outbox.get(&name).is_some());
-    // Noted while a listing is under way that began before it was written.
+    // An outcome that is written during a list, and is not part of it, stays.
     outbox.apply(watcher::Event::Init);
     outbox.note(at_version(2, SinkState::Pending));
     outbox.apply(watcher::Event::InitDone);
@@ -207,12 +207,12 @@ fn a_new_listing_drops_what_is_gone_and_only_that() {
 }
 
 #[test]
-fn changes_are_told_by_job_and_once() {
+fn a_change_is_reported_once_by_job() {
     let outbox = Outbox::new();
-    let mut told = outbox.subscribe();
+    let mut changes = outbox.subscribe();
     outbox.note(at_version(1, SinkState::Pending));
-    assert!(told.has_changed().expect("open"));
-    told.borrow_and_update();
+    assert!(changes.has_changed().expect("open"));
+    changes.borrow_and_update();
     assert_eq!(outbox.take_changed(), ["1111".into()].into());
     assert!(outbox.take_changed().is_empty());
 }

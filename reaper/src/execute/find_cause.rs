@@ -1,6 +1,7 @@
-//! What the cluster is asked before an outcome is frozen: Events and the like that tell more of a cause than the objects that
-//! are watched. Only causes that leave a question are asked about, so this costs the API server nothing in steady state; and
-//! no outcome waits for an answer that does not come.
+//! Looks up the cause in the cluster before an outcome is recorded, for example in Events, which the reaper does not watch.
+//!
+//! Only causes that are incomplete are looked up, so that this costs the API server nothing in steady state. A failed or slow
+//! look-up delays no outcome: the outcome is recorded with the cause that is known.
 
 use std::time::Duration;
 
@@ -18,19 +19,19 @@ use tokio::time::timeout;
 
 use super::StepRunner;
 
-/// How long the API server may take over the questions of one outcome.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// Where Events about nodes are, for those have no namespace (`metav1.NamespaceDefault`).
+/// How long the look-ups for one outcome may take in total.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// The namespace of Events about nodes, which have no namespace (`metav1.NamespaceDefault`).
 const NODE_EVENTS: &str = "default";
-/// Events asked for at most: the question is who, not how often.
+/// The most Events to read.
 const MAX_EVENTS: u32 = 50;
-/// Writes to Jobs of its own accord, whatever becomes of them.
+/// The field manager of the Job controller, which writes to every Job.
 const CONTROLLER_MANAGER: &str = "kube-controller-manager";
 
 impl StepRunner<'_> {
-    /// Completes the cause by what the cluster tells.
-    pub(super) async fn inquire(&self, data: &mut OutcomeData) {
-        let asking = async {
+    /// Completes the cause with what the cluster knows.
+    pub(super) async fn find_cause(&self, data: &mut OutcomeData) {
+        let lookup = async {
             if data.reason == reason::JOB_DELETED {
                 let facts = self.deletion_facts().await?;
                 data.cause = of_deletion(&facts);
@@ -49,13 +50,15 @@ impl StepRunner<'_> {
             Ok::<_, kube::Error>(())
         };
         let (job, namespace) = (&self.job.name, &self.job.namespace);
-        match timeout(PATIENCE, asking).await {
+        match timeout(TIMEOUT, lookup).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
                 let error: &dyn std::error::Error = &error;
-                tracing::warn!(job, namespace, error, "the cluster cannot be asked for more of the cause");
+                tracing::warn!(job, namespace, error, "cannot look up the cause; recording the outcome without it");
             }
-            Err(_) => tracing::warn!(job, namespace, "the cluster does not tell more of the cause in time"),
+            Err(_) => {
+                tracing::warn!(job, namespace, "looking up the cause timed out; recording the outcome without it");
+            }
         }
     }
 
@@ -99,7 +102,7 @@ fn fact(event: Event) -> EventFact {
     }
 }
 
-/// Who last wrote to a Job itself, not to its status, of those who do not always do.
+/// The last writer of the Job apart from its status, other than jobwarden and the Job controller.
 fn last_writer(job: &Job) -> Option<Writer> {
     let entries = job.metadata.managed_fields.iter().flatten();
     let others = entries.filter(|entry| {
@@ -156,7 +159,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_kill_is_for_want_of_memory_if_the_node_says_so() {
+    async fn a_kill_is_oom_if_the_node_has_a_system_oom_event() {
         let api = FakeApi::default();
         api.put(
             "/apis/events.k8s.io/v1/namespaces/default/events/n1.17",
@@ -170,7 +173,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_deleted_pod_is_asked_after() {
+    async fn the_cause_of_a_deleted_pod_comes_from_its_events() {
         let api = FakeApi::default();
         api.put(
             "/apis/events.k8s.io/v1/namespaces/ort/events/w.17",
@@ -182,7 +185,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn of_a_deleted_job_the_last_writer_is_told() {
+    async fn the_cause_of_a_deleted_job_names_its_last_writer() {
         let api = FakeApi::default();
         api.put("/api/v1/namespaces/ort", json!({}));
         let entry = |manager: &str, at: &str, subresource: &str| json!({ "manager": manager, "operation": "Update", "time": at, "subresource": subresource });
@@ -204,7 +207,7 @@ mod tests {
         let cause = recorded(&api, data.clone(), vec![Step::ConfirmDeleted]).await;
         assert_eq!(cause["kind"], "Deleted");
         let message = cause["message"].as_str().expect("one");
-        assert!(message.contains("by whom is unknown") && message.contains("kubectl-edit"), "{message}");
+        assert!(message.contains("unknown by whom") && message.contains("kubectl-edit"), "{message}");
 
         let api = FakeApi::default();
         api.put("/api/v1/namespaces/ort", json!({ "metadata": { "deletionTimestamp": "2026-01-02T03:09:00Z" } }));
@@ -213,9 +216,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_api_server_that_does_not_answer_keeps_no_outcome_waiting() {
+    async fn a_failed_look_up_does_not_prevent_the_outcome() {
         let api = FakeApi::default();
-        // There is nothing to list, which this API server says with an error.
+        // The fake API server answers a list of no objects with an error.
         let cause = recorded(&api, with_cause(killed()), vec![]).await;
         assert_eq!(cause["kind"], "Signal");
     }

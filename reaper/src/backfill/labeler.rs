@@ -1,4 +1,4 @@
-//! One object that admission has missed.
+//! Labels one object that was created without admission.
 
 use std::sync::Arc;
 
@@ -8,6 +8,7 @@ use jobwarden_inject::{
     patch::{self, Operations},
     view,
 };
+use jobwarden_serve::field_manager::patch_params;
 use json_patch::{PatchOperation, TestOperation, jsonptr::PointerBuf};
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 use kube::{Api, Client, Resource, ResourceExt as _, api::Patch};
@@ -19,73 +20,73 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::watch;
 
-use super::{Found, Kind};
+use super::target::{Kind, Target};
 
-/// Figures of what admission has missed; clones are the same figures.
+/// Metrics of the backfill. Clones share the same metrics.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
-    stamped: Family<[(&'static str, &'static str); 1], Counter>,
-    unguarded: Counter,
+    labelled: Family<[(&'static str, &'static str); 1], Counter>,
+    without_sidecar: Counter,
 }
 
 impl Metrics {
-    /// Shows them in `registry`.
+    /// Registers the metrics in `registry`.
     pub fn register(&self, registry: &mut Registry) {
-        let Self { stamped, unguarded } = self;
+        let Self { labelled, without_sidecar } = self;
         registry.register(
             "jobwarden_stamped",
-            "Jobs and pods that admission has missed and that were labelled later",
-            stamped.clone(),
+            "Jobs and pods that were created without admission and labelled later",
+            labelled.clone(),
         );
         registry.register(
             "jobwarden_unguarded_pods",
-            "Worker pods that run without a sidecar, since admission has missed them",
-            unguarded.clone(),
+            "Worker pods without a sidecar, because they were created without admission",
+            without_sidecar.clone(),
         );
     }
 }
 
-/// Why an object has to be tried again.
+/// Why labelling an object failed.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum StampError {
-    #[error("cannot read it")]
+pub(super) enum LabelError {
+    #[error("cannot read the object")]
     Read(#[source] kube::Error),
-    #[error("what the API server sends is not understood")]
+    #[error("cannot parse the object")]
     Content(#[source] serde_json::Error),
-    #[error("cannot patch it")]
+    #[error("cannot patch the object")]
     Patch(#[source] kube::Error),
 }
 
-/// Stamps objects that exist.
-pub(super) struct Stamper {
+/// Labels existing objects.
+pub(super) struct Labeler {
     client: Client,
     rules: watch::Receiver<Arc<Rules>>,
     finalizer: bool,
     metrics: Metrics,
 }
 
-impl Stamper {
+impl Labeler {
     pub(super) fn new(client: Client, rules: watch::Receiver<Arc<Rules>>, finalizer: bool, metrics: Metrics) -> Self {
         Self { client, rules, finalizer, metrics }
     }
 
-    /// Does to the object what can still be done of its admission. One that is gone, has finished, or has been stamped by now needs
-    /// nothing.
-    pub(super) async fn stamp(&self, found: &Found) -> Result<(), StampError> {
-        let Found { kind, namespace, name } = found;
+    /// Applies what admission would have done and can still be done. An object that is gone, has finished or is labelled already is
+    /// left as it is.
+    pub(super) async fn label(&self, target: &Target) -> Result<(), LabelError> {
+        let Target { kind, namespace, name } = target;
         match kind {
             Kind::Job => {
                 self.apply::<Job>(namespace, name, "Job", |text, job| self.of_job(text, job)).await?;
             }
             Kind::Pod => {
-                let stamped = self.apply::<Pod>(namespace, name, "Pod", |text, pod| self.of_pod(text, pod)).await?;
-                if stamped.is_some_and(|pod| !has_sidecar(&pod)) {
+                let patched = self.apply::<Pod>(namespace, name, "Pod", |text, pod| self.of_pod(text, pod)).await?;
+                if patched.is_some_and(|pod| !has_sidecar(&pod)) {
                     tracing::warn!(
                         namespace,
                         pod = name,
-                        "this worker pod has no sidecar, for admission missed it; only its node's agent can tell that it lives"
+                        "worker pod has no sidecar because it was created without admission; only the node agent can see whether it is alive"
                     );
-                    self.metrics.unguarded.inc();
+                    self.metrics.without_sidecar.inc();
                 }
             }
         }
@@ -113,47 +114,46 @@ impl Stamper {
         Ok(patch::pod::make_up_for(&view, &rules))
     }
 
-    /// Reads the object, and patches it as `decide` says; returns it if it was patched.
+    /// Reads the object, and patches it with the operations of `decide`. Returns the object if it was patched.
     async fn apply<K>(
         &self,
         namespace: &str,
         name: &str,
         kind: &'static str,
         decide: impl FnOnce(&str, &K) -> Result<Option<Operations>, serde_json::Error>,
-    ) -> Result<Option<K>, StampError>
+    ) -> Result<Option<K>, LabelError>
     where
         K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
         K: Clone + std::fmt::Debug + DeserializeOwned,
     {
-        // As text, too: the rules look at it as admission does, and know nothing of our types.
+        // The rules work on the JSON text, as in admission.
         let path = format!("{}/{name}", K::url_path(&(), Some(namespace)));
-        let request = http::Request::get(path).body(Vec::new()).expect("names of objects fit into a path");
+        let request = http::Request::get(path).body(Vec::new()).expect("object names are valid in a path");
         let text = match self.client.request_text(request).await {
             Err(kube::Error::Api(status)) if status.code == 404 => return Ok(None),
-            read => read.map_err(StampError::Read)?,
+            read => read.map_err(LabelError::Read)?,
         };
-        let object: K = serde_json::from_str(&text).map_err(StampError::Content)?;
+        let object: K = serde_json::from_str(&text).map_err(LabelError::Content)?;
         let metadata = object.meta();
         if metadata.deletion_timestamp.is_some() || object.labels().contains_key(label::ENROLLED) {
             return Ok(None);
         }
-        let Some(operations) = decide(&text, &object).map_err(StampError::Content)? else { return Ok(None) };
+        let Some(operations) = decide(&text, &object).map_err(LabelError::Content)? else { return Ok(None) };
         let version = metadata.resource_version.clone().unwrap_or_default();
         let unchanged = TestOperation {
             path: PointerBuf::from_tokens(["metadata", "resourceVersion"]),
             value: Value::String(version),
         };
         let operations = [PatchOperation::Test(unchanged)].into_iter().chain(operations.to_patch().0).collect();
-        let params = jobwarden_serve::field_manager::patch_params();
         let api = Api::<K>::namespaced(self.client.clone(), namespace);
-        match api.patch_metadata(name, &params, &Patch::<()>::Json(json_patch::Patch(operations))).await {
+        match api.patch_metadata(name, &patch_params(), &Patch::<()>::Json(json_patch::Patch(operations))).await {
             Ok(_) => {
-                tracing::info!(kind, namespace, name, "admission missed it; it is labelled now");
-                self.metrics.stamped.get_or_create(&[("kind", kind)]).inc();
+                tracing::info!(kind, namespace, name, "labelled an object that was created without admission");
+                self.metrics.labelled.get_or_create(&[("kind", kind)]).inc();
                 Ok(Some(object))
             }
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
-            Err(error) => Err(StampError::Patch(error)),
+            Err(error) => Err(LabelError::Patch(error)),
         }
     }
 }

@@ -1,73 +1,73 @@
-//! Why a request is refused: one list for replies and metrics.
+//! Why a request is rejected: one enum for responses, logs and metrics.
 
 use http::StatusCode;
 use jobwarden_core::index::{BeatRejected, ForeignPod};
 use jobwarden_serve::accept::BodyError;
 
-/// Why a request is refused.
+/// Why a request is rejected.
 #[derive(Debug, thiserror::Error)]
-pub enum Refusal {
+pub enum Rejection {
     /// There is no bearer token.
-    #[error("a bearer token is needed")]
+    #[error("the request has no bearer token")]
     MissingToken,
-    /// The token is none that the API server makes for pods.
-    #[error("the token is not one of a pod")]
+    /// The token is not one that the API server issues for pods.
+    #[error("the token is not a pod-bound service account token")]
     Malformed,
     /// The token has expired.
     #[error("the token has expired")]
     Expired,
-    /// It is meant for somebody else.
-    #[error("the token is not meant for audience {}", jobwarden_common::names::TOKEN_AUDIENCE)]
+    /// The token has another audience.
+    #[error("the token does not have the audience {}", jobwarden_common::names::TOKEN_AUDIENCE)]
     Audience,
-    /// It is another cluster's.
-    #[error("the token has another issuer")]
+    /// The token was issued by another cluster.
+    #[error("the token has an unknown issuer")]
     Issuer,
-    /// It is forged, or signed with a key that is not known (yet).
-    #[error("the token's signature cannot be verified")]
+    /// The token is forged, or signed with a key that is not known (yet).
+    #[error("the signature of the token cannot be verified")]
     Signature,
-    /// The API server says that it is not valid.
-    #[error("the API server does not accept the token")]
-    Rejected,
-    /// There are no keys to verify it with, and the API server does not answer.
-    #[error("tokens cannot be verified now")]
+    /// The API server does not authenticate the token.
+    #[error("the API server does not authenticate the token")]
+    NotAuthenticated,
+    /// There are no keys to verify the token with, and the API server does not respond.
+    #[error("tokens cannot be verified at the moment")]
     Unverifiable,
-    /// The pod is unknown, or its token was made for another node.
+    /// The pod is unknown, or its token was issued for another node.
     #[error(transparent)]
     BeatRejected(#[from] BeatRejected),
     /// An agent reports a pod of another node.
     #[error(transparent)]
     ForeignPod(#[from] ForeignPod),
-    /// Observations are taken from agents only.
+    /// Only node agents may report observations.
     #[error("only the node agent may report observations")]
     NotAgent,
-    /// The agent's token names no node.
-    #[error("the token names no node")]
+    /// The agent's token is not bound to a node.
+    #[error("the token is not bound to a node")]
     NoNode,
-    /// This reaper does not lead.
-    #[error("this reaper does not lead")]
+    /// This reaper is not the leader.
+    #[error("this reaper is not the leader")]
     NotLeader,
-    /// The body could not be read.
+    /// The body cannot be read.
     #[error(transparent)]
     Body(#[from] BodyError),
-    /// The body is not what it should be.
-    #[error("the body is not understood: {0}")]
+    /// The body is not valid JSON of the expected shape.
+    #[error("invalid request body: {0}")]
     Content(#[source] serde_json::Error),
-    /// The body has more entries than make sense.
-    #[error("there must be 1 to {max} entries")]
+    /// The body has no entry or too many.
+    #[error("the body must have 1 to {max} entries")]
     Entries {
-        /// The most that are taken.
+        /// The maximum number of entries.
         max: usize,
     },
-    /// Nothing is here.
-    #[error("nothing is here")]
+    /// There is no such route.
+    #[error("no such route")]
     NoSuchRoute,
-    /// Only POST is served.
-    #[error("only POST is served here")]
+    /// The method is not POST.
+    #[error("method not allowed; use POST")]
     Method,
 }
 
-impl Refusal {
-    /// The status of the reply.
+impl Rejection {
+    /// The status of the response.
     pub fn status(&self) -> StatusCode {
         match self {
             Self::MissingToken
@@ -76,7 +76,7 @@ impl Refusal {
             | Self::Audience
             | Self::Issuer
             | Self::Signature
-            | Self::Rejected => StatusCode::UNAUTHORIZED,
+            | Self::NotAuthenticated => StatusCode::UNAUTHORIZED,
             Self::BeatRejected(_) | Self::ForeignPod(_) | Self::NotAgent | Self::NoNode => StatusCode::FORBIDDEN,
             Self::NotLeader | Self::Unverifiable => StatusCode::SERVICE_UNAVAILABLE,
             Self::Body(BodyError::TooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
@@ -88,7 +88,7 @@ impl Refusal {
         }
     }
 
-    /// The value of the label `reason`.
+    /// The value of the metric label `reason`.
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::MissingToken => "missing_token",
@@ -97,7 +97,7 @@ impl Refusal {
             Self::Audience => "audience",
             Self::Issuer => "issuer",
             Self::Signature => "signature",
-            Self::Rejected => "rejected",
+            Self::NotAuthenticated => "rejected",
             Self::Unverifiable => "unverifiable",
             Self::BeatRejected(BeatRejected::UnknownPod) => "unknown_pod",
             Self::BeatRejected(BeatRejected::WrongNode) | Self::ForeignPod(_) => "wrong_node",

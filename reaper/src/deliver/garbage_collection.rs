@@ -1,4 +1,4 @@
-//! Outcomes that nobody needs any more.
+//! Deletes outcomes after their retention.
 
 use std::time::Duration;
 
@@ -12,43 +12,44 @@ use tokio::time::interval;
 
 use crate::outbox::{Entry, JobOutcome, Outbox};
 
-/// How often they are looked for.
-const EVERY: Duration = Duration::from_mins(1);
+/// How often to look for outcomes to delete.
+const CHECK_INTERVAL: Duration = Duration::from_mins(1);
 
-/// Deletes outcomes that are older than `retention`, settled, given up by no sink, and whose Jobs are gone, for as long as it
-/// is polled. While its Job exists, an outcome is what keeps it from being recorded again.
-pub async fn retire(
+/// Deletes settled outcomes without expired deliveries that are older than `retention` and whose Jobs are gone. Runs until the
+/// future is dropped. While its Job exists, an outcome must stay, because it prevents recording the same outcome again.
+pub async fn collect_garbage(
     outcomes: Api<JobOutcome>,
     outbox: Outbox,
     retention: Duration,
     job_exists: impl Fn(&JobUid) -> bool,
 ) {
-    let mut ticks = interval(EVERY);
+    let mut ticks = interval(CHECK_INTERVAL);
     loop {
         ticks.tick().await;
         if !outbox.synced() {
             continue;
         }
         let now = Timestamp::now();
-        let over = outbox.select(|name, entry| is_over(entry, retention, now).then(|| (name.clone(), entry.clone())));
-        for (name, entry) in over {
+        let expired =
+            outbox.select(|name, entry| is_expired(entry, retention, now).then(|| (name.clone(), entry.clone())));
+        for (name, entry) in expired {
             if job_exists(&entry.job) {
                 continue;
             }
             let preconditions = Preconditions { uid: entry.uid, ..Preconditions::default() };
             match outcomes.delete(name.as_str(), &DeleteParams::default().preconditions(preconditions)).await {
-                Ok(_) => tracing::debug!(outcome = %name, "retired"),
+                Ok(_) => tracing::debug!(outcome = %name, "deleted a JobOutcome after its retention"),
                 Err(kube::Error::Api(status)) if status.code == 404 => {}
                 Err(error) => {
                     let error: &dyn std::error::Error = &error;
-                    tracing::warn!(outcome = %name, error, "cannot retire an outcome; trying again");
+                    tracing::warn!(outcome = %name, error, "cannot delete a JobOutcome after its retention; retrying");
                 }
             }
         }
     }
 }
 
-fn is_over(entry: &Entry, retention: Duration, now: Timestamp) -> bool {
+fn is_expired(entry: &Entry, retention: Duration, now: Timestamp) -> bool {
     let age = Duration::try_from(now.duration_since(entry.created_at)).unwrap_or_default();
     entry.settled() && !entry.is_dead() && age >= retention
 }
@@ -64,14 +65,14 @@ mod tests {
     #[rstest]
     #[case::not_yet(Some(vec![SinkState::Acknowledged]), 59, false)]
     #[case::delivered_and_old(Some(vec![SinkState::Acknowledged, SinkState::Refused]), 60, true)]
-    #[case::nobody_was_to_be_told(Some(vec![]), 60, true)]
-    #[case::still_to_be_delivered(Some(vec![SinkState::Acknowledged, SinkState::Pending]), 6000, false)]
-    #[case::given_up(Some(vec![SinkState::Acknowledged, SinkState::Dead]), 6000, false)]
-    #[case::not_even_addressed(None, 6000, false)]
-    fn only_what_everybody_has_is_retired(
+    #[case::without_sinks(Some(vec![]), 60, true)]
+    #[case::pending(Some(vec![SinkState::Acknowledged, SinkState::Pending]), 6000, false)]
+    #[case::with_an_expired_delivery(Some(vec![SinkState::Acknowledged, SinkState::Dead]), 6000, false)]
+    #[case::without_a_status(None, 6000, false)]
+    fn only_old_settled_outcomes_without_expired_deliveries_are_deleted(
         #[case] states: Option<Vec<SinkState>>,
         #[case] age: u64,
-        #[case] over: bool,
+        #[case] expired: bool,
     ) {
         let mut outcome = mk_outcome();
         outcome.status = states.map(|states| {
@@ -82,6 +83,6 @@ mod tests {
         let outbox = Outbox::new();
         outbox.note(outcome);
         let entry = outbox.get(&name).expect("noted");
-        assert_eq!(is_over(&entry, Duration::from_mins(1), created + Duration::from_secs(age)), over);
+        assert_eq!(is_expired(&entry, Duration::from_mins(1), created + Duration::from_secs(age)), expired);
     }
 }

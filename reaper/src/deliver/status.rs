@@ -1,4 +1,4 @@
-//! How far an outcome has come, written to its status.
+//! Writes the delivery status of outcomes.
 
 use std::time::Duration;
 
@@ -11,46 +11,45 @@ use tokio::time::{interval, sleep};
 
 use crate::outbox::{JobOutcome, JobOutcomeStatus, Outbox, SinkState, SinkStatus};
 
-/// How long to wait before a status is written again that could not be.
-const WRITE_AGAIN_AFTER: Duration = Duration::from_secs(2);
-/// How often outcomes for sinks that are configured no more are looked for.
-const ORPHANS_EVERY: Duration = Duration::from_mins(10);
-/// After how long an outcome for a sink that is configured no more is given up: it may be back with the next change of the
-/// configuration.
-const ORPHANED_AFTER: Duration = Duration::from_hours(24);
+/// The pause before a failed write of a status is retried.
+const RETRY_AFTER: Duration = Duration::from_secs(2);
+/// How often to look for pending deliveries to sinks that are not configured any more.
+const UNCONFIGURED_CHECK_INTERVAL: Duration = Duration::from_mins(10);
+/// The age of an outcome at which its delivery to a sink that is not configured any more expires. Until then the sink may return
+/// with the next change of the configuration.
+const UNCONFIGURED_EXPIRE_AFTER: Duration = Duration::from_hours(24);
 
-/// The outcomes and their statuses.
+/// Writes the status of outcomes.
 #[derive(Debug)]
-pub(super) struct Post {
+pub(super) struct StatusWriter {
     pub(super) outcomes: Api<JobOutcome>,
     pub(super) outbox: Outbox,
-    /// The names of the configured sinks: what an outcome without a status is addressed to.
+    /// The names of the configured sinks, which an outcome without a status is delivered to.
     pub(super) sinks: Vec<String>,
 }
 
-impl Post {
-    /// Writes how far the outcome has come with one sink, trying until the API server takes it: what was delivered must
-    /// not be delivered again.
+impl StatusWriter {
+    /// Writes the delivery status for one sink. Retries until the API server accepts it, because a lost status would repeat the
+    /// delivery.
     pub(super) async fn write(&self, name: &OutcomeName, sink: &SinkStatus) {
         while let Err(error) = self.try_write(name, sink).await {
             let conflict = matches!(&error, kube::Error::Api(status) if status.code == 409);
             if !conflict {
                 let error: &dyn std::error::Error = &error;
-                tracing::warn!(outcome = %name, sink = sink.name, error, "cannot write the status of an outcome; trying again");
-                sleep(WRITE_AGAIN_AFTER).await;
+                tracing::warn!(outcome = %name, sink = sink.name, error, "cannot write the status of a JobOutcome; retrying");
+                sleep(RETRY_AFTER).await;
             }
         }
     }
 
-    /// Other sinks write their parts of the same list, so it is read first and replaced as it was read.
+    /// Other workers write their entries of the same list, so the list is read first and replaced at its resourceVersion.
     async fn try_write(&self, name: &OutcomeName, sink: &SinkStatus) -> Result<(), kube::Error> {
         let Some(outcome) = self.outcomes.get_opt(name.as_str()).await? else { return Ok(()) };
         let untried = || self.sinks.iter().map(|sink| SinkStatus::untried(sink)).collect();
         let sinks = outcome.status.map_or_else(untried, |status| status.sinks);
         let status = JobOutcomeStatus::of(with(sinks, sink));
         let patch = json!({ "metadata": { "resourceVersion": outcome.metadata.resource_version }, "status": status });
-        let params = patch_params();
-        match self.outcomes.patch_status(name.as_str(), &params, &Patch::Merge(patch)).await {
+        match self.outcomes.patch_status(name.as_str(), &patch_params(), &Patch::Merge(patch)).await {
             Ok(patched) => {
                 self.outbox.note(patched);
                 Ok(())
@@ -60,21 +59,22 @@ impl Post {
         }
     }
 
-    /// Gives up, in time, what sinks were to get that are configured no more.
-    pub(super) async fn give_up_orphans(&self) {
-        let mut ticks = interval(ORPHANS_EVERY);
+    /// Expires pending deliveries to sinks that are not configured any more.
+    pub(super) async fn expire_unconfigured_sinks(&self) {
+        let mut ticks = interval(UNCONFIGURED_CHECK_INTERVAL);
         loop {
             ticks.tick().await;
             let now = Timestamp::now();
-            let orphans = self.outbox.select(|name, entry| {
+            let expired = self.outbox.select(|name, entry| {
                 let age = Duration::try_from(now.duration_since(entry.created_at)).unwrap_or_default();
-                let orphan = |sink: &&SinkStatus| sink.state == SinkState::Pending && !self.sinks.contains(&sink.name);
-                let sinks: Vec<_> = entry.sinks.iter().flatten().filter(orphan).cloned().collect();
-                (age >= ORPHANED_AFTER && !sinks.is_empty()).then(|| (name.clone(), sinks))
+                let is_unconfigured =
+                    |sink: &&SinkStatus| sink.state == SinkState::Pending && !self.sinks.contains(&sink.name);
+                let sinks: Vec<_> = entry.sinks.iter().flatten().filter(is_unconfigured).cloned().collect();
+                (age >= UNCONFIGURED_EXPIRE_AFTER && !sinks.is_empty()).then(|| (name.clone(), sinks))
             });
-            for (name, sinks) in orphans {
+            for (name, sinks) in expired {
                 for sink in sinks {
-                    tracing::warn!(outcome = %name, sink = sink.name, "given up: there is no such sink any more");
+                    tracing::warn!(outcome = %name, sink = sink.name, "delivery expired: the sink is not configured any more");
                     let last_error = Some("the sink is not configured any more".to_owned());
                     self.write(&name, &SinkStatus { state: SinkState::Dead, last_error, ..sink }).await;
                 }
@@ -83,7 +83,7 @@ impl Post {
     }
 }
 
-/// `sinks` with the entry of one of them replaced, or added.
+/// `sinks` with the entry of `sink` replaced or added.
 fn with(mut sinks: Vec<SinkStatus>, sink: &SinkStatus) -> Vec<SinkStatus> {
     match sinks.iter_mut().find(|known| known.name == sink.name) {
         Some(known) => known.clone_from(sink),
