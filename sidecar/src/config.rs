@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use jobwarden_common::names::{SERVICE_ACCOUNT_DIR, sidecar_env as env};
+use jobwarden_common::names::{SERVICE_ACCOUNT_DIR, TOKEN_FILE, sidecar_env as env};
 use rustls::pki_types::ServerName;
 use thiserror::Error;
 
@@ -64,7 +64,7 @@ impl Config {
             },
         };
         let token_file =
-            given(env::TOKEN_FILE).map_or_else(|| PathBuf::from(SERVICE_ACCOUNT_DIR).join("token"), PathBuf::from);
+            given(env::TOKEN_FILE).map_or_else(|| PathBuf::from(SERVICE_ACCOUNT_DIR).join(TOKEN_FILE), PathBuf::from);
         Ok(Self { address, server_name, bundle, interval, token_file })
     }
 }

@@ -37,3 +37,17 @@ fn print(text: &str) {
     // A closed stdout is no error here.
     let _ = writeln!(std::io::stdout(), "{text}");
 }
+
+#[cfg(test)]
+mod tests {
+    use jobwarden_common::names::sidecar_env as env;
+
+    use super::HELP;
+
+    #[test]
+    fn the_help_lists_every_environment_variable() {
+        for name in [env::REAPER_ADDRESS, env::REAPER_NAME, env::CA, env::INTERVAL_MS, env::TOKEN_FILE] {
+            assert!(HELP.contains(name), "{name}");
+        }
+    }
+}

@@ -103,7 +103,7 @@ impl Stamper {
         }
         let view: view::Job<'_> = serde_json::from_str(text)?;
         let rules = Arc::clone(&self.rules.borrow());
-        Ok(patch::job::make_up_for(&view, &job.uid().unwrap_or_default(), &rules, self.finalizer))
+        Ok(patch::job::backfill(&view, &job.uid().unwrap_or_default(), &rules, self.finalizer))
     }
 
     fn of_pod(&self, text: &str, pod: &Pod) -> Result<Option<Operations>, serde_json::Error> {
@@ -113,7 +113,7 @@ impl Stamper {
         }
         let view: view::Pod<'_> = serde_json::from_str(text)?;
         let rules = Arc::clone(&self.rules.borrow());
-        Ok(patch::pod::make_up_for(&view, &rules))
+        Ok(patch::pod::backfill(&view, &rules))
     }
 
     /// Reads the object, and patches it as `decide` says; returns it if it was patched.

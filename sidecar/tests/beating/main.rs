@@ -33,11 +33,6 @@ fn loopback() -> SocketAddr {
 /// The sidecar exits within a second; the rest is slack for a busy machine.
 const SHUTDOWN_LIMIT: Duration = Duration::from_millis(1_500);
 
-/// Waits for what must come in a moment; a test that hangs fails instead.
-async fn soon<T>(event: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(30), event).await.expect("it comes within 30 s")
-}
-
 async fn start() -> (Authority, Reaper, Sidecar) {
     let authority = Authority::new();
     let reaper = Reaper::start(loopback(), authority.server()).await;

@@ -89,7 +89,7 @@ fn refusal<'a>(
     let text = serde_json::to_string(&trial::pod("image", false)).expect("a pod is JSON");
     let pod: view::Pod<'_> = serde_json::from_str(&text).expect("it was just written");
     // It never gets there.
-    let nowhere = Endpoint::of_parts(String::new(), String::new(), String::new());
+    let nowhere = Endpoint::from_parts(String::new(), String::new(), String::new());
     patch::pod::admit(&pod, namespace, settings, &nowhere, Some(&bounds)).err()
 }
 

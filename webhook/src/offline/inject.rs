@@ -159,7 +159,7 @@ fn reason(skip: Skip) -> &'static str {
 }
 
 fn nowhere() -> Endpoint {
-    Endpoint::of_parts(NOWHERE.to_owned(), "jobwarden-reaper.jobwarden.svc".to_owned(), String::new())
+    Endpoint::from_parts(NOWHERE.to_owned(), "jobwarden-reaper.jobwarden.svc".to_owned(), String::new())
 }
 
 fn endpoint_of(path: &PathBuf) -> Result<Endpoint, OfflineError> {
@@ -169,5 +169,5 @@ fn endpoint_of(path: &PathBuf) -> Result<Endpoint, OfflineError> {
         value.map(str::to_owned).ok_or_else(|| OfflineError::Endpoint { path: path.clone(), key })
     };
     let (address, server_name) = (value(endpoint_key::ADDRESS)?, value(endpoint_key::SERVER_NAME)?);
-    Ok(Endpoint::of_parts(address, server_name, value(endpoint_key::CA)?))
+    Ok(Endpoint::from_parts(address, server_name, value(endpoint_key::CA)?))
 }
