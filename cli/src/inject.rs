@@ -187,7 +187,7 @@ fn reason(skip: Skip) -> &'static str {
 }
 
 fn placeholder_endpoint() -> Endpoint {
-    Endpoint::of_parts(PLACEHOLDER_ADDRESS.to_owned(), "jobwarden-reaper.jobwarden.svc".to_owned(), String::new())
+    Endpoint::from_parts(PLACEHOLDER_ADDRESS.to_owned(), "jobwarden-reaper.jobwarden.svc".to_owned(), String::new())
 }
 
 fn endpoint_of(path: &PathBuf) -> Result<Endpoint, InjectError> {
@@ -197,7 +197,7 @@ fn endpoint_of(path: &PathBuf) -> Result<Endpoint, InjectError> {
         value.map(str::to_owned).ok_or_else(|| InjectError::Endpoint { path: path.clone(), key })
     };
     let (address, server_name) = (value(endpoint_key::ADDRESS)?, value(endpoint_key::SERVER_NAME)?);
-    Ok(Endpoint::of_parts(address, server_name, value(endpoint_key::CA)?))
+    Ok(Endpoint::from_parts(address, server_name, value(endpoint_key::CA)?))
 }
 
 #[cfg(test)]

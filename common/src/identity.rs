@@ -1,11 +1,11 @@
-//! Identities of runs, jobs and pods, and how they become label values.
+//! IDs of runs, jobs and pods, and how they become label values.
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-/// Clones share their text: a large cluster has hundreds of thousands of these, each in several places.
+/// Clones share the text: a large cluster has hundreds of thousands of IDs, each in several places.
 macro_rules! identity {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -14,7 +14,7 @@ macro_rules! identity {
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// The ID as it was given.
+            /// The ID as text.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -35,11 +35,11 @@ macro_rules! identity {
 }
 
 identity!(
-    /// One execution of the orchestrator's workflow, by the orchestrator's own ID.
+    /// The orchestrator's ID of one execution of its workflow.
     RunId
 );
 identity!(
-    /// One Kubernetes Job, by the orchestrator's own ID of it.
+    /// The orchestrator's ID of one Kubernetes Job.
     JobId
 );
 identity!(
@@ -55,11 +55,11 @@ identity!(
     NodeName
 );
 
-/// The longest value a label may have, by the API conventions of Kubernetes.
+/// The maximum length of a label value, from the API conventions of Kubernetes.
 const MAX_LABEL_VALUE: usize = 63;
 
-/// What a label can hold of `id`: `id` itself where it is a valid label value, else `h-` and the first 40 hex digits of
-/// its SHA-256. The exact ID belongs in the annotation of the same key.
+/// `id` as a label value: `id` itself if it is valid, else `h-` and the first 40 hex digits of its SHA-256. The exact ID
+/// belongs in the annotation of the same key.
 pub fn label_value(id: &str) -> Cow<'_, str> {
     if is_label_value(id) {
         return Cow::Borrowed(id);
@@ -69,7 +69,7 @@ pub fn label_value(id: &str) -> Cow<'_, str> {
     Cow::Owned(std::iter::once("h-".to_owned()).chain(hex).collect())
 }
 
-/// Whether Kubernetes takes `value` as a non-empty label value: at most 63 of `[A-Za-z0-9._-]`, alphanumeric at both
+/// Whether `value` is a valid, non-empty label value in Kubernetes: at most 63 of `[A-Za-z0-9._-]`, alphanumeric at both
 /// ends.
 fn is_label_value(value: &str) -> bool {
     let alphanumeric_at_ends =
@@ -90,7 +90,7 @@ mod tests {
     #[case("7")]
     #[case("a.b_c-9")]
     #[case(&"x".repeat(63))]
-    fn a_valid_value_stays_as_it_is(#[case] id: &str) {
+    fn a_valid_label_value_is_unchanged(#[case] id: &str) {
         assert_eq!(label_value(id), id);
     }
 
@@ -101,7 +101,7 @@ mod tests {
     #[case("a b")]
     #[case("ä")]
     #[case(&"x".repeat(64))]
-    fn an_odd_value_becomes_a_digest(#[case] id: &str) {
+    fn an_invalid_label_value_becomes_a_digest(#[case] id: &str) {
         let value = label_value(id);
         assert_eq!(value.len(), 42);
         assert!(value.starts_with("h-"));

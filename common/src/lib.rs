@@ -1,8 +1,8 @@
-//! The vocabulary of jobwarden: identities, names on the wire and wire types.
+//! The vocabulary of jobwarden: IDs, names on the wire and wire types.
 //!
-//! Every string that leaves a process of ours (label, annotation, route, port, environment variable, reason) stands here
-//! once, so that the parts cannot drift apart. There is no I/O and no Kubernetes client in this crate: the sidecar, which
-//! has to stay tiny, depends on it as well.
+//! Every name that leaves a jobwarden process (label, annotation, route, port, environment variable, reason) is defined here
+//! once, so that the parts cannot drift apart. This crate has no I/O and no Kubernetes client: the sidecar, which must stay
+//! tiny, depends on it.
 
 #![deny(missing_docs)]
 

@@ -1,6 +1,6 @@
-//! The notification: what the orchestrator hears of an outcome, as `CloudEvents` 1.0 JSON.
+//! The notification that carries an outcome to the orchestrator, as `CloudEvents` 1.0 JSON.
 //!
-//! Times are RFC 3339 in UTC, as the API server writes them. A field that is not known is absent, never made up.
+//! Times are RFC 3339 in UTC, as the API server writes them. An unknown field is absent, never guessed.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use crate::identity::{JobId, JobUid, NodeName, PodUid, RunId};
 
 mod cause;
 
-/// A notification may not be larger than this many bytes, so that brokers with small limits carry it.
+/// The maximum size of a notification in bytes, so that brokers with small limits accept it.
 pub const MAX_BYTES: usize = 64 * 1024;
 
 /// The envelope of a notification: `CloudEvents` 1.0 in structured JSON mode.
@@ -19,16 +19,16 @@ pub const MAX_BYTES: usize = 64 * 1024;
 pub struct CloudEvent {
     /// Always `1.0`.
     pub specversion: String,
-    /// The same for every delivery of the same outcome: what a receiver deduplicates by.
+    /// The same for every delivery of the same outcome; receivers deduplicate by it.
     pub id: String,
-    /// `/apis/batch/v1/namespaces/<namespace>/jobs/<name>`; of a bare pod `/api/v1/namespaces/<namespace>/pods/<name>`.
+    /// `/apis/batch/v1/namespaces/<namespace>/jobs/<name>`; for a bare pod `/api/v1/namespaces/<namespace>/pods/<name>`.
     pub source: String,
     /// See [`OutcomeKind::event_type`].
     #[serde(rename = "type")]
     pub event_type: String,
     /// `<namespace>/<job>`.
     pub subject: String,
-    /// When the outcome was made.
+    /// When the outcome was recorded.
     pub time: String,
     /// Always `application/json`.
     pub datacontenttype: String,
@@ -36,26 +36,26 @@ pub struct CloudEvent {
     pub data: OutcomeData,
 }
 
-/// What became of a Job or of one attempt.
+/// The kind of outcome of a Job or of one attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OutcomeKind {
     /// The Job is complete.
     Succeeded,
-    /// The Job failed by Kubernetes' own account.
+    /// The Job failed according to Kubernetes.
     Failed,
-    /// The Job is lost: jobwarden failed it, or it was deleted with nobody left to replace it.
+    /// The Job is lost: jobwarden failed it, or it was deleted and no controller replaces it.
     Lost,
-    /// The Job was deleted before it had finished, and a controller that owns it knows; or a bare pod was.
+    /// The Job was deleted before it finished, and a controller that owns it knows; or a bare pod was deleted.
     Deleted,
-    /// Nothing is decided, but somebody should look.
+    /// There is no verdict yet, but an operator should look.
     Suspect,
-    /// One attempt is lost; the Job goes on by its own rules.
+    /// One attempt is lost; the Job continues according to its spec.
     AttemptFailed,
 }
 
 impl OutcomeKind {
-    /// The word used on the wire and in object names.
+    /// The value on the wire and in object names.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Succeeded => "succeeded",
@@ -72,7 +72,7 @@ impl OutcomeKind {
         format!("io.jobwarden.job.{}", self.as_str())
     }
 
-    /// Whether nothing will follow for this Job.
+    /// Whether this is the last outcome of the Job.
     pub fn is_final(self) -> bool {
         matches!(self, Self::Succeeded | Self::Failed | Self::Lost | Self::Deleted)
     }
@@ -84,42 +84,42 @@ impl fmt::Display for OutcomeKind {
     }
 }
 
-/// Everything known of an outcome: `data` of the event and the frozen body in the `JobOutcome` object.
+/// Everything known about an outcome: `data` of the event and the immutable body in the `JobOutcome` object.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OutcomeData {
-    /// What became of it.
+    /// The kind of outcome.
     pub kind: OutcomeKind,
     /// The Job's namespace.
     pub namespace: String,
-    /// The Job's name; a bare pod has its own here.
+    /// The Job's name; for a bare pod, the pod's name.
     pub job_name: String,
-    /// The Job's UID; a bare pod has its own here.
+    /// The Job's UID; for a bare pod, the pod's UID.
     pub job_uid: JobUid,
-    /// The orchestrator's run.
+    /// The orchestrator's run ID.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_id: Option<RunId>,
-    /// The orchestrator's job.
+    /// The orchestrator's job ID.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job_id: Option<JobId>,
-    /// The orchestrator's trace.
+    /// The orchestrator's trace ID.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<String>,
-    /// The pod this is about: of an attempt, or the one that decided over the Job.
+    /// The pod: that of the attempt, or the one that decided the Job's outcome.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<Attempt>,
-    /// One word, CamelCase; see [`crate::names::reason`] for ours, Kubernetes' own else.
+    /// One CamelCase word: one of [`crate::names::reason`], or a reason of Kubernetes.
     pub reason: String,
-    /// The same for people, in a sentence or two.
+    /// The reason for people, in one or two sentences.
     pub message: String,
-    /// Why, as far as the cluster can tell.
+    /// Why the job ended, as far as the cluster shows.
     #[serde(default, skip_serializing_if = "Cause::is_empty")]
     pub cause: Cause,
-    /// The row of the decision table that matched, such as `P8`, and what it is about.
+    /// The row of the decision table that matched, such as `P8`, and its rule.
     pub decided_by: DecidedBy,
-    /// What had been seen when it was decided: short statements by name, such as `beat: expired, last 21 s ago`.
+    /// The evidence at the time of the verdict: short statements by name, such as `beat: expired, last 21 s ago`.
     pub evidence: Vec<Fact>,
-    /// What happened when, oldest first.
+    /// Events with their times, oldest first.
     pub timeline: Vec<TimelineEntry>,
     /// The resources the job used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -127,7 +127,7 @@ pub struct OutcomeData {
 }
 
 impl OutcomeData {
-    /// Whether this is of a pod without a Job: it stands in the place of one, and is its own attempt.
+    /// Whether this is the outcome of a bare pod, which takes the place of a Job and is its own attempt.
     pub fn is_of_bare_pod(&self) -> bool {
         self.attempt.as_ref().is_some_and(|attempt| attempt.pod_uid.as_str() == self.job_uid.as_str())
     }
@@ -141,7 +141,7 @@ pub struct Attempt {
     pub pod_uid: PodUid,
     /// The pod's name.
     pub pod_name: String,
-    /// Where it ran.
+    /// The node it ran on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<NodeName>,
 }
@@ -152,38 +152,38 @@ pub struct Attempt {
 pub struct DecidedBy {
     /// `J1`–`J6` or `P1`–`P10`.
     pub row: String,
-    /// What the row says.
+    /// The rule of the row.
     pub rule: String,
 }
 
-/// One thing that was known.
+/// One statement of the evidence.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fact {
-    /// Of what: `beat`, `agent`, `node`, `lease`, `pod`, `job`.
+    /// The subject: `beat`, `agent`, `node`, `lease`, `pod`, `job`.
     pub of: String,
-    /// What was known of it.
+    /// The statement.
     pub is: String,
 }
 
-/// One thing that happened.
+/// One event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TimelineEntry {
-    /// When, RFC 3339.
+    /// Time of the event, RFC 3339.
     pub at: String,
-    /// What.
+    /// Description of the event.
     pub event: String,
 }
 
-/// The resources a job used; the largest figures of any of its attempts.
+/// The resources a job used: the largest values of all of its attempts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Usage {
-    /// Highest sum of resident memory over the processes of the main containers, in bytes. Shared pages count once a
-    /// process, so this may exceed what was used.
+    /// Highest sum of resident memory over the processes of the main containers, in bytes. A shared page counts once for each
+    /// process, so the sum may exceed the memory used.
     pub peak_rss_bytes: u64,
-    /// What was certainly used, in bytes: the largest resident set any one process ever had.
+    /// A lower bound of the peak memory in bytes: the largest resident set of any process.
     pub peak_lower_bytes: u64,
-    /// The cgroup's own peak in bytes, page cache included, where it can be read.
+    /// The cgroup's own peak in bytes, including page cache, if readable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peak_upper_bytes: Option<u64>,
     /// CPU time, user and system, in milliseconds.
@@ -191,7 +191,7 @@ pub struct Usage {
     /// From the first start of a main container to the outcome, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wall_ms: Option<u64>,
-    /// Whether the peak is only a lower bound, for the job was killed at its memory limit.
+    /// Whether the peak is only a lower bound because the job was killed at its memory limit.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub censored: bool,
 }

@@ -15,50 +15,37 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::{
-    identity::{preset::Preset, rule::Rule},
-    patch::sidecar::Size,
-};
+pub use crate::identity::IdentityConfig;
+use crate::patch::sidecar::Size;
 
-/// The configuration file, whole.
+/// The whole configuration file.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Where IDs are found.
+    /// Where to find IDs.
     pub identity: IdentityConfig,
-    /// What sidecars get.
+    /// Settings of the sidecars.
     pub sidecar: SidecarConfig,
 }
 
-/// Where IDs are found. Rules given here are tried before those of the preset.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct IdentityConfig {
-    /// The rules for a well-known orchestrator.
-    pub preset: Preset,
-    /// For the run ID.
-    pub run_id: Vec<Rule>,
-    /// For the job ID.
-    pub job_id: Vec<Rule>,
-    /// For the trace ID.
-    pub trace_id: Vec<Rule>,
-}
-
-/// What sidecars get, where it is not the same for all.
+/// Settings of the sidecars that differ by namespace.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct SidecarConfig {
-    /// Sizes for the pods of single namespaces, such as one whose `LimitRange` asks for more than the default.
+    /// Sidecar sizes by namespace, for example where a `LimitRange` requires more than the default.
     pub namespaces: BTreeMap<String, Size>,
 }
 
-/// What is wrong with a configuration, and where.
+/// Why a configuration file is invalid, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct ConfigError(String);
 
 impl Config {
-    /// Reads the text of a configuration file. An empty text is a configuration too: the default.
+    /// Parses a configuration file. An empty file is the default configuration.
+    ///
+    /// # Errors
+    /// The file is not valid YAML, or a key or value is invalid.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
         let config: Option<Self> = serde_saphyr::from_str(text).map_err(|error| ConfigError(error.to_string()))?;
         Ok(config.unwrap_or_default())
@@ -70,10 +57,10 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::patch::quantity::Quantity;
+    use crate::{identity::preset::Preset, patch::quantity::Quantity};
 
     #[test]
-    fn every_kind_of_rule_is_read_and_written_as_it_stands() {
+    fn every_kind_of_rule_is_parsed_and_displayed_as_written() {
         let text = r"
 identity:
   preset: jobmon
@@ -94,7 +81,7 @@ sidecar:
     work: { cpu: 20m, memory: 64Mi }
     play: {}
 ";
-        let Config { identity, sidecar } = Config::parse(text).expect("a good file");
+        let Config { identity, sidecar } = Config::parse(text).expect("a valid file");
         let IdentityConfig { preset, run_id, job_id, trace_id } = identity;
         assert_eq!(preset, Preset::Jobmon);
         let written: Vec<String> =
@@ -113,7 +100,7 @@ sidecar:
     #[case("identity: {}")]
     #[case("identity: { preset: generic }")]
     #[case("sidecar: {}")]
-    fn what_is_not_said_is_the_default(#[case] text: &str) {
+    fn an_absent_key_means_the_default(#[case] text: &str) {
         assert_eq!(Config::parse(text), Ok(Config::default()));
     }
 
@@ -124,22 +111,22 @@ sidecar:
     #[case::bad_pointer("identity: { runId: [ { env: { name: A, pointer: id } } ] }", "slash")]
     #[case::bad_regex("identity: { runId: [ { label: { key: a, regex: 'run-(' } } ] }", "run-(")]
     #[case::unknown_member("identity: { runId: [ { label: { key: a, container: b } } ] }", "container")]
-    #[case::env_of_no_name("identity: { runId: [ { env: { container: main } } ] }", "needs the variable's name")]
-    #[case::arg_of_no_name("identity: { jobId: [ { arg: { container: main } } ] }", "needs a name or a regex")]
-    #[case::no_rule("identity: { jobId: [ { arg: 7 } ] }", "a name, or a map")]
-    #[case::little_memory("sidecar: { namespaces: { work: { memory: 8Mi } } }", "12Mi")]
-    #[case::no_quantity("sidecar: { namespaces: { work: { cpu: fast } } }", "fast")]
+    #[case::env_without_a_name("identity: { runId: [ { env: { container: main } } ] }", "needs the variable's name")]
+    #[case::arg_without_a_name("identity: { jobId: [ { arg: { container: main } } ] }", "needs a name or a regex")]
+    #[case::not_a_rule("identity: { jobId: [ { arg: 7 } ] }", "a name, or a map")]
+    #[case::too_little_memory("sidecar: { namespaces: { work: { memory: 8Mi } } }", "12Mi")]
+    #[case::not_a_quantity("sidecar: { namespaces: { work: { cpu: fast } } }", "fast")]
     #[case::not_yaml("identity: [", "")]
-    fn a_mistake_is_named(#[case] text: &str, #[case] named: &str) {
-        let error = Config::parse(text).expect_err("a bad file").to_string();
+    fn an_error_names_the_invalid_key_or_value(#[case] text: &str, #[case] named: &str) {
+        let error = Config::parse(text).expect_err("an invalid file").to_string();
         assert!(error.contains(named), "{error}");
     }
 
     #[test]
-    fn every_example_in_the_docs_is_a_configuration() {
+    fn every_example_in_the_docs_is_a_valid_configuration() {
         let page = include_str!("../../docs/identity.md");
         let examples: Vec<&str> = page.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-        assert!(!examples.is_empty(), "the page has lost its examples");
+        assert!(!examples.is_empty(), "the page has no examples");
         for example in examples {
             let config = Config::parse(example).unwrap_or_else(|error| panic!("{error} in\n{example}"));
             assert_ne!(config, Config::default(), "{example}");

@@ -1,4 +1,4 @@
-//! Where the reaper is, and how to know that it is the reaper.
+//! Where the reaper is, and how to authenticate it.
 
 use std::net::IpAddr;
 
@@ -6,7 +6,7 @@ use jobwarden_common::names::{object, port, sidecar_env};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
-/// What a sidecar or an agent needs to report.
+/// What a sidecar or an agent needs to connect to the reaper.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
     address: String,
@@ -15,7 +15,7 @@ pub struct Endpoint {
     variables: [Box<RawValue>; 3],
 }
 
-/// `core/v1.EnvVar`, as far as ours go.
+/// The fields of `core/v1.EnvVar` that the sidecar uses.
 #[derive(Serialize)]
 pub(crate) struct Variable<'a> {
     pub(crate) name: &'static str,
@@ -23,49 +23,55 @@ pub(crate) struct Variable<'a> {
 }
 
 impl Endpoint {
-    /// That of a reaper whose Service has this `ClusterIP` in `namespace`.
+    /// The endpoint of a reaper whose Service in `namespace` has this `ClusterIP`.
+    ///
+    /// # Panics
+    /// Never: two strings always serialise.
     pub fn new(cluster_ip: IpAddr, namespace: &str, ca: String) -> Self {
         let address = std::net::SocketAddr::new(cluster_ip, port::REAPER).to_string();
-        Self::of_parts(address, service_name(object::REAPER_SERVICE, namespace), ca)
+        Self::from_parts(address, service_name(object::REAPER_SERVICE, namespace), ca)
     }
 
-    /// An endpoint that somebody else has put together.
-    pub fn of_parts(address: String, server_name: String, ca: String) -> Self {
+    /// An endpoint from its parts: `host:port`, the name in the certificate, and the CA bundle (PEM).
+    ///
+    /// # Panics
+    /// Never: two strings always serialise.
+    pub fn from_parts(address: String, server_name: String, ca: String) -> Self {
         let variables =
             [(sidecar_env::REAPER_ADDRESS, &address), (sidecar_env::REAPER_NAME, &server_name), (sidecar_env::CA, &ca)]
                 .map(|(name, value)| to_raw_value(&Variable { name, value }).expect("two strings are always JSON"));
         Self { address, server_name, ca, variables }
     }
 
-    /// `host:port` to dial: the `ClusterIP` of the reaper's Service, so that no DNS is needed.
+    /// `host:port` to connect to: the `ClusterIP` of the reaper's Service, so that no DNS lookup is needed.
     pub fn address(&self) -> &str {
         &self.address
     }
 
-    /// The DNS name that the reaper's certificate carries.
+    /// The DNS name in the reaper's certificate.
     pub fn server_name(&self) -> &str {
         &self.server_name
     }
 
-    /// The CA bundle that vouches for it, PEM.
+    /// The CA bundle that verifies the certificate, PEM.
     pub fn ca(&self) -> &str {
         &self.ca
     }
 
-    /// The same as a sidecar hears of it: environment variables, written once and not with each pod.
+    /// The endpoint as environment variables of the sidecar, serialised once and not for each pod.
     pub(crate) fn variables(&self) -> &[Box<RawValue>; 3] {
         &self.variables
     }
 }
 
-/// The variables say the same once more.
+/// The variables are derived from the other fields.
 impl PartialEq for Endpoint {
     fn eq(&self, other: &Self) -> bool {
         (&self.address, &self.server_name, &self.ca) == (&other.address, &other.server_name, &other.ca)
     }
 }
 
-/// The DNS name by which the API server and the sidecars know a Service; the cluster's domain is not part of it.
+/// The DNS name by which the API server and the sidecars address a Service, without the cluster domain.
 pub fn service_name(service: &str, namespace: &str) -> String {
     format!("{service}.{namespace}.svc")
 }
@@ -79,7 +85,7 @@ mod tests {
     #[rstest]
     #[case("10.96.0.7", "10.96.0.7:8444")]
     #[case("fd00::7", "[fd00::7]:8444")]
-    fn the_address_can_be_dialled(#[case] ip: &str, #[case] address: &str) {
+    fn the_address_has_a_port_and_brackets_for_ipv6(#[case] ip: &str, #[case] address: &str) {
         let endpoint = Endpoint::new(ip.parse().expect("an address"), "jobwarden", String::new());
         assert_eq!(endpoint.address(), address);
         assert_eq!(endpoint.server_name(), "jobwarden-reaper.jobwarden.svc");

@@ -1,13 +1,13 @@
 //! What admission does to Jobs and pods, as pure functions of their JSON: no I/O, no clock, no API server.
 //!
 //! ```text
-//!  config ──► identity   who is it?            ──► patch   what has to change?
-//!             view       what was sent, borrowed    ▲
-//!             endpoint   where the reaper is ───────┘
+//!  config ──► identity   the IDs of a Job or pod  ──► patch   the changes to it
+//!             view       the object, borrowed          ▲
+//!             endpoint   where the reaper is ──────────┘
 //! ```
 //!
-//! The webhook answers the API server with it, `jobwarden inject` does the same offline, and the reaper does it to Jobs
-//! that admission has missed: one code, one result.
+//! The webhook uses these functions to answer the API server, the offline `inject` command to show the result, and the reaper to
+//! backfill Jobs that admission missed: the same code gives the same result.
 
 pub mod config;
 pub mod endpoint;

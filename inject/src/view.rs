@@ -1,7 +1,7 @@
-//! What admission has to see of a Job or pod, borrowed from the request body.
+//! The fields of a Job or pod that admission reads, borrowed from the request body.
 //!
-//! These are views, never the thing itself: fields that are not here, and fields newer than this program, are skipped while
-//! reading and left alone while patching. A member that is `null` counts as absent, as it does for the API server.
+//! These are views and not complete types: other fields, and fields newer than this program, are skipped while reading and
+//! unchanged while patching. A member that is `null` counts as absent, as for the API server.
 
 use std::{borrow::Cow, fmt, marker::PhantomData, ops::Deref};
 
@@ -11,7 +11,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-/// A string of the request; it owns memory only where the JSON had escapes in it.
+/// A string of the request. It allocates only if the JSON string contains escapes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(transparent)]
 pub struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
@@ -42,12 +42,12 @@ impl fmt::Display for Text<'_> {
     }
 }
 
-/// Labels or annotations. There are few, and few are looked for: a list is faster than a map.
+/// Labels or annotations. An object has few and admission looks up few, so a list is faster than a map.
 #[derive(Clone, Debug, Default)]
 pub struct Entries<'a>(Vec<(Text<'a>, Text<'a>)>);
 
 impl Entries<'_> {
-    /// The value of `key`; of a key that is there twice the last counts, as it does for the API server.
+    /// The value of `key`. If a key occurs twice, the last value counts, as for the API server.
     pub fn get(&self, key: &str) -> Option<&str> {
         let mut entries = self.0.iter().rev();
         entries.find(|(its_key, _)| its_key == key).map(|(_, value)| &**value)
@@ -83,7 +83,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Entries<'a> {
     }
 }
 
-/// What is only looked at where a rule asks for it: until then it is text.
+/// A value that is parsed only when a rule needs it. Until then it is raw JSON.
 #[derive(Clone, Debug)]
 pub struct Lazy<'a, T> {
     text: &'a RawValue,
@@ -91,8 +91,8 @@ pub struct Lazy<'a, T> {
 }
 
 impl<'a, T: Deserialize<'a>> Lazy<'a, T> {
-    /// What the text says; `None` where it says something else, which the API server will not take either.
-    pub fn read(&self) -> Option<T> {
+    /// Parses the value. `None` if it has another type, which the API server rejects as well.
+    pub fn parse(&self) -> Option<T> {
         serde_json::from_str(self.text.get()).ok()
     }
 }
@@ -109,7 +109,7 @@ pub struct Job<'a> {
     /// Its metadata.
     #[serde(borrow)]
     pub metadata: Option<Metadata<'a>>,
-    /// What it shall do.
+    /// Its spec.
     #[serde(borrow)]
     pub spec: Option<JobSpec<'a>>,
 }
@@ -118,33 +118,33 @@ pub struct Job<'a> {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct JobSpec<'a> {
-    /// The controller that is responsible; absent for the built-in one.
+    /// The responsible controller; absent for the built-in one.
     #[serde(borrow)]
     pub managed_by: Option<Text<'a>>,
-    /// What its pods are made from.
+    /// The template of its pods.
     #[serde(borrow)]
     pub template: Option<Pod<'a>>,
 }
 
-/// A pod, or a pod template, which looks the same.
+/// A pod, or a pod template, which has the same fields.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct Pod<'a> {
     /// Its metadata.
     #[serde(borrow)]
     pub metadata: Option<Metadata<'a>>,
-    /// What it shall run.
+    /// Its spec.
     #[serde(borrow)]
     pub spec: Option<PodSpec<'a>>,
 }
 
-/// `metadata` of anything.
+/// `metadata` of any object.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Metadata<'a> {
-    /// Absent while the API server is still to generate one.
+    /// Its name; absent until the API server has generated it.
     #[serde(borrow)]
     pub name: Option<Text<'a>>,
-    /// The beginning of the generated name.
+    /// The prefix of the generated name.
     #[serde(borrow)]
     pub generate_name: Option<Text<'a>>,
     /// Labels.
@@ -167,7 +167,7 @@ impl Metadata<'_> {
         self.labels.as_ref()?.get(key)
     }
 
-    /// The name, or what the generated name will begin with; for logs.
+    /// The name, or the prefix of the name to be generated; for logs.
     pub fn name_or_prefix(&self) -> Option<&str> {
         self.name.as_deref().or(self.generate_name.as_deref())
     }
@@ -191,7 +191,7 @@ pub struct OwnerReference<'a> {
     /// UID of the owner.
     #[serde(borrow)]
     pub uid: Text<'a>,
-    /// Whether it is the one that manages the object.
+    /// Whether this owner is the managing controller.
     pub controller: Option<bool>,
 }
 
@@ -202,10 +202,10 @@ pub struct PodSpec<'a> {
     /// Main containers.
     #[serde(borrow)]
     pub containers: Option<Vec<Container<'a>>>,
-    /// Init containers, native sidecars among them.
+    /// Init containers, including native sidecars.
     #[serde(borrow)]
     pub init_containers: Option<Vec<Container<'a>>>,
-    /// Containers for debugging; none at creation, but who knows.
+    /// Ephemeral containers; normally none at creation.
     #[serde(borrow)]
     pub ephemeral_containers: Option<Vec<Container<'a>>>,
     /// Volumes.
@@ -217,12 +217,12 @@ pub struct PodSpec<'a> {
     /// Pull secrets.
     #[serde(borrow)]
     pub image_pull_secrets: Option<Vec<PullSecret<'a>>>,
-    /// The operating system it is for.
+    /// Its operating system.
     #[serde(borrow)]
     pub os: Option<Os<'a>>,
 }
 
-/// A container of any list.
+/// A container of any kind.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Container<'a> {
@@ -232,16 +232,16 @@ pub struct Container<'a> {
     /// `Always` makes an init container a native sidecar.
     #[serde(borrow)]
     pub restart_policy: Option<Text<'a>>,
-    /// What it runs, instead of its image's entry point.
+    /// Its entry point, if not the image's.
     #[serde(borrow)]
     pub command: Option<Lazy<'a, Vec<Text<'a>>>>,
-    /// The arguments of that.
+    /// Arguments of the entry point.
     #[serde(borrow)]
     pub args: Option<Lazy<'a, Vec<Text<'a>>>>,
     /// Its environment.
     #[serde(borrow)]
     pub env: Option<Lazy<'a, Vec<EnvVar<'a>>>>,
-    /// What it mounts.
+    /// Its volume mounts.
     #[serde(borrow)]
     pub volume_mounts: Option<Lazy<'a, Vec<VolumeMount<'a>>>>,
 }
@@ -252,7 +252,7 @@ pub struct EnvVar<'a> {
     /// Its name.
     #[serde(borrow)]
     pub name: Text<'a>,
-    /// Its value where it stands in the pod; absent for one taken from elsewhere.
+    /// Its literal value; absent for `valueFrom`.
     #[serde(borrow)]
     pub value: Option<Text<'a>>,
 }
@@ -271,7 +271,7 @@ pub struct Volume<'a> {
     /// Its name.
     #[serde(borrow)]
     pub name: Text<'a>,
-    /// Where it is a projected one.
+    /// Its sources, if it is a projected volume.
     #[serde(borrow)]
     pub projected: Option<Lazy<'a, Projected<'a>>>,
 }
@@ -279,7 +279,7 @@ pub struct Volume<'a> {
 /// A projected volume.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Projected<'a> {
-    /// What it is made of.
+    /// Its sources.
     #[serde(borrow)]
     pub sources: Option<Vec<Projection<'a>>>,
 }
@@ -288,7 +288,7 @@ pub struct Projected<'a> {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Projection<'a> {
-    /// Where it is a token.
+    /// The token, if this source is one.
     #[serde(borrow)]
     pub service_account_token: Option<TokenProjection<'a>>,
 }
@@ -296,7 +296,7 @@ pub struct Projection<'a> {
 /// A token in a projected volume.
 #[derive(Clone, Debug, Deserialize)]
 pub struct TokenProjection<'a> {
-    /// Whom it is meant for; absent for the API server.
+    /// Its audience; absent for the API server.
     #[serde(borrow)]
     pub audience: Option<Text<'a>>,
 }
@@ -308,7 +308,7 @@ pub struct Toleration<'a> {
     /// The taint's key; absent for every taint.
     #[serde(borrow)]
     pub key: Option<Text<'a>>,
-    /// `Equal` unless it says otherwise.
+    /// The operator; `Equal` by default.
     #[serde(borrow)]
     pub operator: Option<Text<'a>>,
     /// The taint's value.
@@ -317,14 +317,14 @@ pub struct Toleration<'a> {
     /// The taint's effect; absent for every effect.
     #[serde(borrow)]
     pub effect: Option<Text<'a>>,
-    /// For how long; absent for ever.
+    /// How long the pod tolerates the taint; absent means forever.
     pub toleration_seconds: Option<i64>,
 }
 
 /// The name of a pull secret.
 #[derive(Clone, Debug, Deserialize)]
 pub struct PullSecret<'a> {
-    /// The Secret.
+    /// Name of the Secret.
     #[serde(borrow)]
     pub name: Option<Text<'a>>,
 }
@@ -342,17 +342,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_a_key_that_is_there_twice_the_last_counts() {
+    fn the_last_value_of_a_duplicate_key_counts() {
         let labels: Entries<'_> = serde_json::from_str(r#"{"a": "1", "b": "2", "a": "3"}"#).expect("a map of strings");
         assert_eq!([labels.get("a"), labels.get("b"), labels.get("c")], [Some("3"), Some("2"), None]);
     }
 
     #[test]
-    fn what_is_no_environment_is_none() {
+    fn an_environment_of_another_type_parses_to_none() {
         let read = |env: &str| {
             let text = format!(r#"{{"name": "work", "env": {env}}}"#);
             let container: Container<'_> = serde_json::from_str(&text).expect("a container");
-            container.env.as_ref().and_then(Lazy::read).map(|env| env.len())
+            container.env.as_ref().and_then(Lazy::parse).map(|env| env.len())
         };
         assert_eq!(["null", "7", r#"[{"name": "A"}]"#].map(read), [None, None, Some(1)]);
     }

@@ -1,48 +1,48 @@
-//! What the webhook tells the sidecar, all of it in environment variables.
+//! The configuration, read from environment variables that the webhook sets.
 
 use std::{path::PathBuf, time::Duration};
 
-use jobwarden_common::names::{SERVICE_ACCOUNT_DIR, sidecar_env as env};
+use jobwarden_common::names::{SERVICE_ACCOUNT_DIR, TOKEN_FILE, sidecar_env as env};
 use rustls::pki_types::ServerName;
 use thiserror::Error;
 
 use crate::trust::{Bundle, BundleError};
 
-/// Time between beats where nobody says otherwise.
+/// Time between beats unless configured.
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Whom to beat to, and how.
+/// Where to send beats, and how.
 #[derive(Debug)]
 pub(crate) struct Config {
-    /// `host:port` to dial.
+    /// `host:port` of the reaper.
     pub(crate) address: String,
-    /// The name that the reaper's certificate must carry.
+    /// The name that the reaper's certificate must contain.
     pub(crate) server_name: ServerName<'static>,
-    /// Whom to trust until the reaper sends something newer.
+    /// The CA bundle to trust until the reaper sends a newer one.
     pub(crate) bundle: Bundle,
-    /// Time between beats, before jitter, until the reaper says otherwise.
+    /// Time between beats, before jitter, until the reaper sets another.
     pub(crate) interval: Duration,
-    /// Where the kubelet keeps the pod-bound token.
+    /// The file in which the kubelet keeps the pod-bound token.
     pub(crate) token_file: PathBuf,
 }
 
-/// Why the environment makes no configuration.
+/// Why the environment is not a valid configuration.
 #[derive(Debug, Error)]
 pub(crate) enum ConfigError {
-    #[error("{} must be set and not empty: the webhook sets it when it adds this container", .0.join(", "))]
+    #[error("{} must be set and not empty; the webhook sets it when it adds this container", .0.join(", "))]
     Missing(Vec<&'static str>),
     #[error("{}={given:?} must be host:port, such as 10.96.0.7:8444", env::REAPER_ADDRESS)]
     Address { given: String },
     #[error("{}={given:?} must be a DNS name or an IP address", env::REAPER_NAME)]
     ServerName { given: String },
-    #[error("{}={given:?} must be a number of milliseconds above 0", env::INTERVAL_MS)]
+    #[error("{}={given:?} must be a number of milliseconds greater than 0", env::INTERVAL_MS)]
     Interval { given: String },
-    #[error("{} must be a CA bundle in PEM, but {problem}", env::CA)]
+    #[error("{} must be a CA bundle in PEM format: {problem}", env::CA)]
     Bundle { problem: BundleError },
 }
 
 impl Config {
-    /// Reads the configuration from `lookup`, which gives the value of an environment variable.
+    /// Reads the configuration from `lookup`, which returns the value of an environment variable.
     pub(crate) fn from_env(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let given = |name: &str| lookup(name).filter(|value| !value.trim().is_empty());
         let (Some(address), Some(name), Some(ca)) =
@@ -64,7 +64,7 @@ impl Config {
             },
         };
         let token_file =
-            given(env::TOKEN_FILE).map_or_else(|| PathBuf::from(SERVICE_ACCOUNT_DIR).join("token"), PathBuf::from);
+            given(env::TOKEN_FILE).map_or_else(|| PathBuf::from(SERVICE_ACCOUNT_DIR).join(TOKEN_FILE), PathBuf::from);
         Ok(Self { address, server_name, bundle, interval, token_file })
     }
 }
@@ -82,23 +82,23 @@ mod tests {
     use super::*;
 
     fn ca() -> String {
-        rcgen::generate_simple_self_signed(["ca".to_owned()]).expect("a name is enough").cert.pem()
+        rcgen::generate_simple_self_signed(["ca".to_owned()]).expect("a valid name").cert.pem()
     }
 
-    fn config(changed: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    fn config(overrides: &[(&str, &str)]) -> Result<Config, ConfigError> {
         let ca = ca();
-        let usual = [
+        let defaults = [
             (env::REAPER_ADDRESS, "10.96.0.7:8444"),
             (env::REAPER_NAME, "jobwarden-reaper.jobwarden.svc"),
             (env::CA, &*ca),
         ];
         Config::from_env(|name| {
-            changed.iter().chain(&usual).find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+            overrides.iter().chain(&defaults).find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
         })
     }
 
     #[test]
-    fn what_the_webhook_sets_is_enough() {
+    fn the_variables_that_the_webhook_sets_are_sufficient() {
         let config = config(&[]).expect("complete");
         assert_eq!(config.address, "10.96.0.7:8444");
         assert_eq!(config.interval, Duration::from_secs(10));
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_missing_is_named_at_once() {
+    fn one_error_names_every_missing_variable() {
         let error = config(&[(env::REAPER_ADDRESS, ""), (env::CA, " \n")]).expect_err("two are empty");
         let text = error.to_string();
         assert!(text.contains(env::REAPER_ADDRESS) && text.contains(env::CA), "{text}");
@@ -122,15 +122,15 @@ mod tests {
     #[case(env::INTERVAL_MS, "0")]
     #[case(env::INTERVAL_MS, "10s")]
     #[case(env::CA, "no PEM")]
-    fn a_bad_value_is_named(#[case] name: &str, #[case] value: &str) {
-        let text = config(&[(name, value)]).expect_err("bad").to_string();
+    fn an_error_names_the_variable_with_an_invalid_value(#[case] name: &str, #[case] value: &str) {
+        let text = config(&[(name, value)]).expect_err("invalid").to_string();
         assert!(text.contains(name), "{text}");
     }
 
     #[rstest]
     #[case("[fd00::7]:8444")]
     #[case("jobwarden-reaper.jobwarden.svc:8444")]
-    fn other_ways_to_write_an_address_are_taken(#[case] address: &str) {
-        assert_eq!(config(&[(env::REAPER_ADDRESS, address)]).expect("good").address, address);
+    fn ipv6_addresses_and_host_names_are_accepted(#[case] address: &str) {
+        assert_eq!(config(&[(env::REAPER_ADDRESS, address)]).expect("valid").address, address);
     }
 }

@@ -9,10 +9,10 @@ use std::{
 use hyper::header::HeaderValue;
 use thiserror::Error;
 
-/// Tokens of Kubernetes have about 1 KiB. Whatever is larger is something else.
+/// A Kubernetes service account token has about 1 KiB. A larger file is not a token.
 const MAX_BYTES: u64 = 16 * 1024;
 
-/// The file with the token, and what it held last.
+/// The token file and the last token read from it.
 #[derive(Debug)]
 pub(crate) struct TokenFile {
     path: PathBuf,
@@ -20,17 +20,17 @@ pub(crate) struct TokenFile {
     last: Option<HeaderValue>,
 }
 
-/// Why there is no token.
+/// Why no token is available.
 #[derive(Debug, Error)]
 pub(crate) enum TokenError {
-    #[error("cannot read the token {}", path.display())]
+    #[error("cannot read the token file {}", path.display())]
     Read {
         path: PathBuf,
         #[source]
         source: io::Error,
     },
-    #[error("{} holds no token", .0.display())]
-    NoToken(PathBuf),
+    #[error("the token file {} contains no valid token", .0.display())]
+    Invalid(PathBuf),
 }
 
 impl TokenFile {
@@ -38,8 +38,8 @@ impl TokenFile {
         Self { path, last: None }
     }
 
-    /// The `Authorization` header of this moment. The file is read each time: it is 1 KiB of tmpfs, and no renewal is
-    /// ever missed. Where it cannot be read the token before is used, for it may well be valid still.
+    /// The current `Authorization` header. The file is read each time: it is 1 KiB on tmpfs, and so no renewal is missed.
+    /// If it cannot be read, the last token is used, which may still be valid.
     pub(crate) fn authorization(&mut self) -> Result<HeaderValue, TokenError> {
         match (self.read(), &self.last) {
             (Ok(header), _) => Ok(self.last.insert(header).clone()),
@@ -53,12 +53,12 @@ impl TokenFile {
         File::open(&self.path)
             .and_then(|file| file.take(MAX_BYTES + 1).read_to_string(&mut text))
             .map_err(|source| TokenError::Read { path: self.path.clone(), source })?;
-        let no_token = || TokenError::NoToken(self.path.clone());
+        let invalid = || TokenError::Invalid(self.path.clone());
         let token = text.trim();
         if token.is_empty() || text.len() as u64 > MAX_BYTES {
-            return Err(no_token());
+            return Err(invalid());
         }
-        let mut header = HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| no_token())?;
+        let mut header = HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| invalid())?;
         header.set_sensitive(true);
         Ok(header)
     }
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn a_renewed_token_is_used_and_a_lost_one_kept() {
+    fn a_renewed_token_is_used_and_kept_if_the_file_disappears() {
         let (_dir, mut token) = file("first\n");
         assert_eq!(token.authorization().expect("readable"), "Bearer first");
         std::fs::write(&token.path, "second").expect("writable");
@@ -92,13 +92,13 @@ mod tests {
     #[case("\n")]
     #[case("two\nlines")]
     #[case(&"x".repeat(20_000))]
-    fn what_is_no_token_is_not_sent(#[case] content: &str) {
+    fn an_invalid_token_file_is_an_error(#[case] content: &str) {
         let (_dir, mut token) = file(content);
         assert!(token.authorization().is_err());
     }
 
     #[test]
-    fn a_token_never_shows_in_debug_output() {
+    fn debug_output_never_contains_the_token() {
         let (_dir, mut token) = file("secret");
         let header = token.authorization().expect("readable");
         assert!(!format!("{header:?} {token:?}").contains("secret"));

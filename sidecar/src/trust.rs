@@ -1,4 +1,4 @@
-//! Whom to believe that they are the reaper: the CA bundle at hand, and a newer one until it has proved itself.
+//! Which CAs may sign the reaper's certificate: the current bundle, and a newer one until a handshake has confirmed it.
 
 use std::{io, sync::Arc};
 
@@ -10,26 +10,26 @@ use rustls::{
 };
 use thiserror::Error;
 
-/// A CA bundle and the TLS settings made of it.
+/// A CA bundle and the TLS configuration built from it.
 #[derive(Clone, Debug)]
 pub(crate) struct Bundle {
     pem: String,
     tls: Arc<ClientConfig>,
 }
 
-/// Why a text is no CA bundle.
+/// Why a text is not a valid CA bundle.
 #[derive(Debug, Error)]
 pub(crate) enum BundleError {
-    #[error("it cannot be read: {0}")]
+    #[error("invalid PEM: {0}")]
     Pem(rustls::pki_types::pem::Error),
-    #[error("it has no certificate")]
+    #[error("no certificate found")]
     Empty,
-    #[error("it has a certificate that cannot be a root, or this build has no TLS 1.3: {0}")]
+    #[error("a certificate cannot be used as a root, or this build has no TLS 1.3: {0}")]
     Tls(#[from] rustls::Error),
 }
 
 impl Bundle {
-    /// Reads a bundle of one or more certificates.
+    /// Parses a bundle of one or more certificates.
     pub(crate) fn from_pem(pem: String) -> Result<Self, BundleError> {
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
@@ -42,52 +42,52 @@ impl Bundle {
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        // One connection lasts for hours. Tickets would cost memory for the one handshake in a day they make cheaper.
+        // One connection lasts for hours: session tickets would cost memory and save one cheap handshake a day.
         tls.resumption = Resumption::disabled();
         Ok(Self { pem, tls: Arc::new(tls) })
     }
 }
 
-/// The bundle in use, and a newer one that the reaper sent over a connection we trusted.
+/// The current bundle, and a newer candidate that the reaper sent over a trusted connection.
 #[derive(Debug)]
 pub(crate) struct Trust {
     current: Bundle,
-    offered: Option<Bundle>,
+    candidate: Option<Bundle>,
 }
 
 impl Trust {
     pub(crate) fn new(current: Bundle) -> Self {
-        Self { current, offered: None }
+        Self { current, candidate: None }
     }
 
-    /// The settings for the next connection.
+    /// The TLS configuration for the next connection.
     pub(crate) fn tls(&self) -> Arc<ClientConfig> {
-        Arc::clone(&self.offered.as_ref().unwrap_or(&self.current).tls)
+        Arc::clone(&self.candidate.as_ref().unwrap_or(&self.current).tls)
     }
 
-    /// Takes a newer bundle, to be used from the next connection on. What is no bundle is refused, and nothing changes.
+    /// Accepts a newer bundle, used from the next connection on. An invalid bundle is an error and changes nothing.
     pub(crate) fn offer(&mut self, pem: String) -> Result<(), BundleError> {
-        let known = self.offered.as_ref().unwrap_or(&self.current);
-        if known.pem == pem {
+        let latest = self.candidate.as_ref().unwrap_or(&self.current);
+        if latest.pem == pem {
             return Ok(());
         }
-        self.offered = if self.current.pem == pem { None } else { Some(Bundle::from_pem(pem)?) };
+        self.candidate = if self.current.pem == pem { None } else { Some(Bundle::from_pem(pem)?) };
         Ok(())
     }
 
-    /// A handshake succeeded: an offered bundle has proved itself and replaces the one before.
-    pub(crate) fn proved(&mut self) {
-        if let Some(bundle) = self.offered.take() {
+    /// Records a successful handshake: it confirms a candidate, which replaces the current bundle.
+    pub(crate) fn handshake_succeeded(&mut self) {
+        if let Some(bundle) = self.candidate.take() {
             self.current = bundle;
         }
     }
 
-    /// A handshake failed. If it failed because the server was not trusted, an offered bundle is dropped again: the one
-    /// before may still do, and without it this pod could never be told of a better one.
-    pub(crate) fn failed(&mut self, error: &io::Error) {
+    /// Records a failed handshake. If the server's certificate was not trusted, a candidate is dropped: the current bundle may
+    /// still work, and without a working bundle this pod could never receive another.
+    pub(crate) fn handshake_failed(&mut self, error: &io::Error) {
         let cause = error.get_ref().and_then(|inner| inner.downcast_ref());
         if matches!(cause, Some(rustls::Error::InvalidCertificate(_))) {
-            self.offered = None;
+            self.candidate = None;
         }
     }
 }
@@ -99,10 +99,10 @@ mod tests {
     use super::*;
 
     fn pem() -> String {
-        rcgen::generate_simple_self_signed(["ca".to_owned()]).expect("a name is enough").cert.pem()
+        rcgen::generate_simple_self_signed(["ca".to_owned()]).expect("a valid name").cert.pem()
     }
 
-    fn trust_with_offer() -> (Trust, String, String) {
+    fn trust_with_candidate() -> (Trust, String, String) {
         let (old, new) = (pem(), pem());
         let mut trust = Trust::new(Bundle::from_pem(old.clone()).expect("a bundle"));
         trust.offer(new.clone()).expect("a bundle");
@@ -114,43 +114,43 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_bundle_replaces_the_old_one_once_it_proved_itself() {
-        let (mut trust, _, new) = trust_with_offer();
-        trust.proved();
-        trust.failed(&untrusted());
+    fn a_successful_handshake_replaces_the_current_bundle_with_the_candidate() {
+        let (mut trust, _, new) = trust_with_candidate();
+        trust.handshake_succeeded();
+        trust.handshake_failed(&untrusted());
         assert_eq!(trust.current.pem, new);
     }
 
     #[test]
-    fn a_newer_bundle_that_does_not_fit_the_server_gives_way_to_the_old_one() {
-        let (mut trust, old, _) = trust_with_offer();
-        trust.failed(&untrusted());
+    fn an_untrusted_certificate_drops_the_candidate() {
+        let (mut trust, old, _) = trust_with_candidate();
+        trust.handshake_failed(&untrusted());
         assert!(Arc::ptr_eq(&trust.tls(), &trust.current.tls));
         assert_eq!(trust.current.pem, old);
     }
 
     #[test]
-    fn a_broken_connection_says_nothing_of_the_bundle() {
-        let (mut trust, ..) = trust_with_offer();
-        trust.failed(&io::ErrorKind::ConnectionReset.into());
-        assert!(trust.offered.is_some());
+    fn a_connection_reset_keeps_the_candidate() {
+        let (mut trust, ..) = trust_with_candidate();
+        trust.handshake_failed(&io::ErrorKind::ConnectionReset.into());
+        assert!(trust.candidate.is_some());
     }
 
     #[test]
-    fn a_bundle_that_is_offered_again_with_every_beat_is_read_once() {
-        let (mut trust, old, new) = trust_with_offer();
+    fn a_bundle_sent_with_every_beat_is_parsed_once() {
+        let (mut trust, old, new) = trust_with_candidate();
         let before = trust.tls();
         trust.offer(new).expect("known");
         assert!(Arc::ptr_eq(&before, &trust.tls()));
         trust.offer(old).expect("known");
-        assert!(trust.offered.is_none());
+        assert!(trust.candidate.is_none());
     }
 
     #[test]
-    fn rubbish_changes_nothing() {
-        let (mut trust, _, new) = trust_with_offer();
-        trust.offer("rubbish".to_owned()).expect_err("no bundle");
-        trust.proved();
+    fn an_invalid_bundle_changes_nothing() {
+        let (mut trust, _, new) = trust_with_candidate();
+        trust.offer("not PEM".to_owned()).expect_err("no bundle");
+        trust.handshake_succeeded();
         assert_eq!(trust.current.pem, new);
     }
 }

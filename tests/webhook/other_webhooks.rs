@@ -88,7 +88,7 @@ async fn repaired(client: &Client) -> anyhow::Result<f64> {
     for pod in pods {
         // A starting or terminating pod may not answer.
         if let Ok(text) = metrics::read(client, &pod.name_any()).await {
-            sum += metrics::sum(&text, "jobwarden_admission_requests_total", "outcome=\"mended\"");
+            sum += metrics::sum(&text, "jobwarden_admission_requests_total", "outcome=\"repaired\"");
         }
     }
     Ok(sum)

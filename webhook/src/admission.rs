@@ -169,7 +169,7 @@ impl Admission {
         match decision {
             Ok(mutation) => {
                 tracing::debug!(kind = kind_name, namespace, name, effect = mutation.effect.as_str(), "admitted");
-                if mutation.effect == Effect::Mended {
+                if mutation.effect == Effect::Repaired {
                     tracing::warn!(
                         namespace,
                         name,

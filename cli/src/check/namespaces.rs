@@ -83,7 +83,7 @@ fn rejection<'a>(
     let text = serde_json::to_string(&dry_run::pod("image", false)).expect("a pod serializes");
     let pod: view::Pod<'_> = serde_json::from_str(&text).expect("it was just serialized");
     // Not reached by a rejection.
-    let endpoint = Endpoint::of_parts(String::new(), String::new(), String::new());
+    let endpoint = Endpoint::from_parts(String::new(), String::new(), String::new());
     patch::pod::admit(&pod, namespace, settings, &endpoint, Some(&bounds)).err()
 }
 

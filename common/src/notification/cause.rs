@@ -4,33 +4,33 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Why a job ended as it did, as far as the cluster can tell. What is not known is absent.
+/// Why a job ended as it did, as far as the cluster shows. An unknown field is absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Cause {
-    /// Of what kind it is, for programs. A kind that is not known to the reader is read as none.
+    /// The kind of cause, for programs. A kind unknown to the reader is read as absent.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "known_kind")]
     pub kind: Option<CauseKind>,
-    /// The container at fault.
+    /// The container that ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container: Option<String>,
     /// Its exit code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
-    /// The signal that ended it, such as `SIGKILL`: what a shell makes of an exit code above 128.
+    /// The signal that ended it, such as `SIGKILL`: an exit code above 128 minus 128, by the convention of shells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signal: Option<String>,
-    /// The word of whoever ended it: the runtime's or kubelet's (`OOMKilled`, `Evicted`, `ErrImagePull`), that of a
-    /// disruption (`PreemptionByScheduler`), or the Job controller's (`DeadlineExceeded`).
+    /// The reason in Kubernetes: from the runtime or kubelet (`OOMKilled`, `Evicted`, `ErrImagePull`), from a disruption
+    /// (`PreemptionByScheduler`), or from the Job controller (`DeadlineExceeded`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// The same in a sentence.
+    /// The message that belongs to the reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// What its node ran short of, of an eviction or a kill for want of memory: `memory`, `ephemeral-storage`, …
+    /// The resource that the node ran short of, for an eviction or an out-of-memory kill: `memory`, `ephemeral-storage`, …
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource: Option<String>,
-    /// Who ended it, where the cluster tells: `kubelet`, `kube-scheduler`, `job-controller`, `namespace-controller`, …
+    /// The component that ended it, if known: `kubelet`, `kube-scheduler`, `job-controller`, `namespace-controller`, …
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
     /// When the container ended, RFC 3339, by the clock of its node.
@@ -39,7 +39,7 @@ pub struct Cause {
 }
 
 impl Cause {
-    /// Whether nothing is known.
+    /// Whether no field is known.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
@@ -77,34 +77,34 @@ impl Cause {
 /// The kinds of causes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum CauseKind {
-    /// A container was killed for want of memory: its own limit's, or its node's.
+    /// A container was killed because it reached its memory limit, or because its node ran out of memory.
     #[serde(rename = "OOMKilled")]
     OomKilled,
-    /// The kubelet evicted the pod, for its node ran short of a resource.
+    /// The kubelet evicted the pod because the node ran short of a resource.
     Evicted,
-    /// The pod made room for one of higher priority.
+    /// The scheduler preempted the pod for one of higher priority.
     Preempted,
-    /// The pod was evicted through the API, as `kubectl drain` does.
+    /// The pod was evicted through the Eviction API, as by `kubectl drain`.
     Drained,
     /// The pod was evicted because of a taint of its node.
     Tainted,
     /// The node was shut down.
     NodeShutdown,
-    /// The node is gone, or cannot be reached.
+    /// The node is gone or unreachable.
     NodeLost,
     /// No node was found for the pod.
     Unschedulable,
-    /// The node refused the pod.
+    /// The kubelet rejected the pod.
     NotAdmitted,
-    /// An image could not be had.
+    /// An image could not be pulled.
     ImagePullFailed,
     /// A container could not be created or started.
     CreateFailed,
-    /// A container ended with this exit code by itself.
+    /// A container exited by itself with this exit code.
     ExitCode,
     /// A container was ended by a signal.
     Signal,
-    /// It ran for longer than it was allowed to.
+    /// The job exceeded its deadline.
     DeadlineExceeded,
     /// A rule of the Job's `podFailurePolicy` matched.
     PodFailurePolicy,
@@ -113,7 +113,7 @@ pub enum CauseKind {
 }
 
 impl CauseKind {
-    /// The word on the wire.
+    /// The value on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::OomKilled => "OOMKilled",
@@ -142,13 +142,13 @@ impl fmt::Display for CauseKind {
     }
 }
 
-/// A newer writer may know kinds that this reader does not; the rest of its message is good all the same.
+/// A newer writer may send kinds that this reader does not know; the other fields remain usable.
 fn known_kind<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<CauseKind>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Word {
         Known(CauseKind),
-        #[allow(dead_code, reason = "only its being there matters")]
+        #[allow(dead_code, reason = "only the variant matters")]
         Other(Option<String>),
     }
     Ok(match Word::deserialize(deserializer)? {
@@ -169,13 +169,13 @@ mod tests {
     #[case(json!({ "kind": "StruckByLightning" }), None)]
     #[case(json!({ "kind": null }), None)]
     #[case(json!({}), None)]
-    fn a_kind_that_is_not_known_is_none(#[case] cause: serde_json::Value, #[case] kind: Option<CauseKind>) {
-        let cause: Cause = serde_json::from_value(cause).expect("it is read all the same");
+    fn an_unknown_kind_is_read_as_none(#[case] cause: serde_json::Value, #[case] kind: Option<CauseKind>) {
+        let cause: Cause = serde_json::from_value(cause).expect("an unknown kind is no error");
         assert_eq!(cause.kind, kind);
     }
 
     #[test]
-    fn the_page_shows_what_is_written() {
+    fn the_example_in_the_docs_is_a_valid_cause() {
         let page = include_str!("../../../docs/causes.md");
         let example = page.split("```").find_map(|block| block.strip_prefix("json")).expect("an example");
         let shown: serde_json::Value = serde_json::from_str(example).expect("JSON");
@@ -184,12 +184,12 @@ mod tests {
     }
 
     #[test]
-    fn nothing_known_is_nothing_written() {
+    fn an_empty_cause_has_no_fields_on_the_wire() {
         assert_eq!(serde_json::to_value(Cause::default()).expect("plain data"), json!({}));
     }
 
     #[test]
-    fn the_word_of_a_kind_is_that_on_the_wire() {
+    fn as_str_of_a_kind_equals_its_serialised_form() {
         for kind in [CauseKind::OomKilled, CauseKind::NodeShutdown, CauseKind::Deleted] {
             assert_eq!(serde_json::to_value(kind).expect("plain data"), json!(kind.as_str()));
         }

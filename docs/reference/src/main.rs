@@ -10,7 +10,7 @@ use std::{
 use clap::{Arg, Command, CommandFactory as _};
 use jobwarden::Program;
 use jobwarden_common::names::{SERVICE_ACCOUNT_DIR, sidecar_env};
-use jobwarden_reaper::outcome::JobOutcome;
+use jobwarden_reaper::outbox::JobOutcome;
 use kube::CustomResourceExt as _;
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -1,28 +1,30 @@
-//! Any bytes as a Job and as a pod: admission answers, and what it answers keeps the laws of `tests/patch`.
+//! Parses any bytes as a Job and as a pod: admission must not panic, and its patch must keep the laws of `tests/patch`.
 
 #![no_main]
 
+#[path = "../../tests/patch/installation.rs"]
+mod installation;
 #[path = "../../tests/patch/law.rs"]
 mod law;
 
-use std::{sync::LazyLock, time::Duration};
+use std::sync::LazyLock;
 
 use jobwarden_inject::{
-    config::Config,
+    config::{Config, SidecarConfig},
     endpoint::Endpoint,
     identity::{Rules, rule::Subject},
     patch::{
         Denial, Mutation, Settings, job,
         limits::{Bound, Bounds, Resource, Side},
         pod,
-        sidecar::{PullPolicy, Sidecar},
+        sidecar::Sidecar,
     },
     view::{Job, Pod},
 };
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 
-/// Rules of every kind, before those of a preset.
+/// Rules of every kind, and a preset.
 const CONFIG: &str = r"
 identity:
   preset: ort-server
@@ -40,24 +42,12 @@ sidecar:
 ";
 
 static SETTINGS: LazyLock<Settings> = LazyLock::new(|| {
-    let Config { identity, sidecar } = Config::parse(CONFIG).expect("a configuration");
-    Settings {
-        rules: Rules::new(identity),
-        finalizer: true,
-        unreachable_grace: Duration::from_secs(3600),
-        sidecar: Sidecar {
-            image: "sidecar:1".to_owned(),
-            pull_policy: PullPolicy::IfNotPresent,
-            image_pull_secrets: vec!["registry".to_owned()],
-            cpu: "10m".parse().expect("a quantity"),
-            memory: "16Mi".parse().expect("a quantity"),
-            namespaces: sidecar.namespaces,
-            beat_interval: Duration::from_secs(10),
-        },
-    }
+    let Config { identity, sidecar: SidecarConfig { namespaces } } = Config::parse(CONFIG).expect("a configuration");
+    let settings = installation::settings();
+    Settings { rules: Rules::new(identity), sidecar: Sidecar { namespaces, ..settings.sidecar }, ..settings }
 });
 
-/// Some sizes pass, some do not.
+/// Bounds that allow some sizes and deny others.
 static BOUNDS: LazyLock<Bounds> = LazyLock::new(|| {
     let bound = |resource, side, quantity: &str| Bound {
         limit_range: "limits".to_owned(),
@@ -68,12 +58,11 @@ static BOUNDS: LazyLock<Bounds> = LazyLock::new(|| {
     [bound(Resource::Cpu, Side::Max, "1"), bound(Resource::Memory, Side::Min, "16Mi")].into_iter().collect()
 });
 
-static REAPER: LazyLock<Endpoint> =
-    LazyLock::new(|| Endpoint::new("10.96.0.7".parse().expect("an address"), "jobwarden", "CA".to_owned()));
+static REAPER: LazyLock<Endpoint> = LazyLock::new(installation::reaper);
 
 fn as_job(text: &str) -> Option<Result<Mutation, Denial>> {
     let job: Job<'_> = serde_json::from_str(text).ok()?;
-    // Explaining must end as well as finding does.
+    // `explain` must not panic either.
     let _ = SETTINGS.rules.explain(&Subject::of_job(&job)).to_string();
     Some(job::admit(&job, "work", &SETTINGS, Some(&BOUNDS)))
 }
@@ -85,7 +74,7 @@ fn as_pod(text: &str) -> Option<Result<Mutation, Denial>> {
 
 fn laws(text: &str, admit: fn(&str) -> Option<Result<Mutation, Denial>>) {
     let Some(Ok(mutation)) = admit(text) else { return };
-    // What is read is JSON, so this is too; a name twice in one object is lost here, and there is nothing to compare then.
+    // `Value` drops duplicate keys; if that changes the patch, before and after cannot be compared.
     let Ok(before) = serde_json::from_str::<Value>(text) else { return };
     let again = before.to_string();
     let Some(Ok(same)) = admit(&again) else { return };
@@ -96,7 +85,7 @@ fn laws(text: &str, admit: fn(&str) -> Option<Result<Mutation, Denial>>) {
     json_patch::patch(&mut after, &mutation.operations.to_patch()).expect("the patch applies");
     assert!(law::keeps(&before, &after), "lost something: {before} became {after}");
     assert!(!law::valid(&before) || law::valid(&after), "no longer valid: {before} became {after}");
-    let second = admit(&after.to_string()).expect("it is read").expect("what was admitted once is admitted again");
+    let second = admit(&after.to_string()).expect("the patched object parses").expect("an admitted object is admitted again");
     assert!(second.operations.is_empty(), "patched twice: {after}");
 }
 

@@ -1,7 +1,7 @@
-//! The way to one value inside a JSON text: a JSON pointer (RFC 6901) with one thing more.
+//! A path to one value inside a JSON text: a JSON pointer (RFC 6901) with one extension.
 //!
-//! A segment that begins with `*` stands for the one key of an object that ends with the rest of the segment: `/*JobId`
-//! finds the 7 in `{"analyzerJobId":7}`. Where several keys do, it finds nothing: a guess would be worse.
+//! A segment that begins with `*` matches the one key of an object that ends with the rest of the segment: `/*JobId`
+//! finds the 7 in `{"analyzerJobId":7}`. If several keys match, it finds nothing: a guess would be worse.
 
 use std::{fmt, str::FromStr};
 
@@ -19,20 +19,20 @@ enum Segment {
     Suffix(String),
 }
 
-/// Why a text is no pointer.
+/// Why a text is not a valid pointer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PointerError {
-    /// It does not begin with a slash.
+    /// The text does not begin with a slash.
     #[error("the JSON pointer {0:?} must begin with a slash, as in /job/id")]
     NoSlash(String),
-    /// A tilde stands for nothing.
-    #[error("in the JSON pointer {0:?} a ~ must be written as ~0 and a / inside a key as ~1 (RFC 6901)")]
+    /// A tilde is not part of an escape.
+    #[error("invalid escape in the JSON pointer {0:?}: write ~ as ~0, and / inside a key as ~1 (RFC 6901)")]
     Escape(String),
 }
 
 impl Pointer {
-    /// The value that `json` has there, as text: a string as it is, a number or truth value as JSON writes it. `None` where
-    /// there is no such value, or an object, array or null, or where `json` is not JSON.
+    /// The value at this path in `json`, as text: a string unquoted, a number or boolean as JSON writes it. `None` if there is
+    /// no such value, if it is an object, array or null, or if `json` is not valid JSON.
     pub fn find(&self, json: &str) -> Option<String> {
         let root: Value = serde_json::from_str(json).ok()?;
         let value = self.0.iter().try_fold(&root, |value, segment| segment.step(value))?;
@@ -66,7 +66,7 @@ impl Segment {
     }
 }
 
-/// Undoes the escapes of RFC 6901; `None` for a tilde that is none.
+/// Resolves the escapes of RFC 6901; `None` if a tilde is not part of one.
 fn unescape(segment: &str) -> Option<String> {
     let mut parts = segment.split('~');
     let mut plain = parts.next().unwrap_or_default().to_owned();
@@ -143,19 +143,19 @@ mod tests {
     #[case("/a~2", PointerError::Escape("/a~2".to_owned()))]
     #[case("/a~", PointerError::Escape("/a~".to_owned()))]
     #[case("/~é", PointerError::Escape("/~é".to_owned()))]
-    fn a_bad_pointer_is_refused(#[case] text: &str, #[case] error: PointerError) {
+    fn an_invalid_pointer_is_rejected(#[case] text: &str, #[case] error: PointerError) {
         assert_eq!(text.parse::<Pointer>(), Err(error));
     }
 
     proptest! {
         #[test]
-        fn a_pointer_survives_being_written(text in "(/\\*?([a-zé]|~0|~1){0,4}){0,4}") {
-            let pointer: Pointer = text.parse().expect("made by the grammar");
+        fn a_pointer_is_displayed_as_it_was_written(text in "(/\\*?([a-zé]|~0|~1){0,4}){0,4}") {
+            let pointer: Pointer = text.parse().expect("the grammar generates valid pointers");
             prop_assert_eq!(pointer.to_string(), text);
         }
 
         #[test]
-        fn no_text_and_no_document_make_it_panic(text in ".*", json in ".*") {
+        fn no_pointer_and_no_document_cause_a_panic(text in ".*", json in ".*") {
             if let Ok(pointer) = text.parse::<Pointer>() {
                 let _ = pointer.find(&json);
             }

@@ -1,15 +1,17 @@
-//! Admission of a Job: who it is, on the Job and on its pod template, and the finalizer.
+//! Admission of a Job: its IDs, on the Job and on its pod template, and the finalizer.
 
 use jobwarden_common::{
     identity::JobId,
-    names::{FINALIZER, annotation, label, label_value},
+    names::{FINALIZER, JOB_CONTROLLER, annotation, label, label_value},
 };
 
 use super::{
-    Denial, Effect, Mutation, Settings, Skip,
+    denial::Denial,
     limits::Bounds,
+    mutation::{Effect, Mutation, Skip},
     operations::{Operations, Path},
     overrides, pod,
+    settings::Settings,
     sidecar::{self, Presence},
     stamp::Stamp,
 };
@@ -18,23 +20,23 @@ use crate::{
     view::{Job, Metadata, Pod},
 };
 
-/// The value of `spec.managedBy` that stands for the Job controller of Kubernetes itself (KEP-4368).
-const BUILT_IN_CONTROLLER: &str = "kubernetes.io/job-controller";
-
 const METADATA: Path<'static> = &["metadata"];
 const TEMPLATE_METADATA: Path<'static> = &["spec", "template", "metadata"];
 
-/// Annotations of a Job that are for its pods' admission, which sees nothing of the Job itself.
+/// Annotations of a Job for the admission of its pods, which does not see the Job itself.
 const FOR_PODS: [&str; 2] = [annotation::SIDECAR_CPU, annotation::SIDECAR_MEMORY];
 
-/// Decides on a Job that is being created in `namespace`, which the Job itself need not name; `bounds` are what `LimitRanges` allow
-/// the sidecars of its pods, where that is known.
+/// Admits a Job that is being created in `namespace` (the Job itself need not name it). `bounds` are the bounds of `LimitRanges`
+/// for the sidecars of its pods, if known.
+///
+/// # Errors
+/// The pod template uses a name that is reserved for the sidecar.
 pub fn admit(job: &Job<'_>, namespace: &str, settings: &Settings, bounds: Option<&Bounds>) -> Result<Mutation, Denial> {
     let Some(template) = job.spec.as_ref().and_then(|spec| spec.template.as_ref()) else {
         return Ok(Mutation::skip(Skip::NoSpec));
     };
     if inject(job.metadata.as_ref()) == Some(label_value::FALSE) {
-        return Ok(pass_on_opt_out(template));
+        return Ok(propagate_opt_out(template));
     }
     if inject(template.metadata.as_ref()) == Some(label_value::FALSE) {
         return Ok(Mutation::skip(Skip::OptedOut));
@@ -42,40 +44,40 @@ pub fn admit(job: &Job<'_>, namespace: &str, settings: &Settings, bounds: Option
     if template.spec.as_ref().is_some_and(pod::is_windows) {
         return Ok(Mutation::skip_windows());
     }
-    let elsewhere = is_managed_elsewhere(job);
+    let other_controller = has_other_controller(job);
     let defaults = overrides::defaults(&settings.sidecar, namespace);
     let mut warnings = overrides::warnings([job.metadata.as_ref(), template.metadata.as_ref()], &defaults);
-    if let Some(spec) = template.spec.as_ref().filter(|_| !elsewhere) {
-        // Its pods would be refused one after the other; here the creator hears of it.
+    if let Some(spec) = template.spec.as_ref().filter(|_| !other_controller) {
+        // Denies the Job, because all of its pods would be denied, where its creator does not see it.
         let presence = sidecar::presence(spec)?;
         let bounds = bounds.filter(|_| matches!(presence, Presence::Absent { .. }));
-        // The template's own annotations are not overwritten by the Job's.
+        // The template's annotations take precedence over the Job's.
         let resources = overrides::resources(&[template.metadata.as_ref(), job.metadata.as_ref()], &defaults);
-        // Only a warning: a LimitRange may change before the pods come, and a refused Job would be lost to its creator.
-        warnings.extend(bounds.and_then(|bounds| bounds.refusal(namespace, &resources)).map(|it| it.warning()));
+        // Only a warning: a LimitRange may change before the pods are created, and its creator would lose a denied Job.
+        warnings.extend(bounds.and_then(|bounds| bounds.violation(namespace, &resources)).map(|it| it.warning()));
     }
     let identity = settings.rules.identify(&Subject::of_job(job));
-    let mut operations = stamp(job, &identity, settings.finalizer && !elsewhere);
+    let mut operations = stamp(job, &identity, settings.finalizer && !other_controller);
     stamp_template(&mut operations, job, template, &identity);
     let effect = if operations.is_empty() { Effect::Skipped(Skip::Enrolled) } else { Effect::Stamped };
     Ok(Mutation { operations, warnings, effect })
 }
 
-/// What can still be done to a Job that exists and that admission has missed: who it is, and the finalizer; its template cannot be
-/// changed any more. `None` where admission would have left it alone, or another controller is responsible.
-pub fn make_up_for(job: &Job<'_>, uid: &str, rules: &Rules, finalizer: bool) -> Option<Operations> {
+/// The metadata that an existing Job which admission missed still can get: its IDs and the finalizer. Its template is immutable.
+/// `None` if admission would have skipped it, or if another controller is responsible.
+pub fn backfill(job: &Job<'_>, uid: &str, rules: &Rules, finalizer: bool) -> Option<Operations> {
     let template = job.spec.as_ref()?.template.as_ref()?;
     let opted_out = [job.metadata.as_ref(), template.metadata.as_ref()].map(inject).contains(&Some(label_value::FALSE));
-    if opted_out || template.spec.as_ref().is_some_and(pod::is_windows) || is_managed_elsewhere(job) {
+    if opted_out || template.spec.as_ref().is_some_and(pod::is_windows) || has_other_controller(job) {
         return None;
     }
     let mut identity = rules.identify(&Subject::of_job(job));
-    // By now it has one.
+    // Unlike at admission, the Job has a UID by now.
     identity.job_id = identity.job_id.or_else(|| Some(JobId::from(uid)));
     Some(stamp(job, &identity, finalizer))
 }
 
-/// Who the Job is, and its finalizer.
+/// The Job's IDs and its finalizer.
 fn stamp(job: &Job<'_>, identity: &Identity, finalizer: bool) -> Operations {
     let mut operations = Operations::default();
     let stamp = Stamp::new(identity);
@@ -89,7 +91,7 @@ fn stamp(job: &Job<'_>, identity: &Identity, finalizer: bool) -> Operations {
     operations
 }
 
-/// Who its pods are, and what their admission has to know of it.
+/// The IDs of the Job's pods, and the annotations that their admission needs.
 fn stamp_template(operations: &mut Operations, job: &Job<'_>, template: &Pod<'_>, identity: &Identity) {
     let mut for_pods = Stamp::new(identity);
     for key in FOR_PODS {
@@ -100,9 +102,9 @@ fn stamp_template(operations: &mut Operations, job: &Job<'_>, template: &Pod<'_>
     for_pods.write(operations, TEMPLATE_METADATA, template.metadata.as_ref());
 }
 
-/// The Job itself stays as it is. Its pods carry only the template's labels, so that is where their own admission has to
-/// find the opt-out.
-fn pass_on_opt_out(template: &Pod<'_>) -> Mutation {
+/// Copies the opt-out to the pod template, because the admission of a pod sees only the template's labels. The Job itself stays
+/// unchanged.
+fn propagate_opt_out(template: &Pod<'_>) -> Mutation {
     let mut operations = Operations::default();
     if inject(template.metadata.as_ref()).is_none() {
         let labels = template.metadata.as_ref().map(|metadata| metadata.labels.is_some());
@@ -124,7 +126,7 @@ fn inject<'a>(metadata: Option<&'a Metadata<'_>>) -> Option<&'a str> {
     metadata?.label(label::INJECT)
 }
 
-fn is_managed_elsewhere(job: &Job<'_>) -> bool {
+fn has_other_controller(job: &Job<'_>) -> bool {
     let managed_by = job.spec.as_ref().and_then(|spec| spec.managed_by.as_deref());
-    managed_by.is_some_and(|controller| controller != BUILT_IN_CONTROLLER)
+    managed_by.is_some_and(|controller| controller != JOB_CONTROLLER)
 }

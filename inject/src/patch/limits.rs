@@ -1,19 +1,22 @@
-//! What the `LimitRanges` of a namespace allow a container.
+//! The bounds that the `LimitRanges` of a namespace set for a container.
 //!
-//! The API server would refuse a pod with a sidecar of the wrong size as well, but its text names neither the container nor the
-//! way out. `maxLimitRequestRatio` is no matter: requests and limits of the sidecar are alike.
+//! The API server also rejects a pod with a sidecar of the wrong size, but its message names neither the container nor a
+//! solution. `maxLimitRequestRatio` needs no check: requests and limits of the sidecar are equal.
 
 use jobwarden_common::names::annotation;
 
-use super::{quantity::Quantity, sidecar::Resources};
+use super::{quantity::Quantity, resources::Resources};
 
-/// By how much two quantities may differ that are the same written in two ways, such as `0.007` and `7m`; relative.
+/// Relative difference up to which two quantities are equal, such as `0.007` and `7m`.
 const ROUNDING: f64 = 1e-9;
 
-/// The longest parts of a name and of a quantity that a text repeats, in characters. The API server cuts warnings off at 256.
-const SHOWN: (usize, usize) = (40, 12);
+/// The longest name that a warning shows, in characters. The API server truncates warnings at 256 characters.
+const SHOWN_NAME: usize = 40;
 
-/// What is bounded.
+/// The longest quantity that a message shows, in characters.
+const SHOWN_QUANTITY: usize = 12;
+
+/// The bounded resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resource {
     /// CPU, in cores.
@@ -22,12 +25,12 @@ pub enum Resource {
     Memory,
 }
 
-/// On which side.
+/// Which side a bound limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
-    /// A container has to have as much.
+    /// The minimum of a container.
     Min,
-    /// A container may have as much.
+    /// The maximum of a container.
     Max,
 }
 
@@ -36,33 +39,33 @@ pub enum Side {
 pub struct Bound {
     /// The name of the `LimitRange`.
     pub limit_range: String,
-    /// Of what.
+    /// The bounded resource.
     pub resource: Resource,
-    /// From below or from above.
+    /// Minimum or maximum.
     pub side: Side,
-    /// How much.
+    /// The value of the bound.
     pub quantity: Quantity,
 }
 
-/// The bounds of one namespace: of each resource and side the strictest, so four at most.
+/// The bounds of one namespace: the strictest for each resource and side, so at most four.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Bounds(Vec<Bound>);
 
-/// A sidecar that a `LimitRange` does not allow. The text is for whoever created the pod.
+/// A `LimitRange` does not allow the size of the sidecar. The text is for the creator of the pod.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the LimitRange {limit_range:?} allows a container {bound}, and jobwarden's sidecar would get {size}; set \
-     sidecar.namespaces.{namespace} in jobwarden's configuration (chart value of the same name), or the annotation \
+    "the LimitRange {limit_range:?} requires {bound} per container, but the jobwarden sidecar gets {size}; set \
+     sidecar.namespaces.{namespace} in the jobwarden configuration (chart value of the same name), or the annotation \
      {annotation} on the Job",
     annotation = resource.annotation()
 )]
-pub struct Refusal {
+pub struct LimitViolation {
     namespace: String,
     limit_range: String,
     resource: Resource,
-    /// Such as "no less than 64Mi of memory".
+    /// Such as "at least 64Mi of memory".
     bound: String,
-    /// What the sidecar would get.
+    /// The size of the sidecar.
     size: String,
 }
 
@@ -74,7 +77,7 @@ impl Resource {
         }
     }
 
-    /// By which a Job chooses how much of it the sidecar gets.
+    /// The annotation by which a Job sets this resource of its sidecars.
     const fn annotation(self) -> &'static str {
         match self {
             Self::Cpu => annotation::SIDECAR_CPU,
@@ -103,8 +106,8 @@ impl FromIterator<Bound> for Bounds {
     fn from_iter<I: IntoIterator<Item = Bound>>(all: I) -> Self {
         let mut strictest: Vec<Bound> = Vec::new();
         for bound in all {
-            let alike = |it: &&mut Bound| (it.resource, it.side) == (bound.resource, bound.side);
-            match strictest.iter_mut().find(alike) {
+            let same_side = |it: &&mut Bound| (it.resource, it.side) == (bound.resource, bound.side);
+            match strictest.iter_mut().find(same_side) {
                 Some(known) if bound.is_stricter_than(known) => *known = bound,
                 Some(_) => {}
                 None => strictest.push(bound),
@@ -115,55 +118,55 @@ impl FromIterator<Bound> for Bounds {
 }
 
 impl Bounds {
-    /// Why a sidecar of this size is not allowed in `namespace`, whose bounds these are.
-    pub(super) fn refusal(&self, namespace: &str, sidecar: &Resources<'_>) -> Option<Refusal> {
+    /// The first bound that a sidecar of this size violates in `namespace`, to which these bounds belong.
+    pub(super) fn violation(&self, namespace: &str, sidecar: &Resources<'_>) -> Option<LimitViolation> {
         self.0.iter().find_map(|bound| {
             let size = match bound.resource {
                 Resource::Cpu => sidecar.cpu,
                 Resource::Memory => sidecar.memory,
             };
-            // What is no quantity never becomes a sidecar's size.
-            let refused = size.parse().is_ok_and(|size| !bound.allows(&size));
-            refused.then(|| Refusal::new(namespace, bound, size))
+            // A sidecar's size is always a valid quantity.
+            let violated = size.parse().is_ok_and(|size| !bound.allows(&size));
+            violated.then(|| LimitViolation::new(namespace, bound, size))
         })
     }
 }
 
-impl Refusal {
+impl LimitViolation {
     fn new(namespace: &str, bound: &Bound, size: &str) -> Self {
         let Bound { limit_range, resource, side, quantity } = bound;
-        let than = match side {
-            Side::Min => "less",
-            Side::Max => "more",
+        let side = match side {
+            Side::Min => "at least",
+            Side::Max => "at most",
         };
-        let quantity = cut(quantity.as_str(), SHOWN.1);
+        let quantity = truncated(quantity.as_str(), SHOWN_QUANTITY);
         Self {
             namespace: namespace.to_owned(),
             limit_range: limit_range.clone(),
             resource: *resource,
-            bound: format!("no {than} than {quantity} of {}", resource.as_str()),
-            size: cut(size, SHOWN.1),
+            bound: format!("{side} {quantity} of {}", resource.as_str()),
+            size: truncated(size, SHOWN_QUANTITY),
         }
     }
 
-    /// What whoever creates a Job is told, in 256 characters at most: its pods are what is refused, not the Job.
+    /// The warning for the creator of a Job, at most 256 characters: not the Job is denied, but its pods.
     pub(super) fn warning(&self) -> String {
         let Self { namespace: _, limit_range, resource, bound, size } = self;
         format!(
-            "its pods will be refused: LimitRange {:?} allows {bound}, the sidecar gets {size}; set sidecar.namespaces in \
-             jobwarden's configuration, or the annotation {}",
-            cut(limit_range, SHOWN.0),
+            "its pods will be denied: LimitRange {:?} requires {bound}, the sidecar gets {size}; set \
+             sidecar.namespaces in the jobwarden configuration, or the annotation {}",
+            truncated(limit_range, SHOWN_NAME),
             resource.annotation(),
         )
     }
 }
 
-/// `text` if it is short, else its beginning.
-fn cut(text: &str, most: usize) -> String {
-    if text.chars().count() <= most {
+/// `text`, truncated to `max` characters.
+fn truncated(text: &str, max: usize) -> String {
+    if text.chars().count() <= max {
         return text.to_owned();
     }
-    text.chars().take(most - 1).chain(['…']).collect()
+    text.chars().take(max - 1).chain(['…']).collect()
 }
 
 #[cfg(test)]
@@ -184,57 +187,66 @@ mod tests {
     }
 
     #[rstest]
-    #[case::memory_below(
-        bound("floor", Memory, Min, "64Mi"),
-        "the LimitRange \"floor\" allows a container no less than 64Mi of memory, and jobwarden's sidecar would get 16Mi; set \
-         sidecar.namespaces.work in jobwarden's configuration (chart value of the same name), or the annotation \
-         jobwarden.io/sidecar-memory on the Job",
-        "its pods will be refused: LimitRange \"floor\" allows no less than 64Mi of memory, the sidecar gets 16Mi; set \
-         sidecar.namespaces in jobwarden's configuration, or the annotation jobwarden.io/sidecar-memory"
-    )]
-    #[case::cpu_above(
-        bound("roof", Cpu, Max, "5m"),
-        "the LimitRange \"roof\" allows a container no more than 5m of CPU, and jobwarden's sidecar would get 10m; set \
-         sidecar.namespaces.work in jobwarden's configuration (chart value of the same name), or the annotation \
-         jobwarden.io/sidecar-cpu on the Job",
-        "its pods will be refused: LimitRange \"roof\" allows no more than 5m of CPU, the sidecar gets 10m; set \
-         sidecar.namespaces in jobwarden's configuration, or the annotation jobwarden.io/sidecar-cpu"
-    )]
-    fn a_refusal_says_who_what_and_the_way_out(#[case] bound: Bound, #[case] denial: &str, #[case] warning: &str) {
-        let refusal = Bounds::from_iter([bound]).refusal("work", &SIDECAR).expect("a refusal");
-        assert_eq!((refusal.to_string().as_str(), refusal.warning().as_str()), (denial, warning));
+    #[case::memory_below(bound("floor", Memory, Min, "64Mi"), "at least 64Mi of memory", "16Mi", "sidecar-memory")]
+    #[case::cpu_above(bound("floor", Cpu, Max, "5m"), "at most 5m of CPU", "10m", "sidecar-cpu")]
+    fn a_violation_names_the_limit_range_its_bound_and_both_solutions(
+        #[case] bound: Bound,
+        #[case] required: &str,
+        #[case] size: &str,
+        #[case] annotation: &str,
+    ) {
+        let violation = Bounds::from_iter([bound]).violation("work", &SIDECAR).expect("a violation");
+        assert_eq!(
+            violation.to_string(),
+            format!(
+                "the LimitRange \"floor\" requires {required} per container, but the jobwarden sidecar gets {size}; set \
+                 sidecar.namespaces.work in the jobwarden configuration (chart value of the same name), or the annotation \
+                 jobwarden.io/{annotation} on the Job"
+            )
+        );
+        assert_eq!(
+            violation.warning(),
+            format!(
+                "its pods will be denied: LimitRange \"floor\" requires {required}, the sidecar gets \
+                 {size}; set sidecar.namespaces in the jobwarden configuration, or the annotation jobwarden.io/{annotation}"
+            )
+        );
     }
 
     #[rstest]
-    #[case::more_than_the_least(bound("a", Memory, Min, "15Mi"))]
-    #[case::the_least(bound("a", Memory, Min, "16Mi"))]
-    #[case::the_least_in_other_words(bound("a", Memory, Min, "16777216"))]
-    #[case::the_most(bound("a", Memory, Max, "16384Ki"))]
-    #[case::the_most_in_other_words(bound("a", Cpu, Max, "0.01"))]
-    #[case::the_least_cpu_in_other_words(bound("a", Cpu, Min, "10000u"))]
-    fn what_is_within_is_allowed(#[case] bound: Bound) {
-        assert_eq!(Bounds::from_iter([bound]).refusal("work", &SIDECAR), None);
+    #[case::above_the_minimum(bound("a", Memory, Min, "15Mi"))]
+    #[case::the_minimum(bound("a", Memory, Min, "16Mi"))]
+    #[case::the_minimum_written_differently(bound("a", Memory, Min, "16777216"))]
+    #[case::the_maximum(bound("a", Memory, Max, "16384Ki"))]
+    #[case::the_maximum_written_differently(bound("a", Cpu, Max, "0.01"))]
+    #[case::the_minimum_of_cpu_written_differently(bound("a", Cpu, Min, "10000u"))]
+    fn a_sidecar_within_the_bounds_is_allowed(#[case] bound: Bound) {
+        assert_eq!(Bounds::from_iter([bound]).violation("work", &SIDECAR), None);
     }
 
     #[rstest]
     #[case::min([("weak", Min, "32Mi"), ("strict", Min, "64Mi")])]
-    #[case::min_in_other_order([("strict", Min, "64Mi"), ("weak", Min, "32Mi")])]
+    #[case::min_in_reverse_order([("strict", Min, "64Mi"), ("weak", Min, "32Mi")])]
     #[case::max([("weak", Max, "12Mi"), ("strict", Max, "4Mi")])]
     #[case::only_one_side_matters([("strict", Min, "32Mi"), ("weak", Max, "1Gi")])]
-    fn the_strictest_bound_counts(#[case] bounds: [(&str, Side, &str); 2]) {
+    fn the_strictest_bound_applies(#[case] bounds: [(&str, Side, &str); 2]) {
         let bounds: Bounds =
             bounds.into_iter().map(|(name, side, quantity)| bound(name, Memory, side, quantity)).collect();
-        let refusal = bounds.refusal("work", &SIDECAR).expect("a refusal");
-        assert_eq!(refusal.limit_range, "strict");
+        let violation = bounds.violation("work", &SIDECAR).expect("a violation");
+        assert_eq!(violation.limit_range, "strict");
     }
 
     #[test]
-    fn no_warning_is_too_long_for_the_api_server() {
+    fn a_warning_never_exceeds_the_length_limit_of_the_api_server() {
         let digits = "1".repeat(200);
         let sidecar = Resources { cpu: "10m", memory: &digits };
         let bounds = Bounds::from_iter([bound(&"n".repeat(253), Memory, Max, &"1".repeat(100))]);
-        let refusal = bounds.refusal(&"w".repeat(63), &sidecar).expect("a refusal");
-        assert!(refusal.warning().chars().count() <= 256, "{}", refusal.warning());
-        assert!(refusal.warning().ends_with("or the annotation jobwarden.io/sidecar-memory"), "{}", refusal.warning());
+        let violation = bounds.violation(&"w".repeat(63), &sidecar).expect("a violation");
+        assert!(violation.warning().chars().count() <= 256, "{}", violation.warning());
+        assert!(
+            violation.warning().ends_with("or the annotation jobwarden.io/sidecar-memory"),
+            "{}",
+            violation.warning()
+        );
     }
 }

@@ -1,17 +1,17 @@
-//! A JSON patch in the making.
+//! Builds a JSON patch.
 
 use json_patch::{Patch, jsonptr::PointerBuf};
 use serde::Serialize;
 
-/// Where something is in an object, key by key, unescaped.
+/// A path in an object, key by key, unescaped.
 pub(super) type Path<'a> = &'a [&'a str];
 
-/// Operations of RFC 6902, as the text that the API server gets. It is written once, for it is most of what a review costs.
+/// Operations of RFC 6902 as JSON text for the API server. They are serialised only once: that is most of the cost of a review.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Operations(Vec<u8>);
 
-/// Room for the sidecar, its volume and the rest, so that the text does not have to move while it grows.
-const USUAL: usize = 3 * 1024;
+/// Capacity for the sidecar, its volume and the rest, so that the text is not reallocated as it grows.
+const INITIAL_CAPACITY: usize = 3 * 1024;
 
 impl Default for Operations {
     fn default() -> Self {
@@ -20,19 +20,22 @@ impl Default for Operations {
 }
 
 impl Operations {
-    /// Whether nothing is changed.
+    /// Whether there are no operations.
     pub fn is_empty(&self) -> bool {
         self.0.len() == "[]".len()
     }
 
-    /// The JSON array of all of them.
+    /// All operations as a JSON array.
     pub fn as_json(&self) -> &[u8] {
         &self.0
     }
 
-    /// The same as values, for whoever applies them.
+    /// All operations as a typed patch, to apply them.
+    ///
+    /// # Panics
+    /// Never: this module writes valid patches only.
     pub fn to_patch(&self) -> Patch {
-        serde_json::from_slice(&self.0).expect("what is written here is a patch")
+        serde_json::from_slice(&self.0).expect("this module writes valid patches only")
     }
 
     /// Sets the member at `path`, whose parent exists.
@@ -40,7 +43,7 @@ impl Operations {
         self.push("add", path, &value);
     }
 
-    /// Sets the member `key` of the object at `parent`, whose own parent exists. `existing` says whether the object does.
+    /// Sets the member `key` of the object at `parent`, whose own parent exists. `existing` tells whether the object exists.
     pub(super) fn member(&mut self, existing: bool, parent: Path<'_>, key: &str, value: &str) {
         if existing {
             self.add(&[parent, &[key]].concat(), value);
@@ -49,8 +52,8 @@ impl Operations {
         }
     }
 
-    /// Puts `value` into the array at `path`: at its end, or with `first` before everything else. An array that does not
-    /// exist is made.
+    /// Inserts `value` into the array at `path`: at the end, or with `first` at the start. Creates the array if it does not
+    /// exist.
     pub(super) fn insert<T>(&mut self, array: Option<&[T]>, path: Path<'_>, first: bool, value: impl Serialize) {
         match array {
             None => self.add(path, [value]),
@@ -58,7 +61,7 @@ impl Operations {
         }
     }
 
-    /// Replaces what is at `path`.
+    /// Replaces the value at `path`.
     pub(super) fn replace(&mut self, path: Path<'_>, value: impl Serialize) {
         self.push("replace", path, &value);
     }
@@ -75,16 +78,16 @@ impl Operations {
         let first = self.is_empty();
         self.0.pop();
         if first {
-            self.0.reserve(USUAL);
+            self.0.reserve(INITIAL_CAPACITY);
         } else {
             self.0.push(b',');
         }
-        serde_json::to_writer(&mut self.0, &operation).expect("texts, numbers and maps of them are always JSON");
+        serde_json::to_writer(&mut self.0, &operation).expect("strings, numbers and maps of them always serialise");
         self.0.push(b']');
     }
 }
 
-/// An object of one member.
+/// An object with one member.
 struct Entry<'a>(&'a str, &'a str);
 
 impl Serialize for Entry<'_> {
@@ -100,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_are_escaped() {
+    fn keys_in_paths_are_escaped() {
         let mut operations = Operations::default();
         operations.add(&["a/b", "c~d"], 1);
         operations.replace(&["\"e\""], "f");
@@ -111,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_a_patch_too() {
+    fn no_operations_are_an_empty_patch() {
         assert!(Operations::default().is_empty());
         assert_eq!(Operations::default().to_patch(), Patch(vec![]));
     }

@@ -1,4 +1,4 @@
-//! Admission of a pod: what its template did not carry, the sidecar, and the toleration.
+//! Admission of a pod: the metadata that its template did not have, the sidecar, and the toleration.
 
 use jobwarden_common::{
     identity::JobId,
@@ -7,11 +7,14 @@ use jobwarden_common::{
 use serde::Serialize;
 
 use super::{
-    Denial, Effect, Mutation, Settings, Skip,
+    denial::Denial,
     limits::Bounds,
+    mutation::{Effect, Mutation, Skip},
     operations::{Operations, Path},
     overrides,
-    sidecar::{self, Presence, Resources, manifest},
+    resources::Resources,
+    settings::Settings,
+    sidecar::{self, Presence, manifest},
     stamp::Stamp,
     toleration::{self, Change},
 };
@@ -27,8 +30,11 @@ const VOLUMES: Path<'static> = &["spec", "volumes"];
 const PULL_SECRETS: Path<'static> = &["spec", "imagePullSecrets"];
 const TOLERATIONS: Path<'static> = &["spec", "tolerations"];
 
-/// Decides on a pod that is being created in `namespace`, which the pod itself need not name; `reaper` is where its sidecar will
-/// report, and `bounds` are what `LimitRanges` allow it, where that is known.
+/// Admits a pod that is being created in `namespace` (the pod itself need not name it). `reaper` is the endpoint of its sidecar,
+/// and `bounds` are the bounds of `LimitRanges` for the sidecar, if known.
+///
+/// # Errors
+/// The pod uses a name that is reserved for the sidecar, or a `LimitRange` does not allow the sidecar's size.
 pub fn admit(
     pod: &Pod<'_>,
     namespace: &str,
@@ -62,27 +68,27 @@ pub fn admit(
     let effect = match presence {
         Presence::Absent { volume } => {
             let resources = overrides::resources(&[metadata], &defaults);
-            if let Some(refusal) = bounds.and_then(|bounds| bounds.refusal(namespace, &resources)) {
-                return Err(refusal.into());
+            if let Some(violation) = bounds.and_then(|bounds| bounds.violation(namespace, &resources)) {
+                return Err(violation.into());
             }
             inject(&mut operations, spec, volume, settings, &resources, reaper);
             Effect::Injected
         }
-        Presence::Stripped { index } => {
+        Presence::RestartPolicyRemoved { index } => {
             let index = index.to_string();
             operations.add(&[INIT_CONTAINERS, &[&index, "restartPolicy"]].concat(), sidecar::RESTART_POLICY);
-            warnings.push(sidecar::STRIPPED.to_owned());
-            Effect::Mended
+            warnings.push(sidecar::RESTART_POLICY_REMOVED.to_owned());
+            Effect::Repaired
         }
-        Presence::There if operations.is_empty() => Effect::Skipped(Skip::Enrolled),
-        Presence::There => Effect::Stamped,
+        Presence::Present if operations.is_empty() => Effect::Skipped(Skip::Enrolled),
+        Presence::Present => Effect::Stamped,
     };
     Ok(Mutation { operations, warnings, effect })
 }
 
-/// What can still be done to a pod that exists and that admission has missed: who it is. Its containers cannot be changed any more.
-/// `None` where admission would have left it alone.
-pub fn make_up_for(pod: &Pod<'_>, rules: &Rules) -> Option<Operations> {
+/// The metadata that an existing pod which admission missed still can get: its IDs. Its containers are immutable. `None` if
+/// admission would have skipped it.
+pub fn backfill(pod: &Pod<'_>, rules: &Rules) -> Option<Operations> {
     let metadata = pod.metadata.as_ref()?;
     let job_uid = controlling_job(metadata)?;
     if metadata.label(label::INJECT) == Some(label_value::FALSE) || pod.spec.as_ref().is_none_or(is_windows) {
@@ -115,18 +121,18 @@ fn inject(
     }
     let existing = spec.image_pull_secrets.as_deref();
     let has = |name: &str| existing.unwrap_or_default().iter().any(|secret| secret.name.as_deref() == Some(name));
-    let lacking = sidecar.image_pull_secrets.iter().filter(|name| !has(name));
-    let lacking: Vec<Reference<'_>> = lacking.map(|name| Reference { name }).collect();
+    let missing = sidecar.image_pull_secrets.iter().filter(|name| !has(name));
+    let missing: Vec<Reference<'_>> = missing.map(|name| Reference { name }).collect();
     if existing.is_some() {
-        for secret in lacking {
+        for secret in missing {
             operations.insert(existing, PULL_SECRETS, false, secret);
         }
-    } else if !lacking.is_empty() {
-        operations.add(PULL_SECRETS, lacking);
+    } else if !missing.is_empty() {
+        operations.add(PULL_SECRETS, missing);
     }
 }
 
-/// Of an object of the same namespace, by its name.
+/// A reference to an object of the same namespace, by name (`core/v1.LocalObjectReference`).
 #[derive(Serialize)]
 struct Reference<'a> {
     name: &'a str,
@@ -135,7 +141,7 @@ struct Reference<'a> {
 fn tolerate(operations: &mut Operations, spec: &PodSpec<'_>, change: Change) {
     match change {
         Change::Add { seconds } => {
-            operations.insert(spec.tolerations.as_deref(), TOLERATIONS, false, toleration::of_unreachable(seconds));
+            operations.insert(spec.tolerations.as_deref(), TOLERATIONS, false, toleration::unreachable(seconds));
         }
         Change::Extend { index, seconds } => {
             operations.replace(&[TOLERATIONS, &[&index.to_string(), "tolerationSeconds"]].concat(), seconds);
@@ -143,7 +149,7 @@ fn tolerate(operations: &mut Operations, spec: &PodSpec<'_>, change: Change) {
     }
 }
 
-/// The UID of the Job that controls an object.
+/// The UID of the Job that controls the object, if one does.
 fn controlling_job<'a>(metadata: &'a Metadata<'_>) -> Option<&'a str> {
     let owners = metadata.owner_references.as_ref()?;
     let controller = owners.iter().find(|owner| owner.controller == Some(true))?;

@@ -12,12 +12,12 @@ pub struct Quantity {
     value: f64,
 }
 
-/// A text that is no quantity.
+/// A text that is not a valid quantity.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no quantity greater than zero, such as 10m, 0.5 or 16Mi")]
+#[error("{0:?} is not a positive quantity such as 10m, 0.5 or 16Mi")]
 pub struct QuantityError(String);
 
-/// Suffixes and what they multiply by, by `resource.Quantity` of k8s.io/apimachinery.
+/// Suffixes and their factors, from `resource.Quantity` of k8s.io/apimachinery.
 const SUFFIXES: [(&str, f64); 16] = [
     ("Ki", 1024.0),
     ("Mi", 1024.0 * 1024.0),
@@ -38,12 +38,12 @@ const SUFFIXES: [(&str, f64); 16] = [
 ];
 
 impl Quantity {
-    /// The text, as it was given.
+    /// The text as it was written.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// In cores or bytes.
+    /// The value in cores or bytes.
     pub fn value(&self) -> f64 {
         self.value
     }
@@ -70,7 +70,7 @@ fn parse(text: &str) -> Option<f64> {
     let text = text.strip_prefix('+').unwrap_or(text);
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, suffix) = text.split_at(end);
-    // Rust would also read what Kubernetes does not: "inf", "1e3" and the like never get here.
+    // Rust would parse more than Kubernetes does, but "inf", "1e3" and the like never get here.
     let number: f64 = number.parse().ok()?;
     let suffixed = SUFFIXES.iter().find(|(name, _)| *name == suffix).map(|(_, factor)| number * factor);
     suffixed.or_else(|| {
@@ -100,7 +100,7 @@ mod tests {
     #[case("1E", 1e18)]
     #[case("1e3", 1000.0)]
     #[case("12E-1", 1.2)]
-    fn a_quantity_is_read(#[case] text: &str, #[case] value: f64) {
+    fn a_quantity_parses_to_its_value(#[case] text: &str, #[case] value: f64) {
         let quantity: Quantity = text.parse().expect("a quantity");
         assert!((quantity.value() - value).abs() <= value * 1e-12, "{text} is {}", quantity.value());
         assert_eq!(quantity.as_str(), text);
@@ -118,7 +118,7 @@ mod tests {
     #[case("1e")]
     #[case("1e999")]
     #[case("Mi")]
-    fn what_is_none_is_refused(#[case] text: &str) {
+    fn an_invalid_or_non_positive_quantity_is_rejected(#[case] text: &str) {
         assert_eq!(text.parse::<Quantity>(), Err(QuantityError(text.to_owned())));
     }
 }

@@ -1,49 +1,49 @@
-//! The sidecar: its container, its volume, and whether a pod has it already.
+//! The sidecar: its settings, and whether a pod already has it.
 
 pub(super) mod manifest;
 
 use std::{collections::BTreeMap, str::FromStr, time::Duration};
 
 use jobwarden_common::names::{SIDECAR_CONTAINER, TOKEN_AUDIENCE, TOKEN_VOLUME, sidecar_env};
-use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use serde::{Deserialize, Deserializer, de::Error as _};
 
 use super::{
-    Denial,
+    denial::Denial,
     quantity::{Quantity, QuantityError},
 };
 use crate::view::{Container, Lazy, PodSpec, Volume};
 
-/// The least memory a container may be given, in bytes: runc itself needs that much to start one, and runtimes refuse less.
-pub const LEAST_MEMORY: f64 = 12.0 * 1024.0 * 1024.0;
+/// The minimum memory of a container, in bytes: runc itself needs that much to start one, and runtimes reject less.
+pub const MIN_MEMORY_BYTES: f64 = 12.0 * 1024.0 * 1024.0;
 
 /// What makes an init container a native sidecar (KEP-753).
 pub(super) const RESTART_POLICY: &str = "Always";
 
-/// Told to whoever creates a pod whose sidecar another webhook has made an init container that would never end.
-pub(super) const STRIPPED: &str = "another admission webhook took restartPolicy from the init container jobwarden-heartbeat; it was put back. \
-     Update that webhook: it drops fields that it does not know, and without this one the pod would wait for ever";
+/// The warning for a pod whose sidecar another webhook turned into a plain init container, which would never complete.
+pub(super) const RESTART_POLICY_REMOVED: &str = "another admission webhook removed restartPolicy from the init container jobwarden-heartbeat; \
+     jobwarden restored it. Update that webhook: it drops unknown fields, and without restartPolicy the pod never starts its main containers";
 
-/// The sidecar of an installation.
+/// The sidecar settings of an installation.
 #[derive(Clone, Debug)]
 pub struct Sidecar {
-    /// Its image.
+    /// The image.
     pub image: String,
-    /// When the kubelet pulls it.
+    /// When the kubelet pulls the image.
     pub pull_policy: PullPolicy,
-    /// Secrets of the pod's namespace to pull it with.
+    /// Names of the pull secrets for the image, in the pod's namespace.
     pub image_pull_secrets: Vec<String>,
     /// CPU request and limit.
     pub cpu: Quantity,
-    /// Memory request and limit, at least [`LEAST_MEMORY`].
+    /// Memory request and limit, at least [`MIN_MEMORY_BYTES`].
     pub memory: Quantity,
-    /// Where it gets another size.
+    /// Sizes by namespace that differ from these.
     pub namespaces: BTreeMap<String, Size>,
     /// Time between beats.
     pub beat_interval: Duration,
 }
 
 impl Sidecar {
-    /// CPU and memory of a sidecar in `namespace`, unless an annotation says otherwise.
+    /// CPU and memory of a sidecar in `namespace`, before annotations.
     pub fn size_in(&self, namespace: &str) -> (&Quantity, &Quantity) {
         let own = self.namespaces.get(namespace);
         let (cpu, memory) = (own.and_then(|size| size.cpu.as_ref()), own.and_then(|size| size.memory.as_ref()));
@@ -51,32 +51,35 @@ impl Sidecar {
     }
 }
 
-/// What the sidecars of a namespace get instead of the installation's; what is absent is the installation's.
+/// The size of the sidecars in a namespace; an absent value is that of the installation.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Size {
     /// CPU request and limit.
     pub cpu: Option<Quantity>,
-    /// Memory request and limit, at least [`LEAST_MEMORY`].
+    /// Memory request and limit, at least [`MIN_MEMORY_BYTES`].
     #[serde(default, deserialize_with = "memory")]
     pub memory: Option<Quantity>,
 }
 
-/// A text that is no size of a sidecar's memory.
+/// A text that is not a valid memory size for the sidecar.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MemoryError {
-    /// It is no quantity.
+    /// The text is not a quantity.
     #[error(transparent)]
     Quantity(#[from] QuantityError),
-    /// No container starts with that.
-    #[error("{0} is below 12Mi, the least that container runtimes take")]
-    TooLittle(String),
+    /// No container starts with so little memory.
+    #[error("{0} is below 12Mi, the minimum of container runtimes")]
+    BelowMinimum(String),
 }
 
-/// Reads the size of a sidecar's memory.
+/// Parses the memory size of the sidecar.
+///
+/// # Errors
+/// The text is not a quantity, or less than [`MIN_MEMORY_BYTES`].
 pub fn parse_memory(text: &str) -> Result<Quantity, MemoryError> {
     let memory: Quantity = text.parse()?;
-    if memory.value() < LEAST_MEMORY { Err(MemoryError::TooLittle(text.to_owned())) } else { Ok(memory) }
+    if memory.value() < MIN_MEMORY_BYTES { Err(MemoryError::BelowMinimum(text.to_owned())) } else { Ok(memory) }
 }
 
 fn memory<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Quantity>, D::Error> {
@@ -89,15 +92,15 @@ fn memory<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Quantity>
 pub enum PullPolicy {
     /// Before every start.
     Always,
-    /// When the node does not have it.
+    /// When the node does not have the image.
     IfNotPresent,
-    /// Never: the node has it.
+    /// Never: the node must have the image.
     Never,
 }
 
-/// A text that is no pull policy.
+/// A text that is not a valid pull policy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is none of Always, IfNotPresent and Never")]
+#[error("{0:?} is not one of Always, IfNotPresent, Never")]
 pub struct PullPolicyError(String);
 
 impl FromStr for PullPolicy {
@@ -119,31 +122,24 @@ impl PullPolicy {
     }
 }
 
-/// Requests and limits alike, so that a Guaranteed pod stays Guaranteed.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub(super) struct Resources<'a> {
-    pub(super) cpu: &'a str,
-    pub(super) memory: &'a str,
-}
-
-/// What a pod has of the sidecar already.
+/// Whether a pod already has the sidecar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Presence {
-    /// It has no sidecar.
+    /// The pod has no sidecar.
     Absent {
-        /// It has the sidecar's volume nevertheless.
+        /// Whether it has the sidecar's volume nevertheless.
         volume: bool,
     },
-    /// It has one, maybe changed by other webhooks since.
-    There,
-    /// It has one that is no native sidecar any more: the init container at `index` lacks its restart policy.
-    Stripped {
-        /// Which init container.
+    /// The pod has the sidecar, possibly changed by other webhooks.
+    Present,
+    /// The pod's sidecar is no longer a native sidecar: the init container at `index` lacks its restart policy.
+    RestartPolicyRemoved {
+        /// Index of the init container.
         index: usize,
     },
 }
 
-/// What `spec` has of the sidecar; refused where something else has its name.
+/// Whether `spec` has the sidecar. Denied if another container or volume has its name.
 pub(super) fn presence(spec: &PodSpec<'_>) -> Result<Presence, Denial> {
     let named = |containers: &Option<Vec<Container<'_>>>| {
         containers.iter().flatten().any(|container| container.name == *SIDECAR_CONTAINER)
@@ -161,22 +157,23 @@ pub(super) fn presence(spec: &PodSpec<'_>) -> Result<Presence, Denial> {
     };
     let ours = volume.is_some() && is_our_container(container);
     match container.restart_policy.as_deref() {
-        Some(RESTART_POLICY) if ours => Ok(Presence::There),
-        None if ours => Ok(Presence::Stripped { index }),
+        Some(RESTART_POLICY) if ours => Ok(Presence::Present),
+        None if ours => Ok(Presence::RestartPolicyRemoved { index }),
         _ => Err(Denial::ContainerName),
     }
 }
 
-/// By its shape, not by its image: that differs between versions of ours, and other webhooks rewrite it to a mirror's.
+/// Recognises the container by its mount and environment, not by its image: the image differs between versions, and other
+/// webhooks rewrite it to that of a mirror.
 fn is_our_container(container: &Container<'_>) -> bool {
-    let mounts = container.volume_mounts.as_ref().and_then(Lazy::read).unwrap_or_default();
-    let variables = container.env.as_ref().and_then(Lazy::read).unwrap_or_default();
+    let mounts = container.volume_mounts.as_ref().and_then(Lazy::parse).unwrap_or_default();
+    let variables = container.env.as_ref().and_then(Lazy::parse).unwrap_or_default();
     mounts.iter().any(|mount| mount.name == *TOKEN_VOLUME)
         && variables.iter().any(|variable| variable.name == *sidecar_env::REAPER_ADDRESS)
 }
 
 fn is_our_volume(volume: &Volume<'_>) -> bool {
-    let sources = volume.projected.as_ref().and_then(Lazy::read).and_then(|projected| projected.sources);
+    let sources = volume.projected.as_ref().and_then(Lazy::parse).and_then(|projected| projected.sources);
     let mut tokens = sources.iter().flatten().filter_map(|source| source.service_account_token.as_ref());
     tokens.any(|token| token.audience.as_deref() == Some(TOKEN_AUDIENCE))
 }

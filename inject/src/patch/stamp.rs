@@ -1,7 +1,7 @@
-//! Labels and annotations: what marks an object as enrolled and says who it is.
+//! The labels and annotations that mark an object as enrolled and carry its IDs.
 //!
-//! What the creator has set is never changed, not even where a label and the annotation of the same key disagree: the
-//! annotation is the truth for every reader.
+//! Values that the creator has set never change, not even if a label and the annotation of the same key disagree: every reader
+//! trusts the annotation.
 
 use std::{borrow::Cow, collections::BTreeMap};
 
@@ -17,7 +17,7 @@ use crate::{
     view::{Entries, Metadata},
 };
 
-/// The labels and annotations that an object shall have.
+/// The labels and annotations of an enrolled object.
 #[derive(Debug)]
 pub(super) struct Stamp<'a> {
     labels: BTreeMap<&'static str, Cow<'a, str>>,
@@ -25,7 +25,7 @@ pub(super) struct Stamp<'a> {
 }
 
 impl<'a> Stamp<'a> {
-    /// That of an enrolled object.
+    /// The labels and annotations for these IDs.
     pub(super) fn new(identity: &'a Identity) -> Self {
         let Identity { run_id, job_id, trace_id } = identity;
         let (run_id, job_id) = (run_id.as_ref().map(RunId::as_str), job_id.as_ref().map(JobId::as_str));
@@ -39,12 +39,12 @@ impl<'a> Stamp<'a> {
         Self { labels: present(labels).collect(), annotations: present(annotations).collect() }
     }
 
-    /// With one annotation more.
+    /// Adds one annotation.
     pub(super) fn annotate(&mut self, key: &'static str, value: &'a str) {
         self.annotations.insert(key, value);
     }
 
-    /// Adds what `metadata`, which is at `path`, does not have yet.
+    /// Adds the labels and annotations that `metadata`, which is at `path`, lacks.
     pub(super) fn write(&self, operations: &mut Operations, path: Path<'_>, metadata: Option<&Metadata<'_>>) {
         let labels = missing(&self.labels, metadata.and_then(|metadata| metadata.labels.as_ref()));
         let annotations = missing(&self.annotations, metadata.and_then(|metadata| metadata.annotations.as_ref()));
@@ -64,7 +64,7 @@ fn present<K, V, const N: usize>(entries: [(K, Option<V>); N]) -> impl Iterator<
     entries.into_iter().filter_map(|(key, value)| Some((key, value?)))
 }
 
-/// What is added where there is no metadata at all.
+/// The value to add to an object without metadata.
 #[derive(Serialize)]
 struct Maps<'a> {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]

@@ -1,9 +1,9 @@
-//! The toleration of an unreachable node, so that a live worker outlives its kubelet and the reaper, not the taint manager,
-//! decides over it.
+//! The toleration of an unreachable node: a live worker then outlives its kubelet, and the reaper, not the taint manager, decides
+//! whether it is lost.
 //!
-//! The API server's admission plugin `DefaultTolerationSeconds`, which is on by default and comes before every webhook, gives
-//! each pod that does not say otherwise five minutes. So by the time a webhook sees it, every pod says something. A toleration
-//! exactly like the plugin's is therefore taken for the plugin's and is extended; any other is the creator's and stays.
+//! The API server's admission plugin `DefaultTolerationSeconds` is on by default and runs before every webhook. It gives each
+//! pod without such a toleration five minutes, so every pod that reaches a webhook has one. A toleration equal to the plugin's
+//! is therefore assumed to be the plugin's and is extended; any other is the creator's and stays.
 
 use std::time::Duration;
 
@@ -11,32 +11,32 @@ use serde_json::{Value, json};
 
 use crate::view::Toleration;
 
-/// The taint of a node that the control plane cannot reach.
+/// The taint of an unreachable node.
 const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
 const NO_EXECUTE: &str = "NoExecute";
 
-/// What the plugin gives, in seconds (kube-apiserver's `--default-unreachable-toleration-seconds`).
+/// The plugin's toleration, in seconds (kube-apiserver's `--default-unreachable-toleration-seconds`).
 const PLUGIN_SECONDS: i64 = 300;
 
-/// What has to be done to a pod's tolerations.
+/// A change to a pod's tolerations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// There is none for the taint.
+    /// Add a toleration: the pod has none for the taint.
     Add {
-        /// For how long it shall tolerate it.
+        /// How long the pod tolerates the taint.
         seconds: i64,
     },
-    /// The one at `index` is the plugin's.
+    /// Extend the toleration at `index`, which is the plugin's.
     Extend {
-        /// Which one.
+        /// Index of the toleration.
         index: usize,
-        /// For how long it shall tolerate it.
+        /// How long the pod tolerates the taint.
         seconds: i64,
     },
 }
 
-/// What has to be done so that a pod with these tolerations stays on an unreachable node for `grace`, unless its creator has
-/// said how long.
+/// The change after which a pod with these tolerations stays on an unreachable node for `grace`; `None` if its creator set a
+/// toleration or `grace` is zero.
 pub fn needed(tolerations: Option<&[Toleration<'_>]>, grace: Duration) -> Option<Change> {
     let seconds = i64::try_from(grace.as_secs()).unwrap_or(i64::MAX);
     if seconds == 0 {
@@ -53,11 +53,11 @@ pub fn needed(tolerations: Option<&[Toleration<'_>]>, grace: Duration) -> Option
 }
 
 /// The toleration that [`Change::Add`] adds.
-pub fn of_unreachable(seconds: i64) -> Value {
+pub fn unreachable(seconds: i64) -> Value {
     json!({ "key": UNREACHABLE, "operator": "Exists", "effect": NO_EXECUTE, "tolerationSeconds": seconds })
 }
 
-/// By the rules of Kubernetes (`Toleration.ToleratesTaint` of k8s.io/api/core/v1) for a taint without a value.
+/// Follows Kubernetes (`Toleration.ToleratesTaint` of k8s.io/api/core/v1) for a taint without a value.
 fn tolerates_unreachable(toleration: &Toleration<'_>) -> bool {
     let Toleration { key, operator, value, effect, toleration_seconds: _ } = toleration;
     let any_or =
@@ -91,7 +91,8 @@ mod tests {
 
     fn decide(tolerations: &Value, grace: Duration) -> Option<Change> {
         let text = tolerations.to_string();
-        let tolerations: Option<Vec<Toleration<'_>>> = serde_json::from_str(&text).expect("the test's tolerations");
+        let tolerations: Option<Vec<Toleration<'_>>> =
+            serde_json::from_str(&text).expect("the test's tolerations are valid");
         needed(tolerations.as_deref(), grace)
     }
 
@@ -123,23 +124,26 @@ mod tests {
         ]),
         None
     )]
-    fn only_pods_that_do_not_say_otherwise_get_the_grace(#[case] tolerations: Value, #[case] expected: Option<Change>) {
+    fn only_pods_without_a_toleration_of_their_creator_get_the_grace(
+        #[case] tolerations: Value,
+        #[case] expected: Option<Change>,
+    ) {
         assert_eq!(decide(&tolerations, GRACE), expected);
     }
 
     #[test]
-    fn a_grace_of_zero_leaves_pods_alone() {
+    fn a_grace_of_zero_changes_nothing() {
         assert_eq!(decide(&json!([]), Duration::ZERO), None);
     }
 
     #[test]
-    fn what_is_added_tolerates_and_is_not_added_twice() {
-        assert_eq!(decide(&json!([of_unreachable(3600)]), GRACE), None);
+    fn the_added_toleration_is_not_added_twice() {
+        assert_eq!(decide(&json!([unreachable(3600)]), GRACE), None);
     }
 
     #[test]
-    fn a_grace_like_the_plugins_needs_no_change() {
+    fn a_grace_equal_to_the_plugins_changes_nothing() {
         let grace = Duration::from_secs(PLUGIN_SECONDS.unsigned_abs());
-        assert_eq!(decide(&json!([of_unreachable(PLUGIN_SECONDS)]), grace), None);
+        assert_eq!(decide(&json!([unreachable(PLUGIN_SECONDS)]), grace), None);
     }
 }

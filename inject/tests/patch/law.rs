@@ -1,11 +1,11 @@
-//! What has to hold of an object before and after a patch; the fuzzer asks the same.
+//! Laws of an object before and after a patch. The fuzz target checks them too.
 
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-/// Whether `after` has everything that `before` has: the members of objects, and the elements of lists in their order. What
-/// was null may have become something. The plugin's toleration may have become longer.
+/// Whether `after` has everything that `before` has: the members of objects, and the elements of lists in their order. A null
+/// may have become a value, and the plugin's toleration may have been extended.
 pub(crate) fn keeps(before: &Value, after: &Value) -> bool {
     match (before, after) {
         (Value::Null, _) => true,
@@ -21,8 +21,8 @@ pub(crate) fn keeps(before: &Value, after: &Value) -> bool {
     }
 }
 
-/// Whether the API server's own rules hold, as far as a patch of ours could break them: names are there once, what is mounted exists,
-/// labels are label values, and only init containers have a restart policy.
+/// Whether the API server's validation rules hold that a jobwarden patch could violate: names are unique, mounted volumes exist, label
+/// values are valid, and only init containers have a restart policy.
 pub(crate) fn valid(object: &Value) -> bool {
     let pod = object.pointer("/spec/template").unwrap_or(object);
     let list = |key: &str| pod["spec"][key].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -41,7 +41,7 @@ pub(crate) fn valid(object: &Value) -> bool {
         && list("containers").iter().all(|container| container["restartPolicy"].is_null())
 }
 
-/// By apimachinery's `IsValidLabelValue`.
+/// Equals apimachinery's `IsValidLabelValue`.
 fn is_label_value(value: &str) -> bool {
     let inner = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     let end = |byte: Option<&u8>| byte.is_none_or(u8::is_ascii_alphanumeric);

@@ -1,4 +1,4 @@
-//! What holds for every Job and pod: patching twice is patching once, and nothing that was there is lost.
+//! Laws for every Job and pod: patching twice equals patching once, and nothing is lost.
 
 use jobwarden_inject::patch::{Denial, Mutation};
 use proptest::{collection::vec, option, prelude::*, sample::select};
@@ -10,7 +10,7 @@ use crate::{
     patched,
 };
 
-/// Keys that matter to us, keys that need escapes, and others.
+/// Keys that jobwarden reads, keys that need escapes, and others.
 const KEYS: [&str; 12] = [
     "jobwarden.io/run-id",
     "jobwarden.io/job-id",
@@ -73,7 +73,7 @@ fn container() -> impl Strategy<Value = Value> {
         (select(&["payload", "runId", "X"][..]), option::of("[a-z]{0,4}|\\{\"aJobId\":7\\}"))
             .prop_map(|(name, value)| object(vec![("name", Some(json!(name))), ("value", value.map(Value::from))])),
     );
-    // Rarely our own name: those pods are refused, and the laws say nothing of them.
+    // The sidecar's name is rare: those pods are denied, and the laws do not apply to them.
     let name = prop_oneof![20 => "[a-z]{1,4}", 1 => Just("jobwarden-heartbeat".to_owned())];
     (name, env).prop_map(|(name, env)| object(vec![("name", Some(json!(name))), ("env", env)]))
 }
@@ -121,8 +121,8 @@ fn job() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Every operation, applied by itself after those before it, changes something.
-fn every_operation_counts(object: &Value, mutation: &Mutation) -> bool {
+/// Whether every operation, applied after those before it, changes the object.
+fn every_operation_changes_something(object: &Value, mutation: &Mutation) -> bool {
     let mut object = object.clone();
     mutation.operations.to_patch().iter().all(|operation| {
         let before = object.clone();
@@ -135,11 +135,11 @@ fn laws(object: &Value, admit: impl Fn(&Value) -> Result<Mutation, Denial>) -> R
     let Ok(first) = admit(object) else { return Ok(()) };
     let after = patched(object, &first);
     prop_assert!(keeps(object, &after), "lost something: {object} became {after}");
-    prop_assert!(every_operation_counts(object, &first), "changes nothing: {:?}", first.operations);
+    prop_assert!(every_operation_changes_something(object, &first), "changes nothing: {:?}", first.operations);
     if valid(object) {
         prop_assert!(valid(&after), "no longer valid: {object} became {after}");
     }
-    let second = admit(&after).expect("what was admitted once is admitted again");
+    let second = admit(&after).expect("an admitted object is admitted again");
     prop_assert!(second.operations.is_empty(), "patched twice: {}", after);
     Ok(())
 }
@@ -159,7 +159,7 @@ proptest! {
 }
 
 #[test]
-fn the_laws_know_what_is_valid() {
+fn the_laws_detect_an_invalid_object() {
     let pod = |spec: Value| json!({"spec": spec});
     assert!(valid(&pod(
         json!({"containers": [{"name": "a", "volumeMounts": [{"name": "v"}]}], "volumes": [{"name": "v"}]})
@@ -170,7 +170,7 @@ fn the_laws_know_what_is_valid() {
 }
 
 #[test]
-fn the_laws_notice_a_loss() {
+fn the_laws_detect_a_loss() {
     assert!(!keeps(&json!({"a": [1, 2]}), &json!({"a": [2, 1]})));
     assert!(!keeps(&json!({"a": 1}), &json!({})));
     assert!(keeps(&json!({"a": [1, 2]}), &json!({"a": [0, 1, 2], "b": 0})));

@@ -1,4 +1,4 @@
-//! `LimitRanges`: which pods are refused for their sidecar's size, and which Jobs are warned.
+//! `LimitRanges`: which pods are denied because of the sidecar's size, and which Jobs get a warning.
 
 use jobwarden_inject::patch::{
     Denial, Mutation, Settings, job,
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::{a_job, a_pod, admit_job, admit_pod, patched, reaper, settings};
 
-/// Which the sidecar of [`settings`] is below.
+/// A minimum that the sidecar of [`settings`] violates.
 fn bounds() -> Bounds {
     let quantity = "32Mi".parse().expect("a quantity");
     let bound = Bound { limit_range: "floor".to_owned(), resource: Resource::Memory, side: Side::Min, quantity };
@@ -20,15 +20,15 @@ fn bounds() -> Bounds {
 
 fn admit_bounded_pod(pod: &Value, settings: &Settings) -> Result<Mutation, Denial> {
     let text = pod.to_string();
-    let pod = serde_json::from_str(&text).expect("the test's pod is one");
+    let pod = serde_json::from_str(&text).expect("the test's pod is valid");
     pod::admit(&pod, "work", settings, &reaper(), Some(&bounds()))
 }
 
-/// What the creator of `job` is told.
+/// The warnings for the creator of `job`.
 fn warnings(job: &Value, settings: &Settings) -> Vec<String> {
     let text = job.to_string();
-    let job = serde_json::from_str(&text).expect("the test's Job is one");
-    job::admit(&job, "work", settings, Some(&bounds())).expect("a Job is never refused for that").warnings
+    let job = serde_json::from_str(&text).expect("the test's Job is valid");
+    job::admit(&job, "work", settings, Some(&bounds())).expect("a LimitRange never denies a Job").warnings
 }
 
 fn memory(size: &str) -> Value {
@@ -36,16 +36,16 @@ fn memory(size: &str) -> Value {
 }
 
 #[test]
-fn a_pod_is_refused_and_its_job_is_warned() {
-    let denial = admit_bounded_pod(&a_pod(), &settings()).expect_err("refused");
+fn a_limit_range_denies_the_pod_and_warns_the_job() {
+    let denial = admit_bounded_pod(&a_pod(), &settings()).expect_err("denied");
     assert!(matches!(denial, Denial::Size(_)), "{denial:?}");
-    assert!(denial.to_string().starts_with("the LimitRange \"floor\" allows"), "{denial}");
+    assert!(denial.to_string().starts_with("the LimitRange \"floor\" requires"), "{denial}");
     let warnings = warnings(&a_job(), &settings());
-    assert!(matches!(&warnings[..], [only] if only.starts_with("its pods will be refused: ")), "{warnings:?}");
+    assert!(matches!(&warnings[..], [only] if only.starts_with("its pods will be denied: ")), "{warnings:?}");
 }
 
 #[test]
-fn a_size_for_the_namespace_meets_it() {
+fn a_size_for_the_namespace_satisfies_the_bound() {
     let size = Size { cpu: None, memory: Some("32Mi".parse().expect("a quantity")) };
     let mut settings = settings();
     settings.sidecar.namespaces = [("work".to_owned(), size)].into();
@@ -56,33 +56,37 @@ fn a_size_for_the_namespace_meets_it() {
 #[rstest]
 #[case::of_the_job(memory("32Mi"), json!(null), true)]
 #[case::of_the_template(json!(null), memory("32Mi"), true)]
-#[case::the_templates_goes_first(memory("32Mi"), memory("16Mi"), false)]
-#[case::a_templates_that_is_bad_as_well(memory("32Mi"), memory("much"), false)]
+#[case::the_template_takes_precedence(memory("32Mi"), memory("16Mi"), false)]
+#[case::an_invalid_one_of_the_template_takes_precedence(memory("32Mi"), memory("much"), false)]
 #[case::still_too_little(memory("31Mi"), json!(null), false)]
-fn an_annotation_meets_it_for_job_and_pod_alike(#[case] own: Value, #[case] template: Value, #[case] met: bool) {
+fn an_annotation_satisfies_the_bound_for_job_and_pod(
+    #[case] own: Value,
+    #[case] template: Value,
+    #[case] satisfied: bool,
+) {
     let mut job = a_job();
     job["metadata"]["annotations"] = own;
     job["spec"]["template"]["metadata"]["annotations"] = template;
     let warned = warnings(&job, &settings()).iter().any(|warning| warning.contains("LimitRange"));
-    assert_eq!(warned, !met);
+    assert_eq!(warned, !satisfied);
 
     let mut pod = a_pod();
     pod["metadata"]["annotations"] =
         patched(&job, &admit_job(&job).expect("admitted"))["spec"]["template"]["metadata"]["annotations"].take();
-    assert_eq!(admit_bounded_pod(&pod, &settings()).is_ok(), met);
+    assert_eq!(admit_bounded_pod(&pod, &settings()).is_ok(), satisfied);
 }
 
 #[test]
-fn only_a_sidecar_that_is_still_to_come_is_measured() {
+fn bounds_apply_only_to_a_sidecar_that_will_be_added() {
     let there = patched(&a_pod(), &admit_pod(&a_pod()).expect("admitted"));
-    admit_bounded_pod(&there, &settings()).expect("it has its sidecar already");
+    admit_bounded_pod(&there, &settings()).expect("the pod already has its sidecar");
     let mut opted_out = a_pod();
     opted_out["metadata"]["labels"] = json!({"jobwarden.io/inject": "false"});
-    admit_bounded_pod(&opted_out, &settings()).expect("it gets none");
+    admit_bounded_pod(&opted_out, &settings()).expect("the pod gets no sidecar");
 
-    let mut elsewhere = a_job();
-    elsewhere["spec"]["managedBy"] = json!("kueue.x-k8s.io/multikueue");
-    assert_eq!(warnings(&elsewhere, &settings()), Vec::<String>::new(), "its pods are another cluster's");
+    let mut managed_by_other = a_job();
+    managed_by_other["spec"]["managedBy"] = json!("kueue.x-k8s.io/multikueue");
+    assert_eq!(warnings(&managed_by_other, &settings()), Vec::<String>::new(), "its pods run in another cluster");
     let mut with_sidecar = a_job();
     for list in ["initContainers", "volumes"] {
         with_sidecar["spec"]["template"]["spec"][list] = there["spec"][list].clone();

@@ -1,47 +1,18 @@
-//! What admission does to Jobs and pods, seen from outside: rules and laws.
+//! Tests of admission through the crate's public functions: rules for single objects, and laws for all.
 
+mod installation;
 mod law;
 mod laws;
 mod limits;
 mod linear;
 mod rules;
 
-use std::time::Duration;
-
+use installation::{reaper, settings};
 use jobwarden_inject::{
-    config::IdentityConfig,
-    endpoint::Endpoint,
-    identity::{Rules, preset::Preset},
-    patch::{
-        Denial, Mutation, Settings, job, pod,
-        sidecar::{PullPolicy, Sidecar},
-    },
+    patch::{Denial, Mutation, Settings, job, pod},
     view::{Job, Pod},
 };
 use serde_json::{Value, json};
-
-/// An installation for the ORT server, with everything switched on.
-fn settings() -> Settings {
-    Settings {
-        rules: Rules::new(IdentityConfig { preset: Preset::OrtServer, ..IdentityConfig::default() }),
-        finalizer: true,
-        unreachable_grace: Duration::from_hours(1),
-        sidecar: Sidecar {
-            image: "registry.example.com/jobwarden-sidecar:1".to_owned(),
-            pull_policy: PullPolicy::IfNotPresent,
-            image_pull_secrets: vec!["registry".to_owned()],
-            cpu: "10m".parse().expect("a quantity"),
-            memory: "16Mi".parse().expect("a quantity"),
-            namespaces: std::collections::BTreeMap::new(),
-            beat_interval: Duration::from_secs(10),
-        },
-    }
-}
-
-fn reaper() -> Endpoint {
-    let ip = "10.96.0.7".parse().expect("an address");
-    Endpoint::new(ip, "jobwarden", "-----BEGIN CERTIFICATE-----\n…\n-----END CERTIFICATE-----\n".to_owned())
-}
 
 fn admit_job(job: &Value) -> Result<Mutation, Denial> {
     admit_job_with(job, &settings())
@@ -49,7 +20,7 @@ fn admit_job(job: &Value) -> Result<Mutation, Denial> {
 
 fn admit_job_with(job: &Value, settings: &Settings) -> Result<Mutation, Denial> {
     let text = job.to_string();
-    job::admit(&serde_json::from_str::<Job<'_>>(&text).expect("the test's Job is one"), "work", settings, None)
+    job::admit(&serde_json::from_str::<Job<'_>>(&text).expect("the test's Job is valid"), "work", settings, None)
 }
 
 fn admit_pod(pod: &Value) -> Result<Mutation, Denial> {
@@ -59,7 +30,7 @@ fn admit_pod(pod: &Value) -> Result<Mutation, Denial> {
 fn admit_pod_with(pod: &Value, settings: &Settings) -> Result<Mutation, Denial> {
     let text = pod.to_string();
     pod::admit(
-        &serde_json::from_str::<Pod<'_>>(&text).expect("the test's pod is one"),
+        &serde_json::from_str::<Pod<'_>>(&text).expect("the test's pod is valid"),
         "work",
         settings,
         &reaper(),
@@ -67,14 +38,14 @@ fn admit_pod_with(pod: &Value, settings: &Settings) -> Result<Mutation, Denial> 
     )
 }
 
-/// `object` as it is after `mutation`.
+/// `object` after `mutation`.
 fn patched(object: &Value, mutation: &Mutation) -> Value {
     let mut object = object.clone();
     json_patch::patch(&mut object, &mutation.operations.to_patch()).expect("the patch applies");
     object
 }
 
-/// A Job such as people write.
+/// A minimal Job.
 fn a_job() -> Value {
     json!({
         "apiVersion": "batch/v1", "kind": "Job",
@@ -85,7 +56,7 @@ fn a_job() -> Value {
     })
 }
 
-/// A pod as the Job controller makes it and the API server's own plugins complete it.
+/// A pod as the Job controller creates it and the API server's built-in plugins complete it.
 fn a_pod() -> Value {
     json!({
         "apiVersion": "v1", "kind": "Pod",

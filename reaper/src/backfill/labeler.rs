@@ -101,7 +101,7 @@ impl Labeler {
         }
         let view: view::Job<'_> = serde_json::from_str(text)?;
         let rules = Arc::clone(&self.rules.borrow());
-        Ok(patch::job::make_up_for(&view, &job.uid().unwrap_or_default(), &rules, self.finalizer))
+        Ok(patch::job::backfill(&view, &job.uid().unwrap_or_default(), &rules, self.finalizer))
     }
 
     fn of_pod(&self, text: &str, pod: &Pod) -> Result<Option<Operations>, serde_json::Error> {
@@ -111,7 +111,7 @@ impl Labeler {
         }
         let view: view::Pod<'_> = serde_json::from_str(text)?;
         let rules = Arc::clone(&self.rules.borrow());
-        Ok(patch::pod::make_up_for(&view, &rules))
+        Ok(patch::pod::backfill(&view, &rules))
     }
 
     /// Reads the object, and patches it with the operations of `decide`. Returns the object if it was patched.

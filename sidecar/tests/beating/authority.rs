@@ -1,4 +1,4 @@
-//! A certificate authority, and certificates for a reaper made by it.
+//! A certificate authority that issues certificates for the fake reaper.
 
 use std::sync::Arc;
 
@@ -9,10 +9,10 @@ use rustls::{
     pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
 };
 
-/// The name that the reaper's certificates carry.
+/// The DNS name in the fake reaper's certificates.
 pub(crate) const SERVER_NAME: &str = "jobwarden-reaper.jobwarden.svc";
 
-/// A certificate authority of its own.
+/// A new certificate authority.
 pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
@@ -22,12 +22,12 @@ impl Authority {
         Self(CertifiedIssuer::self_signed(params, key()).expect("can be signed"))
     }
 
-    /// Its own certificate.
+    /// The CA certificate.
     pub(crate) fn pem(&self) -> String {
         self.0.pem()
     }
 
-    /// TLS settings of a server with a certificate made by this authority.
+    /// The TLS configuration of a server whose certificate this authority issued.
     pub(crate) fn server(&self) -> Arc<ServerConfig> {
         let key = key();
         let certificate = CertificateParams::new([SERVER_NAME.to_owned()])

@@ -1,4 +1,4 @@
-//! The sidecar as a process, started as the kubelet would.
+//! The sidecar as a process, started as the kubelet would start it.
 
 use std::{
     net::SocketAddr,
@@ -17,21 +17,21 @@ use tokio::{
     process::{Child, ChildStderr, Command},
 };
 
-use crate::{authority::SERVER_NAME, soon};
+use crate::{authority::SERVER_NAME, timeout::with_timeout};
 
-/// A running sidecar. It is killed when it is dropped.
+/// A running sidecar. Dropping it kills the process.
 pub(crate) struct Sidecar {
     child: Child,
     log: Lines<BufReader<ChildStderr>>,
     token_dir: tempfile::TempDir,
 }
 
-/// How a sidecar ended.
-pub(crate) struct End {
+/// How a sidecar exited.
+pub(crate) struct Exit {
     pub(crate) code: Option<i32>,
     /// From the signal to the exit.
     pub(crate) took: Duration,
-    /// Everything it wrote to stderr and nobody read before.
+    /// Everything it wrote to stderr that was not read before.
     pub(crate) log: String,
 }
 
@@ -43,7 +43,7 @@ pub(crate) struct Memory {
 }
 
 impl Sidecar {
-    /// Starts one that beats to `address` and trusts `ca`.
+    /// Starts a sidecar that sends beats to `address` and trusts `ca`.
     pub(crate) fn start(address: SocketAddr, ca: String) -> Self {
         Self::start_with(&[
             (env::REAPER_ADDRESS, address.to_string()),
@@ -52,10 +52,10 @@ impl Sidecar {
         ])
     }
 
-    /// Starts one with these variables and no others, but for the token file.
+    /// Starts a sidecar with these variables, plus the interval and the token file.
     pub(crate) fn start_with(variables: &[(&str, String)]) -> Self {
         let token_dir = tempfile::tempdir().expect("a temporary directory");
-        // The same claims can be made of the binary in the image: the static one, built for size.
+        // The same tests can run against the binary in the image: the static one, built for size.
         let binary = std::env::var_os("JOBWARDEN_TEST_SIDECAR")
             .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_jobwarden-sidecar")), PathBuf::from);
         std::fs::write(token_dir.path().join("token"), "first-token").expect("writable");
@@ -73,47 +73,47 @@ impl Sidecar {
         Self { child, log, token_dir }
     }
 
-    /// Puts another token where the sidecar looks, as the kubelet does: in one step.
+    /// Replaces the token atomically, as the kubelet does.
     pub(crate) fn renew_token(&self, token: &str) {
         let new = self.token_dir.path().join("new");
         std::fs::write(&new, token).expect("writable");
         std::fs::rename(new, self.token_dir.path().join("token")).expect("writable");
     }
 
-    /// Asks it to end, as the kubelet does.
+    /// Sends SIGTERM, as the kubelet does.
     pub(crate) fn terminate(&self) -> Instant {
-        let pid = self.child.id().expect("it runs still");
-        kill(Pid::from_raw(pid.try_into().expect("a PID")), Signal::SIGTERM).expect("it is ours");
+        let pid = self.child.id().expect("the process is running");
+        kill(Pid::from_raw(pid.try_into().expect("a PID")), Signal::SIGTERM).expect("it is a child of this process");
         Instant::now()
     }
 
-    /// The next line it writes to stderr.
+    /// The next line on stderr.
     pub(crate) async fn log_line(&mut self) -> String {
-        soon(self.log.next_line()).await.expect("UTF-8").expect("it runs still")
+        with_timeout(self.log.next_line()).await.expect("UTF-8").expect("the process is running")
     }
 
-    /// Asks it to end and waits until it has.
-    pub(crate) async fn end(self) -> End {
+    /// Sends SIGTERM and waits for the exit.
+    pub(crate) async fn stop(self) -> Exit {
         let asked = self.terminate();
-        self.end_since(asked).await
+        self.wait_for_exit(asked).await
     }
 
-    /// Waits for its end after [`Self::terminate`].
-    pub(crate) async fn end_since(mut self, asked: Instant) -> End {
-        let status = soon(self.child.wait()).await.expect("it can be waited for");
+    /// Waits for the exit after [`Self::terminate`].
+    pub(crate) async fn wait_for_exit(mut self, asked: Instant) -> Exit {
+        let status = with_timeout(self.child.wait()).await.expect("it can be waited for");
         let took = asked.elapsed();
         let mut log = String::new();
-        while let Some(line) = soon(self.log.next_line()).await.expect("UTF-8") {
+        while let Some(line) = with_timeout(self.log.next_line()).await.expect("UTF-8") {
             log += &line;
             log.push('\n');
         }
-        End { code: status.code(), took, log }
+        Exit { code: status.code(), took, log }
     }
 
-    /// Its memory now.
+    /// Its current memory.
     pub(crate) fn memory(&self) -> Memory {
-        let pid = self.child.id().expect("it runs still");
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs still");
+        let pid = self.child.id().expect("the process is running");
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process is running");
         let kib = |field: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(field)).expect("the kernel has this field");
             line.trim().trim_end_matches(" kB").parse().expect("a number")

@@ -1,4 +1,4 @@
-//! What plays the reaper: a real TLS and HTTP server on loopback, whose every answer the test gives by hand.
+//! A fake reaper: a real TLS and HTTP server on loopback. The test gives every reply.
 
 use std::{convert::Infallible, io, net::SocketAddr, sync::Arc};
 
@@ -23,54 +23,54 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use crate::soon;
+use crate::timeout::with_timeout;
 
 /// Asks for the next beat after 1 ms.
-const GO_ON: BeatReply = BeatReply { next_in_ms: 1, command: Command::Continue, ca: None };
+const NEXT_BEAT_IN_1_MS: BeatReply = BeatReply { next_in_ms: 1, command: Command::Continue, ca: None };
 
-/// A server that stops, connections and all, when it is dropped.
+/// A server. Dropping it stops it and closes its connections.
 pub(crate) struct Reaper {
     pub(crate) address: SocketAddr,
     events: mpsc::UnboundedReceiver<Event>,
     server: JoinHandle<()>,
 }
 
-/// What the server saw.
+/// What happened at the server.
 pub(crate) enum Event {
-    /// A beat that waits for its answer.
+    /// A beat that waits for its reply.
     Beat(Exchange),
     /// A TLS handshake that failed.
-    Distrusted,
-    /// The end of a connection.
+    HandshakeFailed,
+    /// A connection ended.
     Closed,
 }
 
-/// A beat that waits for its answer.
+/// A beat that waits for its reply.
 pub(crate) struct Exchange {
     /// Counts the connections of this server up from 0.
     pub(crate) connection: u64,
     /// The `Authorization` header.
     pub(crate) authorization: String,
     pub(crate) beat: Beat,
-    answer: oneshot::Sender<Response<Full<Bytes>>>,
+    response: oneshot::Sender<Response<Full<Bytes>>>,
 }
 
 impl Reaper {
     /// Listens on `address`; port 0 takes a free one.
     pub(crate) async fn start(address: SocketAddr, tls: Arc<ServerConfig>) -> Self {
-        let listener = soon(bind(address)).await;
+        let listener = with_timeout(bind(address)).await;
         let address = listener.local_addr().expect("it is bound");
         let (sender, events) = mpsc::unbounded_channel();
         let server = tokio::spawn(serve(listener, TlsAcceptor::from(tls), sender));
         Self { address, events, server }
     }
 
-    /// The next thing that happens.
+    /// The next event.
     pub(crate) async fn event(&mut self) -> Event {
-        soon(self.events.recv()).await.expect("the server runs")
+        with_timeout(self.events.recv()).await.expect("the server runs")
     }
 
-    /// The next beat; connections may come and go before it.
+    /// The next beat; connection events before it are skipped.
     pub(crate) async fn beat(&mut self) -> Exchange {
         loop {
             if let Event::Beat(exchange) = self.event().await {
@@ -79,12 +79,12 @@ impl Reaper {
         }
     }
 
-    /// Whether nothing has happened that the test was not told of yet.
-    pub(crate) fn is_quiet(&self) -> bool {
+    /// Whether no unread event is left.
+    pub(crate) fn has_no_events(&self) -> bool {
         self.events.is_empty()
     }
 
-    /// Stops listening and cuts every connection. The address can be bound again when this returns.
+    /// Stops listening and closes every connection. The address can be bound again when this returns.
     pub(crate) async fn stop(mut self) -> SocketAddr {
         self.server.abort();
         let _ = (&mut self.server).await;
@@ -106,30 +106,32 @@ impl Exchange {
     }
 
     /// Asks for the next beat after 1 ms.
-    pub(crate) fn go_on(self) {
-        self.reply(&GO_ON);
+    pub(crate) fn accept(self) {
+        self.reply(&NEXT_BEAT_IN_1_MS);
     }
 
     /// Asks for the next beat after 1 ms and closes the connection.
-    pub(crate) fn go_on_elsewhere(self) {
-        let mut response = response(&GO_ON);
+    pub(crate) fn accept_and_close(self) {
+        let mut response = response(&NEXT_BEAT_IN_1_MS);
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         self.respond(response);
     }
 
+    /// Replies 200 with `reply`.
     pub(crate) fn reply(self, reply: &BeatReply) {
         self.respond(response(reply));
     }
 
-    pub(crate) fn answer(self, status: StatusCode, body: String) {
+    /// Replies with `status` and `body`.
+    pub(crate) fn reply_status(self, status: StatusCode, body: String) {
         let mut response = Response::new(Full::from(body));
         *response.status_mut() = status;
         self.respond(response);
     }
 
     fn respond(self, response: Response<Full<Bytes>>) {
-        // The sidecar may have gone meanwhile.
-        let _ = self.answer.send(response);
+        // The sidecar may have exited meanwhile.
+        let _ = self.response.send(response);
     }
 }
 
@@ -137,8 +139,8 @@ fn response(reply: &BeatReply) -> Response<Full<Bytes>> {
     Response::new(Full::from(serde_json::to_string(reply).expect("a reply is JSON")))
 }
 
-/// Binds `address`. A process that another test starts at this moment holds our sockets from its fork to its exec, so one
-/// that was closed can be in use for some microseconds still.
+/// Binds `address`. A process that another test is starting inherits this process's sockets from its fork to its exec, so the
+/// address of a closed socket can stay in use for some microseconds.
 async fn bind(address: SocketAddr) -> TcpListener {
     loop {
         match TcpListener::bind(address).await {
@@ -154,15 +156,15 @@ async fn serve(listener: TcpListener, tls: TlsAcceptor, events: mpsc::UnboundedS
         let (tcp, _) = listener.accept().await.expect("loopback accepts");
         let (tls, events) = (tls.clone(), events.clone());
         connections.spawn(async move {
-            let end = match tls.accept(tcp).await {
-                Err(_) => Event::Distrusted,
+            let event = match tls.accept(tcp).await {
+                Err(_) => Event::HandshakeFailed,
                 Ok(stream) => {
                     let service = service_fn(|request| exchange(request, connection, &events));
                     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
                     Event::Closed
                 }
             };
-            let _ = events.send(end);
+            let _ = events.send(event);
         });
     }
 }
@@ -177,10 +179,10 @@ async fn exchange(
     let body = request.into_body().collect().await.expect("a whole body").to_bytes();
     let BeatRequest { beats } = serde_json::from_slice(&body).expect("a beat request");
     let [beat] = beats.try_into().expect("a sidecar sends one beat a request");
-    let (answer, answered) = oneshot::channel();
-    let _ = events.send(Event::Beat(Exchange { connection, authorization, beat, answer }));
-    // A test that gives no answer leaves the sidecar waiting.
-    match answered.await {
+    let (respond, responded) = oneshot::channel();
+    let _ = events.send(Event::Beat(Exchange { connection, authorization, beat, response: respond }));
+    // A test that gives no reply leaves the sidecar waiting.
+    match responded.await {
         Ok(response) => Ok(response),
         Err(_) => std::future::pending().await,
     }

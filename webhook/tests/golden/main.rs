@@ -4,28 +4,21 @@
 //! `patched.json`, the object afterwards, where it is admitted. `JOBWARDEN_UPDATE_GOLDEN=1 cargo test -p jobwarden-webhook --test
 //! golden` writes the last two; read the difference before you commit it.
 
+#[path = "../../../inject/tests/patch/installation.rs"]
+mod installation;
+
 use std::{
-    collections::BTreeMap,
     env, fs,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
 use base64_simd::STANDARD;
 use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt as _, Full};
+use installation::{reaper, settings};
 use jobwarden_common::names::admission_route;
-use jobwarden_inject::{
-    config::IdentityConfig,
-    endpoint::Endpoint,
-    identity::{Rules, preset::Preset},
-    patch::{
-        Settings,
-        sidecar::{PullPolicy, Sidecar},
-    },
-};
 use jobwarden_serve::accept::Limits;
 use jobwarden_webhook::{
     admission::{Admission, Metrics},
@@ -34,29 +27,6 @@ use jobwarden_webhook::{
 use prometheus_client::registry::Registry;
 use serde_json::Value;
 use tokio::sync::watch;
-
-/// An installation for the ORT server, with everything switched on.
-fn settings() -> Settings {
-    Settings {
-        rules: Rules::new(IdentityConfig { preset: Preset::OrtServer, ..IdentityConfig::default() }),
-        finalizer: true,
-        unreachable_grace: Duration::from_hours(1),
-        sidecar: Sidecar {
-            image: "registry.example.com/jobwarden-sidecar:1".to_owned(),
-            pull_policy: PullPolicy::IfNotPresent,
-            image_pull_secrets: vec!["registry".to_owned()],
-            cpu: "10m".parse().expect("a quantity"),
-            memory: "16Mi".parse().expect("a quantity"),
-            namespaces: BTreeMap::new(),
-            beat_interval: Duration::from_secs(10),
-        },
-    }
-}
-
-fn reaper() -> Endpoint {
-    let ip = "10.96.0.7".parse().expect("an address");
-    Endpoint::new(ip, "jobwarden", "-----BEGIN CERTIFICATE-----\n…\n-----END CERTIFICATE-----\n".to_owned())
-}
 
 fn shapes() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");

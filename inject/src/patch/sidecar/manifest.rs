@@ -1,24 +1,29 @@
-//! What is written into a pod: the sidecar's container and its volume, in Kubernetes' own words.
+//! The manifest of the sidecar's container and its volume.
 //!
-//! Types rather than `json!`, so that they are written straight into the patch: a value in between costs more than reading the pod.
-//! What is the same in every pod is written once.
+//! Types rather than `json!` are serialised directly into the patch: an intermediate `Value` costs more than parsing the pod.
+//! Parts that are the same in every pod are serialised once.
 
 use std::sync::LazyLock;
 
-use jobwarden_common::names::{SERVICE_ACCOUNT_DIR, SIDECAR_CONTAINER, TOKEN_AUDIENCE, TOKEN_VOLUME, sidecar_env};
+use jobwarden_common::names::{
+    SERVICE_ACCOUNT_DIR, SIDECAR_CONTAINER, TOKEN_AUDIENCE, TOKEN_FILE, TOKEN_VOLUME, sidecar_env,
+};
 use serde::{Serialize, Serializer};
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::{RESTART_POLICY, Resources, Sidecar};
-use crate::endpoint::{Endpoint, Variable};
+use super::{RESTART_POLICY, Sidecar};
+use crate::{
+    endpoint::{Endpoint, Variable},
+    patch::resources::Resources,
+};
 
-/// How long a token lasts, in seconds. A kubelet that is cut off cannot renew it, and its workers have to stay heard.
+/// Lifetime of the token, in seconds. A kubelet that is cut off cannot renew it, and its workers must keep sending beats.
 const TOKEN_SECONDS: u32 = 24 * 60 * 60;
 
-/// The user that the sidecar runs as; not root, and what distroless images call `nonroot`.
+/// The user that the sidecar runs as: not root; distroless images call it `nonroot`.
 const USER: u32 = 65532;
 
-/// `core/v1.Container`, as far as the sidecar's goes.
+/// The fields of `core/v1.Container` that the sidecar uses.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::patch) struct Manifest<'a> {
@@ -83,7 +88,7 @@ struct Mount {
 }
 
 static SECURITY_CONTEXT: LazyLock<Box<RawValue>> = LazyLock::new(|| {
-    written(&SecurityContext {
+    serialized(&SecurityContext {
         allow_privilege_escalation: false,
         capabilities: Capabilities { drop: ["ALL"] },
         read_only_root_filesystem: true,
@@ -94,13 +99,13 @@ static SECURITY_CONTEXT: LazyLock<Box<RawValue>> = LazyLock::new(|| {
 });
 
 static VOLUME_MOUNTS: LazyLock<Box<RawValue>> =
-    LazyLock::new(|| written(&[Mount { name: TOKEN_VOLUME, path: SERVICE_ACCOUNT_DIR, read_only: true }]));
+    LazyLock::new(|| serialized(&[Mount { name: TOKEN_VOLUME, path: SERVICE_ACCOUNT_DIR, read_only: true }]));
 
-fn written(value: &impl Serialize) -> Box<RawValue> {
-    to_raw_value(value).expect("texts, numbers and lists of them are always JSON")
+fn serialized(value: &impl Serialize) -> Box<RawValue> {
+    to_raw_value(value).expect("strings, numbers and lists of them always serialise")
 }
 
-/// A native sidecar that passes Pod Security `restricted`, whatever the pod's own security context says.
+/// A native sidecar that passes Pod Security `restricted`, whatever the pod's own security context.
 pub(in crate::patch) fn container<'a>(
     sidecar: &'a Sidecar,
     resources: Resources<'a>,
@@ -116,13 +121,13 @@ pub(in crate::patch) fn container<'a>(
         env: Environment { reaper, interval_ms: beat_interval.as_millis().to_string() },
         resources: Requirements { requests: resources, limits: resources },
         security_context: &SECURITY_CONTEXT,
-        // There is no shell in the image to look around with: the last log lines are the message.
+        // The image has no shell to debug with: the last log lines become the termination message.
         termination_message_policy: "FallbackToLogsOnError",
         volume_mounts: &VOLUME_MOUNTS,
     }
 }
 
-/// `core/v1.Volume`, as far as the one with the sidecar's own token goes.
+/// The fields of `core/v1.Volume` for the volume with the sidecar's own token.
 #[derive(Serialize)]
 struct Volume {
     name: &'static str,
@@ -149,8 +154,11 @@ struct Token {
 }
 
 static VOLUME: LazyLock<Box<RawValue>> = LazyLock::new(|| {
-    let token = Token { audience: TOKEN_AUDIENCE, expiration_seconds: TOKEN_SECONDS, path: "token" };
-    written(&Volume { name: TOKEN_VOLUME, projected: Projected { sources: [Source { service_account_token: token }] } })
+    let token = Token { audience: TOKEN_AUDIENCE, expiration_seconds: TOKEN_SECONDS, path: TOKEN_FILE };
+    serialized(&Volume {
+        name: TOKEN_VOLUME,
+        projected: Projected { sources: [Source { service_account_token: token }] },
+    })
 });
 
 /// The volume with the sidecar's own token.
