@@ -29,7 +29,7 @@ use self::{
 };
 use crate::{
     evidence::Evidence,
-    guard::{self, Breaker, Hold, Standing},
+    guard::{self, Breaker, Hold, JobStatus},
     health::SignalHealth,
     judge::{judge, preview},
     moment::Moment,
@@ -134,15 +134,15 @@ impl Reconciler {
         now: Moment,
     ) {
         let Some((evidence, policy)) = known else {
-            self.breaker.note(job, Standing::default(), now);
+            self.breaker.update(job, JobStatus::default(), now);
             return;
         };
         let mut policy = policy.clone();
         self.restrict(&mut policy);
         let judgement = preview(evidence, &policy, now);
-        let is_settled = |pod: &_| outcomes.contains_key(&OutcomeName::attempt_failed(pod));
-        let standing = Standing::of(evidence, &judgement, &policy, is_settled);
-        self.breaker.note(job, standing, now);
+        let is_recorded = |pod: &_| outcomes.contains_key(&OutcomeName::attempt_failed(pod));
+        let status = JobStatus::of(evidence, &judgement, &policy, is_recorded);
+        self.breaker.update(job, status, now);
         self.queue.set_preview_recheck(job, judgement.recheck_at);
     }
 
@@ -168,7 +168,7 @@ impl Reconciler {
         let Inspection { judgement, hold, held } = self.inspect(snapshot, health, nodes_in, now);
         let job = &snapshot.evidence.job.identity.uid;
         if hold.is_none() && guard::is_loss(&judgement, &snapshot.policy) {
-            self.breaker.let_through(job, now, now + snapshot.policy.lost_after);
+            self.breaker.record_acted_on(job, now, now + snapshot.policy.lost_after);
         }
         let held_changed = self.set_held(job, held.map(Hold::as_str));
         self.verdicts.record(job, &judgement, now);
@@ -269,7 +269,7 @@ impl Reconciler {
 
     /// How many Jobs the breaker counts as lost, and of how many.
     pub fn breaker_counts(&self) -> (usize, usize) {
-        self.breaker.counted()
+        self.breaker.counts()
     }
 
     /// How many Jobs have which verdict; a verdict that some Job had stays in the list.

@@ -43,7 +43,7 @@ impl VerdictCache {
     /// This was concluded of a Job at `now`.
     pub(super) fn record(&mut self, job: &JobUid, judgement: &Judgement, now: Moment) {
         let Summary { verdict, reason, row, pod: _ } = summary(judgement);
-        let mut pods: Box<[_]> = judgement.pods.iter().map(|(uid, verdict)| (uid.clone(), verdict.row())).collect();
+        let mut pods: Box<[_]> = judgement.pods.iter().map(|pod| (pod.uid.clone(), pod.verdict.row())).collect();
         pods.sort_unstable();
         let mut conclusion = Conclusion { verdict, reason, row, since: now };
         let job_row = judgement.job.row();
