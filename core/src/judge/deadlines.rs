@@ -29,10 +29,10 @@ impl Deadlines {
         let silent_since = silent_since(pod, listening_since);
         Self {
             silent_since,
-            late_at: silent_since + timeouts.beat_late_after,
-            expires_at: silent_since + timeouts.lost_after,
+            late_at: silent_since + timeouts.beat_late,
+            expires_at: silent_since + timeouts.lost,
             agent_silent_at: agent_silent_at(pod, timeouts),
-            lease_stale_at: pod.node.as_ref().map(|node| node.lease_changed + timeouts.lease_stale_after),
+            lease_stale_at: pod.node.as_ref().map(|node| node.lease_changed + timeouts.lease_stale),
             stuck_at: pod.terminating.map(|terminating| terminating.since + terminating.grace + STUCK_AFTER),
         }
     }
@@ -41,7 +41,7 @@ impl Deadlines {
     pub(super) fn on_gone_node(self, pod: &PodEvidence, timeouts: &Timeouts) -> Self {
         let timeouts = timeouts.on_gone_node();
         Self {
-            late_at: self.silent_since + timeouts.beat_late_after,
+            late_at: self.silent_since + timeouts.beat_late,
             agent_silent_at: agent_silent_at(pod, &timeouts),
             ..self
         }
@@ -88,7 +88,7 @@ fn silent_since(pod: &PodEvidence, listening_since: Moment) -> Moment {
 
 fn agent_silent_at(pod: &PodEvidence, timeouts: &Timeouts) -> Option<Moment> {
     match pod.agent {
-        AgentObservation::Alive { last } | AgentObservation::Blind { last } => Some(last + timeouts.agent_silent_after),
+        AgentObservation::Alive { last } | AgentObservation::Blind { last } => Some(last + timeouts.agent_silent),
         AgentObservation::None | AgentObservation::Gone { .. } => None,
     }
 }

@@ -122,13 +122,13 @@ impl PodView<'_> {
         let kubelet_says_running = self.pod.phase == PodPhase::Running
             && self.pod.mains.iter().any(|main| main.state == ContainerState::Running)
             && self.pod.mains.iter().all(|main| main.state != ContainerState::WaitingToRestart);
-        kubelet_says_running && !self.lease_stale() && self.clock.passed(since, self.timeouts.process_gone_after)
+        kubelet_says_running && !self.lease_stale() && self.clock.passed(since, self.timeouts.process_gone)
     }
 
     /// P5: the worker had ended, but its node can no longer report how.
     fn outcome_unknown(&mut self) -> bool {
         let ended = self.signals.beat.state == BeatState::Ended || self.signals.agent.gone_since().is_some();
-        let silence = self.timeouts.lost_after.max(self.timeouts.lease_stale_after);
+        let silence = self.timeouts.lost.max(self.timeouts.lease_stale);
         ended && !self.agent_alive() && self.clock.passed(self.node.lease_changed, silence)
     }
 
@@ -172,7 +172,7 @@ impl PodView<'_> {
     /// The agent has not seen the pod alive for lost-after either. Its latest report alone does not suffice: it changes as soon as a
     /// worker ends or an agent restarts, long before a healthy kubelet reports that.
     fn unseen_by_agent(&mut self) -> bool {
-        self.pod.seen_alive.is_none_or(|last| self.clock.passed(last, self.timeouts.lost_after))
+        self.pod.seen_alive.is_none_or(|last| self.clock.passed(last, self.timeouts.lost))
     }
 
     /// A container of the pod has run, so signals are expected. A pod that waits for its images on a healthy node is a case of P3.

@@ -31,34 +31,34 @@ const PROCESS_GONE_AFTER_IN_PREVIEW: Duration = Duration::from_secs(20);
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Timeouts {
     /// A beat older than this is late.
-    pub(super) beat_late_after: Duration,
+    pub(super) beat_late: Duration,
     /// A beat older than this has expired.
-    pub(super) lost_after: Duration,
+    pub(super) lost: Duration,
     /// An agent without a report for this long is silent.
-    pub(super) agent_silent_after: Duration,
+    pub(super) agent_silent: Duration,
     /// A Lease without a change for this long is stale.
-    pub(super) lease_stale_after: Duration,
+    pub(super) lease_stale: Duration,
     /// See [`PROCESS_GONE_AFTER`].
-    pub(super) process_gone_after: Duration,
+    pub(super) process_gone: Duration,
 }
 
 impl Timeouts {
     /// The thresholds of verdicts.
     pub(super) fn of(policy: &Policy) -> Self {
         Self {
-            beat_late_after: policy.suspect_after,
-            lost_after: policy.lost_after,
-            agent_silent_after: AGENT_SILENT_AFTER.min(policy.lost_after),
-            lease_stale_after: LEASE_STALE_AFTER.min(policy.lost_after).max(LEASE_STALE_AFTER_LEAST),
-            process_gone_after: PROCESS_GONE_AFTER,
+            beat_late: policy.suspect_after,
+            lost: policy.lost_after,
+            agent_silent: AGENT_SILENT_AFTER.min(policy.lost_after),
+            lease_stale: LEASE_STALE_AFTER.min(policy.lost_after).max(LEASE_STALE_AFTER_LEAST),
+            process_gone: PROCESS_GONE_AFTER,
         }
     }
 
     /// The thresholds of a preview, under [`Policy::for_preview`].
     pub(super) fn of_preview(policy: &Policy) -> Self {
         Self {
-            lease_stale_after: LEASE_STALE_AFTER.min(policy.lost_after),
-            process_gone_after: PROCESS_GONE_AFTER_IN_PREVIEW,
+            lease_stale: LEASE_STALE_AFTER.min(policy.lost_after),
+            process_gone: PROCESS_GONE_AFTER_IN_PREVIEW,
             ..Self::of(policy)
         }
     }
@@ -66,6 +66,6 @@ impl Timeouts {
     /// The thresholds for the signs of life of a pod whose node has been gone for [`NODE_GONE_AFTER`].
     pub(super) fn on_gone_node(self) -> Self {
         let cut = |after: Duration| after.saturating_sub(after / CUT_ON_GONE_NODE);
-        Self { beat_late_after: cut(self.beat_late_after), agent_silent_after: cut(self.agent_silent_after), ..self }
+        Self { beat_late: cut(self.beat_late), agent_silent: cut(self.agent_silent), ..self }
     }
 }

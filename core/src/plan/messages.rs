@@ -1,7 +1,7 @@
 //! The messages of outcomes and Events.
 
 use crate::{
-    evidence::{JobKind, Sidecar},
+    evidence::{JobKind, PodEvidence, Sidecar},
     explain,
     moment::Moment,
     policy::Policy,
@@ -59,10 +59,10 @@ impl Messages<'_> {
     }
 
     /// That a pod has no sidecar.
-    pub(super) fn sidecar_missing(&self, judged: JudgedPod<'_>) -> String {
+    pub(super) fn sidecar_missing(pod: &PodEvidence) -> String {
         format!(
             "Pod {} has no sidecar because none was injected at admission; only the agent on its node can report that it is alive.",
-            judged.pod.name
+            pod.name
         )
     }
 

@@ -194,7 +194,9 @@ fn the_preview_of_all_due_jobs_trips_the_breaker_before_any_loss_is_planned() {
     (0..30).for_each(|job| reconciler.enqueue(uid(job), start));
     assert_eq!(reconciler.promote_due(start).len(), 30);
     let mut snapshots: Vec<_> = (0..30).map(lost_job).collect();
-    snapshots.iter().for_each(|snapshot| preview_of(&mut reconciler, snapshot, NOW));
+    for snapshot in &snapshots {
+        preview_of(&mut reconciler, snapshot, NOW);
+    }
     for snapshot in &mut snapshots {
         let evaluation = evaluate(&mut reconciler, snapshot);
         assert_eq!(evaluation.held, Some(Hold::Breaker { scope: Scope::Cluster, lost: 30, of: 30 }));

@@ -9,6 +9,7 @@ use crate::{
     outcome::OutcomeName,
     plan::{
         draft::lost_reason,
+        messages::Messages,
         step::{Removal, Step},
     },
     policy::OnLost,
@@ -42,7 +43,7 @@ impl<'a> Planner<'a> {
                 self.abandon(&pod.uid);
             }
             PodVerdict::Alive { without_beat: true } if pod.sidecar == Sidecar::Absent => {
-                let message = self.drafter.messages().sidecar_missing(judged);
+                let message = Messages::sidecar_missing(pod);
                 self.notify(Some(pod), reason::SIDECAR_MISSING, message);
             }
             PodVerdict::SidecarBlocks | PodVerdict::Alive { without_beat: true } => {
