@@ -108,3 +108,6 @@ impl Messages<'_> {
         format!("{who} has run longer than its active-timeout{timeout}.")
     }
 }
+
+#[cfg(test)]
+mod tests;
