@@ -1,5 +1,5 @@
-//! Evidence: everything known of one Job and its pods at one moment. Made by `observe`, read by [`crate::judge`] and, for
-//! what is to be written, by `enforce`.
+//! Evidence: everything that is known about one Job and its pods at one moment. [`crate::index`] produces it; [`crate::judge`] and
+//! [`crate::plan`](mod@crate::plan) read it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,62 +10,62 @@ use jobwarden_common::{
 
 use crate::moment::Moment;
 
-/// Everything known of one Job and its pods.
+/// Everything that is known about one Job and its pods.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Evidence {
     /// The Job.
     pub job: JobEvidence,
-    /// Its pods, finished and terminating ones included.
+    /// Its pods, including finished and terminating ones.
     pub pods: Vec<PodEvidence>,
-    /// Since when this reaper has listened as the leader. What was never heard is counted from here at the earliest.
+    /// When this reaper began to receive signals as the leader. A signal that never arrived is missing from here at the earliest.
     pub listening_since: Moment,
 }
 
-/// What is known of a Job.
+/// What is known about a Job.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(clippy::struct_excessive_bools)] // Each is a fact of its own; no two make a state.
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own; no two make a state")]
 pub struct JobEvidence {
-    /// Who it is.
+    /// Its identity.
     pub identity: JobIdentity,
-    /// How far it has come.
+    /// Its stage.
     pub stage: JobStage,
     /// `spec.suspend`.
     pub suspended: bool,
-    /// `spec.managedBy` names a controller other than Kubernetes' own.
+    /// `spec.managedBy` names a controller other than the built-in Job controller.
     pub managed_elsewhere: bool,
-    /// Since when the open Job has no pod that is pending or running, if so.
+    /// Since when the open Job has had no pending or running pod; `None` if it has one.
     pub podless_since: Option<Moment>,
-    /// What its own rules say about a further attempt.
+    /// Whether its own rules allow another attempt.
     pub retries: Retries,
-    /// Carries [`jobwarden_common::names::FINALIZER`].
+    /// It carries [`jobwarden_common::names::FINALIZER`].
     pub has_finalizer: bool,
-    /// Has a controller among its owners (a `CronJob`, a `JobSet`, …) which will hear of its end.
+    /// A controller owns it (a `CronJob`, a `JobSet`, …), which reacts to its end.
     pub owned: bool,
-    /// `spec.ttlSecondsAfterFinished` is set: Kubernetes deletes it, so we do not.
+    /// `spec.ttlSecondsAfterFinished` is set: Kubernetes deletes the Job, so jobwarden does not.
     pub has_ttl: bool,
-    /// The promise of [`jobwarden_common::names::annotation::SAFE_TO_DUPLICATE`].
+    /// It carries [`jobwarden_common::names::annotation::SAFE_TO_DUPLICATE`].
     pub safe_to_duplicate: bool,
     /// `spec.podReplacementPolicy` is `Failed`: a pod that is being deleted is neither counted nor replaced before it has ended.
     pub replaces_only_failed: bool,
-    /// `status.startTime` is set: the Job controller has taken it up.
+    /// `status.startTime` is set: the Job controller has started it.
     pub started: bool,
-    /// For how long it has been active, if it is.
+    /// How long it has been active; `None` if it is not.
     pub active: Option<Active>,
 }
 
 /// For how long a Job has been active: since `status.startTime`, which is set again when a suspended Job is resumed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Active {
-    /// When the start time was first seen.
+    /// When the start time was first observed.
     pub since: Moment,
-    /// How long ago it was then, by the wall clock: what makes this measure survive a restart of ours.
+    /// The age of the start time when it was first observed, by the wall clock. With it the measure survives a restart of the reaper.
     pub before: Duration,
 }
 
-/// Who a Job is, to Kubernetes and to the orchestrator.
+/// The identity of a Job in Kubernetes and in the orchestrator.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct JobIdentity {
-    /// What it is to Kubernetes.
+    /// The kind of object.
     pub kind: JobKind,
     /// `metadata.uid`.
     pub uid: JobUid,
@@ -73,21 +73,20 @@ pub struct JobIdentity {
     pub namespace: String,
     /// `metadata.name`.
     pub name: String,
-    /// The orchestrator's run, from the annotation.
+    /// The run ID of the orchestrator, from the annotation.
     pub run_id: Option<RunId>,
-    /// The orchestrator's job, from the annotation.
+    /// The job ID of the orchestrator, from the annotation.
     pub job_id: Option<JobId>,
-    /// The orchestrator's trace, from the annotation.
+    /// The trace ID of the orchestrator, from the annotation.
     pub trace_id: Option<String>,
 }
 
-/// What is judged as a Job.
+/// The kind of object that is judged as a Job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum JobKind {
     /// A Job.
     Job,
-    /// A pod without a Job that opted in: it is judged as a Job would be that has this one pod, no retries, and itself for an
-    /// owner.
+    /// A pod without a Job that opted in. It is judged like a Job that has this one pod, no retries and an owner.
     BarePod,
 }
 
@@ -98,21 +97,21 @@ impl JobIdentity {
     }
 }
 
-/// How far a Job has come, by its conditions and metadata. An earlier variant wins where several hold.
+/// The stage of a Job by its conditions and metadata. If several variants apply, the first one is used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JobStage {
     /// Condition `Complete` or `Failed` is true.
     Finished {
-        /// Since when we know.
+        /// When that was first observed.
         since: Moment,
-        /// What it says.
+        /// How it finished.
         finish: Finish,
     },
-    /// The object is gone without having finished.
+    /// The object is gone, and the Job had not finished.
     Vanished,
     /// It carries a deletion timestamp.
     Deleting {
-        /// The deletion leaves its pods alone (finalizer `orphan`).
+        /// The deletion orphans its pods (finalizer `orphan`).
         orphaning: bool,
     },
     /// Condition `FailureTarget` is true: the Job controller is failing it.
@@ -142,18 +141,18 @@ pub enum Finish {
     },
 }
 
-/// What the Job's own rules say about a further attempt after one more failed pod.
+/// Whether the Job's own rules allow another attempt after one more failed pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retries {
-    /// There will be one.
+    /// They do.
     Left,
     /// One more failed pod fails the Job (`backoffLimit`).
     Exhausted,
-    /// Kubernetes decides by rules we do not second-guess (`backoffLimitPerIndex`, `podFailurePolicy`).
+    /// The Job controller decides by rules that jobwarden does not evaluate (`backoffLimitPerIndex`, `podFailurePolicy`).
     LeftToKubernetes,
 }
 
-/// What is known of one pod of a Job.
+/// What is known about one pod of a Job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodEvidence {
     /// `metadata.uid`.
@@ -162,60 +161,67 @@ pub struct PodEvidence {
     pub name: String,
     /// `status.phase`.
     pub phase: PodPhase,
-    /// Its node, once it is bound.
+    /// Its node; `None` if it is not bound.
     pub node: Option<NodeEvidence>,
-    /// When it was first seen bound.
+    /// When it was first observed bound.
     pub bound_since: Option<Moment>,
-    /// When a main container was first seen started.
+    /// When a main container was first observed started.
     pub ran_since: Option<Moment>,
-    /// When it was first seen to wait for a node, if it still does.
+    /// When it was first observed unscheduled; `None` if it no longer is.
     pub unscheduled_since: Option<Moment>,
-    /// When it was first seen with a deletion timestamp, and its grace period.
+    /// Its termination; `None` if it has no deletion timestamp.
     pub terminating: Option<Terminating>,
-    /// The containers that do the work.
+    /// The containers that do the work, as opposed to sidecars and init containers.
     pub mains: Vec<MainContainer>,
-    /// Since when nothing is awaited but the start of the main containers, while one of them has not started. A running
-    /// init container of the workload's own stops this timer.
+    /// Since when only the start of the main containers is outstanding; `None` if all have started. A running init container of the
+    /// workload stops this timer.
     pub starting_since: Option<Moment>,
-    /// Why a container does not start, by the kubelet.
+    /// Why a container does not start, as the kubelet reports it.
     pub start_problem: Option<StartProblem>,
-    /// Our sidecar.
+    /// The heartbeat sidecar.
     pub sidecar: Sidecar,
-    /// What the sidecar says.
+    /// The last beat of the sidecar.
     pub beat: LastBeat,
-    /// What the node's agent says.
+    /// The last report of the node's agent.
     pub agent: AgentObservation,
-    /// When the agent last saw processes of a main container, whatever it has said since.
+    /// When the agent last saw processes of a main container, whatever it has reported since.
     pub seen_alive: Option<Moment>,
-    /// When its CPU time was last seen to grow, or first seen; none if no agent has told of it.
+    /// When its CPU time last grew, or was first reported; `None` if no agent has reported it.
     pub cpu_progress: Option<Moment>,
-    /// Why it failed, if it has, by the kubelet.
+    /// Why it failed, as the kubelet reports it.
     pub cause: Cause,
+}
+
+impl PodEvidence {
+    /// Whether its phase is `Succeeded` or `Failed`.
+    pub fn has_ended(&self) -> bool {
+        matches!(self.phase, PodPhase::Succeeded | PodPhase::Failed)
+    }
 }
 
 /// `status.phase` of a pod. `Unknown` is not set by any supported kubelet and counts as running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PodPhase {
-    /// Not all containers have been started once.
+    /// Some containers have never started.
     Pending,
-    /// At least one runs or is being restarted.
+    /// At least one container runs or is being restarted.
     Running,
-    /// All have ended well.
+    /// All containers have ended with exit code 0.
     Succeeded,
-    /// All have ended, one badly.
+    /// All containers have ended, at least one of them with an error.
     Failed,
 }
 
 /// A pod that is being deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Terminating {
-    /// When that was first seen.
+    /// When that was first observed.
     pub since: Moment,
-    /// How long its containers are given.
+    /// Its grace period.
     pub grace: Duration,
 }
 
-/// A main container by the kubelet's last word.
+/// A main container, as the kubelet last reported it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MainContainer {
     /// Its name.
@@ -227,13 +233,13 @@ pub struct MainContainer {
 /// The state of a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ContainerState {
-    /// Has never run.
+    /// It has never run.
     NotStarted,
-    /// Runs.
+    /// It runs.
     Running,
-    /// Has run and waits to be started again.
+    /// It has run and waits to be restarted.
     WaitingToRestart,
-    /// Has ended.
+    /// It has ended.
     Terminated,
 }
 
@@ -242,46 +248,46 @@ pub enum ContainerState {
 pub struct StartProblem {
     /// The container.
     pub container: String,
-    /// The kubelet's word: `ErrImagePull`, `CreateContainerConfigError`, …
+    /// The kubelet's reason: `ErrImagePull`, `CreateContainerConfigError`, …
     pub reason: String,
-    /// The kubelet's sentence.
+    /// The kubelet's message.
     pub message: String,
-    /// The container is our sidecar.
+    /// The container is the heartbeat sidecar.
     pub ours: bool,
 }
 
-/// Our sidecar in a pod.
+/// The heartbeat sidecar in a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sidecar {
-    /// The pod has none: admission missed it.
+    /// The pod has none: it was not injected at admission.
     Absent,
     /// It has not started yet.
     NotStarted,
-    /// It was first seen started at this moment.
+    /// It was first observed started at this moment.
     Started(Moment),
 }
 
-/// What the sidecar of a pod says.
+/// The last beat of the sidecar of a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LastBeat {
-    /// Nothing yet.
+    /// None yet.
     None,
     /// The last beat said that the pod runs.
     Running {
         /// When it was received.
         last: Moment,
     },
-    /// The last beat said that the kubelet has asked the sidecar to end.
+    /// The last beat said that the kubelet has asked the sidecar to stop.
     Ending {
         /// When it was received.
         last: Moment,
     },
 }
 
-/// What the node's agent says of a pod.
+/// The last report of the node's agent about a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AgentObservation {
-    /// Nothing yet.
+    /// None yet.
     None,
     /// It cannot see this pod.
     Blind {
@@ -293,49 +299,49 @@ pub enum AgentObservation {
         /// When its last report was received.
         last: Moment,
     },
-    /// It has seen them and they are gone, in this many reports in a row.
+    /// It saw processes earlier and sees none now.
     Gone {
         /// When the first of these reports was received.
         since: Moment,
-        /// How many there were.
+        /// How many consecutive reports there were.
         reports: u32,
     },
 }
 
-/// What is known of a pod's node.
+/// What is known about the node of a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeEvidence {
     /// `metadata.name`.
     pub name: NodeName,
-    /// Its zone, where its labels tell.
+    /// Its zone; `None` if it has no zone label.
     pub zone: Option<Arc<str>>,
-    /// Its state by the API server.
+    /// Its state according to the API server.
     pub state: NodeState,
-    /// When a change of its Lease was last received; the start of listening if none was.
+    /// When a change of its Lease was last received; if none was, when this reaper began to receive signals.
     pub lease_changed: Moment,
 }
 
-/// The state of a node by the API server.
+/// The state of a node according to the API server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NodeState {
     /// Condition `Ready` is true.
     Ready,
     /// Condition `Ready` is false or unknown.
     NotReady,
-    /// It carries the taint `node.kubernetes.io/out-of-service`: an admin vouches that it is off.
+    /// It carries the taint `node.kubernetes.io/out-of-service`: an administrator confirms that it is shut down.
     OutOfService {
-        /// When that was first seen.
+        /// When that was first observed.
         since: Moment,
     },
     /// The object is gone.
     Deleted {
-        /// When that was first seen.
+        /// When that was first observed.
         since: Moment,
     },
 }
 
 impl NodeState {
-    /// Since when nothing can run on it any more, if so.
+    /// Since when nothing can run on the node; `None` if something may.
     pub fn gone_since(self) -> Option<Moment> {
         match self {
             Self::OutOfService { since } | Self::Deleted { since } => Some(since),

@@ -1,4 +1,4 @@
-//! The evidence in words: what had been seen when a verdict was given, for notifications, conditions, Events and the API.
+//! Evidence and verdicts in words, for notifications, conditions, Events and the API.
 
 mod upcoming;
 
@@ -9,30 +9,26 @@ use std::time::Duration;
 use jobwarden_common::{identity::PodUid, notification::Fact};
 
 use crate::{
-    evidence::{
-        AgentObservation, ContainerState, Finish, JobEvidence, JobStage, LastBeat, NodeEvidence, NodeState,
-        PodEvidence, PodPhase, Retries, Sidecar,
-    },
-    judge,
+    evidence::{ContainerState, Finish, JobEvidence, JobStage, NodeState, PodEvidence, PodPhase, Retries, Sidecar},
     moment::Moment,
-    policy::Policy,
-    verdict::{JobVerdict, Judgement, LostReason, PodVerdict, Row},
+    signals::{AgentSignal, BeatSignal, BeatState, LeaseSignal},
+    verdict::{JobVerdict, JudgedPod, Judgement, LostReason, PodVerdict, Row},
 };
 
-/// The verdict on a Job in one word: its own, or, of an open Job, that of the pod that needs most attention.
+/// The verdict on a Job in one word: on the Job itself or, for an open Job, on the pod that needs most attention.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {
     /// The word: `finished`, `deleted`, `alive`, `lost`, …
     pub verdict: &'static str,
     /// The reason of a loss.
     pub reason: Option<&'static str>,
-    /// The row that gave it; none of an open Job without pods.
+    /// The row that matched; `None` for an open Job without pods.
     pub row: Option<Row>,
-    /// The pod that it is about, if it is about one.
+    /// The pod that the verdict is about; `None` if it is about the Job.
     pub pod: Option<PodUid>,
 }
 
-/// See [`Summary`].
+/// The summary of a judgement.
 pub fn summary(judgement: &Judgement) -> Summary {
     let job = |verdict| Summary { verdict, reason: None, row: judgement.job.row(), pod: None };
     match judgement.job {
@@ -44,14 +40,14 @@ pub fn summary(judgement: &Judgement) -> Summary {
         JobVerdict::Overdue => job("overdue"),
         JobVerdict::NotStarting => job("not-starting"),
         JobVerdict::Open => {
-            let most = judgement.pods.iter().max_by_key(|(_, verdict)| urgency(*verdict));
-            most.map_or_else(
+            let most_urgent = judgement.pods.iter().max_by_key(|pod| urgency(pod.verdict));
+            most_urgent.map_or_else(
                 || job("waiting"),
-                |(uid, verdict)| Summary {
-                    verdict: word(*verdict),
-                    reason: verdict.lost().map(LostReason::as_str),
-                    row: Some(verdict.row()),
-                    pod: Some(uid.clone()),
+                |pod| Summary {
+                    verdict: word(pod.verdict),
+                    reason: pod.verdict.lost().map(LostReason::as_str),
+                    row: Some(pod.verdict.row()),
+                    pod: Some(pod.uid.clone()),
                 },
             )
         }
@@ -73,7 +69,7 @@ pub fn word(verdict: PodVerdict) -> &'static str {
     }
 }
 
-/// Of several pods, the one with the most is told of.
+/// How much attention a pod needs. The summary of a Job is about the pod that needs most.
 fn urgency(verdict: PodVerdict) -> u8 {
     match verdict {
         PodVerdict::AttemptFailed => 0,
@@ -89,31 +85,32 @@ fn urgency(verdict: PodVerdict) -> u8 {
     }
 }
 
-/// How far a Job has come, in words.
+/// The state of a Job in words.
 pub fn job(job: &JobEvidence) -> String {
     let stage = match &job.stage {
         JobStage::Finished { finish: Finish::Complete, .. } => "complete",
         JobStage::Finished { finish: Finish::Failed { reason, .. }, .. } => return format!("failed: {reason}"),
         JobStage::Vanished => "gone",
         JobStage::Deleting { orphaning: false } => "being deleted",
-        JobStage::Deleting { orphaning: true } => "being deleted, its pods left alone",
+        JobStage::Deleting { orphaning: true } => "being deleted, its pods are orphaned",
         JobStage::Failing { reason, .. } => return format!("failing: {reason}"),
         JobStage::Succeeding => "succeeding",
         JobStage::Open if job.suspended => "suspended",
         JobStage::Open => match job.retries {
-            Retries::Left => "open, one more attempt left at least",
+            Retries::Left => "open, at least one more attempt left",
             Retries::Exhausted => "open, no attempt left",
-            Retries::LeftToKubernetes => "open, attempts decided by its own policies",
+            Retries::LeftToKubernetes => "open, its own policies decide on another attempt",
         },
     };
     stage.to_owned()
 }
 
-/// What is known of a pod at `now`, in short statements.
-pub fn facts(pod: &PodEvidence, policy: &Policy, now: Moment) -> Vec<Fact> {
-    let mut facts = vec![fact("beat", beat(pod, policy, now)), fact("agent", agent(pod, policy, now))];
-    if let Some(node) = &pod.node {
-        facts.push(fact("lease", lease(node, policy, now)));
+/// The signals and the state of a judged pod, in short statements. `now` is the moment at which it was judged.
+pub fn facts(judged: JudgedPod<'_>, now: Moment) -> Vec<Fact> {
+    let JudgedPod { pod, signals, .. } = judged;
+    let mut facts = vec![fact("beat", beat(signals.beat, pod.sidecar, now)), fact("agent", agent(signals.agent, now))];
+    if let (Some(node), Some(signal)) = (&pod.node, signals.lease) {
+        facts.push(fact("lease", lease(signal, now)));
         facts.push(fact("node", format!("{} {}", node.name, node_state(node.state, now))));
     }
     facts.push(fact("pod", pod_state(pod, now)));
@@ -127,52 +124,43 @@ fn fact(of: &str, is: impl Into<String>) -> Fact {
     Fact { of: of.to_owned(), is: is.into() }
 }
 
-fn beat(pod: &PodEvidence, policy: &Policy, now: Moment) -> String {
-    match (pod.beat, pod.sidecar) {
-        (LastBeat::Running { last }, _) => {
-            let age = now.since(last);
-            let word = match age {
-                age if age >= policy.lost_after => "expired",
-                age if age >= judge::life_sign_ttl(policy.suspect_after, pod.node.as_ref(), now) => "late",
-                _ => "fresh",
-            };
-            format!("{word}, last {}", ago(age))
-        }
-        (LastBeat::Ending { last }, _) => format!("ended, last {}", ago(now.since(last))),
-        (LastBeat::None, Sidecar::Absent) => "never, the pod has no sidecar".to_owned(),
-        (LastBeat::None, Sidecar::NotStarted) => "never, the sidecar has not started".to_owned(),
-        (LastBeat::None, Sidecar::Started(at)) => format!("never, the sidecar started {}", ago(now.since(at))),
+fn beat(signal: BeatSignal, sidecar: Sidecar, now: Moment) -> String {
+    let last = |word: &str| format!("{word}, last {}", ago(now.since(signal.since)));
+    match (signal.state, sidecar) {
+        (BeatState::Fresh, _) => last("fresh"),
+        (BeatState::Late, _) => last("late"),
+        (BeatState::Expired, _) => last("expired"),
+        (BeatState::Ended, _) => last("ended"),
+        (BeatState::Never, Sidecar::Absent) => "never, the pod has no sidecar".to_owned(),
+        (BeatState::Never, Sidecar::NotStarted) => "never, the sidecar has not started".to_owned(),
+        (BeatState::Never, Sidecar::Started(at)) => format!("never, the sidecar started {}", ago(now.since(at))),
     }
 }
 
-fn agent(pod: &PodEvidence, policy: &Policy, now: Moment) -> String {
-    let heard = |last: Moment, word: &str| {
-        let age = now.since(last);
-        let silent =
-            age >= judge::life_sign_ttl(judge::AGENT_SILENT_AFTER.min(policy.lost_after), pod.node.as_ref(), now);
-        if silent { format!("silent, last report {}: {word}", ago(age)) } else { format!("{word}, {}", ago(age)) }
-    };
-    match pod.agent {
-        AgentObservation::None => "has never reported this pod".to_owned(),
-        AgentObservation::Blind { last } => heard(last, "blind"),
-        AgentObservation::Alive { last } => heard(last, "alive"),
-        AgentObservation::Gone { since, reports } => {
+fn agent(signal: AgentSignal, now: Moment) -> String {
+    let word = |is_alive: bool| if is_alive { "alive" } else { "blind" };
+    match signal {
+        AgentSignal::Never => "has never reported this pod".to_owned(),
+        AgentSignal::Alive { last } => format!("{}, {}", word(true), ago(now.since(last))),
+        AgentSignal::Blind { last } => format!("{}, {}", word(false), ago(now.since(last))),
+        AgentSignal::Silent { last, was_alive } => {
+            format!("silent, last report {}: {}", ago(now.since(last)), word(was_alive))
+        }
+        AgentSignal::Gone { since, reports, .. } => {
             format!("gone for {}, in {reports} reports", rounded(now.since(since)))
         }
     }
 }
 
-fn lease(node: &NodeEvidence, policy: &Policy, now: Moment) -> String {
-    let age = now.since(node.lease_changed);
-    let stale = judge::LEASE_STALE_AFTER.min(policy.lost_after).max(judge::LEASE_STALE_AFTER_LEAST);
-    let word = if age >= stale { "stale" } else { "fresh" };
-    format!("{word}, last change {}", ago(age))
+fn lease(signal: LeaseSignal, now: Moment) -> String {
+    let word = if signal.is_stale { "stale" } else { "fresh" };
+    format!("{word}, last change {}", ago(now.since(signal.changed)))
 }
 
 fn node_state(state: NodeState, now: Moment) -> String {
     match state {
-        NodeState::Ready => "is ready by the API server".to_owned(),
-        NodeState::NotReady => "is not ready by the API server".to_owned(),
+        NodeState::Ready => "is ready according to the API server".to_owned(),
+        NodeState::NotReady => "is not ready according to the API server".to_owned(),
         NodeState::OutOfService { since } => format!("was declared out of service {}", ago(now.since(since))),
         NodeState::Deleted { since } => format!("was deleted {}", ago(now.since(since))),
     }
@@ -204,7 +192,7 @@ fn ago(age: Duration) -> String {
     format!("{} ago", rounded(age))
 }
 
-/// Whole seconds: nobody decides by less.
+/// Whole seconds: fractions decide nothing.
 fn rounded(age: Duration) -> humantime::FormattedDuration {
     humantime::format_duration(Duration::from_secs(age.as_secs()))
 }
@@ -215,10 +203,12 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-
-    fn at(seconds: u64) -> Moment {
-        Moment::at(Duration::from_secs(seconds))
-    }
+    use crate::{
+        builders::evidence::{at, mk_job},
+        evidence::{AgentObservation, Evidence, LastBeat, NodeEvidence},
+        judge::judge,
+        policy::Policy,
+    };
 
     fn pod() -> PodEvidence {
         PodEvidence {
@@ -247,39 +237,44 @@ mod tests {
         }
     }
 
-    fn said(pod: &PodEvidence, of: &str) -> String {
+    fn statements(pod: &PodEvidence, policy: &Policy) -> Vec<Fact> {
+        let evidence = Evidence { job: mk_job(JobStage::Open), pods: vec![pod.clone()], listening_since: at(0) };
+        let judgement = judge(&evidence, policy, at(1000));
+        judgement.judged_pods(&evidence).flat_map(|judged| facts(judged, at(1000))).collect()
+    }
+
+    fn statement(pod: &PodEvidence, of: &str) -> String {
         let policy = Policy { lost_after: Duration::from_secs(20), ..Policy::default() };
-        let facts = facts(pod, &policy, at(1000));
-        facts.into_iter().find(|fact| fact.of == of).map(|fact| fact.is).unwrap_or_default()
+        let fact = statements(pod, &policy).into_iter().find(|fact| fact.of == of);
+        fact.map(|fact| fact.is).unwrap_or_default()
     }
 
     #[test]
-    fn a_lost_pod_is_explained_by_all_its_witnesses() {
+    fn a_lost_pod_is_explained_by_all_its_signals() {
         let pod = pod();
-        assert_eq!(said(&pod, "beat"), "expired, last 21s ago");
-        assert_eq!(said(&pod, "lease"), "stale, last change 23s ago");
-        assert_eq!(said(&pod, "agent"), "silent, last report 25s ago: alive");
-        assert_eq!(said(&pod, "node"), "n1 is not ready by the API server");
-        assert_eq!(said(&pod, "pod"), "Running");
+        assert_eq!(statement(&pod, "beat"), "expired, last 21s ago");
+        assert_eq!(statement(&pod, "lease"), "stale, last change 23s ago");
+        assert_eq!(statement(&pod, "agent"), "silent, last report 25s ago: alive");
+        assert_eq!(statement(&pod, "node"), "n1 is not ready according to the API server");
+        assert_eq!(statement(&pod, "pod"), "Running");
     }
 
     #[test]
-    fn a_sign_of_life_from_a_gone_node_is_old_sooner() {
+    fn a_sign_of_life_from_a_gone_node_expires_sooner() {
         let mut pod = pod();
         pod.beat = LastBeat::Running { last: at(974) };
         pod.agent = AgentObservation::Alive { last: at(974) };
-        let told = |pod: &PodEvidence| {
-            let facts = facts(pod, &Policy::default(), at(1000));
-            facts.into_iter().take(2).map(|fact| fact.is).collect::<Vec<_>>()
+        let signs_of_life = |pod: &PodEvidence| {
+            statements(pod, &Policy::default()).into_iter().take(2).map(|fact| fact.is).collect::<Vec<_>>()
         };
         let mut gone_since = |seconds| {
             pod.node.as_mut().expect("it has a node").state = NodeState::Deleted { since: at(seconds) };
-            told(&pod)
+            signs_of_life(&pod)
         };
         assert_eq!(
             gone_since(991),
             ["fresh, last 26s ago", "alive, 26s ago"],
-            "row P2 waits until it is gone for 10 s"
+            "row P2 waits until the node has been gone for 10 s"
         );
         assert_eq!(gone_since(990), ["late, last 26s ago", "silent, last report 26s ago: alive"]);
     }
@@ -290,7 +285,11 @@ mod tests {
     #[case(LastBeat::None, Sidecar::Started(at(910)), "never, the sidecar started 1m 30s ago")]
     #[case(LastBeat::Running { last: at(999) }, Sidecar::Started(at(1)), "fresh, last 1s ago")]
     #[case(LastBeat::Ending { last: at(990) }, Sidecar::Started(at(1)), "ended, last 10s ago")]
-    fn a_beat_is_told_in_the_words_of_the_table(#[case] beat: LastBeat, #[case] sidecar: Sidecar, #[case] told: &str) {
-        assert_eq!(said(&PodEvidence { sidecar, beat, ..pod() }, "beat"), told);
+    fn a_beat_is_described_in_the_terms_of_the_table(
+        #[case] beat: LastBeat,
+        #[case] sidecar: Sidecar,
+        #[case] expected: &str,
+    ) {
+        assert_eq!(statement(&PodEvidence { sidecar, beat, ..pod() }, "beat"), expected);
     }
 }

@@ -1,6 +1,6 @@
-//! Guards: what holds back the writes of a lost verdict although a row of the table has matched.
+//! Guards: what holds back the writes for a lost pod although a row of the table has matched.
 //!
-//! One more guard, the second look, is a live read of Job and pod by `enforce` before any write.
+//! One more guard is [`crate::second_look`], a live read of Job and pod before every write.
 
 use std::fmt;
 
@@ -12,29 +12,29 @@ use crate::{
     verdict::{JobVerdict, Judgement, LostReason},
 };
 
-pub use self::breaker::{Breaker, Place, Standing};
+pub use self::breaker::{Breaker, JobStatus, Location};
 
 mod breaker;
 
-/// Why the writes of a lost verdict are held.
+/// Why the writes for lost pods are held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hold {
-    /// The leader has not yet listened for lost-after.
+    /// The leader has not yet received signals for lost-after.
     WarmUp {
         /// When it will have.
         until: Moment,
     },
-    /// The beats that the reaper sends to itself through the Service do not arrive, so other beats may be missing as well.
+    /// The beats that the reaper sends to itself through the Service do not arrive, so other beats may be missing too.
     SelfBeat,
-    /// A watch is down: what the reaper knows of Jobs, pods and nodes may be old.
+    /// A watch is down: the Jobs, pods and nodes in the index may be out of date.
     WatchDown,
-    /// Too many Jobs are lost at one time: see [`Breaker`].
+    /// Too many Jobs are lost at the same time: see [`Breaker`].
     Breaker {
         /// Where.
         scope: Scope,
-        /// How many are lost there, or about to be.
+        /// How many Jobs are lost there, or about to be.
         lost: usize,
-        /// Of how many.
+        /// How many open Jobs there are.
         of: usize,
     },
 }
@@ -49,7 +49,7 @@ pub enum Scope {
 }
 
 impl Hold {
-    /// The word on metrics, Events and in the API.
+    /// The name in metrics, Events and the API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::WarmUp { .. } => "warm-up",
@@ -59,8 +59,9 @@ impl Hold {
         }
     }
 
-    /// Whether it holds a loss for this reason. That a node is deleted or out of service is the word of somebody who knows,
-    /// however many Jobs it is about; but it has to be heard.
+    /// Whether the guard holds a loss for this reason. The breaker does not hold a loss with a node that is deleted or out of
+    /// service: a controller or an administrator has confirmed it, however many Jobs it concerns. The other guards hold it because
+    /// that confirmation may be out of date.
     pub fn holds(self, reason: LostReason) -> bool {
         match self {
             Self::WarmUp { .. } | Self::SelfBeat | Self::WatchDown => true,
@@ -78,15 +79,15 @@ impl fmt::Display for Hold {
                     Scope::Cluster => "in the cluster",
                     Scope::Zone => "in its zone",
                 };
-                write!(f, " ({lost} of {of} Jobs {place} are silent or lost at one time)")
+                write!(f, " ({lost} of {of} Jobs {place} are silent or lost at the same time)")
             }
             Self::WarmUp { .. } | Self::SelfBeat | Self::WatchDown => Ok(()),
         }
     }
 }
 
-/// What holds back the writes of lost verdicts for this Job now, by what the reaper hears. What holds them by how many
-/// there are, a [`Breaker`] says.
+/// The guard that holds the writes for lost pods of this Job at `now` because signals may be missing. The [`Breaker`] holds
+/// them by their number.
 pub fn hold(evidence: &Evidence, policy: &Policy, health: SignalHealth, now: Moment) -> Option<Hold> {
     match health {
         SignalHealth::NotReceiving => return Some(Hold::SelfBeat),
@@ -97,14 +98,13 @@ pub fn hold(evidence: &Evidence, policy: &Policy, health: SignalHealth, now: Mom
     (now < until).then_some(Hold::WarmUp { until })
 }
 
-/// Whether there is a verdict that this guard holds: something that would be written otherwise.
+/// Whether this guard holds a verdict of the judgement: whether something would be written without it.
 pub fn is_held(evidence: &Evidence, judgement: &Judgement, policy: &Policy, hold: Hold) -> bool {
-    let mut lost =
-        evidence.pods.iter().zip(&judgement.pods).filter_map(|(pod, (_, verdict))| Some((pod, verdict.lost()?)));
+    let mut lost = judgement.judged_pods(evidence).filter_map(|judged| Some((judged.pod, judged.verdict.lost()?)));
     match judgement.job {
         JobVerdict::NotStarting if policy.not_starting == NotStarting::Fail => true,
         JobVerdict::Open | JobVerdict::NotStarting | JobVerdict::Ending => lost.any(|(_, reason)| hold.holds(reason)),
-        // Of these, only what terminates for ever is written to.
+        // In these states, only lost pods that are terminating are written to.
         JobVerdict::Finished | JobVerdict::Deleted | JobVerdict::Paused => {
             lost.any(|(pod, reason)| pod.terminating.is_some() && hold.holds(reason))
         }
@@ -112,10 +112,9 @@ pub fn is_held(evidence: &Evidence, judgement: &Judgement, policy: &Policy, hold
     }
 }
 
-/// Whether there is a loss that the breaker counts: something that would be done about a Job if no guard held it.
+/// Whether the judgement contains a loss that the breaker counts: one that would be acted on if no guard held it.
 pub fn is_loss(judgement: &Judgement, policy: &Policy) -> bool {
-    let has_lost_pod =
-        || judgement.pods.iter().filter_map(|(_, verdict)| verdict.lost()).any(|reason| reason != LostReason::NodeGone);
+    let has_lost_pod = || judgement.losses().any(|reason| reason != LostReason::NodeGone);
     match judgement.job {
         JobVerdict::NotStarting => policy.not_starting == NotStarting::Fail || has_lost_pod(),
         JobVerdict::Open => has_lost_pod(),

@@ -26,6 +26,7 @@ pub mod plan;
 pub mod policy;
 pub mod reconcile;
 pub mod second_look;
+pub mod signals;
 pub mod snapshot;
 pub mod verdict;
 

@@ -1,14 +1,14 @@
-//! Time as the reaper counts it: by its own monotonic clock only.
+//! Time as the reaper measures it: by its own monotonic clock only.
 
 use std::{num::NonZeroU64, ops::Add, time::Duration};
 
-/// An instant on the reaper's listening clock: the time since it started, less the time it was deaf.
+/// An instant on the reaper's signal clock: the time since the clock started, without the time during which signals did not arrive.
 ///
-/// No clock of a node or of the API server is ever compared with another: whatever reaches the reaper is stamped with
-/// such a moment on receipt.
+/// Clocks of nodes and of the API server are never compared with each other: everything that reaches the reaper is stamped with the
+/// moment of its receipt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Moment(
-    /// One more than the nanoseconds since the clock's start, so that no moment at all takes no more room: there are a dozen a pod.
+    /// One more than the nanoseconds since the clock's start, so that `Option<Moment>` needs no more memory: there are a dozen in each pod.
     NonZeroU64,
 );
 
@@ -20,12 +20,12 @@ impl Default for Moment {
 }
 
 impl Moment {
-    /// The moment `since_start` after the clock's start, which is no more than five centuries.
+    /// The moment `since_start` after the clock's start. Saturates after five centuries.
     pub const fn at(since_start: Duration) -> Self {
         Self(NonZeroU64::MIN.saturating_add(nanos(since_start)))
     }
 
-    /// How long before `self` the `earlier` moment was; zero if it was not before.
+    /// The time from `earlier` to `self`; zero if `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.get().saturating_sub(earlier.0.get()))
     }
@@ -34,7 +34,7 @@ impl Moment {
 impl Add<Duration> for Moment {
     type Output = Self;
 
-    /// Saturates, for a policy may say "never" with an enormous duration.
+    /// Saturates, because a policy may express "never" as an enormous duration.
     fn add(self, after: Duration) -> Self {
         Self(self.0.saturating_add(nanos(after)))
     }
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_exact_and_saturates() {
+    fn moments_are_exact_and_saturate() {
         let hour = Moment::at(Duration::from_hours(1));
         assert_eq!((hour + Duration::from_nanos(7)).since(hour), Duration::from_nanos(7));
         assert_eq!(Moment::default().since(hour), Duration::ZERO);

@@ -1,10 +1,11 @@
 //! Plans: the steps that follow from a judgement.
 //!
-//! Every step reads the live objects first ([`crate::second_look`]), may be taken any number of times, and may fail half-way:
-//! the next plan continues where the last one ended. The order is always: verdict written, outcome recorded, finalizer
-//! removed; delivery and deletion come later.
+//! Every step reads the live objects first ([`crate::second_look`]), is idempotent, and may fail half-way: the next plan continues
+//! where the last one ended. The order is always: verdict written, outcome recorded, finalizer removed; delivery and deletion come
+//! later.
 
 mod draft;
+mod messages;
 mod planner;
 pub mod sequence;
 pub mod step;

@@ -1,19 +1,25 @@
-//! The reconciler: which Job is evaluated when, what follows from it, and what is remembered of each Job.
+//! The reconciler: which Job is evaluated when, which steps follow, and what is kept in memory about each Job.
 //!
 //! ```text
 //!  changed Jobs, deadlines ──enqueue──► WorkQueue ──promote_due──► preview ──► Breaker
 //!                                          ▲  └──────due─────────► evaluate ──► Evaluation { steps, verdict, requeue }
-//!                                          └──────done───────────── StepReport ◄── whoever takes the steps
+//!                                          └──────done───────────── StepReport ◄── the executor of the steps
 //! ```
 //!
 //! A value without I/O and without a clock: the reaper drives it with what it observes, the simulator with what it simulates.
-//! It uses two times. `now` is a [`Moment`] of the clock by which Jobs are judged and which pauses while signals do not arrive;
+//! It uses two times. `now` is a [`Moment`] of the clock by which Jobs are judged; this clock pauses while signals do not arrive.
 //! `at` is an [`Instant`] of the monotonic clock, by which work is scheduled.
+//!
+//! The table is evaluated once in [`Reconciler::preview`] and once in [`Reconciler::evaluate`]. Everything else reads the
+//! [`Judgement`].
 
 mod memory;
 mod queue;
 mod report;
 mod verdict_cache;
+
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -29,7 +35,7 @@ use self::{
 };
 use crate::{
     evidence::Evidence,
-    guard::{self, Breaker, Hold, Standing},
+    guard::{self, Breaker, Hold, JobStatus},
     health::SignalHealth,
     judge::{judge, preview},
     moment::Moment,
@@ -45,10 +51,11 @@ use crate::{
 
 pub use self::{report::StepReport, verdict_cache::Conclusion};
 
-/// How soon a Job is evaluated again whose loss is held by a guard that does not say for how long.
+/// The requeue delay of a Job whose loss is held by a guard.
 const HELD_REQUEUE: Duration = Duration::from_secs(2);
 
-/// The same per Job that the breaker counts as lost: it releases only when many of them have been evaluated again.
+/// For the breaker at least this delay for each Job that it counts as lost: it releases only when many of them have been evaluated
+/// again.
 const HELD_REQUEUE_PER_LOST_JOB: Duration = Duration::from_millis(2);
 
 /// Whether verdicts are enforced.
@@ -60,7 +67,7 @@ pub enum Mode {
     ObserveOnly,
 }
 
-/// Which Job is evaluated when, and what is remembered of each.
+/// Decides which Job is evaluated when, and keeps the memory of each.
 #[derive(Debug)]
 pub struct Reconciler {
     mode: Mode,
@@ -71,36 +78,36 @@ pub struct Reconciler {
     held: BTreeMap<&'static str, usize>,
 }
 
-/// What is concluded of one Job at one moment, without anything that follows from it.
+/// The judgement of one Job and what holds it, without steps.
 #[derive(Clone, Debug)]
 pub struct Inspection {
-    /// What is concluded.
+    /// The verdicts and their signals.
     pub judgement: Judgement,
-    /// What would hold a loss, whether there is one or not.
+    /// The guard that would hold a loss, whether there is one or not.
     pub hold: Option<Hold>,
-    /// What holds a loss, if there is one and a guard holds it.
+    /// The guard that holds a loss; `None` if there is no loss or no guard holds it.
     pub held: Option<Hold>,
 }
 
-/// What is concluded of one Job, and what follows from it.
+/// The judgement of one Job and the steps that follow from it.
 #[derive(Clone, Debug)]
 pub struct Evaluation {
-    /// What is concluded, and by which row.
+    /// The verdicts and their signals.
     pub judgement: Judgement,
-    /// What would hold a loss, whether there is one or not.
+    /// The guard that would hold a loss, whether there is one or not.
     pub hold: Option<Hold>,
-    /// What holds a loss, if there is one and a guard holds it.
+    /// The guard that holds a loss; `None` if there is no loss or no guard holds it.
     pub held: Option<Hold>,
-    /// `held` differs from the evaluation before.
+    /// `held` differs from the previous evaluation.
     pub held_changed: bool,
-    /// The steps to take, in this order.
+    /// The steps to execute, in this order.
     pub steps: Vec<Step>,
-    /// After how long the Job is evaluated again although nothing has changed; `None` if time alone changes nothing.
+    /// After how long the Job is evaluated again even if nothing changes; `None` if time alone changes nothing.
     pub requeue: Option<Duration>,
 }
 
 impl Reconciler {
-    /// Knows nothing yet.
+    /// An empty reconciler.
     pub fn new(mode: Mode) -> Self {
         Self {
             mode,
@@ -112,20 +119,20 @@ impl Reconciler {
         }
     }
 
-    /// Something about a Job has changed: it is evaluated as soon as there is room.
+    /// Enqueues a Job that has changed. It is evaluated as soon as a worker is free.
     pub fn enqueue(&mut self, job: JobUid, at: Instant) {
         self.queue.enqueue(job, at);
     }
 
-    /// The Jobs whose time has come since this was last called, and those that changed while they wait for room. Each is
-    /// [`preview`](Self::preview)ed before any is taken by [`due`](Self::due): before something is written for one of them, it is
-    /// known how all of them stand.
+    /// The Jobs that have become due since the last call, and those that changed while they wait for a worker. The caller
+    /// [`preview`](Self::preview)s each of them before it takes any with [`due`](Self::due), so that the breaker knows the status of
+    /// all of them before anything is written for one.
     pub fn promote_due(&mut self, at: Instant) -> Vec<JobUid> {
         self.queue.promote_due(at)
     }
 
-    /// Records for the breaker how a Job stands: whether its loss is in sight. `known` is `None` for a Job that is not known any
-    /// more.
+    /// Records the status of a Job for the breaker: whether its loss is predicted. `known` is `None` for a Job that is no longer
+    /// known.
     pub fn preview(
         &mut self,
         job: &JobUid,
@@ -134,30 +141,30 @@ impl Reconciler {
         now: Moment,
     ) {
         let Some((evidence, policy)) = known else {
-            self.breaker.note(job, Standing::default(), now);
+            self.breaker.update(job, JobStatus::default(), now);
             return;
         };
         let mut policy = policy.clone();
         self.restrict(&mut policy);
         let judgement = preview(evidence, &policy, now);
-        let is_settled = |pod: &_| outcomes.contains_key(&OutcomeName::attempt_failed(pod));
-        let standing = Standing::of(evidence, &judgement, &policy, is_settled);
-        self.breaker.note(job, standing, now);
+        let is_recorded = |pod: &_| outcomes.contains_key(&OutcomeName::attempt_failed(pod));
+        let status = JobStatus::of(evidence, &judgement, &policy, is_recorded);
+        self.breaker.update(job, status, now);
         self.queue.set_preview_recheck(job, judgement.recheck_at);
     }
 
-    /// Takes up to `room` Jobs that are due. [`done`](Self::done) or [`forget`](Self::forget) is called for each.
+    /// Takes up to `room` Jobs that are due. The caller calls [`done`](Self::done) or [`vanished`](Self::vanished) for each.
     pub fn due(&mut self, room: usize) -> Vec<JobUid> {
         self.queue.take(room)
     }
 
-    /// When the next Job is due, of those whose time has not come.
+    /// When the next Job becomes due, of those that are not due yet.
     pub fn next_due(&self) -> Option<Instant> {
         self.queue.next_due()
     }
 
-    /// Evaluates a Job that was taken by [`due`](Self::due): what is true of it at `now`, whether a guard holds a loss, and the
-    /// steps that follow. `nodes_in` says how many nodes a zone has.
+    /// Evaluates a Job that was taken with [`due`](Self::due): its judgement at `now`, whether a guard holds a loss, and the steps that
+    /// follow. `nodes_in` gives the number of nodes in a zone.
     pub fn evaluate(
         &mut self,
         snapshot: &mut JobSnapshot,
@@ -168,7 +175,7 @@ impl Reconciler {
         let Inspection { judgement, hold, held } = self.inspect(snapshot, health, nodes_in, now);
         let job = &snapshot.evidence.job.identity.uid;
         if hold.is_none() && guard::is_loss(&judgement, &snapshot.policy) {
-            self.breaker.let_through(job, now, now + snapshot.policy.lost_after);
+            self.breaker.record_acted_on(job, now, now + snapshot.policy.lost_after);
         }
         let held_changed = self.set_held(job, held.map(Hold::as_str));
         self.verdicts.record(job, &judgement, now);
@@ -186,13 +193,13 @@ impl Reconciler {
         if self.mode == Mode::ObserveOnly {
             steps.retain(|step| !step.writes_workload());
         }
-        let by_time = requeue_at(snapshot, &judgement, hold, now).into_iter().chain(self.queue.preview_recheck(job));
-        let requeue = by_time.map(|moment| moment.since(now)).chain(held.map(held_requeue)).min();
+        let deadlines = requeue_at(snapshot, &judgement, hold, now).into_iter().chain(self.queue.preview_recheck(job));
+        let requeue = deadlines.map(|moment| moment.since(now)).chain(held.map(held_requeue)).min();
         Evaluation { judgement, hold, held, held_changed, steps, requeue }
     }
 
-    /// What is concluded of a Job, without recording anything of it: for people who ask. The policy of the snapshot becomes the
-    /// one that the Job is judged by.
+    /// Judges a Job without recording anything: for the API. Replaces the policy of the snapshot with the one that the Job is judged
+    /// by.
     pub fn inspect(
         &mut self,
         snapshot: &mut JobSnapshot,
@@ -209,8 +216,8 @@ impl Reconciler {
         Inspection { judgement, hold, held }
     }
 
-    /// The steps of a Job have been taken, as far as that was possible. `requeue` is what the evaluation said; `jitter` is a
-    /// random number in `0..1` that spreads retries.
+    /// Completes the work on a Job after its steps were executed or failed. `requeue` is that of the evaluation; `jitter` is a random
+    /// number in `0..1` that spreads retries.
     pub fn done(&mut self, job: &JobUid, report: StepReport, requeue: Option<Duration>, at: Instant, jitter: f64) {
         let StepReport { notified, cleared, abandoned, forget, failed } = report;
         if forget {
@@ -227,13 +234,13 @@ impl Reconciler {
         self.queue.done(job, completion, at, jitter);
     }
 
-    /// A Job that was taken by [`due`](Self::due) is not known any more.
+    /// Completes the work on a Job that was taken with [`due`](Self::due) and is no longer known.
     pub fn vanished(&mut self, job: &JobUid, at: Instant) {
         self.forget(job);
         self.queue.done(job, Completion::Forgotten, at, 0.0);
     }
 
-    /// Another reaper leads: what was recorded and notified is for that one to find out.
+    /// Clears everything because another reaper leads. That reaper starts from the objects in the API.
     pub fn clear(&mut self) {
         self.queue = WorkQueue::default();
         self.breaker.clear();
@@ -242,12 +249,12 @@ impl Reconciler {
         self.held.values_mut().for_each(|jobs| *jobs = 0);
     }
 
-    /// What was last concluded of each Job.
+    /// The last conclusion about each Job.
     pub fn conclusions(&self) -> impl Iterator<Item = (&JobUid, Conclusion)> {
         self.verdicts.all()
     }
 
-    /// Since when the verdict on a Job is what it is.
+    /// Since when a Job has had its present verdict.
     pub fn verdict_since(&self, job: &JobUid) -> Option<Moment> {
         self.verdicts.since(job)
     }
@@ -257,39 +264,39 @@ impl Reconciler {
         self.memory.get(job)?.held
     }
 
-    /// All Jobs with a loss that a guard holds, and which guard does.
+    /// All Jobs with a loss that a guard holds, with the guard.
     pub fn held_jobs(&self) -> impl Iterator<Item = (&JobUid, &'static str)> {
         self.memory.iter().filter_map(|(uid, memory)| Some((uid, memory.held?)))
     }
 
-    /// How many losses each guard holds; a guard that has held some stays in the list.
+    /// How many Jobs each guard holds. A guard stays in the map when it holds none any more.
     pub fn held_by_guard(&self) -> &BTreeMap<&'static str, usize> {
         &self.held
     }
 
-    /// How many Jobs the breaker counts as lost, and of how many.
+    /// How many Jobs the breaker counts as lost, and how many are open.
     pub fn breaker_counts(&self) -> (usize, usize) {
-        self.breaker.counted()
+        self.breaker.counts()
     }
 
-    /// How many Jobs have which verdict; a verdict that some Job had stays in the list.
+    /// How many Jobs have each verdict. A verdict stays in the map when no Job has it any more.
     pub fn jobs_by_verdict(&self) -> &BTreeMap<&'static str, usize> {
         self.verdicts.jobs_by_verdict()
     }
 
-    /// How often each row has decided, over the life of the process.
+    /// How often each row has decided since the process started.
     pub fn decisions_by_row(&self) -> &BTreeMap<Row, u64> {
         self.verdicts.decisions_by_row()
     }
 
-    /// What is remembered of a Job that is no longer known. The work queue keeps its own account.
+    /// Removes the memory of a Job that is no longer known. The work queue removes its item by itself.
     fn forget(&mut self, job: &JobUid) {
         self.verdicts.forget(job);
         self.set_held(job, None);
         self.memory.remove(job);
     }
 
-    /// Records which guard holds a loss of a Job, and says whether that has changed.
+    /// Records which guard holds a loss of a Job. Returns whether that has changed.
     fn set_held(&mut self, job: &JobUid, guard: Option<&'static str>) -> bool {
         let before = self.memory.get(job).and_then(|memory| memory.held);
         if before == guard {
@@ -305,7 +312,7 @@ impl Reconciler {
         true
     }
 
-    /// A reaper that only observes fails no Job, whatever the policy says.
+    /// Restricts a policy to reports if this reaper only observes.
     fn restrict(&self, policy: &mut Policy) {
         if self.mode == Mode::ObserveOnly {
             (policy.on_lost, policy.not_starting) = (OnLost::Report, NotStarting::Report);
@@ -313,7 +320,7 @@ impl Reconciler {
     }
 }
 
-/// Other guards say when they release; the breaker does when enough of many Jobs have been evaluated again.
+/// The requeue delay of a Job whose loss is held.
 fn held_requeue(hold: Hold) -> Duration {
     match hold {
         Hold::Breaker { lost, .. } => {

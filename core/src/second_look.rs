@@ -1,7 +1,8 @@
-//! The second look: what the live objects must say before anything is written.
+//! The second look: the state that the live objects must have before anything is written.
 //!
-//! A plan is made from what the watches have brought so far, which may be older than the cluster. Before each write, whoever
-//! takes a step reads the Job and the pod again and asks here. The answer is a function of these objects alone.
+//! A plan is based on what the watches have delivered, which may lag behind the cluster. Before each write, the executor of a step
+//! reads the Job and the pod from the API server and checks here whether the write still applies. The answer depends on these
+//! objects alone.
 
 use jobwarden_common::names::FINALIZER;
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
@@ -13,17 +14,17 @@ use crate::{
     verdict::EndReason,
 };
 
-/// What to do about a step whose objects bear out its plan.
+/// How to proceed with a step whose objects do not contradict its plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proceed {
     /// Write.
     Write,
-    /// Nothing is left to do: the objects are already as the step would make them.
+    /// Skip the write: the objects already have the state that the step would bring about.
     AlreadyDone,
 }
 
-/// What the live objects say against a plan.
-#[allow(missing_docs, reason = "each says what it is in its message")]
+/// Why the live objects contradict a plan.
+#[allow(missing_docs, reason = "the message of each variant describes it")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Contradiction {
     #[error("it is gone")]
@@ -38,28 +39,29 @@ pub enum Contradiction {
     ManagedElsewhere,
     #[error("the Job controller has not started it")]
     NotStarted,
-    #[error("it is being failed for another reason")]
+    #[error("it is already being failed for another reason")]
     FailingAlready,
     #[error("it is not being deleted")]
     NotDeleted,
     #[error("it is being deleted")]
     BeingDeleted,
-    #[error("it has ended, as its kubelet reports")]
+    #[error("it has ended")]
     PodEnded,
     #[error("it has not ended")]
     PodNotEnded,
     #[error("it has an active pod")]
     HasPod,
-    #[error("the Job no longer controls it")]
+    #[error("the Job does not control it")]
     NotOfThisJob,
-    #[error("it does not carry the verdict of jobwarden")]
+    #[error("it does not carry a verdict of jobwarden")]
     WithoutOurVerdict,
 }
 
-/// An answer of the second look.
+/// The result of the second look.
 pub type Answer = Result<Proceed, Contradiction>;
 
-/// Whether an open Job may be acted upon: it exists, has started, and is neither finished, suspended nor another controller's.
+/// Whether a Job may be acted on as open: it exists, has started, has neither finished nor been suspended, and no other controller
+/// manages it.
 pub fn open_job(live: Option<&Job>) -> Result<&Job, Contradiction> {
     let job = live.ok_or(Contradiction::Gone)?;
     let spec = job.spec.as_ref();
@@ -80,7 +82,7 @@ pub fn open_job(live: Option<&Job>) -> Result<&Job, Contradiction> {
     Ok(job)
 }
 
-/// Whether the verdict `reason` may be written on an open Job.
+/// Whether the verdict `reason` may be written to an open Job.
 pub fn fail_job(live: &Job, reason: &str) -> Answer {
     match condition(live, "FailureTarget") {
         Some(by) if by == reason => Ok(Proceed::AlreadyDone),
@@ -89,7 +91,7 @@ pub fn fail_job(live: &Job, reason: &str) -> Answer {
     }
 }
 
-/// Whether an open Job that has no lost pod may be failed with `reason`.
+/// Whether an open Job without a lost pod may be failed with `reason`.
 pub fn end_job(live: &Job, reason: EndReason) -> Answer {
     let has_pod = live.status.as_ref().and_then(|status| status.active).is_some_and(|active| active > 0);
     match fail_job(live, reason.as_str())? {
@@ -98,7 +100,7 @@ pub fn end_job(live: &Job, reason: EndReason) -> Answer {
     }
 }
 
-/// Whether the verdict `reason` may be written on a bare pod.
+/// Whether the verdict `reason` may be written to a bare pod.
 pub fn fail_bare_pod(identity: &JobIdentity, live: Option<&Pod>, reason: &str) -> Answer {
     let pod = live.ok_or(Contradiction::Gone)?;
     match our_verdict(pod) {
@@ -113,7 +115,7 @@ pub fn fail_bare_pod(identity: &JobIdentity, live: Option<&Pod>, reason: &str) -
     Ok(Proceed::Write)
 }
 
-/// Whether a Job was deleted before it had finished. An object that is gone was.
+/// Whether a Job was deleted before it finished. A missing object was.
 pub fn job_deleted(live: Option<&Job>) -> Result<(), Contradiction> {
     let Some(job) = live else { return Ok(()) };
     if job.metadata.deletion_timestamp.is_none() {
@@ -125,7 +127,7 @@ pub fn job_deleted(live: Option<&Job>) -> Result<(), Contradiction> {
     Ok(())
 }
 
-/// The same of a bare pod.
+/// Whether a bare pod was deleted before it ended. A missing object was.
 pub fn bare_pod_deleted(identity: &JobIdentity, live: Option<&Pod>) -> Result<(), Contradiction> {
     let Some(pod) = live else { return Ok(()) };
     running_pod(identity, pod)?;
@@ -135,7 +137,7 @@ pub fn bare_pod_deleted(identity: &JobIdentity, live: Option<&Pod>) -> Result<()
     Ok(())
 }
 
-/// Whether a pod has not ended and is this Job's, or is the bare pod itself.
+/// Whether a pod has not ended and is controlled by this Job, or is the bare pod itself.
 pub fn running_pod(identity: &JobIdentity, live: &Pod) -> Result<(), Contradiction> {
     if has_ended(live) {
         return Err(Contradiction::PodEnded);
@@ -148,7 +150,7 @@ pub fn running_pod(identity: &JobIdentity, live: &Pod) -> Result<(), Contradicti
     Ok(())
 }
 
-/// Whether a pod may be deleted for `why`. Of a lost pod, the Job has been looked at before.
+/// Whether a pod may be deleted for `why`. For a lost pod, the caller has checked the Job with [`open_job`].
 pub fn delete_pod(identity: &JobIdentity, live: Option<&Pod>, why: Removal) -> Answer {
     let Some(pod) = live.filter(|pod| pod.metadata.deletion_timestamp.is_none()) else {
         return Ok(Proceed::AlreadyDone);
@@ -157,12 +159,13 @@ pub fn delete_pod(identity: &JobIdentity, live: Option<&Pod>, why: Removal) -> A
         (Ok(()), Removal::Failing) if our_verdict(pod).is_none() => Err(Contradiction::WithoutOurVerdict),
         (Ok(()), Removal::Lost | Removal::JobDeleted | Removal::Failing) => Ok(Proceed::Write),
         (Err(contradiction), Removal::Lost) => Err(contradiction),
-        // The garbage collector deletes such pods of a deleted Job, unless they are somebody else's by now; a bare pod has ended.
+        // The garbage collector deletes the ended pods of a deleted Job, and a pod with another controller is not ours to delete. A
+        // bare pod has ended.
         (Err(_), Removal::JobDeleted | Removal::Failing) => Ok(Proceed::AlreadyDone),
     }
 }
 
-/// Whether a pod may be marked Failed. One that is not terminating may not: its kubelet would write `Running` again, and the Job
+/// Whether a pod may be marked Failed. A pod that is not terminating may not: its kubelet would write `Running` again, and the Job
 /// controller would count wrongly.
 pub fn mark_pod_failed(live: Option<&Pod>) -> Answer {
     let Some(pod) = live.filter(|pod| !has_ended(pod)) else { return Ok(Proceed::AlreadyDone) };
@@ -172,7 +175,7 @@ pub fn mark_pod_failed(live: Option<&Pod>) -> Answer {
     Ok(Proceed::Write)
 }
 
-/// Whether the object of a pod may be removed without waiting for its kubelet.
+/// Whether the object of a pod may be force-deleted, without waiting for its kubelet.
 pub fn force_delete_pod(live: Option<&Pod>) -> Answer {
     let Some(pod) = live else { return Ok(Proceed::AlreadyDone) };
     if pod.metadata.deletion_timestamp.is_none() {
@@ -196,7 +199,7 @@ pub fn delete_job(live: Option<&Job>) -> Answer {
     Ok(Proceed::Write)
 }
 
-/// The finalizers that a Job keeps once jobwarden has released it; `None` if there is nothing to release.
+/// The finalizers that remain on a Job without that of jobwarden; `None` if the Job does not carry it.
 pub fn released_finalizers(live: Option<&Job>) -> Option<Vec<String>> {
     let finalizers = live?.metadata.finalizers.as_ref()?;
     let kept: Vec<_> = finalizers.iter().filter(|finalizer| *finalizer != FINALIZER).cloned().collect();
@@ -211,14 +214,14 @@ fn has_ended(pod: &Pod) -> bool {
     matches!(pod.status.as_ref().and_then(|status| status.phase.as_deref()), Some("Succeeded" | "Failed"))
 }
 
-/// The reason of a condition that is true; empty where it gives none.
+/// The reason of a condition that is true; empty if the condition has no reason.
 fn condition<'a>(job: &'a Job, type_: &str) -> Option<&'a str> {
     let conditions = job.status.as_ref()?.conditions.as_deref()?;
     let condition = conditions.iter().find(|condition| condition.type_ == type_ && condition.status == "True")?;
     Some(condition.reason.as_deref().unwrap_or_default())
 }
 
-/// The reason of our verdict on a bare pod.
+/// The reason in our verdict on a bare pod.
 fn our_verdict(pod: &Pod) -> Option<&str> {
     pod.status.as_ref().and_then(verdict).map(|(reason, _)| reason)
 }

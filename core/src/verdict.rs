@@ -1,66 +1,108 @@
-//! Verdicts: what [`crate::judge`] concludes, and by which row of its table.
+//! Verdicts: what [`crate::judge`] concludes, by which row of its table, and from which signals.
 
 use std::fmt;
 
 use jobwarden_common::{identity::PodUid, names::reason};
 
-use crate::moment::Moment;
+use crate::{
+    evidence::{Evidence, PodEvidence},
+    moment::Moment,
+    signals::Signals,
+};
 
-/// What is concluded of one Job and its pods.
+/// The verdicts on one Job and its pods.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Judgement {
-    /// Of the Job.
+    /// The verdict on the Job.
     pub job: JobVerdict,
-    /// Of each pod, in the order of the evidence.
-    pub pods: Vec<(PodUid, PodVerdict)>,
-    /// When time alone may change any of this; not before.
+    /// The verdicts on its pods, in the order of the evidence.
+    pub pods: Vec<PodJudgement>,
+    /// The earliest moment at which time alone may change a verdict.
     pub recheck_at: Option<Moment>,
 }
 
-/// What is concluded of a Job; one for each row of the table, and `Open` where none matches.
+/// The verdict on one pod and the signals that it rests on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodJudgement {
+    /// `metadata.uid`.
+    pub uid: PodUid,
+    /// The verdict.
+    pub verdict: PodVerdict,
+    /// The signals of the pod when it was judged.
+    pub signals: Signals,
+}
+
+/// A pod with the verdict on it.
+#[derive(Clone, Copy, Debug)]
+pub struct JudgedPod<'a> {
+    /// The evidence.
+    pub pod: &'a PodEvidence,
+    /// The verdict.
+    pub verdict: PodVerdict,
+    /// The signals that the verdict rests on.
+    pub signals: &'a Signals,
+}
+
+impl Judgement {
+    /// The pods of the evidence that was judged, each with the verdict on it.
+    pub fn judged_pods<'a>(
+        &'a self,
+        evidence: &'a Evidence,
+    ) -> impl DoubleEndedIterator<Item = JudgedPod<'a>> + ExactSizeIterator {
+        let pods = evidence.pods.iter().zip(&self.pods);
+        pods.map(|(pod, judgement)| JudgedPod { pod, verdict: judgement.verdict, signals: &judgement.signals })
+    }
+
+    /// The reasons of the lost pods.
+    pub fn losses(&self) -> impl Iterator<Item = LostReason> {
+        self.pods.iter().filter_map(|pod| pod.verdict.lost())
+    }
+}
+
+/// The verdict on a Job: one for each row of the table, and `Open` where none matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JobVerdict {
-    /// J1: it is over; the cause is in its pods.
+    /// J1: it is Complete or Failed.
     Finished,
-    /// J2: it is being deleted, or gone, before it had finished.
+    /// J2: it is being deleted, or gone, before it finished.
     Deleted,
-    /// J3: another controller's.
+    /// J3: another controller manages it.
     Ignored,
     /// J4: the Job controller is ending it.
     Ending,
-    /// J5: suspended; no timer runs.
+    /// J5: it is suspended; no timer runs.
     Paused,
-    /// J7: it has run longer than it may.
+    /// J7: it has run longer than its active-timeout.
     Overdue,
-    /// J6: no pod came.
+    /// J6: no pod was created for it.
     NotStarting,
-    /// It runs: its pods decide.
+    /// No row about Jobs matches: its pods decide.
     Open,
 }
 
-/// What is concluded of a pod.
+/// The verdict on a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PodVerdict {
-    /// P1: it succeeded, Kubernetes will finish the Job.
+    /// P1: it succeeded, and the Job controller will finish the Job.
     Finishing,
-    /// P1: it failed by Kubernetes' own account.
+    /// P1: its phase is Failed.
     AttemptFailed,
-    /// P2, P3, P4, P5, P8 and, by choice, P9, P12 and P13: it is lost.
+    /// P2, P3, P4, P5, P8 and, if the policy asks for them, P9, P12 and P13: it is lost.
     Lost(LostReason),
-    /// P3: our sidecar keeps it from starting.
+    /// P3: the heartbeat sidecar prevents it from starting.
     SidecarBlocks,
-    /// P6: it does not terminate.
+    /// P6: it is stuck in termination.
     Stuck,
-    /// P7: it lives.
+    /// P7: it is alive.
     Alive {
-        /// It lives by the agent's word alone: something is wrong with the sidecar.
+        /// Only the agent sees it alive: something is wrong with the sidecar.
         without_beat: bool,
     },
-    /// P9: nobody sees it, and its node is well.
+    /// P9: no signal shows it alive, although its node is healthy.
     Unseen,
     /// P10: its beat is late.
     Suspect,
-    /// P11: nothing is due: not bound yet, or within the time it has to be heard.
+    /// P11: it is not bound yet, or no signal is overdue.
     Waiting,
 }
 
@@ -90,7 +132,7 @@ pub enum LostReason {
 }
 
 impl LostReason {
-    /// The word on conditions, Events and notifications.
+    /// The reason in conditions, Events and notifications.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::NodeGone => reason::NODE_GONE,
@@ -106,7 +148,7 @@ impl LostReason {
         }
     }
 
-    /// Whether the worker's processes are known to be gone, so that removing the pod cannot make two of it.
+    /// Whether the worker's processes are known to be gone, so that a replacement of the pod cannot run beside it.
     pub fn fenced(self) -> bool {
         matches!(self, Self::NodeGone | Self::ProcessGone | Self::Unschedulable)
     }
@@ -118,17 +160,17 @@ impl fmt::Display for LostReason {
     }
 }
 
-/// Why a Job is failed that has no lost pod.
+/// Why a Job without a lost pod is failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EndReason {
-    /// J6, by choice.
+    /// J6, if the policy asks for it.
     NotStarting,
     /// J7.
     DeadlineExceeded,
 }
 
 impl EndReason {
-    /// The word on conditions, Events and notifications.
+    /// The reason in conditions, Events and notifications.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::NotStarting => reason::NOT_STARTING,
@@ -145,7 +187,7 @@ impl fmt::Display for EndReason {
 
 /// A row of the decision table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[allow(missing_docs)] // `rule` says what each is.
+#[allow(missing_docs, reason = "`rule` describes each row")]
 pub enum Row {
     J1,
     J2,
@@ -170,31 +212,31 @@ pub enum Row {
 }
 
 impl Row {
-    /// The row's rule in a sentence, for notifications.
+    /// The rule of the row, for notifications.
     pub fn rule(self) -> &'static str {
         match self {
             Self::J1 => "the Job is Complete or Failed",
-            Self::J2 => "the Job was deleted before it had finished",
+            Self::J2 => "the Job was deleted before it finished",
             Self::J3 => "the Job is managed by another controller",
             Self::J4 => "the Job controller is ending the Job",
             Self::J5 => "the Job is suspended",
-            Self::J6 => "no pod was made for the open Job within start-timeout",
+            Self::J6 => "no pod was created for the open Job within start-timeout",
             Self::J7 => "the Job has run longer than its active-timeout",
             Self::P1 => "the pod has Succeeded or Failed",
-            Self::P2 => "the node is deleted or out of service, and neither beat nor agent has told of life of late",
+            Self::P2 => "the node is deleted or out of service, and there is no recent beat or agent sighting",
             Self::P3 => "a main container did not start within start-timeout on a ready node",
-            Self::P4 => "the processes are gone while the kubelet goes on saying that they run",
-            Self::P5 => "the worker had ended when its node fell silent for lost-after",
+            Self::P4 => "the processes are gone but the kubelet still reports them as running",
+            Self::P5 => "the worker had ended, and its node has been silent for lost-after",
             Self::P6 => {
-                "the pod terminates for longer than its grace period, and nothing tells that its processes are gone"
+                "the pod is still terminating after its grace period, and its processes are not known to be gone"
             }
-            Self::P7 => "a fresh beat or the agent tells that the worker lives",
-            Self::P8 => "beat expired or never heard, node Lease stale, agent silent or blind",
-            Self::P9 => "nobody sees the worker although the node's Lease is fresh",
+            Self::P7 => "a fresh beat or the agent shows that the worker is alive",
+            Self::P8 => "beat expired or never received, node Lease stale, agent silent or blind",
+            Self::P9 => "no signal shows the worker alive although the node's Lease is fresh",
             Self::P10 => "the beat is late",
-            Self::P11 => "nothing is due",
-            Self::P12 => "the worker lives but has used no CPU time for stall-after",
-            Self::P13 => "the pod has waited for a node for unscheduled-timeout",
+            Self::P11 => "no signal is overdue",
+            Self::P12 => "the worker is alive but has used no CPU time for stall-after",
+            Self::P13 => "the pod has been unscheduled for unscheduled-timeout",
         }
     }
 }
@@ -234,7 +276,7 @@ impl fmt::Display for Row {
 }
 
 impl JobVerdict {
-    /// The row that gave it; none for `Open`, where the pods decide.
+    /// The row that matched; `None` for `Open`, where the pods decide.
     pub fn row(self) -> Option<Row> {
         match self {
             Self::Finished => Some(Row::J1),
@@ -250,7 +292,7 @@ impl JobVerdict {
 }
 
 impl PodVerdict {
-    /// The row that gave it.
+    /// The row that matched.
     pub fn row(self) -> Row {
         match self {
             Self::Finishing | Self::AttemptFailed => Row::P1,

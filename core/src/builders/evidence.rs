@@ -1,4 +1,4 @@
-//! Cases to plan for.
+//! Builders of evidence: a healthy worker, and what can be wrong with it.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -16,7 +16,7 @@ use crate::{
     verdict::Judgement,
 };
 
-/// When everything is looked at.
+/// The second at which everything is judged.
 pub const NOW: u64 = 1000;
 
 pub fn at(seconds: u64) -> Moment {
@@ -35,7 +35,7 @@ pub fn identity() -> JobIdentity {
     }
 }
 
-/// An open Job that was taken up, with nothing special about it and no pod.
+/// A Job that the Job controller has started, at this stage and without retries.
 pub fn mk_job(stage: JobStage) -> JobEvidence {
     JobEvidence {
         identity: identity(),
@@ -60,7 +60,7 @@ pub fn mk_bare(stage: JobStage) -> JobEvidence {
     JobEvidence { identity, has_finalizer: false, owned: true, replaces_only_failed: true, ..mk_job(stage) }
 }
 
-/// A worker pod that is alive and well.
+/// A healthy worker pod.
 pub fn mk_pod(name: &str) -> PodEvidence {
     PodEvidence {
         uid: PodUid::from(format!("{name}-uid")),
@@ -83,7 +83,7 @@ pub fn mk_pod(name: &str) -> PodEvidence {
     }
 }
 
-/// P8: its node and all on it fell silent at `since`.
+/// P8: the node and everything on it went silent at `since`.
 pub fn unreachable(name: &str, since: u64) -> PodEvidence {
     let node = NodeEvidence { name: "n1".into(), zone: None, state: NodeState::NotReady, lease_changed: at(since) };
     PodEvidence {
@@ -94,7 +94,7 @@ pub fn unreachable(name: &str, since: u64) -> PodEvidence {
     }
 }
 
-/// P2: its node is deleted.
+/// P2: the node is deleted.
 pub fn on_gone_node(name: &str) -> PodEvidence {
     let mut pod = unreachable(name, 100);
     if let Some(node) = &mut pod.node {

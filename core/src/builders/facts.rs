@@ -1,4 +1,4 @@
-//! Facts as tests of this room start from: a Job with one pod that runs on `node-1`.
+//! Builders of facts: a Job with one pod that runs on `node-1`.
 
 use std::sync::Arc;
 
@@ -43,7 +43,7 @@ pub fn mk_job(uid: &str) -> JobFacts {
     }
 }
 
-/// Its one main container has the ID `<uid>-main`.
+/// A pod whose one main container has the ID `<uid>-main`.
 pub fn mk_pod(uid: &str, job: &str) -> PodFacts {
     PodFacts {
         uid: uid.into(),
@@ -88,7 +88,7 @@ pub fn mk_container(id: &str, processes: u32) -> ContainerObservation {
     }
 }
 
-/// A report of these pods, each with so many processes in its main container.
+/// A report about these pods, each with the number of processes in its main container.
 pub fn mk_report(pods: &[(&str, u32)]) -> Report {
     let entry = |&(pod, processes): &(&str, u32)| PodObservation {
         pod_uid: pod.into(),

@@ -1,4 +1,4 @@
-//! What time alone will change: what the table will say later of the same evidence.
+//! Verdicts that will change with time alone: what the table says later of the same evidence.
 
 use crate::{
     evidence::Evidence,
@@ -8,7 +8,7 @@ use crate::{
     verdict::{Judgement, PodVerdict},
 };
 
-/// The most moments that are looked at; a pod has a dozen.
+/// The most moments that are evaluated; a pod has about a dozen.
 const MAX_MOMENTS: usize = 256;
 
 /// A verdict that will change if no further signal arrives.
@@ -16,16 +16,16 @@ const MAX_MOMENTS: usize = 256;
 pub struct Upcoming {
     /// When.
     pub at: Moment,
-    /// What the verdict will be about, and what it will be.
+    /// The new verdict.
     pub verdict: UpcomingVerdict,
 }
 
-/// A verdict that will be given.
+/// A verdict to come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UpcomingVerdict {
-    /// On the Job.
+    /// The verdict on the Job changes.
     Job(Judgement),
-    /// On a pod.
+    /// The verdict on a pod changes.
     Pod {
         /// `metadata.name`.
         name: Option<String>,
@@ -34,8 +34,8 @@ pub enum UpcomingVerdict {
     },
 }
 
-/// What time alone will change of a judgement made at `now`: the table is asked again for every moment at which it may say
-/// something else.
+/// The changes of a judgement that come with time alone: the table is evaluated again at every moment at which it may give another
+/// verdict.
 pub fn upcoming(evidence: &Evidence, policy: &Policy, judgement: &Judgement) -> Vec<Upcoming> {
     let mut changes = Vec::new();
     let mut before = judgement.clone();
@@ -45,11 +45,10 @@ pub fn upcoming(evidence: &Evidence, policy: &Policy, judgement: &Judgement) -> 
         if then.job != before.job {
             changes.push(Upcoming { at, verdict: UpcomingVerdict::Job(then.clone()) });
         }
-        for (uid, verdict) in &then.pods {
-            let changed = before.pods.iter().all(|(known, was)| known != uid || was != verdict);
-            if changed {
-                let name = evidence.pods.iter().find(|pod| pod.uid == *uid).map(|pod| pod.name.clone());
-                changes.push(Upcoming { at, verdict: UpcomingVerdict::Pod { name, verdict: *verdict } });
+        for (pod, earlier) in then.pods.iter().zip(&before.pods) {
+            if pod.verdict != earlier.verdict {
+                let name = evidence.pods.iter().find(|known| known.uid == pod.uid).map(|known| known.name.clone());
+                changes.push(Upcoming { at, verdict: UpcomingVerdict::Pod { name, verdict: pod.verdict } });
             }
         }
         before = then;

@@ -1,155 +1,148 @@
-//! The breaker: holds lost verdicts while too many Jobs are lost at one time.
+//! The breaker: holds losses while too many Jobs are lost at the same time.
 //!
-//! Many losses at once are rather a fault of the network, of a zone or of ourselves than so many dead workers. The deadlines
-//! of Jobs that fell silent together lie apart by a beat interval, a report and a renewal of the Lease, so verdicts alone
-//! would be seen one by one, and the first twenty be enforced. Therefore a Job counts as soon as its loss is in sight
-//! ([`crate::judge::preview`]): when no witness has been heard of for half of lost-after at most. And because looks at Jobs
-//! take turns, every Job that is due is noted here before anything is written for any.
+//! Many losses at once indicate a fault of the network, of a zone or of the reaper rather than many dead workers. The deadlines of
+//! Jobs that went silent together differ by a beat interval, a report interval and a Lease renewal. By their verdicts alone they
+//! would be seen one by one, and the first twenty would be acted on. Therefore a Job counts as soon as its loss is predicted
+//! ([`crate::judge::preview`]): when no signal has arrived for at most half of lost-after. And because Jobs are evaluated in turns,
+//! every Job that is due is previewed before anything is written for any of them.
 //!
-//! What comes back does not do so in one instant either: a sidecar that could not reach us tries again within 15 s, a kubelet
-//! renews within 10 s. When so many are back that the numbers say no more, those that are about to be would be taken for
-//! dead. Therefore the breaker lets go only when nobody has come back for a while.
+//! Jobs do not recover all at once either: a sidecar that cannot connect retries within 15 s, and a kubelet renews its Lease within
+//! 10 s. When enough Jobs have recovered for the count to be below the limits, those that are about to recover would be taken for
+//! dead. Therefore the breaker releases only when no Job has recovered for a while.
 //!
-//! A value without I/O and without a clock. Each note costs the same however many Jobs there are.
+//! A value without I/O and without a clock. Each update costs the same however many Jobs there are.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
-    time::Duration,
 };
 
 use jobwarden_common::identity::JobUid;
 
-use self::count::{Change, Count, Share};
-pub use self::standing::{Place, Standing};
+use self::count::{Change, Count, Counted};
+pub use self::job_status::{JobStatus, Location};
 use super::{Hold, Scope};
 use crate::moment::Moment;
 
 mod count;
-mod standing;
+mod job_status;
 
-/// More Jobs than this have to be lost in the cluster…
+/// The breaker trips when more Jobs than this are lost in the cluster,
 const JOBS: usize = 20;
-/// …and more of them than this, in percent of all that are open.
+/// and more than this percentage of all open Jobs.
 const PERCENT: usize = 10;
 
-/// Of the Jobs of a zone this many in percent have to be lost…
+/// It trips for a zone when at least this percentage of the Jobs of the zone is lost,
 const ZONE_PERCENT: usize = 55;
-/// …and more than this many: of two or three Jobs, all may well be lost for a reason of their own…
+/// and more Jobs than this: all of two or three Jobs may well be lost for reasons of their own,
 const ZONE_JOBS: usize = 5;
-/// …on this many nodes at least: on one, it is the node that died, and not the zone…
+/// on at least this many nodes: on a single node, the node failed and not the zone,
 const ZONE_NODES_LOST: usize = 2;
-/// …where the zone has this many nodes at least.
+/// and the zone has at least this many nodes.
 const ZONE_NODES: usize = 3;
 
-/// For how long nobody may have come back before it lets go: twice the longest pause of a sidecar that could not reach us.
-const SETTLED_AFTER: Duration = Duration::from_secs(30);
-/// After how long it lets go although Jobs still come back: those that do so for ever are no outage that heals.
-const SETTLED_AT_LAST: Duration = Duration::from_mins(2);
-
-/// Knows of every open Job where its pods are, and whether it is lost or about to be.
+/// Counts the lost Jobs of the cluster and of each zone, and holds losses while there are too many.
 ///
-/// Counted are a Job whose loss is in sight or held, and one whose loss was let through, for one lost-after from then on: so
-/// losses that come one after the other add up as well. It holds while the numbers say so, and then until things have
-/// settled.
+/// A Job counts as lost while its loss is predicted or held, and for one lost-after once its loss was acted on, so that losses
+/// that follow one another add up too. The breaker holds while the counts exceed the limits, and then until no more Jobs recover.
 #[derive(Debug, Default)]
 pub struct Breaker {
-    // Boxed, for a table that has just grown is half empty.
+    // Boxed because a table that has just grown is half empty.
     jobs: HashMap<JobUid, Box<Entry>>,
     cluster: Count,
     zones: HashMap<Arc<str>, Count>,
-    /// When what was let through counts no more.
+    /// When losses that were acted on stop counting.
     expiries: BTreeSet<(Moment, JobUid)>,
 }
 
-/// One Job. Memory: there is one for each that is open.
+/// One Job. Its size matters: there is an entry for every open Job.
 #[derive(Debug, Default)]
 struct Entry {
-    standing: Standing,
-    spent: Spent,
+    status: JobStatus,
+    acted_on: ActedOn,
 }
 
-/// What became of the loss of a Job.
+/// Whether the loss of a Job was acted on.
 #[derive(Debug, Default)]
-enum Spent {
-    /// It counts while it is in sight.
+enum ActedOn {
+    /// No: the loss counts while it is predicted or held.
     #[default]
     No,
-    /// It was let through and counts until then, whatever is seen of it.
+    /// Yes: the loss counts until `at`, whatever happens to the Job.
     Until {
         at: Moment,
-        places: Vec<Place>,
-        /// It was over and another is in sight, which will count by itself.
+        locations: Vec<Location>,
+        /// The Job recovered, and another loss followed that will count by itself.
         another: bool,
     },
-    /// It was let through, counts no more, and is still in sight, for by policy nothing is done about it.
-    Over,
+    /// Yes, and it no longer counts. The Job is still lost because by policy the loss is only reported.
+    Expired,
 }
 
 impl Entry {
-    /// Where the loss is that counts, if one does.
-    fn counted(&self) -> Option<&[Place]> {
-        match (&self.spent, &self.standing.loss) {
-            (Spent::No | Spent::Until { another: true, .. }, Some(places)) | (Spent::Until { places, .. }, _) => {
-                Some(places.as_slice())
-            }
-            (Spent::No | Spent::Over, _) => None,
+    /// The locations of the loss that counts; `None` if none does.
+    fn counted_loss(&self) -> Option<&[Location]> {
+        match (&self.acted_on, &self.status.loss) {
+            (ActedOn::No | ActedOn::Until { another: true, .. }, Some(locations))
+            | (ActedOn::Until { locations, .. }, _) => Some(locations.as_slice()),
+            (ActedOn::No | ActedOn::Expired, _) => None,
         }
     }
 
-    /// Its share in the count of the cluster; none if it need not be remembered.
-    fn share(&self) -> Option<Share> {
-        let share = if self.counted().is_some() { Share::Lost(BTreeSet::new()) } else { Share::Well };
-        (!self.is_idle()).then_some(share)
+    /// How the Job is counted in the cluster.
+    fn in_cluster(&self) -> Option<Counted> {
+        let counted = if self.counted_loss().is_some() { Counted::Lost(BTreeSet::new()) } else { Counted::Healthy };
+        (!self.is_idle()).then_some(counted)
     }
 
-    /// Its shares in the counts of the zones where it has pods, or had lost ones.
-    fn shares(&self) -> BTreeMap<Arc<str>, Share> {
+    /// How the Job is counted in each zone where it has pods or lost some.
+    fn in_zones(&self) -> BTreeMap<Arc<str>, Counted> {
         if self.is_idle() {
             return BTreeMap::new();
         }
-        let mut shares: BTreeMap<_, _> =
-            self.standing.zones.iter().map(|zone| (Arc::clone(zone), Share::Well)).collect();
-        for place in self.counted().unwrap_or_default() {
-            let Some(zone) = &place.zone else { continue };
-            let share = shares.entry(Arc::clone(zone)).or_insert(Share::Well);
-            match share {
-                Share::Lost(nodes) => nodes.extend(place.node.clone()),
-                Share::Well => *share = Share::Lost(place.node.clone().into_iter().collect()),
+        let mut zones: BTreeMap<_, _> =
+            self.status.zones.iter().map(|zone| (Arc::clone(zone), Counted::Healthy)).collect();
+        for location in self.counted_loss().unwrap_or_default() {
+            let Some(zone) = &location.zone else { continue };
+            let counted = zones.entry(Arc::clone(zone)).or_insert(Counted::Healthy);
+            match counted {
+                Counted::Lost(nodes) => nodes.extend(location.node.clone()),
+                Counted::Healthy => *counted = Counted::Lost(location.node.clone().into_iter().collect()),
             }
         }
-        shares
+        zones
     }
 
+    /// Whether the entry need not be kept.
     fn is_idle(&self) -> bool {
-        !self.standing.open && matches!(self.spent, Spent::No | Spent::Over)
+        !self.status.open && matches!(self.acted_on, ActedOn::No | ActedOn::Expired)
     }
 }
 
 impl Breaker {
-    /// How a Job stands at `now`. To be told of every open Job, whenever that may have changed.
-    pub fn note(&mut self, job: &JobUid, standing: Standing, now: Moment) {
+    /// Records the status of a Job at `now`. Called for every open Job whenever its status may have changed.
+    pub fn update(&mut self, job: &JobUid, status: JobStatus, now: Moment) {
         self.expire(now);
         self.change(job, now, |entry| {
-            let (before, after) = (entry.standing.loss.is_some(), standing.loss.is_some());
-            match &mut entry.spent {
-                Spent::Until { another, .. } => *another = after && (*another || !before),
-                spent @ Spent::Over if !after => *spent = Spent::No,
-                Spent::No | Spent::Over => {}
+            let (was_lost, is_lost) = (entry.status.loss.is_some(), status.loss.is_some());
+            match &mut entry.acted_on {
+                ActedOn::Until { another, .. } => *another = is_lost && (*another || !was_lost),
+                acted_on @ ActedOn::Expired if !is_lost => *acted_on = ActedOn::No,
+                ActedOn::No | ActedOn::Expired => {}
             }
-            entry.standing = standing;
+            entry.status = status;
         });
     }
 
-    /// The loss of a Job is let through at `now`: it is enforced, or told only. It counts `until` then.
-    pub fn let_through(&mut self, job: &JobUid, now: Moment, until: Moment) {
+    /// The loss of a Job is acted on at `now`: steps follow from it, or it is reported. It counts `until` then.
+    pub fn record_acted_on(&mut self, job: &JobUid, now: Moment, until: Moment) {
         self.expire(now);
         let mut expiry = None;
         self.change(job, now, |entry| {
-            let Some(places) = entry.standing.loss.clone() else { return };
-            // It was let through before, and is looked at again: it counts from the first time on.
-            if matches!(entry.spent, Spent::No | Spent::Until { another: true, .. }) {
-                entry.spent = Spent::Until { at: until, places, another: false };
+            let Some(locations) = entry.status.loss.clone() else { return };
+            // A loss that was acted on before and is evaluated again counts from the first time on.
+            if matches!(entry.acted_on, ActedOn::No | ActedOn::Until { another: true, .. }) {
+                entry.acted_on = ActedOn::Until { at: until, locations, another: false };
                 expiry = Some(until);
             }
         });
@@ -158,15 +151,15 @@ impl Breaker {
         }
     }
 
-    /// What holds back the loss of a Job at `now`, where a zone has so many nodes.
+    /// The hold on the loss of a Job at `now`. `nodes_in` gives the number of nodes in a zone.
     pub fn hold(&mut self, job: &JobUid, nodes_in: impl Fn(&str) -> usize, now: Moment) -> Option<Hold> {
         self.expire(now);
         if self.cluster.holds(now) {
-            let (lost, of) = self.counted();
+            let (lost, of) = self.counts();
             return Some(Hold::Breaker { scope: Scope::Cluster, lost, of });
         }
-        let places = self.jobs.get(job).and_then(|entry| entry.counted())?;
-        let tripped = places.iter().filter_map(|place| place.zone.as_ref()).find_map(|zone| {
+        let locations = self.jobs.get(job).and_then(|entry| entry.counted_loss())?;
+        let tripped = locations.iter().filter_map(|location| location.zone.as_ref()).find_map(|zone| {
             let count = self.zones.get(zone)?;
             let holds = count.holds(now) && nodes_in(zone) >= ZONE_NODES;
             holds.then_some((count.lost, count.jobs))
@@ -174,29 +167,29 @@ impl Breaker {
         tripped.map(|(lost, of)| Hold::Breaker { scope: Scope::Zone, lost, of })
     }
 
-    /// How many Jobs count as lost, and of how many.
-    pub fn counted(&self) -> (usize, usize) {
+    /// How many Jobs count as lost, and how many are open.
+    pub fn counts(&self) -> (usize, usize) {
         (self.cluster.lost, self.cluster.jobs)
     }
 
-    /// Forgets everything: another leads.
+    /// Removes all Jobs, because another reaper leads.
     pub fn clear(&mut self) {
         *self = Self::default();
     }
 
     fn change(&mut self, job: &JobUid, now: Moment, change: impl FnOnce(&mut Entry)) {
         let mut entry = self.jobs.remove(job).unwrap_or_default();
-        let (of_cluster, mut of_zones) = (entry.share(), entry.shares());
+        let (in_cluster_before, mut in_zones_before) = (entry.in_cluster(), entry.in_zones());
         change(&mut entry);
-        let is_back = entry.standing.open && entry.standing.loss.is_none();
-        let change = Change { before: of_cluster, after: entry.share(), is_back, now };
+        let has_recovered = entry.status.open && entry.status.loss.is_none();
+        let change = Change { before: in_cluster_before, after: entry.in_cluster(), has_recovered, now };
         self.cluster.change(change, |count| count.lost > JOBS && count.lost * 100 > count.jobs * PERCENT);
-        let mut now_of_zones = entry.shares();
-        let zones: BTreeSet<_> = of_zones.keys().chain(now_of_zones.keys()).cloned().collect();
+        let mut in_zones_after = entry.in_zones();
+        let zones: BTreeSet<_> = in_zones_before.keys().chain(in_zones_after.keys()).cloned().collect();
         for zone in zones {
             let count = self.zones.entry(Arc::clone(&zone)).or_default();
-            let (before, after) = (of_zones.remove(&zone), now_of_zones.remove(&zone));
-            let change = Change { before, after, is_back, now };
+            let (before, after) = (in_zones_before.remove(&zone), in_zones_after.remove(&zone));
+            let change = Change { before, after, has_recovered, now };
             count.change(change, |count| {
                 count.lost > ZONE_JOBS
                     && count.lost * 100 >= count.jobs * ZONE_PERCENT
@@ -216,12 +209,12 @@ impl Breaker {
             && *at <= now
             && let Some((at, job)) = self.expiries.pop_first()
         {
-            self.change(&job, at, |entry| match &entry.spent {
-                Spent::Until { at: until, another, .. } if *until == at => {
-                    let told_only = entry.standing.loss.is_some() && !another;
-                    entry.spent = if told_only { Spent::Over } else { Spent::No };
+            self.change(&job, at, |entry| match &entry.acted_on {
+                ActedOn::Until { at: until, another, .. } if *until == at => {
+                    let is_only_reported = entry.status.loss.is_some() && !another;
+                    entry.acted_on = if is_only_reported { ActedOn::Expired } else { ActedOn::No };
                 }
-                Spent::Until { .. } | Spent::No | Spent::Over => {}
+                ActedOn::Until { .. } | ActedOn::No | ActedOn::Expired => {}
             });
         }
     }

@@ -1,3 +1,5 @@
+//! What each guard holds.
+
 use std::time::Duration;
 
 use rstest::rstest;
@@ -18,13 +20,13 @@ fn hold_at(health: SignalHealth, now: u64) -> Option<Hold> {
 }
 
 #[rstest]
-#[case::just_begun(SignalHealth::Receiving, 100, Some(Hold::WarmUp { until: at(130) }))]
+#[case::just_started(SignalHealth::Receiving, 100, Some(Hold::WarmUp { until: at(130) }))]
 #[case::nearly_warm(SignalHealth::Receiving, 129, Some(Hold::WarmUp { until: at(130) }))]
 #[case::warm(SignalHealth::Receiving, 130, None)]
-#[case::deaf(SignalHealth::NotReceiving, 500, Some(Hold::SelfBeat))]
-#[case::blindfolded(SignalHealth::WatchDown, 500, Some(Hold::WatchDown))]
-#[case::deaf_before_warm(SignalHealth::NotReceiving, 100, Some(Hold::SelfBeat))]
-fn what_is_not_heard_holds(#[case] health: SignalHealth, #[case] now: u64, #[case] expected: Option<Hold>) {
+#[case::not_receiving(SignalHealth::NotReceiving, 500, Some(Hold::SelfBeat))]
+#[case::watch_down(SignalHealth::WatchDown, 500, Some(Hold::WatchDown))]
+#[case::not_receiving_before_warm(SignalHealth::NotReceiving, 100, Some(Hold::SelfBeat))]
+fn missing_signals_hold_losses(#[case] health: SignalHealth, #[case] now: u64, #[case] expected: Option<Hold>) {
     assert_eq!(hold_at(health, now), expected);
 }
 
@@ -33,7 +35,7 @@ fn what_is_not_heard_holds(#[case] health: SignalHealth, #[case] now: u64, #[cas
 #[case(Hold::SelfBeat, true)]
 #[case(Hold::WatchDown, true)]
 #[case(BREAKER, false)]
-fn a_deleted_node_passes_the_breaker_alone(#[case] hold: Hold, #[case] holds: bool) {
+fn only_the_breaker_does_not_hold_the_loss_with_a_deleted_node(#[case] hold: Hold, #[case] holds: bool) {
     assert_eq!(hold.holds(LostReason::NodeGone), holds);
     assert!(hold.holds(LostReason::NodeUnreachable));
 }
@@ -42,13 +44,13 @@ fn a_deleted_node_passes_the_breaker_alone(#[case] hold: Hold, #[case] holds: bo
 #[case::open(mk_job(JobStage::Open), unreachable("w", 100), Hold::SelfBeat, true)]
 #[case::open_by_the_breaker(mk_job(JobStage::Open), unreachable("w", 100), BREAKER, true)]
 #[case::a_deleted_node(mk_job(JobStage::Open), on_gone_node("w"), Hold::SelfBeat, true)]
-#[case::a_deleted_node_passes(mk_job(JobStage::Open), on_gone_node("w"), BREAKER, false)]
+#[case::a_deleted_node_is_not_held_by_the_breaker(mk_job(JobStage::Open), on_gone_node("w"), BREAKER, false)]
 #[case::nothing_lost(mk_job(JobStage::Open), mk_pod("w"), BREAKER, false)]
 #[case::suspended(suspended(), unreachable("w", 100), BREAKER, false)]
-#[case::suspended_and_stuck(suspended(), terminating(unreachable("w", 100), 900), BREAKER, true)]
-#[case::deleted_and_stuck(mk_job(JobStage::Vanished), terminating(unreachable("w", 100), 900), BREAKER, true)]
+#[case::suspended_and_terminating(suspended(), terminating(unreachable("w", 100), 900), BREAKER, true)]
+#[case::deleted_and_terminating(mk_job(JobStage::Vanished), terminating(unreachable("w", 100), 900), BREAKER, true)]
 #[case::without_a_pod(podless(), PodEvidence { phase: PodPhase::Failed, ..mk_pod("w") }, BREAKER, true)]
-fn a_guard_holds_what_would_be_written_otherwise(
+fn a_guard_holds_what_would_be_written_without_it(
     #[case] job: JobEvidence,
     #[case] pod: PodEvidence,
     #[case] hold: Hold,
@@ -59,7 +61,7 @@ fn a_guard_holds_what_would_be_written_otherwise(
     let judgement = judge(&evidence, &policy, at(NOW));
     assert_eq!(is_held(&evidence, &judgement, &policy, hold), held);
     if judgement.job == JobVerdict::NotStarting {
-        assert!(!is_held(&evidence, &judgement, &Policy::default(), BREAKER), "it is told only");
+        assert!(!is_held(&evidence, &judgement, &Policy::default(), BREAKER), "it is only reported");
     }
 }
 
@@ -72,7 +74,7 @@ fn podless() -> JobEvidence {
 }
 
 #[test]
-fn a_hold_says_why() {
-    assert_eq!(BREAKER.to_string(), "breaker (30 of 40 Jobs in the cluster are silent or lost at one time)");
+fn a_hold_states_its_reason() {
+    assert_eq!(BREAKER.to_string(), "breaker (30 of 40 Jobs in the cluster are silent or lost at the same time)");
     assert_eq!(Hold::SelfBeat.to_string(), "self-beat");
 }

@@ -1,10 +1,9 @@
-//! The terms in which the table speaks of a pod: fresh, expired, alive, gone, stale.
-
-use std::time::Duration;
+//! The rows about pods.
 
 use super::{
-    AGENT_SILENT_AFTER, Clock, GONE_REPORTS, LEASE_STALE_AFTER, NODE_GONE_AFTER, RowTimeouts, STUCK_AFTER,
-    life_sign_ttl,
+    clock::Clock,
+    deadlines::Deadlines,
+    timeouts::{NODE_GONE_AFTER, Timeouts},
 };
 use crate::{
     evidence::{
@@ -12,32 +11,100 @@ use crate::{
         StartProblem,
     },
     moment::Moment,
-    policy::Policy,
+    policy::{Policy, Unseen},
+    signals::{BeatState, Signals},
     verdict::{LostReason, PodVerdict},
 };
 
-/// A bound pod that has not ended, seen at one moment under one policy.
-pub(super) struct PodView<'a> {
-    pub(super) pod: &'a PodEvidence,
-    pub(super) node: &'a NodeEvidence,
-    pub(super) bound_since: Moment,
-    pub(super) listening_since: Moment,
-    pub(super) policy: &'a Policy,
-    pub(super) patience: RowTimeouts,
-    pub(super) clock: &'a mut Clock,
+/// The verdict of the first row about pods that matches, and the signals of the pod.
+pub(super) fn judge_pod(
+    pod: &PodEvidence,
+    listening_since: Moment,
+    policy: &Policy,
+    timeouts: &Timeouts,
+    clock: &mut Clock,
+) -> (PodVerdict, Signals) {
+    let deadlines = Deadlines::of(pod, listening_since, timeouts);
+    let signals = deadlines.signals(pod, timeouts, clock.now);
+    let verdict = match (pod.phase, &pod.node) {
+        (PodPhase::Succeeded, _) => PodVerdict::Finishing,
+        (PodPhase::Failed, _) => PodVerdict::AttemptFailed,
+        (PodPhase::Pending | PodPhase::Running, Some(node)) if pod.bound_since.is_some() => {
+            PodView { pod, node, deadlines, signals: &signals, policy, timeouts, clock }.judge()
+        }
+        (PodPhase::Pending | PodPhase::Running, _) => judge_unscheduled(pod, policy, clock),
+    };
+    (verdict, signals)
+}
+
+/// P13. Unless the policy says otherwise an unscheduled pod waits indefinitely: the scheduler may find a node at any time.
+fn judge_unscheduled(pod: &PodEvidence, policy: &Policy, clock: &mut Clock) -> PodVerdict {
+    match (pod.unscheduled_since, policy.unscheduled_timeout) {
+        (Some(since), Some(timeout)) if pod.terminating.is_none() && clock.passed(since, timeout) => {
+            PodVerdict::Lost(LostReason::Unschedulable)
+        }
+        _ => PodVerdict::Waiting,
+    }
+}
+
+/// A bound pod that has not ended, at one moment and under one policy. Where the result of a method will change with time alone,
+/// the method asks the clock, which records when.
+struct PodView<'a> {
+    pod: &'a PodEvidence,
+    node: &'a NodeEvidence,
+    deadlines: Deadlines,
+    signals: &'a Signals,
+    policy: &'a Policy,
+    timeouts: &'a Timeouts,
+    clock: &'a mut Clock,
 }
 
 impl PodView<'_> {
+    fn judge(mut self) -> PodVerdict {
+        if self.lost_with_node() {
+            PodVerdict::Lost(LostReason::NodeGone)
+        } else if let Some(verdict) = self.not_starting() {
+            verdict
+        } else if self.process_gone() {
+            PodVerdict::Lost(LostReason::ProcessGone)
+        } else if self.outcome_unknown() {
+            PodVerdict::Lost(LostReason::OutcomeUnknown)
+        } else if self.stuck_in_termination() && self.agent_alive() {
+            PodVerdict::Stuck
+        } else if self.stalled() {
+            PodVerdict::Lost(LostReason::Stalled)
+        } else if self.beat_fresh() {
+            PodVerdict::Alive { without_beat: false }
+        } else if self.agent_alive() {
+            PodVerdict::Alive { without_beat: self.beat_missing() }
+        } else if self.beat_expired() && self.lease_stale() {
+            PodVerdict::Lost(LostReason::NodeUnreachable)
+        } else if self.beat_expired() && self.unseen_by_agent() && self.has_run() {
+            match self.policy.unseen {
+                Unseen::Lost => PodVerdict::Lost(LostReason::HeartbeatLost),
+                Unseen::Report => PodVerdict::Unseen,
+            }
+        } else if self.beat_late() {
+            PodVerdict::Suspect
+        } else if self.stuck_in_termination() {
+            PodVerdict::Stuck
+        } else {
+            PodVerdict::Waiting
+        }
+    }
+
     /// P2.
-    pub(super) fn on_gone_node(&mut self) -> bool {
+    fn lost_with_node(&mut self) -> bool {
         let Some(since) = self.node.state.gone_since() else { return false };
-        self.clock.passed(since, NODE_GONE_AFTER)
-            && !self.beat_within(life_sign_ttl(self.policy.suspect_after, Some(self.node), self.clock.now))
-            && !self.seen_within(life_sign_ttl(self.agent_silent_after(), Some(self.node), self.clock.now))
+        if !self.clock.passed(since, NODE_GONE_AFTER) {
+            return false;
+        }
+        let deadlines = self.deadlines.on_gone_node(self.pod, self.timeouts);
+        !self.has_beat_before(deadlines.late_at) && !self.seen_before(deadlines.agent_silent_at)
     }
 
     /// P3.
-    pub(super) fn not_starting(&mut self) -> Option<PodVerdict> {
+    fn not_starting(&mut self) -> Option<PodVerdict> {
         let since = self.pod.starting_since.filter(|_| self.pod.terminating.is_none())?;
         if self.node.state != NodeState::Ready || !self.clock.passed(since, self.policy.start_timeout) {
             return None;
@@ -49,137 +116,91 @@ impl PodView<'_> {
         })
     }
 
-    /// P4: a kubelet that is well reports an ended container within seconds; this one does not.
-    pub(super) fn gone_unnoticed(&mut self) -> bool {
-        let Some(since) = self.agent_gone() else { return false };
+    /// P4: a healthy kubelet reports an ended container within seconds, and this one does not.
+    fn process_gone(&mut self) -> bool {
+        let Some(since) = self.signals.agent.gone_since() else { return false };
         let kubelet_says_running = self.pod.phase == PodPhase::Running
             && self.pod.mains.iter().any(|main| main.state == ContainerState::Running)
             && self.pod.mains.iter().all(|main| main.state != ContainerState::WaitingToRestart);
-        kubelet_says_running && !self.lease_stale() && self.clock.passed(since, self.patience.process_gone_after)
+        kubelet_says_running && !self.lease_stale() && self.clock.passed(since, self.timeouts.process_gone)
     }
 
-    /// P5: it had ended, but its node cannot tell how.
-    pub(super) fn ended_in_silence(&mut self) -> bool {
-        let ended = matches!(self.pod.beat, LastBeat::Ending { .. }) || self.agent_gone().is_some();
-        let silence = self.policy.lost_after.max(self.lease_stale_after());
+    /// P5: the worker had ended, but its node can no longer report how.
+    fn outcome_unknown(&mut self) -> bool {
+        let ended = self.signals.beat.state == BeatState::Ended || self.signals.agent.gone_since().is_some();
+        let silence = self.timeouts.lost.max(self.timeouts.lease_stale);
         ended && !self.agent_alive() && self.clock.passed(self.node.lease_changed, silence)
     }
 
-    /// P6.
-    pub(super) fn stuck(&mut self) -> bool {
-        self.overstays() && self.agent_alive()
+    /// P6. The row applies to a pod that the agent sees alive, and to a pod of which no other row says anything: one that never
+    /// started, and that its kubelet does not remove.
+    fn stuck_in_termination(&mut self) -> bool {
+        self.deadlines.stuck_at.is_some_and(|at| self.clock.reached(at))
     }
 
-    /// P6, of a pod of which no witness says anything: one that was never started, and whose kubelet does not let it go.
-    pub(super) fn overstays(&mut self) -> bool {
-        let Some(terminating) = self.pod.terminating else { return false };
-        self.clock.passed(terminating.since, terminating.grace + STUCK_AFTER)
-    }
-
-    /// P12, by choice: it lives, and nothing comes of it.
-    pub(super) fn stalled(&mut self) -> bool {
+    /// P12: the worker is alive and makes no progress.
+    fn stalled(&mut self) -> bool {
         let (Some(progress), Some(after)) = (self.pod.cpu_progress, self.policy.stall_after) else { return false };
         let works = self.pod.phase == PodPhase::Running && self.pod.terminating.is_none();
         works && self.clock.passed(progress, after) && self.agent_alive()
     }
 
-    /// Its last beat came within suspect-after and did not say that the pod ends.
-    pub(super) fn beat_fresh(&mut self) -> bool {
-        self.beat_within(self.policy.suspect_after)
+    /// The last beat is younger than suspect-after and did not say that the pod ends.
+    fn beat_fresh(&mut self) -> bool {
+        self.has_beat_before(self.deadlines.late_at)
     }
 
-    fn beat_within(&mut self, long: Duration) -> bool {
-        match self.pod.beat {
-            LastBeat::Running { last } => !self.clock.passed(last, long),
-            LastBeat::None | LastBeat::Ending { .. } => false,
-        }
+    fn has_beat_before(&mut self, late_at: Moment) -> bool {
+        matches!(self.pod.beat, LastBeat::Running { .. }) && !self.clock.reached(late_at)
     }
 
-    /// Its last beat is older than suspect-after.
-    pub(super) fn beat_late(&mut self) -> bool {
-        match self.pod.beat {
-            LastBeat::Running { last } => self.clock.passed(last, self.policy.suspect_after),
-            LastBeat::None | LastBeat::Ending { .. } => false,
-        }
+    /// The last beat is older than suspect-after.
+    fn beat_late(&mut self) -> bool {
+        matches!(self.pod.beat, LastBeat::Running { .. }) && self.clock.reached(self.deadlines.late_at)
     }
 
-    /// Nothing was heard for lost-after, whatever was heard last.
-    pub(super) fn unheard(&mut self) -> bool {
-        self.silent_for(self.policy.lost_after)
+    /// No beat arrived for suspect-after although one was due.
+    fn beat_missing(&mut self) -> bool {
+        self.clock.reached(self.deadlines.late_at)
     }
 
-    /// The agent has not seen it alive for lost-after either. Its word turns the moment that a worker ends or an agent begins
-    /// anew, long before a kubelet that is well has told of it.
-    pub(super) fn unseen(&mut self) -> bool {
-        self.pod.seen_alive.is_none_or(|last| self.clock.passed(last, self.policy.lost_after))
+    /// No beat arrived for lost-after, whatever the last one said.
+    fn beat_expired(&mut self) -> bool {
+        self.clock.reached(self.deadlines.expires_at)
     }
 
-    /// Nothing was heard for suspect-after although a beat was due.
-    pub(super) fn beat_missing(&mut self) -> bool {
-        self.silent_for(self.policy.suspect_after)
+    /// The agent has not seen the pod alive for lost-after either. Its latest report alone does not suffice: it changes as soon as a
+    /// worker ends or an agent restarts, long before a healthy kubelet reports that.
+    fn unseen_by_agent(&mut self) -> bool {
+        self.pod.seen_alive.is_none_or(|last| self.clock.passed(last, self.timeouts.lost))
     }
 
-    fn silent_for(&mut self, long: Duration) -> bool {
-        let since = match self.pod.beat {
-            LastBeat::Running { last } | LastBeat::Ending { last } => last,
-            // There never was a beat: since there could have been one.
-            LastBeat::None => match self.pod.sidecar {
-                Sidecar::Started(at) => at.max(self.listening_since),
-                // Without a sidecar, nothing but the agent can tell of it, and that only once a main container runs.
-                Sidecar::Absent => self.pod.ran_since.unwrap_or(self.bound_since).max(self.listening_since),
-                Sidecar::NotStarted => self.bound_since.max(self.listening_since),
-            },
-        };
-        self.clock.passed(since, long)
-    }
-
-    /// Something of the pod has run, so that it should be heard; a pod that waits for its images on a node that is well
-    /// is P3's.
-    pub(super) fn has_run(&self) -> bool {
+    /// A container of the pod has run, so signals are expected. A pod that waits for its images on a healthy node is a case of P3.
+    fn has_run(&self) -> bool {
         match self.pod.sidecar {
             Sidecar::Started(_) => true,
-            Sidecar::NotStarted => !matches!(self.pod.beat, LastBeat::None),
+            Sidecar::NotStarted => self.signals.beat.state != BeatState::Never,
             Sidecar::Absent => self.pod.phase == PodPhase::Running,
         }
     }
 
-    /// The agent saw processes of a main container, and not long ago.
-    pub(super) fn agent_alive(&mut self) -> bool {
-        self.seen_within(self.agent_silent_after())
+    /// The agent saw processes of a main container in a recent report.
+    fn agent_alive(&mut self) -> bool {
+        self.seen_before(self.deadlines.agent_silent_at)
     }
 
-    fn seen_within(&mut self, long: Duration) -> bool {
-        match self.pod.agent {
-            AgentObservation::Alive { last } => !self.clock.passed(last, long),
-            AgentObservation::None | AgentObservation::Blind { .. } | AgentObservation::Gone { .. } => false,
-        }
-    }
-
-    fn agent_silent_after(&self) -> Duration {
-        AGENT_SILENT_AFTER.min(self.policy.lost_after)
-    }
-
-    /// Since when the processes are gone by the agent's word. Processes do not come back, so the word holds when the
-    /// agent falls silent.
-    fn agent_gone(&self) -> Option<Moment> {
-        match self.pod.agent {
-            AgentObservation::Gone { since, reports } if reports >= GONE_REPORTS => Some(since),
-            _ => None,
-        }
+    fn seen_before(&mut self, silent_at: Option<Moment>) -> bool {
+        let sees = matches!(self.pod.agent, AgentObservation::Alive { .. });
+        sees && silent_at.is_some_and(|at| !self.clock.reached(at))
     }
 
     /// The kubelet has not renewed the node's Lease for too long.
-    pub(super) fn lease_stale(&mut self) -> bool {
-        let after = self.lease_stale_after();
-        self.clock.passed(self.node.lease_changed, after)
-    }
-
-    fn lease_stale_after(&self) -> Duration {
-        LEASE_STALE_AFTER.min(self.policy.lost_after).max(self.patience.lease_stale_after_least)
+    fn lease_stale(&mut self) -> bool {
+        self.deadlines.lease_stale_at.is_some_and(|at| self.clock.reached(at))
     }
 }
 
-/// The words are the kubelet's (`pkg/kubelet/images/types.go`, `pkg/kubelet/container/sync_result.go`).
+/// The loss for a reason that the kubelet gives (`pkg/kubelet/images/types.go`, `pkg/kubelet/container/sync_result.go`).
 fn start_failure(problem: &StartProblem) -> LostReason {
     match problem.reason.as_str() {
         "ErrImagePull"

@@ -1,4 +1,4 @@
-//! Every row of the table, each from evidence that differs from a healthy pod in what the row is about.
+//! Every row of the table: each test changes the evidence of a healthy pod in what the row is about.
 
 use std::time::Duration;
 
@@ -8,17 +8,20 @@ use super::*;
 use crate::{
     builders::evidence as builders,
     evidence::{
-        Active, AgentObservation, ContainerState, Finish, LastBeat, MainContainer, NodeEvidence, NodeState, Retries,
-        Sidecar, StartProblem, Terminating,
+        Active, AgentObservation, ContainerState, Finish, JobEvidence, JobStage, LastBeat, MainContainer, NodeEvidence,
+        NodeState, PodEvidence, PodPhase, Retries, Sidecar, StartProblem, Terminating,
     },
+    policy::Unseen,
+    verdict::{JobVerdict, LostReason, PodVerdict},
 };
 
 mod by_choice;
 mod laws;
 mod of_jobs;
+mod signals;
 mod silence;
 
-/// All tests judge at this moment, so that everything before it can be put in terms of "ago".
+/// All tests judge at this moment; earlier moments are given as seconds [`ago`].
 const NOW: Moment = Moment::at(Duration::from_hours(2));
 
 fn ago(seconds: u64) -> Moment {
@@ -29,7 +32,7 @@ fn mk_job() -> JobEvidence {
     JobEvidence { retries: Retries::Left, ..builders::mk_job(JobStage::Open) }
 }
 
-/// A pod that runs on a ready node, with a beat and an agent report of 5 s ago.
+/// A pod that runs on a ready node; its last beat and agent report arrived 5 s ago.
 fn mk_pod() -> PodEvidence {
     let node = NodeEvidence { name: "node-1".into(), zone: None, state: NodeState::Ready, lease_changed: ago(5) };
     PodEvidence {
@@ -56,14 +59,14 @@ fn node(pod: &mut PodEvidence) -> &mut NodeEvidence {
 fn judge_one(pod: PodEvidence, policy: &Policy) -> (PodVerdict, Option<Moment>) {
     let evidence = Evidence { job: mk_job(), pods: vec![pod], listening_since: ago(7000) };
     let judgement = judge(&evidence, policy, NOW);
-    (judgement.pods[0].1, judgement.recheck_at)
+    (judgement.pods[0].verdict, judgement.recheck_at)
 }
 
 fn verdict_of(pod: PodEvidence) -> PodVerdict {
     judge_one(pod, &Policy::default()).0
 }
 
-/// The node was cut off `seconds` ago: nothing has been heard of it or its pods since.
+/// A pod whose node was cut off `seconds` ago: no signal has arrived from it since.
 fn silent_for(seconds: u64) -> PodEvidence {
     with(|pod| {
         pod.beat = LastBeat::Running { last: ago(seconds) };
@@ -90,7 +93,7 @@ fn waiting(reason: &str, ours: bool) -> PodEvidence {
 const LOST: fn(LostReason) -> PodVerdict = PodVerdict::Lost;
 
 #[test]
-fn p1_an_ended_pod_is_left_to_kubernetes_whatever_else_is_known() {
+fn p1_an_ended_pod_is_left_to_kubernetes_whatever_its_signals() {
     let ended = |phase| {
         let mut pod = silent_for(3000);
         pod.phase = phase;
@@ -104,7 +107,7 @@ fn p1_an_ended_pod_is_left_to_kubernetes_whatever_else_is_known() {
 #[case::deleted(NodeState::Deleted { since: ago(10) }, 25, LOST(LostReason::NodeGone))]
 #[case::out_of_service(NodeState::OutOfService { since: ago(10) }, 25, LOST(LostReason::NodeGone))]
 #[case::too_soon(NodeState::Deleted { since: ago(9) }, 31, PodVerdict::Suspect)]
-#[case::heard_of_late(NodeState::Deleted { since: ago(60) }, 24, PodVerdict::Alive { without_beat: false })]
+#[case::beat_recently(NodeState::Deleted { since: ago(60) }, 24, PodVerdict::Alive { without_beat: false })]
 fn p2_a_gone_node_loses_its_silent_pods_after_ten_seconds(
     #[case] state: NodeState,
     #[case] silent: u64,
@@ -116,7 +119,7 @@ fn p2_a_gone_node_loses_its_silent_pods_after_ten_seconds(
 }
 
 #[test]
-fn p2_bears_a_policy_that_says_never() {
+fn p2_does_not_overflow_with_endless_timeouts() {
     let mut pod = silent_for(31);
     node(&mut pod).state = NodeState::Deleted { since: ago(60) };
     let never = Policy { suspect_after: Duration::MAX, lost_after: Duration::MAX, ..Policy::default() };
@@ -124,8 +127,8 @@ fn p2_bears_a_policy_that_says_never() {
 }
 
 #[rstest]
-#[case::of_late(24, PodVerdict::Alive { without_beat: true })]
-#[case::before_that(25, LOST(LostReason::NodeGone))]
+#[case::recently(24, PodVerdict::Alive { without_beat: true })]
+#[case::earlier(25, LOST(LostReason::NodeGone))]
 fn p2_an_agent_that_sees_the_worker_outweighs_a_deleted_node(#[case] seen: u64, #[case] expected: PodVerdict) {
     let pod = with(|pod| {
         pod.beat = LastBeat::Running { last: ago(500) };
@@ -152,14 +155,14 @@ fn p3_a_container_that_does_not_start_loses_the_pod_whatever_the_beat(
 }
 
 #[test]
-fn p3_a_start_that_nobody_explains_times_out_too() {
+fn p3_a_start_without_a_reported_problem_times_out_too() {
     let mut pod = waiting("", false);
     pod.start_problem = None;
     assert_eq!(verdict_of(pod), LOST(LostReason::StartTimeout));
 }
 
 #[test]
-fn p3_a_job_is_never_lost_for_our_own_sidecars_fault() {
+fn p3_a_fault_of_our_sidecar_never_loses_the_pod() {
     assert_eq!(verdict_of(waiting("ImagePullBackOff", true)), PodVerdict::SidecarBlocks);
 }
 
@@ -167,7 +170,7 @@ fn p3_a_job_is_never_lost_for_our_own_sidecars_fault() {
 #[case::in_time(|pod: &mut PodEvidence| pod.starting_since = Some(ago(599)))]
 #[case::node_not_ready(|pod: &mut PodEvidence| node(pod).state = NodeState::NotReady)]
 #[case::terminating(|pod: &mut PodEvidence| pod.terminating = Some(Terminating { since: ago(5), grace: Duration::from_secs(30) }))]
-fn p3_does_not_hold(#[case] change: fn(&mut PodEvidence)) {
+fn p3_does_not_match(#[case] change: fn(&mut PodEvidence)) {
     let mut pod = waiting("ErrImagePull", false);
     change(&mut pod);
     assert_eq!(verdict_of(pod), PodVerdict::Alive { without_beat: false });
@@ -184,12 +187,15 @@ fn gone(since: u64, reports: u32) -> PodEvidence {
 #[case::a_minute(gone(60, 6), LOST(LostReason::ProcessGone))]
 #[case::not_yet_a_minute(gone(59, 6), PodVerdict::Unseen)]
 #[case::one_report(gone(60, 1), PodVerdict::Unseen)]
-fn p4_processes_gone_for_a_minute_on_a_node_that_is_well(#[case] pod: PodEvidence, #[case] expected: PodVerdict) {
+fn p4_processes_gone_for_a_minute_on_a_healthy_node_lose_the_pod(
+    #[case] pod: PodEvidence,
+    #[case] expected: PodVerdict,
+) {
     assert_eq!(verdict_of(pod), expected);
 }
 
 #[test]
-fn p4_gone_processes_outweigh_a_sidecar_that_goes_on_beating() {
+fn p4_gone_processes_outweigh_a_sidecar_that_still_beats() {
     let mut pod = gone(60, 2);
     pod.beat = LastBeat::Running { last: ago(1) };
     assert_eq!(verdict_of(pod), LOST(LostReason::ProcessGone));
@@ -203,7 +209,7 @@ fn p4_a_container_that_waits_to_be_restarted_is_not_gone() {
 }
 
 #[test]
-fn p4_a_container_the_kubelet_has_seen_end_is_not_gone_unnoticed() {
+fn p4_a_container_that_the_kubelet_reports_terminated_is_not_gone() {
     let mut pod = gone(60, 6);
     pod.mains[0].state = ContainerState::Terminated;
     assert_eq!(verdict_of(pod), PodVerdict::Unseen);
@@ -214,7 +220,7 @@ fn p4_a_container_the_kubelet_has_seen_end_is_not_gone_unnoticed() {
 #[case::agent_gone(|pod: &mut PodEvidence| pod.agent = AgentObservation::Gone { since: ago(130), reports: 2 }, LOST(LostReason::OutcomeUnknown))]
 #[case::agent_gone_once(|pod: &mut PodEvidence| pod.agent = AgentObservation::Gone { since: ago(130), reports: 1 }, LOST(LostReason::NodeUnreachable))]
 #[case::neither(|_: &mut PodEvidence| {}, LOST(LostReason::NodeUnreachable))]
-fn p5_a_worker_that_ended_before_its_node_fell_silent(
+fn p5_a_worker_that_ended_before_its_node_went_silent_is_lost(
     #[case] change: fn(&mut PodEvidence),
     #[case] expected: PodVerdict,
 ) {
@@ -235,13 +241,13 @@ fn p5_waits_for_lost_after_of_the_lease() {
 #[rstest]
 #[case(90, PodVerdict::Stuck)]
 #[case(89, PodVerdict::Alive { without_beat: false })]
-fn p6_a_pod_that_lives_a_minute_past_its_grace_is_stuck(#[case] since: u64, #[case] expected: PodVerdict) {
+fn p6_a_pod_alive_a_minute_past_its_grace_period_is_stuck(#[case] since: u64, #[case] expected: PodVerdict) {
     let pod = with(|pod| pod.terminating = Some(Terminating { since: ago(since), grace: Duration::from_secs(30) }));
     assert_eq!(verdict_of(pod), expected);
 }
 
 #[test]
-fn p6_a_pod_that_never_started_and_is_not_let_go_is_stuck() {
+fn p6_a_pod_that_never_started_and_is_not_removed_is_stuck() {
     let pod = |since| {
         with(|pod| {
             pod.phase = PodPhase::Pending;
@@ -276,7 +282,7 @@ fn p7_a_sidecar_that_has_just_ended_is_not_at_fault() {
 }
 
 #[test]
-fn p11_an_unscheduled_pod_waits_for_ever() {
+fn p11_an_unscheduled_pod_waits_indefinitely() {
     let pod = with(|pod| {
         pod.phase = PodPhase::Pending;
         pod.node = None;
@@ -288,10 +294,10 @@ fn p11_an_unscheduled_pod_waits_for_ever() {
 }
 
 #[test]
-fn each_pod_of_a_job_is_judged_by_itself() {
+fn each_pod_of_a_job_is_judged_separately() {
     let evidence = Evidence { job: mk_job(), pods: vec![mk_pod(), silent_for(120)], listening_since: ago(7000) };
     let judgement = judge(&evidence, &Policy::default(), NOW);
     assert_eq!(judgement.job, JobVerdict::Open);
-    assert_eq!(judgement.pods[0].1, PodVerdict::Alive { without_beat: false });
-    assert_eq!(judgement.pods[1].1, LOST(LostReason::NodeUnreachable));
+    assert_eq!(judgement.pods[0].verdict, PodVerdict::Alive { without_beat: false });
+    assert_eq!(judgement.pods[1].verdict, LOST(LostReason::NodeUnreachable));
 }

@@ -1,4 +1,4 @@
-//! The steps of one plan while they are taken.
+//! The steps of one plan while they are executed.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -6,10 +6,10 @@ use jobwarden_common::identity::PodUid;
 
 use super::step::Step;
 
-/// The steps of one plan, in the order in which they are taken.
+/// The steps of one plan, in the order in which they are executed.
 ///
-/// After a step about a pod fails, the further steps about that pod and about the Job are left out; after a step about the Job
-/// fails, all further steps are: each relies on the ones before it.
+/// If a step about a pod fails, the remaining steps about that pod and about the Job are skipped. If a step about the Job fails, all
+/// remaining steps are skipped: each relies on the ones before it.
 #[derive(Debug, Default)]
 pub struct StepSequence {
     steps: VecDeque<Step>,
@@ -23,7 +23,7 @@ impl StepSequence {
         Self { steps: steps.into(), ..Self::default() }
     }
 
-    /// The next step to take.
+    /// The next step to execute.
     pub fn next_step(&mut self) -> Option<Step> {
         while let Some(step) = self.steps.pop_front() {
             if !self.is_blocked(&step) {
@@ -33,7 +33,7 @@ impl StepSequence {
         None
     }
 
-    /// A step about `pod`, or about the Job where there is none, could not be taken.
+    /// Records that a step about `pod` failed, or about the Job if `pod` is `None`.
     pub fn failed(&mut self, pod: Option<PodUid>) {
         match pod {
             Some(pod) => {
@@ -63,17 +63,17 @@ mod tests {
     }
 
     #[test]
-    fn after_a_failed_step_about_a_pod_the_steps_about_other_pods_are_still_taken() {
+    fn after_a_failed_step_about_a_pod_the_steps_about_other_pods_still_follow() {
         let mut sequence = StepSequence::new(vec![remove("a"), remove("a"), remove("b"), Step::ReleaseFinalizer]);
         let first = sequence.next_step().expect("the first step");
         sequence.failed(first.pod().cloned());
         assert_eq!(sequence.next_step(), Some(remove("b")));
-        assert_eq!(sequence.next_step(), None, "the finalizer stays until every pod is dealt with");
+        assert_eq!(sequence.next_step(), None, "the finalizer stays while a step about a pod is outstanding");
         assert!(sequence.has_failed());
     }
 
     #[test]
-    fn after_a_failed_step_about_the_job_no_further_step_is_taken() {
+    fn after_a_failed_step_about_the_job_no_further_step_follows() {
         let mut sequence = StepSequence::new(vec![Step::ReleaseFinalizer, remove("a"), Step::DeleteJob]);
         sequence.next_step().expect("the first step");
         sequence.failed(None);

@@ -1,4 +1,4 @@
-//! The steps that enforcing is made of.
+//! The steps that a plan consists of.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,70 +10,69 @@ use crate::{
     verdict::{EndReason, LostReason},
 };
 
-/// One step. Each can be repeated, and looks at the live objects before it writes.
+/// One step. Each is idempotent and reads the live objects before it writes.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
-    /// Write the verdict: have the Job controller fail the Job. On a bare pod it is a condition, and what follows from it is
-    /// for us to do.
+    /// Write the verdict, so that the Job controller fails the Job. On a bare pod the verdict is a condition, and jobwarden itself
+    /// deletes the pod.
     FailJob {
         /// The pod that is lost.
         pod: PodRef,
-        /// Why.
+        /// The reason.
         reason: LostReason,
-        /// Why, for people.
+        /// The reason in a sentence.
         message: String,
     },
-    /// Write the verdict on a Job that has no lost pod, in the same way.
+    /// Write the verdict on a Job without a lost pod, in the same way.
     EndJob {
-        /// Why.
+        /// The reason.
         reason: EndReason,
-        /// Why, for people.
+        /// The reason in a sentence.
         message: String,
     },
-    /// Make sure that the Job is really being deleted, or gone, and had not finished.
+    /// Check with a live read that the Job is being deleted, or gone, and had not finished.
     ConfirmDeleted,
-    /// Delete a pod as anybody may, with the grace it has.
+    /// Delete a pod with its own grace period.
     DeletePod {
-        /// Which.
+        /// The pod.
         pod: PodRef,
-        /// What for.
+        /// Why it is deleted.
         why: Removal,
     },
-    /// Call a pod Failed that is terminating on a node that cannot do so.
+    /// Set the phase of a terminating pod to Failed because its node cannot report it.
     MarkPodFailed {
-        /// Which.
+        /// The pod.
         pod: PodRef,
         /// Why it is lost.
         reason: LostReason,
-        /// Why, for people.
+        /// The reason in a sentence.
         message: String,
     },
     /// Remove the object of a pod that has ended and whose processes are known to be gone.
     ForceDeletePod {
-        /// Which.
+        /// The pod.
         pod: PodRef,
     },
     /// Record an outcome.
     Record(Box<Draft>),
-    /// Let go of the Job: its outcome has been recorded.
+    /// Remove our finalizer from the Job: its outcome has been recorded.
     ReleaseFinalizer,
     /// Delete the finished Job.
     DeleteJob,
-    /// Tell people by an Event on the Job.
+    /// Record an Event on the Job.
     RecordEvent(Notice),
-    /// What an Event has told does not hold any more: should it come again, it is told again.
+    /// Forget a recorded Event that is no longer true, so that it is recorded again if it becomes true again.
     ClearNotice(NoticeKey),
-    /// Have the pod's sidecar told to go silent, should it be heard again.
+    /// Tell the pod's sidecar to stop if it sends another beat.
     Abandon(PodUid),
-    /// Forget the Job: it is gone and its outcome recorded.
+    /// Forget the Job: it is gone and its outcome has been recorded.
     Forget,
 }
 
 impl Step {
-    /// The pod that the step is about; none if it is about the Job.
+    /// The pod that the step is about; `None` if it is about the Job.
     pub fn pod(&self) -> Option<&PodUid> {
         match self {
-            // About the Job, and what became of it.
             Self::FailJob { .. }
             | Self::EndJob { .. }
             | Self::ConfirmDeleted
@@ -91,7 +90,7 @@ impl Step {
         }
     }
 
-    /// Whether it writes to a Job or a pod, which `--observe-only` forbids.
+    /// Whether the step writes to a Job or a pod, which `--observe-only` forbids.
     pub fn writes_workload(&self) -> bool {
         match self {
             Self::FailJob { .. }
@@ -108,7 +107,7 @@ impl Step {
         }
     }
 
-    /// The word on metrics and in logs.
+    /// The name in metrics and logs.
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::FailJob { .. } => "fail-job",
@@ -128,7 +127,7 @@ impl Step {
     }
 }
 
-/// Which pod: its name to address it, its UID to be sure.
+/// A reference to a pod: the name addresses it, the UID makes sure that it is the same pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodRef {
     /// `metadata.uid`.
@@ -143,66 +142,66 @@ impl From<&PodEvidence> for PodRef {
     }
 }
 
-/// What a pod is deleted for.
+/// Why a pod is deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Removal {
-    /// It is lost, and its Job may try again.
+    /// It is lost, and its Job may retry.
     Lost,
     /// Its Job is deleted.
     JobDeleted,
-    /// It is bare, and our verdict is on it.
+    /// It is a bare pod that carries our verdict.
     Failing,
 }
 
-/// An outcome that is to be recorded.
+/// An outcome to record.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Draft {
     /// Its name.
     pub name: OutcomeName,
-    /// Its body, as known when it was planned.
+    /// Its body, as of when it was planned.
     pub data: OutcomeData,
 }
 
-/// What an Event tells.
+/// The content of an Event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
-    /// The pod it is about, if it is about one.
+    /// The pod that it is about; `None` if it is about the Job.
     pub pod: Option<PodRef>,
-    /// One word; see [`jobwarden_common::names::reason`].
+    /// The CamelCase reason; see [`jobwarden_common::names::reason`].
     pub reason: &'static str,
-    /// The same for people.
+    /// The message for people.
     pub message: String,
 }
 
 impl Notice {
-    /// What makes another notice the same.
+    /// The key by which a notice is recorded once.
     pub fn key(&self) -> NoticeKey {
         (self.pod.as_ref().map(|pod| pod.uid.clone()), self.reason)
     }
 }
 
-/// See [`Notice::key`].
+/// The pod and the reason of a notice.
 pub type NoticeKey = (Option<PodUid>, &'static str);
 
-/// What has been recorded and told of one Job.
+/// The outcomes and Events of one Job that have been recorded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recorded {
-    /// Its outcomes, and whether each is settled with every sink.
+    /// Its outcomes, and for each whether its delivery to every sink has ended.
     pub outcomes: BTreeMap<OutcomeName, bool>,
-    /// Told by an Event since this process leads, and still so when it was last looked at.
+    /// Events recorded since this process became the leader, which were still true at the last evaluation.
     pub notified: BTreeSet<NoticeKey>,
-    /// Abandoned since this process leads.
+    /// Pods abandoned since this process became the leader.
     pub abandoned: BTreeSet<PodUid>,
 }
 
 impl Recorded {
-    /// Whether this outcome exists.
+    /// Whether this outcome is recorded.
     pub fn has(&self, name: &OutcomeName) -> bool {
         self.outcomes.contains_key(name)
     }
 
-    /// Whether all outcomes that exist are settled.
-    pub fn settled(&self) -> bool {
-        self.outcomes.values().all(|settled| *settled)
+    /// Whether every recorded outcome was acknowledged by every sink, or its delivery was abandoned.
+    pub fn delivery_has_ended(&self) -> bool {
+        self.outcomes.values().all(|has_ended| *has_ended)
     }
 }

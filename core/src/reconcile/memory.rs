@@ -1,4 +1,4 @@
-//! What was done about a Job that no object of the API shows.
+//! What the reconciler keeps in memory about a Job because no object in the API shows it.
 
 use std::collections::BTreeSet;
 
@@ -6,10 +6,10 @@ use jobwarden_common::identity::PodUid;
 
 use crate::plan::step::NoticeKey;
 
-/// What was done about one Job that no object of the API shows.
+/// What is kept in memory about one Job because no object in the API shows it.
 #[derive(Debug, Default)]
 pub(super) struct JobMemory {
-    /// Recorded by an Event since this process leads, and still true when the Job was last evaluated.
+    /// Events recorded since this process became the leader, which were still true at the last evaluation.
     pub(super) notified: BTreeSet<NoticeKey>,
     /// The pods whose sidecars are told to stop.
     pub(super) abandoned: BTreeSet<PodUid>,

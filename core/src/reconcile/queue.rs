@@ -9,37 +9,37 @@ use jobwarden_common::identity::JobUid;
 
 use crate::moment::Moment;
 
-/// The shortest time after which a Job is evaluated again because time has passed. Deadlines are kept by a clock that pauses
-/// while signals do not arrive, and must not be asked for continually.
+/// The shortest requeue delay. Deadlines are moments of a clock that pauses while signals do not arrive; without a lower bound, a Job
+/// whose deadline does not come closer would be evaluated continuously.
 const MIN_REQUEUE: Duration = Duration::from_millis(100);
 /// The backoff after a failure, doubled with every further one.
 const BACKOFF: Duration = Duration::from_secs(1);
 /// The longest backoff.
 const BACKOFF_CAP: Duration = Duration::from_mins(1);
 
-/// How work on a Job ended.
+/// How the work on a Job ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Completion {
-    /// All steps were taken.
+    /// All steps were executed.
     Done {
-        /// After how long the Job is evaluated again although nothing has changed.
+        /// After how long the Job is evaluated again even if nothing changes.
         requeue: Option<Duration>,
     },
-    /// A step could not be taken.
+    /// A step failed.
     Failed,
-    /// The Job is not known any more.
+    /// The Job is no longer known.
     Forgotten,
 }
 
-/// Which Job is evaluated when.
+/// The work queue of Jobs.
 #[derive(Debug, Default)]
 pub(super) struct WorkQueue {
     items: HashMap<JobUid, Item>,
-    /// The Jobs whose time has not come.
+    /// The Jobs that are not due yet.
     scheduled: BTreeSet<(Instant, JobUid)>,
-    /// The Jobs whose time has come, waiting for room.
+    /// The Jobs that are due and wait for a worker.
     ready: VecDeque<JobUid>,
-    /// Those of them that changed since they were promoted.
+    /// The ready Jobs that changed since they were promoted.
     stale: Vec<JobUid>,
 }
 
@@ -48,29 +48,29 @@ struct Item {
     due: Option<Instant>,
     state: State,
     failures: u32,
-    /// When time alone may change what the breaker's preview of the Job says.
+    /// When time alone may change the preview of the Job.
     preview_recheck: Option<Moment>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum State {
-    /// Its time has not come.
+    /// It is not due yet.
     #[default]
     Waiting,
-    /// Its time has come.
+    /// It is due and waits for a worker.
     Ready {
         /// It changed since it was promoted.
         stale: bool,
     },
-    /// Somebody works on it.
+    /// A worker has taken it.
     Running {
-        /// It changed meanwhile.
+        /// It changed since it was taken.
         changed: bool,
     },
 }
 
 impl WorkQueue {
-    /// Something about a Job has changed.
+    /// Enqueues a Job that has changed.
     pub(super) fn enqueue(&mut self, job: JobUid, now: Instant) {
         let item = self.items.entry(job.clone()).or_default();
         match &mut item.state {
@@ -81,7 +81,7 @@ impl WorkQueue {
                 self.stale.push(job);
             }
             State::Waiting => {
-                // What failed may succeed after a change, but a stream of changes must not make a stream of attempts.
+                // A step that failed may succeed after a change, but frequent changes must not cause frequent attempts.
                 let at = if item.failures == 0 { now } else { now + BACKOFF };
                 if item.due.is_none_or(|due| at < due) {
                     self.schedule(job, at);
@@ -90,8 +90,8 @@ impl WorkQueue {
         }
     }
 
-    /// The Jobs whose time has come since this was last called, and those that changed while they wait for room. All of them wait
-    /// for [`Self::take`].
+    /// The Jobs that have become due since the last call, and those that changed while they wait for a worker. All of them wait for
+    /// [`Self::take`].
     pub(super) fn promote_due(&mut self, now: Instant) -> Vec<JobUid> {
         let mut jobs = std::mem::take(&mut self.stale);
         jobs.retain(|job| {
@@ -111,7 +111,7 @@ impl WorkQueue {
         jobs
     }
 
-    /// When time alone may change what the breaker's preview of a Job says.
+    /// Records when time alone may change the preview of a Job.
     pub(super) fn set_preview_recheck(&mut self, job: &JobUid, at: Option<Moment>) {
         if let Some(item) = self.items.get_mut(job) {
             item.preview_recheck = at;
@@ -123,7 +123,7 @@ impl WorkQueue {
         self.items.get(job)?.preview_recheck
     }
 
-    /// Takes up to `room` Jobs to work on; [`Self::done`] is called for each.
+    /// Takes up to `room` Jobs. The caller calls [`Self::done`] for each.
     pub(super) fn take(&mut self, room: usize) -> Vec<JobUid> {
         let jobs: Vec<_> = self.ready.drain(..room.min(self.ready.len())).collect();
         for job in &jobs {
@@ -134,12 +134,12 @@ impl WorkQueue {
         jobs
     }
 
-    /// When the next Job is due, of those whose time has not come.
+    /// When the next Job becomes due, of those that are not due yet.
     pub(super) fn next_due(&self) -> Option<Instant> {
         self.scheduled.first().map(|(at, _)| *at)
     }
 
-    /// The work on a Job has ended. `jitter` is a random number in `0..1`.
+    /// Completes the work on a Job. `jitter` is a random number in `0..1`.
     pub(super) fn done(&mut self, job: &JobUid, completion: Completion, now: Instant, jitter: f64) {
         let Some(item) = self.items.get_mut(job) else { return };
         let changed = matches!(std::mem::take(&mut item.state), State::Running { changed: true });
@@ -159,7 +159,7 @@ impl WorkQueue {
         }
         match at {
             Some(at) => self.schedule(job.clone(), at),
-            // There is nothing to remember: a change puts the Job back.
+            // Nothing has to be kept: a change enqueues the Job again.
             None => {
                 self.items.remove(job);
             }
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_job_that_waits_for_room_is_promoted_once_and_taken_once() {
+    fn a_job_that_waits_for_a_worker_is_promoted_once_and_taken_once() {
         let now = Instant::now();
         let mut queue = WorkQueue::default();
         queue.enqueue(job(), now);
@@ -204,7 +204,7 @@ mod tests {
         assert!(queue.take_due(now, 9).is_empty());
     }
 
-    /// A queue whose one Job is being worked on.
+    /// A queue whose only Job was taken.
     fn running(now: Instant) -> WorkQueue {
         let mut queue = WorkQueue::default();
         queue.enqueue(job(), now);
@@ -223,17 +223,17 @@ mod tests {
     }
 
     #[test]
-    fn a_job_is_never_worked_on_twice_at_a_time() {
+    fn a_job_is_never_taken_twice_at_the_same_time() {
         let now = Instant::now();
         let mut queue = running(now);
         queue.enqueue(job(), now);
         assert!(queue.take_due(now, 9).is_empty());
         queue.done(&job(), Completion::Done { requeue: None }, now, 0.5);
-        assert_eq!(queue.take_due(now, 9), [job()], "a change meanwhile is dealt with afterwards");
+        assert_eq!(queue.take_due(now, 9), [job()], "a change in between is handled afterwards");
     }
 
     #[test]
-    fn a_deadline_is_kept_and_a_job_without_one_is_not_remembered() {
+    fn a_job_is_requeued_at_its_deadline_and_removed_without_one() {
         let now = Instant::now();
         let mut queue = running(now);
         queue.done(&job(), Completion::Done { requeue: Some(Duration::from_secs(20)) }, now, 0.5);
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deadline_on_a_paused_clock_is_not_asked_for_continually() {
+    fn a_deadline_on_a_paused_clock_does_not_cause_a_busy_loop() {
         let now = Instant::now();
         let mut queue = running(now);
         queue.done(&job(), Completion::Done { requeue: Some(Duration::ZERO) }, now, 0.5);
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_are_taken_than_there_is_room_for() {
+    fn no_more_jobs_are_taken_than_there_is_room_for() {
         let now = Instant::now();
         let mut queue = WorkQueue::default();
         for name in ["a", "b", "c"] {
@@ -292,14 +292,14 @@ mod tests {
     }
 
     #[test]
-    fn a_job_that_changes_while_it_waits_for_room_is_previewed_again_and_taken_once() {
+    fn a_job_that_changes_while_it_waits_for_a_worker_is_previewed_again_and_taken_once() {
         let now = Instant::now();
         let mut queue = WorkQueue::default();
         queue.enqueue(job(), now);
         assert_eq!(queue.promote_due(now), [job()]);
         queue.enqueue(job(), now);
         queue.enqueue(job(), now);
-        assert_eq!(queue.promote_due(now), [job()], "the breaker has to know of the change");
+        assert_eq!(queue.promote_due(now), [job()], "the breaker needs a new preview");
         assert!(queue.promote_due(now).is_empty());
         assert_eq!(queue.take(9), [job()]);
         assert!(queue.take_due(now, 9).is_empty());

@@ -1,20 +1,20 @@
-//! What came of the steps of one plan.
+//! The results of the steps of one plan.
 
 use jobwarden_common::identity::PodUid;
 
 use crate::plan::step::NoticeKey;
 
-/// What came of the steps of one plan, as far as the next plan depends on it.
+/// The results of the steps of one plan, as far as the next plan depends on them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StepReport {
-    /// Recorded by an Event.
+    /// The Events that were recorded.
     pub notified: Vec<NoticeKey>,
-    /// Recorded by an Event earlier, and no longer true.
+    /// The Events that were recorded earlier and are no longer true.
     pub cleared: Vec<NoticeKey>,
     /// The pods whose sidecars are to be told to stop.
     pub abandoned: Vec<PodUid>,
     /// The Job is to be forgotten.
     pub forget: bool,
-    /// A step could not be taken; those that depend on it were left out.
+    /// A step failed, and the steps that depend on it were skipped.
     pub failed: bool,
 }

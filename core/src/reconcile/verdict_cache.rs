@@ -1,4 +1,4 @@
-//! What was last concluded of each Job, and how often each row has decided.
+//! The last conclusion about each Job, and how often each row has decided.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -10,7 +10,7 @@ use crate::{
     verdict::{Judgement, Row},
 };
 
-/// What was last concluded of each Job that is known.
+/// The last conclusion about each known Job.
 #[derive(Debug, Default)]
 pub(super) struct VerdictCache {
     jobs: HashMap<JobUid, Entry>,
@@ -26,24 +26,24 @@ struct Entry {
     pods: Box<[(PodUid, Row)]>,
 }
 
-/// What was last concluded of a Job, in short.
+/// The last conclusion about a Job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Conclusion {
-    /// See [`Summary`].
+    /// The verdict in one word; see [`Summary`].
     pub verdict: &'static str,
     /// The reason of a loss.
     pub reason: Option<&'static str>,
-    /// The row that decided.
+    /// The row that matched.
     pub row: Option<Row>,
-    /// Since when that is so.
+    /// Since when the Job has had this verdict.
     pub since: Moment,
 }
 
 impl VerdictCache {
-    /// This was concluded of a Job at `now`.
+    /// Records the judgement of a Job at `now`.
     pub(super) fn record(&mut self, job: &JobUid, judgement: &Judgement, now: Moment) {
         let Summary { verdict, reason, row, pod: _ } = summary(judgement);
-        let mut pods: Box<[_]> = judgement.pods.iter().map(|(uid, verdict)| (uid.clone(), verdict.row())).collect();
+        let mut pods: Box<[_]> = judgement.pods.iter().map(|pod| (pod.uid.clone(), pod.verdict.row())).collect();
         pods.sort_unstable();
         let mut conclusion = Conclusion { verdict, reason, row, since: now };
         let job_row = judgement.job.row();
@@ -69,17 +69,17 @@ impl VerdictCache {
         self.jobs.insert(job.clone(), Entry { conclusion, job: job_row, pods });
     }
 
-    /// Since when the verdict on a Job is what it is.
+    /// Since when a Job has had its present verdict.
     pub(super) fn since(&self, job: &JobUid) -> Option<Moment> {
         self.jobs.get(job).map(|entry| entry.conclusion.since)
     }
 
-    /// What was last concluded of each Job.
+    /// The last conclusion about each Job.
     pub(super) fn all(&self) -> impl Iterator<Item = (&JobUid, Conclusion)> {
         self.jobs.iter().map(|(uid, entry)| (uid, entry.conclusion))
     }
 
-    /// How many Jobs have which verdict.
+    /// How many Jobs have each verdict.
     pub(super) fn jobs_by_verdict(&self) -> &BTreeMap<&'static str, usize> {
         &self.by_verdict
     }
@@ -89,14 +89,14 @@ impl VerdictCache {
         &self.by_row
     }
 
-    /// The Job is no longer known.
+    /// Removes a Job that is no longer known.
     pub(super) fn forget(&mut self, job: &JobUid) {
         if let Some(entry) = self.jobs.remove(job) {
             self.uncount(entry.conclusion.verdict);
         }
     }
 
-    /// No Job is known any more. How often each row has decided stays: counters of a process only grow.
+    /// Removes all Jobs. The number of decisions by each row stays because counters of a process only grow.
     pub(super) fn clear(&mut self) {
         self.jobs.clear();
         self.by_verdict.clear();

@@ -1,48 +1,62 @@
+//! Every function with the objects that allow the write, that need none, and that contradict it.
+
 use rstest::rstest;
 use serde_json::{Value, json};
 
 use super::*;
 use crate::builders::evidence::{identity, mk_bare};
 
-/// A running Job, changed by a merge of `change`.
-#[allow(clippy::needless_pass_by_value, reason = "reads well with json!")]
-fn mk_job(change: Value) -> Job {
+const WRITE: Answer = Ok(Proceed::Write);
+const DONE: Answer = Ok(Proceed::AlreadyDone);
+
+/// An open Job that the Job controller has started, with some fields changed.
+fn job(change: &Value) -> Job {
     let mut job = json!({
-        "metadata": { "uid": "job-uid", "finalizers": ["other", FINALIZER] },
+        "metadata": { "namespace": "ort", "name": "analyzer-7", "uid": "job-uid" },
         "spec": { "template": {} },
-        "status": { "startTime": "2026-01-02T03:04:05Z", "conditions": [] },
+        "status": { "startTime": "2026-01-02T03:04:05Z", "active": 1 }
     });
-    json_patch::merge(&mut job, &change);
+    json_patch::merge(&mut job, change);
     serde_json::from_value(job).expect("a Job")
 }
 
-fn mk_job_with(type_: &str, status: &str) -> Job {
-    mk_job(json!({ "status": { "conditions": [{ "type": type_, "status": status, "reason": "NodeGone" }] } }))
+/// A Job with this condition.
+fn job_with(type_: &str, reason: &str) -> Job {
+    job(&json!({"status": {"conditions": [{ "type": type_, "status": "True", "reason": reason }]}}))
 }
 
-/// A running pod of the Job, changed by a merge of `change`.
-#[allow(clippy::needless_pass_by_value, reason = "reads well with json!")]
-fn mk_pod(change: Value) -> Pod {
-    let owner = json!({ "apiVersion": "batch/v1", "kind": "Job", "name": "j", "uid": "job-uid", "controller": true });
+/// A running pod of that Job, with some fields changed.
+fn pod(change: &Value) -> Pod {
     let mut pod = json!({
-        "metadata": { "uid": "w-uid", "ownerReferences": [owner] },
-        "status": { "phase": "Running" },
+        "metadata": {
+            "namespace": "ort", "name": "w", "uid": "w-uid",
+            "ownerReferences": [owner("job-uid", true)]
+        },
+        "status": { "phase": "Running" }
     });
-    json_patch::merge(&mut pod, &change);
+    json_patch::merge(&mut pod, change);
     serde_json::from_value(pod).expect("a pod")
 }
 
-fn mk_terminating(phase: &str) -> Pod {
-    mk_pod(json!({ "metadata": { "deletionTimestamp": "2026-01-02T04:00:00Z" }, "status": { "phase": phase } }))
+fn owner(uid: &str, controller: bool) -> Value {
+    json!({ "apiVersion": "batch/v1", "kind": "Job", "name": "analyzer-7", "uid": uid, "controller": controller })
 }
 
-fn mk_orphan() -> Pod {
-    mk_pod(json!({ "metadata": { "ownerReferences": null } }))
+fn deleted() -> Value {
+    json!({"metadata": {"deletionTimestamp": "2026-01-02T03:05:05Z"}})
 }
 
-fn mk_with_our_verdict() -> Pod {
-    let condition = json!({ "type": "DisruptionTarget", "status": "True", "reason": "NodeGone" });
-    mk_pod(json!({ "status": { "conditions": [condition] } }))
+fn phase(phase: &str) -> Value {
+    json!({"status": {"phase": phase}})
+}
+
+fn verdict_of(reason: &str) -> Value {
+    json!({"status": {"conditions": [{ "type": "DisruptionTarget", "status": "True", "reason": reason }]}})
+}
+
+fn both(mut one: Value, other: &Value) -> Value {
+    json_patch::merge(&mut one, other);
+    one
 }
 
 fn bare() -> JobIdentity {
@@ -50,116 +64,183 @@ fn bare() -> JobIdentity {
 }
 
 #[rstest]
-#[case::running(Some(mk_job(json!({}))), None)]
-#[case::being_failed(Some(mk_job_with("FailureTarget", "True")), None)]
+#[case::open(Some(job(&json!({}))), None)]
+#[case::managed_by_kubernetes(Some(job(&json!({"spec": {"managedBy": "kubernetes.io/job-controller"}}))), None)]
+#[case::resumed(Some(job(&json!({"spec": {"suspend": false}}))), None)]
+#[case::being_failed(Some(job_with("FailureTarget", "NodeGone")), None)]
 #[case::gone(None, Some(Contradiction::Gone))]
-#[case::complete(Some(mk_job_with("Complete", "True")), Some(Contradiction::JobFinished))]
-#[case::failed(Some(mk_job_with("Failed", "True")), Some(Contradiction::JobFinished))]
-#[case::succeeding(Some(mk_job_with("SuccessCriteriaMet", "True")), Some(Contradiction::JobFinished))]
-#[case::not_complete(Some(mk_job_with("Complete", "False")), None)]
-#[case::suspended(Some(mk_job(json!({ "spec": { "suspend": true } }))), Some(Contradiction::Suspended))]
-#[case::not_resumed_yet(Some(mk_job_with("Suspended", "True")), Some(Contradiction::Suspended))]
-#[case::resumed(Some(mk_job_with("Suspended", "False")), None)]
-#[case::elsewhere(Some(mk_job(json!({ "spec": { "managedBy": "example.com/c" } }))), Some(Contradiction::ManagedElsewhere))]
-#[case::kubernetes(Some(mk_job(json!({ "spec": { "managedBy": KUBERNETES_JOB_CONTROLLER } }))), None)]
-#[case::not_started(Some(mk_job(json!({ "status": { "startTime": null } }))), Some(Contradiction::NotStarted))]
-fn a_job_is_acted_upon_only_while_it_is_open(#[case] live: Option<Job>, #[case] expected: Option<Contradiction>) {
-    assert_eq!(open_job(live.as_ref()).err(), expected);
+#[case::complete(Some(job_with("Complete", "")), Some(Contradiction::JobFinished))]
+#[case::failed(Some(job_with("Failed", "")), Some(Contradiction::JobFinished))]
+#[case::succeeding(Some(job_with("SuccessCriteriaMet", "")), Some(Contradiction::JobFinished))]
+#[case::suspended(Some(job(&json!({"spec": {"suspend": true}}))), Some(Contradiction::Suspended))]
+#[case::not_resumed_yet(Some(job_with("Suspended", "JobSuspended")), Some(Contradiction::Suspended))]
+#[case::of_kueue(Some(job(&json!({"spec": {"managedBy": "kueue"}}))), Some(Contradiction::ManagedElsewhere))]
+#[case::not_started(Some(job(&json!({"status": {"startTime": null}}))), Some(Contradiction::NotStarted))]
+#[case::without_status(Some(job(&json!({"status": null}))), Some(Contradiction::NotStarted))]
+fn only_an_open_job_is_acted_on(#[case] live: Option<Job>, #[case] contradiction: Option<Contradiction>) {
+    assert_eq!(open_job(live.as_ref()).err(), contradiction);
 }
 
 #[test]
-fn a_verdict_is_written_once_and_never_over_another() {
-    let failing = mk_job_with("FailureTarget", "True");
-    assert_eq!(fail_job(&mk_job(json!({})), "NodeGone"), Ok(Proceed::Write));
-    assert_eq!(fail_job(&failing, "NodeGone"), Ok(Proceed::AlreadyDone));
-    assert_eq!(fail_job(&failing, "ProcessGone"), Err(Contradiction::FailingAlready));
-}
-
-#[test]
-fn a_job_with_an_active_pod_is_not_failed_for_not_starting() {
-    let with_pod = mk_job(json!({ "status": { "active": 1 } }));
-    let without = mk_job(json!({ "status": { "active": 0 } }));
-    assert_eq!(end_job(&with_pod, EndReason::NotStarting), Err(Contradiction::HasPod));
-    assert_eq!(end_job(&without, EndReason::NotStarting), Ok(Proceed::Write));
-    assert_eq!(end_job(&with_pod, EndReason::DeadlineExceeded), Ok(Proceed::Write));
-}
-
-#[test]
-fn a_deleted_job_is_one_that_had_not_finished() {
-    let deletion = json!({ "metadata": { "deletionTimestamp": "2026-01-02T04:00:00Z" } });
-    let mut finished = mk_job_with("Complete", "True");
-    finished.metadata.deletion_timestamp = mk_job(deletion.clone()).metadata.deletion_timestamp;
-    assert_eq!(job_deleted(None), Ok(()));
-    assert_eq!(job_deleted(Some(&mk_job(deletion))), Ok(()));
-    assert_eq!(job_deleted(Some(&mk_job(json!({})))), Err(Contradiction::NotDeleted));
-    assert_eq!(job_deleted(Some(&finished)), Err(Contradiction::JobFinished));
+fn a_condition_that_is_not_true_does_not_count() {
+    let complete = json!({"status": {"conditions": [{ "type": "Complete", "status": "False", "reason": "" }]}});
+    assert!(open_job(Some(&job(&complete))).is_ok());
 }
 
 #[rstest]
-#[case::running(Some(mk_pod(json!({}))), Removal::Lost, Ok(Proceed::Write))]
-#[case::gone(None, Removal::Lost, Ok(Proceed::AlreadyDone))]
-#[case::terminating(Some(mk_terminating("Running")), Removal::Lost, Ok(Proceed::AlreadyDone))]
-#[case::ended(Some(mk_pod(json!({ "status": { "phase": "Succeeded" } }))), Removal::Lost, Err(Contradiction::PodEnded))]
-#[case::orphan(Some(mk_orphan()), Removal::Lost, Err(Contradiction::NotOfThisJob))]
-#[case::of_a_deleted_job(Some(mk_pod(json!({}))), Removal::JobDeleted, Ok(Proceed::Write))]
-#[case::orphan_of_a_deleted_job(Some(mk_orphan()), Removal::JobDeleted, Ok(Proceed::AlreadyDone))]
-#[case::failing(Some(mk_with_our_verdict()), Removal::Failing, Ok(Proceed::Write))]
-#[case::without_verdict(Some(mk_pod(json!({}))), Removal::Failing, Err(Contradiction::WithoutOurVerdict))]
-fn a_pod_is_deleted_only_while_it_runs(#[case] live: Option<Pod>, #[case] why: Removal, #[case] expected: Answer) {
+#[case::open(job(&json!({})), WRITE)]
+#[case::failed_already_by_us(job_with("FailureTarget", "NodeGone"), DONE)]
+#[case::failed_by_kubernetes(job_with("FailureTarget", "BackoffLimitExceeded"), Err(Contradiction::FailingAlready))]
+fn a_job_is_failed_unless_another_reason_fails_it(#[case] live: Job, #[case] expected: Answer) {
+    assert_eq!(fail_job(&live, "NodeGone"), expected);
+}
+
+#[rstest]
+#[case::without_a_pod(job(&json!({"status": {"active": 0}})), EndReason::NotStarting, WRITE)]
+#[case::pods_not_counted(job(&json!({"status": {"active": null}})), EndReason::NotStarting, WRITE)]
+#[case::got_a_pod(job(&json!({})), EndReason::NotStarting, Err(Contradiction::HasPod))]
+#[case::overdue_with_a_pod(job(&json!({})), EndReason::DeadlineExceeded, WRITE)]
+#[case::ended_already(job_with("FailureTarget", "NotStarting"), EndReason::NotStarting, DONE)]
+#[case::failed_for_another_reason(
+    job_with("FailureTarget", "NodeGone"),
+    EndReason::NotStarting,
+    Err(Contradiction::FailingAlready)
+)]
+fn a_job_without_a_lost_pod_is_ended(#[case] live: Job, #[case] reason: EndReason, #[case] expected: Answer) {
+    assert_eq!(end_job(&live, reason), expected);
+}
+
+#[rstest]
+#[case::running(Some(pod(&json!({}))), WRITE)]
+#[case::gone(None, Err(Contradiction::Gone))]
+#[case::failed_already_by_us(Some(pod(&verdict_of("NodeGone"))), DONE)]
+#[case::failed_by_us_and_ended(Some(pod(&both(verdict_of("NodeGone"), &phase("Failed")))), DONE)]
+#[case::failed_for_another_reason(Some(pod(&verdict_of("Stalled"))), Err(Contradiction::FailingAlready))]
+#[case::disrupted_by_kubernetes(Some(pod(&verdict_of("EvictionByEvictionAPI"))), WRITE)]
+#[case::ended(Some(pod(&phase("Succeeded"))), Err(Contradiction::PodEnded))]
+#[case::being_deleted(Some(pod(&deleted())), Err(Contradiction::BeingDeleted))]
+fn only_a_running_bare_pod_gets_a_verdict(#[case] live: Option<Pod>, #[case] expected: Answer) {
+    assert_eq!(fail_bare_pod(&bare(), live.as_ref(), "NodeGone"), expected);
+}
+
+#[rstest]
+#[case::gone(None, None)]
+#[case::being_deleted(Some(job(&deleted())), None)]
+#[case::exists(Some(job(&json!({}))), Some(Contradiction::NotDeleted))]
+#[case::complete(Some(job_deleted_with("Complete")), Some(Contradiction::JobFinished))]
+#[case::failed(Some(job_deleted_with("Failed")), Some(Contradiction::JobFinished))]
+#[case::succeeding(Some(job_deleted_with("SuccessCriteriaMet")), None)]
+fn a_job_counts_as_deleted_only_if_it_had_not_finished(
+    #[case] live: Option<Job>,
+    #[case] contradiction: Option<Contradiction>,
+) {
+    assert_eq!(job_deleted(live.as_ref()).err(), contradiction);
+}
+
+fn job_deleted_with(condition: &str) -> Job {
+    let mut job = job_with(condition, "");
+    job.metadata.deletion_timestamp = self::job(&deleted()).metadata.deletion_timestamp;
+    job
+}
+
+#[rstest]
+#[case::gone(None, None)]
+#[case::being_deleted(Some(pod(&deleted())), None)]
+#[case::exists(Some(pod(&json!({}))), Some(Contradiction::NotDeleted))]
+#[case::ended(Some(pod(&both(deleted(), &phase("Failed")))), Some(Contradiction::PodEnded))]
+fn a_bare_pod_counts_as_deleted_only_if_it_had_not_ended(
+    #[case] live: Option<Pod>,
+    #[case] contradiction: Option<Contradiction>,
+) {
+    assert_eq!(bare_pod_deleted(&bare(), live.as_ref()).err(), contradiction);
+}
+
+#[rstest]
+#[case::controlled(json!({}), None)]
+#[case::pending(phase("Pending"), None)]
+#[case::without_status(json!({"status": null}), None)]
+#[case::succeeded(phase("Succeeded"), Some(Contradiction::PodEnded))]
+#[case::failed(phase("Failed"), Some(Contradiction::PodEnded))]
+#[case::orphaned(json!({"metadata": {"ownerReferences": null}}), Some(Contradiction::NotOfThisJob))]
+#[case::of_another_job(
+    json!({"metadata": {"ownerReferences": [owner("other", true)]}}), Some(Contradiction::NotOfThisJob)
+)]
+#[case::owned_but_not_controlled(
+    json!({"metadata": {"ownerReferences": [owner("job-uid", false)]}}), Some(Contradiction::NotOfThisJob)
+)]
+#[case::second_owner(json!({"metadata": {"ownerReferences": [owner("other", false), owner("job-uid", true)]}}), None)]
+fn a_running_pod_belongs_to_the_job_that_controls_it(
+    #[case] change: Value,
+    #[case] contradiction: Option<Contradiction>,
+) {
+    assert_eq!(running_pod(&identity(), &pod(&change)).err(), contradiction);
+}
+
+#[test]
+fn a_bare_pod_needs_no_controller() {
+    assert_eq!(running_pod(&bare(), &pod(&json!({"metadata": {"ownerReferences": null}}))), Ok(()));
+}
+
+#[rstest]
+#[case::lost(Some(json!({})), Removal::Lost, WRITE)]
+#[case::of_a_deleted_job(Some(json!({})), Removal::JobDeleted, WRITE)]
+#[case::with_our_verdict(Some(verdict_of("NodeGone")), Removal::Failing, WRITE)]
+#[case::without_our_verdict(Some(json!({})), Removal::Failing, Err(Contradiction::WithoutOurVerdict))]
+#[case::lost_but_ended(Some(phase("Failed")), Removal::Lost, Err(Contradiction::PodEnded))]
+#[case::of_a_deleted_job_and_ended(Some(phase("Failed")), Removal::JobDeleted, DONE)]
+#[case::with_our_verdict_and_ended(Some(phase("Failed")), Removal::Failing, DONE)]
+#[case::gone(None, Removal::Lost, DONE)]
+#[case::being_deleted(Some(deleted()), Removal::Lost, DONE)]
+fn a_pod_is_deleted_for_a_reason_that_still_holds(
+    #[case] live: Option<Value>,
+    #[case] why: Removal,
+    #[case] expected: Answer,
+) {
+    let live = live.map(|change| pod(&change));
     assert_eq!(delete_pod(&identity(), live.as_ref(), why), expected);
 }
 
 #[rstest]
-#[case::gone(None, Ok(Proceed::AlreadyDone), Ok(Proceed::AlreadyDone))]
-#[case::running(Some(mk_pod(json!({}))), Err(Contradiction::NotDeleted), Err(Contradiction::NotDeleted))]
-#[case::terminating(Some(mk_terminating("Running")), Ok(Proceed::Write), Err(Contradiction::PodNotEnded))]
-#[case::failed(Some(mk_terminating("Failed")), Ok(Proceed::AlreadyDone), Ok(Proceed::Write))]
-fn a_pod_is_marked_failed_while_it_terminates_and_removed_after_that(
-    #[case] live: Option<Pod>,
-    #[case] marked: Answer,
-    #[case] removed: Answer,
-) {
-    assert_eq!(mark_pod_failed(live.as_ref()), marked);
-    assert_eq!(force_delete_pod(live.as_ref()), removed);
-}
-
-#[test]
-fn a_job_is_deleted_only_after_it_has_finished() {
-    let mut deleting = mk_job_with("Complete", "True");
-    deleting.metadata.deletion_timestamp = mk_terminating("Running").metadata.deletion_timestamp;
-    assert_eq!(delete_job(None), Ok(Proceed::AlreadyDone));
-    assert_eq!(delete_job(Some(&mk_job(json!({})))), Err(Contradiction::JobNotFinished));
-    assert_eq!(delete_job(Some(&mk_job_with("Failed", "True"))), Ok(Proceed::Write));
-    assert_eq!(delete_job(Some(&deleting)), Ok(Proceed::AlreadyDone));
-}
-
-#[test]
-fn only_the_own_finalizer_is_released() {
-    assert_eq!(released_finalizers(Some(&mk_job(json!({})))), Some(vec!["other".to_owned()]));
-    assert_eq!(released_finalizers(Some(&mk_job(json!({ "metadata": { "finalizers": ["other"] } })))), None);
-    assert_eq!(released_finalizers(None), None);
+#[case::terminating(Some(deleted()), WRITE)]
+#[case::not_terminating(Some(json!({})), Err(Contradiction::NotDeleted))]
+#[case::ended(Some(both(deleted(), &phase("Failed"))), DONE)]
+#[case::gone(None, DONE)]
+fn only_a_terminating_pod_is_marked_failed(#[case] live: Option<Value>, #[case] expected: Answer) {
+    let live = live.map(|change| pod(&change));
+    assert_eq!(mark_pod_failed(live.as_ref()), expected);
 }
 
 #[rstest]
-#[case::running(Some(mk_orphan()), Ok(Proceed::Write))]
-#[case::gone(None, Err(Contradiction::Gone))]
-#[case::ended(Some(mk_pod(json!({ "status": { "phase": "Failed" } }))), Err(Contradiction::PodEnded))]
-#[case::terminating(Some(mk_terminating("Running")), Err(Contradiction::BeingDeleted))]
-#[case::already(Some(mk_with_our_verdict()), Ok(Proceed::AlreadyDone))]
-fn a_bare_pod_is_failed_only_while_it_runs(#[case] live: Option<Pod>, #[case] expected: Answer) {
-    assert_eq!(fail_bare_pod(&bare(), live.as_ref(), "NodeGone"), expected);
+#[case::ended_and_terminating(Some(both(deleted(), &phase("Failed"))), WRITE)]
+#[case::ended_but_not_deleted(Some(phase("Failed")), Err(Contradiction::NotDeleted))]
+#[case::still_running(Some(deleted()), Err(Contradiction::PodNotEnded))]
+#[case::gone(None, DONE)]
+fn only_a_terminating_pod_that_has_ended_is_force_deleted(#[case] live: Option<Value>, #[case] expected: Answer) {
+    let live = live.map(|change| pod(&change));
+    assert_eq!(force_delete_pod(live.as_ref()), expected);
+}
+
+#[rstest]
+#[case::finished(Some(job_with("Complete", "")), WRITE)]
+#[case::open(Some(job(&json!({}))), Err(Contradiction::JobNotFinished))]
+#[case::being_deleted(Some(job_deleted_with("Failed")), DONE)]
+#[case::gone(None, DONE)]
+fn only_a_finished_job_is_deleted(#[case] live: Option<Job>, #[case] expected: Answer) {
+    assert_eq!(delete_job(live.as_ref()), expected);
+}
+
+#[rstest]
+#[case::ours(Some(json!([FINALIZER])), Some(vec![]))]
+#[case::ours_among_others(Some(json!(["a", FINALIZER, "b"])), Some(vec!["a", "b"]))]
+#[case::only_others(Some(json!(["a"])), None)]
+#[case::none(None, None)]
+fn only_our_finalizer_is_removed(#[case] finalizers: Option<Value>, #[case] expected: Option<Vec<&str>>) {
+    let live = job(&json!({"metadata": {"finalizers": finalizers}}));
+    let expected = expected.map(|kept| kept.into_iter().map(str::to_owned).collect());
+    assert_eq!(released_finalizers(Some(&live)), expected);
 }
 
 #[test]
-fn another_verdict_on_a_bare_pod_stands() {
-    let answer = fail_bare_pod(&bare(), Some(&mk_with_our_verdict()), "ProcessGone");
-    assert_eq!(answer, Err(Contradiction::FailingAlready));
-}
-
-#[test]
-fn a_deleted_bare_pod_is_one_that_had_not_ended() {
-    assert_eq!(bare_pod_deleted(&bare(), None), Ok(()));
-    assert_eq!(bare_pod_deleted(&bare(), Some(&mk_terminating("Running"))), Ok(()));
-    assert_eq!(bare_pod_deleted(&bare(), Some(&mk_terminating("Failed"))), Err(Contradiction::PodEnded));
-    assert_eq!(bare_pod_deleted(&bare(), Some(&mk_orphan())), Err(Contradiction::NotDeleted));
+fn a_job_that_is_gone_has_no_finalizer() {
+    assert_eq!(released_finalizers(None), None);
 }

@@ -8,9 +8,7 @@ use jobwarden_common::{
     identity::JobUid,
 };
 use jobwarden_core::{
-    evidence::{
-        AgentObservation, Evidence, JobIdentity, JobKind, JobStage, LastBeat, NodeState, PodEvidence, PodPhase,
-    },
+    evidence::{Evidence, JobIdentity, JobKind, JobStage, NodeState, PodPhase},
     explain::{self, Upcoming, UpcomingVerdict, upcoming},
     guard::Hold,
     health::SignalHealth,
@@ -18,8 +16,9 @@ use jobwarden_core::{
     outcome::OutcomeName,
     policy::{Policy, PolicyField, Setting},
     reconcile::Inspection,
+    signals::{AgentSignal, BeatState},
     snapshot::{JobSnapshot, PastAttempt},
-    verdict::{JobVerdict, Judgement, PodVerdict, Row},
+    verdict::{JobVerdict, JudgedPod, Judgement, PodVerdict, Row},
 };
 
 use super::Api;
@@ -68,7 +67,7 @@ pub(super) fn explanation(api: &Api, uid: &JobUid) -> Option<Explanation> {
         verdict: of_job(&judgement),
         since,
         held: held.map(|hold| held_by(hold, now)),
-        pods: evidence.pods.iter().filter_map(|pod| pod_view(pod, &snapshot, &judgement, now)).collect(),
+        pods: pods(evidence, &judgement, now),
         past: past.as_ref().map(past_pod),
         timers: timers(evidence, policy, &judgement, now).chain(retention(&snapshot, now)).collect(),
         policy: PolicyField::ALL
@@ -194,32 +193,40 @@ fn held_by(hold: Hold, now: Moment) -> Held {
     Held { guard: hold.as_str().to_owned(), why: hold.to_string(), for_seconds }
 }
 
-fn pod_view(pod: &PodEvidence, snapshot: &JobSnapshot, judgement: &Judgement, now: Moment) -> Option<Pod> {
-    let (_, verdict) = judgement.pods.iter().find(|(uid, _)| *uid == pod.uid)?;
-    let decides = !matches!(judgement.job, JobVerdict::Ignored);
-    decides.then(|| Pod {
+/// The pods of a Job, unless another controller manages it: then no verdict on them counts.
+fn pods(evidence: &Evidence, judgement: &Judgement, now: Moment) -> Vec<Pod> {
+    if judgement.job == JobVerdict::Ignored {
+        return Vec::new();
+    }
+    judgement.judged_pods(evidence).map(|judged| pod_view(judged, now)).collect()
+}
+
+fn pod_view(judged: JudgedPod<'_>, now: Moment) -> Pod {
+    let JudgedPod { pod, verdict, .. } = judged;
+    Pod {
         name: pod.name.clone(),
         uid: pod.uid.clone(),
         node: pod.node.as_ref().map(|node| node.name.clone()),
-        verdict: of_pod(*verdict),
-        evidence: explain::facts(pod, &snapshot.policy, now),
-        figures: figures(pod, now),
+        verdict: of_pod(verdict),
+        evidence: explain::facts(judged, now),
+        figures: figures(judged, now),
         cause: pod.cause.clone(),
-    })
+    }
 }
 
-fn figures(pod: &PodEvidence, now: Moment) -> Figures {
+fn figures(judged: JudgedPod<'_>, now: Moment) -> Figures {
+    let JudgedPod { pod, signals, .. } = judged;
     let ago = |at: Moment| now.since(at).as_secs();
-    let (beat, beat_at) = match pod.beat {
-        LastBeat::None => ("none", None),
-        LastBeat::Running { last } => ("running", Some(last)),
-        LastBeat::Ending { last } => ("ending", Some(last)),
+    let (beat, beat_at) = match signals.beat.state {
+        BeatState::Never => ("none", None),
+        BeatState::Fresh | BeatState::Late | BeatState::Expired => ("running", Some(signals.beat.since)),
+        BeatState::Ended => ("ending", Some(signals.beat.since)),
     };
-    let (agent, agent_at) = match pod.agent {
-        AgentObservation::None => ("none", None),
-        AgentObservation::Blind { last } => ("blind", Some(last)),
-        AgentObservation::Alive { last } => ("alive", Some(last)),
-        AgentObservation::Gone { since, .. } => ("gone", Some(since)),
+    let (agent, agent_at) = match signals.agent {
+        AgentSignal::Never => ("none", None),
+        AgentSignal::Blind { last } | AgentSignal::Silent { last, was_alive: false } => ("blind", Some(last)),
+        AgentSignal::Alive { last } | AgentSignal::Silent { last, was_alive: true } => ("alive", Some(last)),
+        AgentSignal::Gone { since, .. } => ("gone", Some(since)),
     };
     let phase = match pod.phase {
         PodPhase::Pending => "Pending",
@@ -227,7 +234,7 @@ fn figures(pod: &PodEvidence, now: Moment) -> Figures {
         PodPhase::Succeeded => "Succeeded",
         PodPhase::Failed => "Failed",
     };
-    let node = pod.node.as_ref().map(|node| match node.state {
+    let node = signals.node.map(|node| match node.state {
         NodeState::Ready => "ready",
         NodeState::NotReady => "not-ready",
         NodeState::OutOfService { .. } => "out-of-service",
@@ -243,7 +250,7 @@ fn figures(pod: &PodEvidence, now: Moment) -> Figures {
         agent: agent.to_owned(),
         agent_seconds: agent_at.map(ago),
         node: node.map(str::to_owned),
-        lease_seconds: pod.node.as_ref().map(|node| ago(node.lease_changed)),
+        lease_seconds: signals.lease.map(|lease| ago(lease.changed)),
     }
 }
 

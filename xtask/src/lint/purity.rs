@@ -39,7 +39,8 @@ mod tests {
 
     #[test]
     fn a_dependency_with_io_is_found_however_deep_it_is() {
-        let tree = "jobwarden-core v0.1.0 (/src/core)\njiff v0.2.15\nhyper-util v0.1.17\ntokio v1.54.1\ntokio v1.54.1 (*)";
+        let tree =
+            "jobwarden-core v0.1.0 (/src/core)\njiff v0.2.15\nhyper-util v0.1.17\ntokio v1.54.1\ntokio v1.54.1 (*)";
         assert_eq!(io_in(tree), ["tokio"]);
     }
 }

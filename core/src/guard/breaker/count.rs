@@ -1,25 +1,33 @@
-//! How many Jobs there are somewhere, how many of them are lost, and whether that is too many.
+//! How many open Jobs there are in the cluster or a zone, how many of them are lost, and whether that is too many.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use jobwarden_common::identity::NodeName;
 
-use super::{SETTLED_AFTER, SETTLED_AT_LAST};
 use crate::moment::Moment;
 
-/// The Jobs of a cluster or of a zone.
+/// How long no Job may have recovered before a tripped breaker releases: twice the longest interval at which a sidecar retries that
+/// cannot connect.
+const RECOVERED_AFTER: Duration = Duration::from_secs(30);
+/// After how long a tripped breaker releases although Jobs still recover: Jobs that do so indefinitely are not an outage that ends.
+const RELEASED_AT_LATEST_AFTER: Duration = Duration::from_mins(2);
+
+/// The open Jobs of the cluster or of a zone.
 #[derive(Debug, Default)]
 pub(super) struct Count {
-    /// How many there are.
+    /// How many open Jobs there are.
     pub(super) jobs: usize,
     /// How many of them count as lost.
     pub(super) lost: usize,
-    /// On which nodes, and how many on each.
+    /// The nodes of the lost Jobs, with the number of lost Jobs on each.
     pub(super) nodes: BTreeMap<NodeName, usize>,
     trip: Trip,
 }
 
-/// Whether too many are lost.
+/// Whether too many Jobs are lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Trip {
     /// No.
@@ -27,44 +35,46 @@ enum Trip {
     No,
     /// Yes.
     Yes,
-    /// Not any more.
-    Settling { since: Moment, last_return: Moment },
+    /// No longer, but Jobs are still recovering.
+    Recovering { since: Moment, last_recovery: Moment },
 }
 
-/// What one Job is to a count.
+/// How one Job is counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Share {
-    /// It is well.
-    Well,
-    /// It counts as lost, on these nodes.
+pub(super) enum Counted {
+    /// As an open Job that is not lost.
+    Healthy,
+    /// As lost, on these nodes.
     Lost(BTreeSet<NodeName>),
 }
 
-/// What becomes of the share of one Job; it has none where it is not.
+/// A change of how one Job is counted; `None` where it is not counted.
 #[derive(Clone, Debug)]
 pub(super) struct Change {
-    pub(super) before: Option<Share>,
-    pub(super) after: Option<Share>,
-    /// It is open, and nothing of it is lost.
-    pub(super) is_back: bool,
+    pub(super) before: Option<Counted>,
+    pub(super) after: Option<Counted>,
+    /// The Job is open and none of its pods is lost.
+    pub(super) has_recovered: bool,
     pub(super) now: Moment,
 }
 
 impl Count {
-    /// Counts a change in; `too_many` says what is too many.
+    /// Applies a change. `too_many` states the limits.
     pub(super) fn change(&mut self, change: Change, too_many: impl FnOnce(&Self) -> bool) {
-        let Change { before, after, is_back, now } = change;
-        let was_lost = matches!(before, Some(Share::Lost(_)));
-        if let Some(share) = before {
-            self.remove(share);
+        let Change { before, after, has_recovered, now } = change;
+        let was_lost = matches!(before, Some(Counted::Lost(_)));
+        if let Some(counted) = before {
+            self.remove(counted);
         }
-        if let Some(share) = after {
-            self.add(share);
+        if let Some(counted) = after {
+            self.add(counted);
         }
         self.trip = match self.trip {
             _ if too_many(self) => Trip::Yes,
-            Trip::Yes => Trip::Settling { since: now, last_return: now },
-            Trip::Settling { since, .. } if was_lost && is_back => Trip::Settling { since, last_return: now },
+            Trip::Yes => Trip::Recovering { since: now, last_recovery: now },
+            Trip::Recovering { since, .. } if was_lost && has_recovered => {
+                Trip::Recovering { since, last_recovery: now }
+            }
             trip => trip,
         };
         if !self.holds(now) {
@@ -72,27 +82,29 @@ impl Count {
         }
     }
 
-    /// Whether too many are lost, or were until a moment ago.
+    /// Whether too many Jobs are lost, or were until recently.
     pub(super) fn holds(&self, now: Moment) -> bool {
         match self.trip {
             Trip::No => false,
             Trip::Yes => true,
-            Trip::Settling { since, last_return } => now < last_return + SETTLED_AFTER && now < since + SETTLED_AT_LAST,
+            Trip::Recovering { since, last_recovery } => {
+                now < last_recovery + RECOVERED_AFTER && now < since + RELEASED_AT_LATEST_AFTER
+            }
         }
     }
 
-    fn add(&mut self, share: Share) {
+    fn add(&mut self, counted: Counted) {
         self.jobs += 1;
-        let Share::Lost(nodes) = share else { return };
+        let Counted::Lost(nodes) = counted else { return };
         self.lost += 1;
         for node in nodes {
             *self.nodes.entry(node).or_default() += 1;
         }
     }
 
-    fn remove(&mut self, share: Share) {
+    fn remove(&mut self, counted: Counted) {
         self.jobs = self.jobs.saturating_sub(1);
-        let Share::Lost(nodes) = share else { return };
+        let Counted::Lost(nodes) = counted else { return };
         self.lost = self.lost.saturating_sub(1);
         for node in nodes {
             if let Some(jobs) = self.nodes.get_mut(&node) {

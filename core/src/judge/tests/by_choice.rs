@@ -1,4 +1,4 @@
-//! Rows that only a policy brings about.
+//! Rows that match only if the policy asks for them.
 
 use super::*;
 
@@ -6,7 +6,7 @@ fn stall_after(minutes: u64) -> Policy {
     Policy { stall_after: Some(Duration::from_mins(minutes)), ..Policy::default() }
 }
 
-/// Beat and agent report are fresh; the CPU time last grew so many seconds ago.
+/// A pod with fresh signals whose CPU time last grew `seconds` ago.
 fn stalled_for(seconds: u64) -> PodEvidence {
     with(|pod| pod.cpu_progress = Some(ago(seconds)))
 }
@@ -14,10 +14,13 @@ fn stalled_for(seconds: u64) -> PodEvidence {
 #[rstest]
 #[case::stalled(stalled_for(300), LOST(LostReason::Stalled))]
 #[case::not_yet(stalled_for(299), PodVerdict::Alive { without_beat: false })]
-#[case::never_told(mk_pod(), PodVerdict::Alive { without_beat: false })]
-fn p12_a_live_worker_without_cpu_time_is_lost_by_choice(#[case] pod: PodEvidence, #[case] expected: PodVerdict) {
+#[case::no_cpu_time_reported(mk_pod(), PodVerdict::Alive { without_beat: false })]
+fn p12_a_live_worker_without_cpu_time_is_lost_if_the_policy_says_so(
+    #[case] pod: PodEvidence,
+    #[case] expected: PodVerdict,
+) {
     assert_eq!(judge_one(pod.clone(), &stall_after(5)).0, expected);
-    assert_eq!(verdict_of(pod), PodVerdict::Alive { without_beat: false }, "nobody gets it unasked");
+    assert_eq!(verdict_of(pod), PodVerdict::Alive { without_beat: false }, "the row is off by default");
 }
 
 #[rstest]
@@ -25,14 +28,14 @@ fn p12_a_live_worker_without_cpu_time_is_lost_by_choice(#[case] pod: PodEvidence
 #[case::agent_blind(|pod: &mut PodEvidence| pod.agent = AgentObservation::Blind { last: ago(1) })]
 #[case::terminating(|pod: &mut PodEvidence| pod.terminating = Some(Terminating { since: ago(5), grace: Duration::from_secs(30) }))]
 #[case::not_running(|pod: &mut PodEvidence| pod.phase = PodPhase::Pending)]
-fn p12_asks_for_an_agent_that_sees_the_worker(#[case] change: fn(&mut PodEvidence)) {
+fn p12_requires_an_agent_that_sees_the_worker(#[case] change: fn(&mut PodEvidence)) {
     let mut pod = stalled_for(900);
     change(&mut pod);
     assert_eq!(judge_one(pod, &stall_after(5)).0, PodVerdict::Alive { without_beat: false });
 }
 
 #[test]
-fn p12_is_looked_at_when_it_is_due() {
+fn p12_is_judged_again_when_it_is_due() {
     let policy =
         Policy { suspect_after: Duration::from_hours(1), lost_after: Duration::from_hours(1), ..stall_after(5) };
     let (_, recheck_at) = judge_one(stalled_for(290), &policy);
@@ -51,7 +54,7 @@ fn unscheduled(since: u64) -> PodEvidence {
 #[rstest]
 #[case::due(60, None, LOST(LostReason::Unschedulable))]
 #[case::not_yet(59, None, PodVerdict::Waiting)]
-#[case::on_its_way_out(900, Some(Terminating { since: ago(5), grace: Duration::from_secs(30) }), PodVerdict::Waiting)]
+#[case::terminating(900, Some(Terminating { since: ago(5), grace: Duration::from_secs(30) }), PodVerdict::Waiting)]
 fn p13_a_pod_waits_for_a_node_for_unscheduled_timeout(
     #[case] since: u64,
     #[case] terminating: Option<Terminating>,
@@ -62,5 +65,5 @@ fn p13_a_pod_waits_for_a_node_for_unscheduled_timeout(
     let (verdict, recheck_at) = judge_one(pod.clone(), &policy);
     assert_eq!(verdict, expected);
     assert_eq!(recheck_at, (since == 59).then_some(NOW + Duration::from_secs(1)));
-    assert_eq!(judge_one(pod, &Policy::default()), (PodVerdict::Waiting, None), "for ever, unless the policy says so");
+    assert_eq!(judge_one(pod, &Policy::default()), (PodVerdict::Waiting, None), "the row is off by default");
 }

@@ -21,12 +21,12 @@ fn j1_a_complete_or_failed_job_is_finished_even_while_it_is_deleted() {
 #[case(JobStage::Vanished)]
 #[case(JobStage::Deleting { orphaning: false })]
 #[case(JobStage::Deleting { orphaning: true })]
-fn j2_a_job_that_goes_before_it_finished_is_deleted(#[case] stage: JobStage) {
+fn j2_a_job_that_is_deleted_before_it_finished_is_deleted(#[case] stage: JobStage) {
     assert_eq!(judge_job_of(|job| job.stage = stage), JobVerdict::Deleted);
 }
 
 #[test]
-fn j3_another_controllers_job_is_ignored_unless_it_is_over() {
+fn j3_the_job_of_another_controller_is_ignored_unless_it_is_gone() {
     assert_eq!(judge_job_of(|job| job.managed_elsewhere = true), JobVerdict::Ignored);
     let gone = judge_job_of(|job| {
         job.managed_elsewhere = true;
@@ -72,8 +72,8 @@ fn active(since: u64, before: u64) -> Active {
 #[rstest]
 #[case::not_yet(Some(active(599, 0)), Some(600), JobVerdict::Open)]
 #[case::overdue(Some(active(600, 0)), Some(600), JobVerdict::Overdue)]
-#[case::before_we_were_there(Some(active(100, 500)), Some(600), JobVerdict::Overdue)]
-#[case::long_before(Some(active(0, 7000)), Some(600), JobVerdict::Overdue)]
+#[case::partly_before_the_reaper_started(Some(active(100, 500)), Some(600), JobVerdict::Overdue)]
+#[case::long_before_the_reaper_started(Some(active(0, 7000)), Some(600), JobVerdict::Overdue)]
 #[case::not_yet_with_both(Some(active(100, 499)), Some(600), JobVerdict::Open)]
 #[case::never_by_default(Some(active(7000, 7000)), None, JobVerdict::Open)]
 #[case::not_started(None, Some(600), JobVerdict::Open)]
@@ -102,7 +102,7 @@ fn j7_comes_before_a_missing_pod_and_after_suspension_and_ending() {
 }
 
 #[test]
-fn j7_is_looked_at_when_it_is_due() {
+fn j7_is_judged_again_when_it_is_due() {
     let policy = Policy { active_timeout: Some(Duration::from_mins(10)), ..Policy::default() };
     let job = JobEvidence { active: Some(active(100, 470)), ..mk_job() };
     let judgement = judge(&Evidence { job, pods: vec![], listening_since: ago(7000) }, &policy, NOW);

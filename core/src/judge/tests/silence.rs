@@ -1,4 +1,4 @@
-//! Rows about pods of which nothing is heard.
+//! Rows about pods whose signals stopped.
 
 use super::*;
 
@@ -16,18 +16,18 @@ use super::*;
     pod.sidecar = Sidecar::Started(ago(119));
 }, PodVerdict::Waiting)]
 #[case::lease_fresh(|pod: &mut PodEvidence| node(pod).lease_changed = ago(39), PodVerdict::Unseen)]
-fn p8_silence_of_sidecar_agent_and_kubelet(#[case] change: fn(&mut PodEvidence), #[case] expected: PodVerdict) {
+fn p8_a_pod_without_beat_agent_and_lease_is_lost(#[case] change: fn(&mut PodEvidence), #[case] expected: PodVerdict) {
     let mut pod = silent_for(120);
     change(&mut pod);
     assert_eq!(verdict_of(pod), expected);
 }
 
 #[test]
-fn p8_counts_a_beat_never_heard_from_the_leaders_start() {
+fn p8_counts_a_beat_that_never_came_from_the_start_of_leadership() {
     let mut pod = silent_for(120);
     pod.beat = LastBeat::None;
     let evidence = Evidence { job: mk_job(), pods: vec![pod], listening_since: ago(119) };
-    assert_eq!(judge(&evidence, &Policy::default(), NOW).pods[0].1, PodVerdict::Waiting);
+    assert_eq!(judge(&evidence, &Policy::default(), NOW).pods[0].verdict, PodVerdict::Waiting);
 }
 
 #[rstest]
@@ -50,23 +50,26 @@ fn p8_a_short_lost_after_shortens_the_lease_down_to_twenty_seconds(
 #[rstest]
 #[case(Unseen::Report, PodVerdict::Unseen)]
 #[case(Unseen::Lost, LOST(LostReason::HeartbeatLost))]
-fn p9_an_unseen_pod_on_a_well_node_is_lost_only_by_choice(#[case] unseen: Unseen, #[case] expected: PodVerdict) {
+fn p9_an_unseen_pod_on_a_healthy_node_is_lost_only_if_the_policy_says_so(
+    #[case] unseen: Unseen,
+    #[case] expected: PodVerdict,
+) {
     let mut pod = silent_for(120);
     node(&mut pod).lease_changed = ago(5);
     assert_eq!(judge_one(pod, &Policy { unseen, ..Policy::default() }).0, expected);
 }
 
 #[rstest]
-#[case::it_has_just_ended(AgentObservation::Gone { since: ago(1), reports: 1 }, 11, PodVerdict::Suspect)]
+#[case::the_worker_has_just_ended(AgentObservation::Gone { since: ago(1), reports: 1 }, 11, PodVerdict::Suspect)]
 #[case::a_new_agent_does_not_know_it(AgentObservation::Blind { last: ago(1) }, 119, PodVerdict::Suspect)]
 #[case::for_long_enough(AgentObservation::Blind { last: ago(1) }, 120, LOST(LostReason::HeartbeatLost))]
-#[case::the_agent_fell_silent(AgentObservation::Alive { last: ago(119) }, 119, PodVerdict::Suspect)]
+#[case::the_agent_went_silent(AgentObservation::Alive { last: ago(119) }, 119, PodVerdict::Suspect)]
 fn p9_a_pod_is_unseen_once_the_agent_has_not_seen_it_for_lost_after(
     #[case] agent: AgentObservation,
     #[case] seen: u64,
     #[case] expected: PodVerdict,
 ) {
-    // Its beats never got out.
+    // Its beats never arrived.
     let mut pod = silent_for(3000);
     node(&mut pod).lease_changed = ago(5);
     (pod.agent, pod.seen_alive) = (agent, Some(ago(seen)));
@@ -86,8 +89,8 @@ fn p9_a_pod_that_waits_for_its_images_is_not_unseen() {
 
 #[rstest]
 #[case::no_report_could_have_come(1, PodVerdict::Waiting)]
-#[case::nobody_has_seen_it(120, PodVerdict::Unseen)]
-fn p9_an_unguarded_pod_is_waited_for_from_when_it_runs(#[case] ran: u64, #[case] expected: PodVerdict) {
+#[case::no_report_came(120, PodVerdict::Unseen)]
+fn p9_signals_of_a_pod_without_a_sidecar_are_due_from_its_start(#[case] ran: u64, #[case] expected: PodVerdict) {
     let pod = with(|pod| {
         pod.sidecar = Sidecar::Absent;
         (pod.beat, pod.agent) = (LastBeat::None, AgentObservation::None);

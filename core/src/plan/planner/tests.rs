@@ -1,52 +1,62 @@
-use jobwarden_common::notification::{Cause, OutcomeKind};
+//! The steps for every verdict.
+
+use jobwarden_common::{
+    names::reason,
+    notification::{Cause, OutcomeData, OutcomeKind},
+};
 use rstest::rstest;
 
 use super::*;
 use crate::{
     builders::evidence::{NOW, at, judged, mk_job, mk_pod, mk_snapshot, on_gone_node, terminating, unreachable},
-    evidence::{AgentObservation, ContainerState, LastBeat, NodeState, Sidecar, StartProblem},
-    policy::Unseen,
+    evidence::{
+        AgentObservation, ContainerState, Finish, JobEvidence, LastBeat, NodeState, PodEvidence, PodPhase, Retries,
+        Sidecar, StartProblem,
+    },
+    judge::GONE_REPORTS,
+    outcome::OutcomeName,
+    policy::{OnLost, Unseen},
 };
 
 fn finished(reason: Option<&str>) -> JobStage {
     let finish = match reason {
         None => Finish::Complete,
-        Some(reason) => Finish::Failed { reason: reason.to_owned(), message: "so it was".to_owned() },
+        Some(reason) => Finish::Failed { reason: reason.to_owned(), message: "the message".to_owned() },
     };
     JobStage::Finished { since: at(NOW - 60), finish }
 }
 
 fn failing(reason: &str) -> JobStage {
-    JobStage::Failing { reason: reason.to_owned(), message: "so it was".to_owned() }
+    JobStage::Failing { reason: reason.to_owned(), message: "the message".to_owned() }
 }
 
-fn open() -> crate::evidence::JobEvidence {
+fn open() -> JobEvidence {
     mk_job(JobStage::Open)
 }
 
-fn retrying(retries: Retries) -> crate::evidence::JobEvidence {
-    crate::evidence::JobEvidence { retries, ..open() }
+fn retrying(retries: Retries) -> JobEvidence {
+    JobEvidence { retries, ..open() }
 }
 
 mod bare;
 mod choices;
-mod telling;
+mod notices;
 
 fn steps(snapshot: &JobSnapshot, recorded: &Recorded) -> Vec<Step> {
     plan(snapshot, &judged(snapshot), None, recorded, at(NOW))
 }
 
-/// The steps in a line: what is done to whom.
+/// The steps, each in a few words.
 fn brief(steps: &[Step]) -> Vec<String> {
     let words = steps.iter().map(|step| match step {
         Step::FailJob { reason, .. } => format!("fail {reason}"),
         Step::EndJob { reason, .. } => format!("end {reason}"),
         Step::DeletePod { pod, .. } => format!("delete {}", pod.name),
-        Step::MarkPodFailed { pod, .. } => format!("give-up {}", pod.name),
+        Step::MarkPodFailed { pod, .. } => format!("mark-failed {}", pod.name),
         Step::ForceDeletePod { pod } => format!("force-delete {}", pod.name),
         Step::Record(draft) => format!("record {} {} {}", draft.name, draft.data.kind, draft.data.reason),
-        Step::RecordEvent(notice) => format!("tell {}", notice.reason),
-        Step::ClearNotice((_, reason)) => format!("calm {reason}"),
+        Step::RecordEvent(notice) => format!("notify {}", notice.reason),
+        Step::ClearNotice((_, reason)) => format!("clear {reason}"),
         Step::Abandon(pod) => format!("abandon {pod}"),
         other => other.as_str().to_owned(),
     });
@@ -57,8 +67,8 @@ fn planned(snapshot: &JobSnapshot) -> Vec<String> {
     brief(&steps(snapshot, &Recorded::default()))
 }
 
-fn having(names: &[OutcomeName], settled: bool) -> Recorded {
-    Recorded { outcomes: names.iter().map(|name| (name.clone(), settled)).collect(), ..Recorded::default() }
+fn recorded_outcomes(names: &[OutcomeName], delivery_has_ended: bool) -> Recorded {
+    Recorded { outcomes: names.iter().map(|name| (name.clone(), delivery_has_ended)).collect(), ..Recorded::default() }
 }
 
 fn job_final() -> OutcomeName {
@@ -68,7 +78,7 @@ fn job_final() -> OutcomeName {
 #[rstest]
 #[case::complete(None, "record job-uid.final succeeded Complete")]
 #[case::failed(Some("BackoffLimitExceeded"), "record job-uid.final failed BackoffLimitExceeded")]
-#[case::by_our_verdict_that_was_not_recorded(Some("NodeUnreachable"), "record job-uid.final lost NodeUnreachable")]
+#[case::by_our_verdict_without_an_outcome(Some("NodeUnreachable"), "record job-uid.final lost NodeUnreachable")]
 fn j1_a_finished_job_is_recorded_before_it_is_released(#[case] reason: Option<&str>, #[case] recorded: &str) {
     let snapshot = mk_snapshot(mk_job(finished(reason)), vec![]);
     assert_eq!(planned(&snapshot), [recorded, "release-finalizer"]);
@@ -77,7 +87,7 @@ fn j1_a_finished_job_is_recorded_before_it_is_released(#[case] reason: Option<&s
 #[test]
 fn j1_a_finished_job_is_recorded_once() {
     let snapshot = mk_snapshot(mk_job(finished(None)), vec![]);
-    assert_eq!(brief(&steps(&snapshot, &having(&[job_final()], false))), ["release-finalizer"]);
+    assert_eq!(brief(&steps(&snapshot, &recorded_outcomes(&[job_final()], false))), ["release-finalizer"]);
 }
 
 #[test]
@@ -95,13 +105,13 @@ fn j1_the_cause_is_taken_from_the_pod_that_says_why() {
         panic!("an outcome is recorded first")
     };
     assert_eq!(draft.data.cause, oom);
-    assert_eq!(draft.data.message, "so it was. Container main ended with OOMKilled, exit code 137.");
+    assert_eq!(draft.data.message, "the message. Container main ended with OOMKilled, exit code 137.");
     assert_eq!(draft.data.attempt.map(|attempt| attempt.pod_name), Some("b".to_owned()));
     assert_eq!(draft.data.decided_by.row, "J1");
 }
 
 #[test]
-fn a_late_success_is_told_in_the_outcome_of_a_lost_job() {
+fn a_late_success_is_mentioned_in_the_outcome_of_a_lost_job() {
     let succeeded = PodEvidence { phase: PodPhase::Succeeded, ..mk_pod("w") };
     let snapshot = mk_snapshot(mk_job(finished(Some("NodeUnreachable"))), vec![succeeded]);
     let Some(Step::Record(draft)) = steps(&snapshot, &Recorded::default()).into_iter().next() else {
@@ -113,26 +123,26 @@ fn a_late_success_is_told_in_the_outcome_of_a_lost_job() {
 }
 
 #[rstest]
-#[case::in_time(3600, true, false, false, true)]
+#[case::after_its_retention(3600, true, false, false, true)]
 #[case::within_its_retention(3599, true, false, false, false)]
 #[case::not_before_it_is_delivered(3600, false, false, false, false)]
 #[case::its_controller_deletes_it(3600, true, true, false, false)]
 #[case::kubernetes_deletes_it(3600, true, false, true, false)]
 fn a_finished_job_is_deleted_after_retention_and_delivery(
     #[case] age: u64,
-    #[case] settled: bool,
+    #[case] delivery_has_ended: bool,
     #[case] owned: bool,
     #[case] has_ttl: bool,
     #[case] deleted: bool,
 ) {
-    let job = crate::evidence::JobEvidence { owned, has_ttl, has_finalizer: false, ..mk_job(finished(None)) };
+    let job = JobEvidence { owned, has_ttl, has_finalizer: false, ..mk_job(finished(None)) };
     let snapshot = mk_snapshot(job, vec![]);
     let now = at(NOW - 60 + age);
     let judgement = judged(&snapshot);
-    let steps = plan(&snapshot, &judgement, None, &having(&[job_final()], settled), now);
+    let steps = plan(&snapshot, &judgement, None, &recorded_outcomes(&[job_final()], delivery_has_ended), now);
     assert_eq!(steps, if deleted { vec![Step::DeleteJob] } else { vec![] });
     let again = requeue_at(&snapshot, &judgement, None, now);
-    assert_eq!(again, (age < 3600).then(|| at(NOW - 60 + 3600)), "retention has its deadline");
+    assert_eq!(again, (age < 3600).then(|| at(NOW - 60 + 3600)), "the plan changes when the retention ends");
 }
 
 #[test]
@@ -156,33 +166,33 @@ fn j2_a_deletion_that_orphans_leaves_the_pods_alone() {
 }
 
 #[test]
-fn j2_where_a_controller_owns_the_job_it_is_only_deleted() {
-    let job = crate::evidence::JobEvidence { owned: true, ..mk_job(JobStage::Vanished) };
+fn j2_a_job_with_an_owning_controller_is_reported_as_deleted() {
+    let job = JobEvidence { owned: true, ..mk_job(JobStage::Vanished) };
     let snapshot = mk_snapshot(job, vec![]);
     assert_eq!(planned(&snapshot), ["confirm-deleted", "record job-uid.final deleted JobDeleted", "forget"]);
 }
 
 #[test]
-fn j2_a_job_that_was_called_lost_and_then_deleted_is_reported_once() {
+fn j2_a_lost_job_that_is_then_deleted_is_reported_once() {
     let snapshot = mk_snapshot(mk_job(JobStage::Vanished), vec![]);
-    assert_eq!(brief(&steps(&snapshot, &having(&[job_final()], true))), ["forget"]);
+    assert_eq!(brief(&steps(&snapshot, &recorded_outcomes(&[job_final()], true))), ["forget"]);
 }
 
 #[test]
-fn j3_another_controllers_job_is_ignored() {
-    let job = crate::evidence::JobEvidence { managed_elsewhere: true, ..open() };
+fn j3_the_job_of_another_controller_is_ignored() {
+    let job = JobEvidence { managed_elsewhere: true, ..open() };
     let snapshot = mk_snapshot(job, vec![unreachable("w", 100)]);
     assert!(planned(&snapshot).is_empty());
 }
 
 #[test]
-fn j4_what_was_failed_by_us_is_recorded_though_we_did_not_live_to_do_it() {
+fn j4_our_verdict_is_recorded_after_a_crash_in_between() {
     let snapshot = mk_snapshot(mk_job(failing("NodeUnreachable")), vec![unreachable("w", 100)]);
     assert_eq!(planned(&snapshot), ["record job-uid.final lost NodeUnreachable"]);
 }
 
 #[test]
-fn j4_what_kubernetes_fails_is_recorded_when_it_has_failed() {
+fn j4_a_failure_by_kubernetes_is_recorded_when_it_is_complete() {
     let snapshot = mk_snapshot(mk_job(failing("BackoffLimitExceeded")), vec![mk_pod("w")]);
     assert!(planned(&snapshot).is_empty());
 }
@@ -190,50 +200,58 @@ fn j4_what_kubernetes_fails_is_recorded_when_it_has_failed() {
 #[rstest]
 #[case::failing(failing("DeadlineExceeded"))]
 #[case::succeeding(JobStage::Succeeding)]
-fn j4_a_pod_that_terminates_on_an_unreachable_node_is_given_up_but_not_removed(#[case] stage: JobStage) {
+fn j4_a_pod_that_terminates_on_an_unreachable_node_is_marked_failed_but_not_removed(#[case] stage: JobStage) {
     let snapshot = mk_snapshot(mk_job(stage), vec![terminating(unreachable("w", 100), NOW - 5)]);
-    assert_eq!(planned(&snapshot), ["give-up w", "abandon w-uid"]);
+    assert_eq!(planned(&snapshot), ["mark-failed w", "abandon w-uid"]);
 }
 
 #[test]
-fn j4_on_a_gone_node_it_is_removed_too() {
+fn j4_a_pod_that_terminates_on_a_gone_node_is_removed_too() {
     let snapshot = mk_snapshot(mk_job(failing("DeadlineExceeded")), vec![terminating(on_gone_node("w"), NOW - 5)]);
-    assert_eq!(planned(&snapshot), ["give-up w", "force-delete w", "abandon w-uid"]);
+    assert_eq!(planned(&snapshot), ["mark-failed w", "force-delete w", "abandon w-uid"]);
 }
 
 #[test]
-fn j4_a_living_pod_that_terminates_is_left_to_its_kubelet() {
+fn j4_a_live_pod_that_terminates_is_left_to_its_kubelet() {
     let snapshot = mk_snapshot(mk_job(failing("DeadlineExceeded")), vec![terminating(mk_pod("w"), NOW - 5)]);
     assert!(planned(&snapshot).is_empty());
 }
 
 #[test]
-fn j5_of_a_suspended_job_only_fenced_pods_are_given_up_for_it_may_go_on() {
-    let job = || crate::evidence::JobEvidence { suspended: true, ..open() };
+fn j5_only_fenced_pods_of_a_suspended_job_are_marked_failed_because_it_may_resume() {
+    let job = || JobEvidence { suspended: true, ..open() };
     let pods = vec![terminating(unreachable("far", 100), NOW - 5), terminating(on_gone_node("gone"), NOW - 5)];
     let planned = planned(&mk_snapshot(job(), pods));
-    assert_eq!(planned, ["abandon far-uid", "give-up gone", "force-delete gone", "abandon gone-uid"]);
+    assert_eq!(planned, ["abandon far-uid", "mark-failed gone", "force-delete gone", "abandon gone-uid"]);
 }
 
 #[test]
-fn j6_a_job_that_gets_no_pod_is_told() {
-    let job = crate::evidence::JobEvidence { podless_since: Some(at(NOW - 600)), ..open() };
-    assert_eq!(planned(&mk_snapshot(job, vec![])), ["record job-uid.suspect suspect NotStarting", "tell NotStarting"]);
+fn j6_a_job_without_a_pod_is_reported() {
+    let job = JobEvidence { podless_since: Some(at(NOW - 600)), ..open() };
+    assert_eq!(
+        planned(&mk_snapshot(job, vec![])),
+        ["record job-uid.suspect suspect NotStarting", "notify NotStarting"]
+    );
 }
 
 #[test]
-fn a_lost_pod_without_retries_fails_the_job_and_only_then_it_is_recorded() {
+fn a_lost_pod_without_retries_fails_the_job_before_the_outcome_is_recorded() {
     let snapshot = mk_snapshot(retrying(Retries::Exhausted), vec![unreachable("w", 100), unreachable("v", 100)]);
     assert_eq!(
         planned(&snapshot),
-        ["fail NodeUnreachable", "record job-uid.final lost NodeUnreachable", "abandon w-uid", "tell NodeUnreachable"]
+        [
+            "fail NodeUnreachable",
+            "record job-uid.final lost NodeUnreachable",
+            "abandon w-uid",
+            "notify NodeUnreachable"
+        ]
     );
 }
 
 #[rstest]
 #[case(Retries::Left)]
 #[case(Retries::LeftToKubernetes)]
-fn a_lost_pod_with_retries_is_deleted_and_never_called_a_lost_job(#[case] retries: Retries) {
+fn a_lost_pod_with_retries_is_deleted_and_its_job_is_not_lost(#[case] retries: Retries) {
     let snapshot = mk_snapshot(retrying(retries), vec![unreachable("w", 100)]);
     assert_eq!(
         planned(&snapshot),
@@ -241,45 +259,45 @@ fn a_lost_pod_with_retries_is_deleted_and_never_called_a_lost_job(#[case] retrie
             "delete w",
             "record w-uid.attempt-failed attempt_failed NodeUnreachable",
             "abandon w-uid",
-            "tell NodeUnreachable"
+            "notify NodeUnreachable"
         ]
     );
 }
 
 #[test]
-fn a_lost_pod_is_given_up_at_once_where_its_node_is_gone() {
+fn a_lost_pod_on_a_gone_node_is_marked_failed_at_once() {
     let snapshot = mk_snapshot(retrying(Retries::Left), vec![on_gone_node("w")]);
     assert_eq!(
         planned(&snapshot),
         [
             "delete w",
-            "give-up w",
+            "mark-failed w",
             "force-delete w",
             "record w-uid.attempt-failed attempt_failed NodeGone",
             "abandon w-uid",
-            "tell NodeGone"
+            "notify NodeGone"
         ]
     );
 }
 
 #[test]
-fn where_two_may_run_side_by_side_an_unfenced_pod_is_given_up_but_not_removed() {
-    let job = crate::evidence::JobEvidence { safe_to_duplicate: true, ..retrying(Retries::Left) };
+fn an_unfenced_pod_that_is_safe_to_duplicate_is_marked_failed_but_not_removed() {
+    let job = JobEvidence { safe_to_duplicate: true, ..retrying(Retries::Left) };
     let planned = planned(&mk_snapshot(job, vec![unreachable("w", 100)]));
-    assert_eq!(planned[..2], ["delete w", "give-up w"]);
+    assert_eq!(planned[..2], ["delete w", "mark-failed w"]);
     assert!(!planned.contains(&"force-delete w".to_owned()));
 }
 
 #[test]
-fn processes_that_an_agent_saw_go_are_fenced_although_the_node_is_silent() {
+fn processes_that_the_agent_reported_gone_are_fenced_although_the_node_is_silent() {
     let gone = AgentObservation::Gone { since: at(100), reports: GONE_REPORTS };
     let snapshot = mk_snapshot(retrying(Retries::Left), vec![PodEvidence { agent: gone, ..unreachable("w", 100) }]);
-    assert_eq!(planned(&snapshot)[..3], ["delete w", "give-up w", "force-delete w"]);
+    assert_eq!(planned(&snapshot)[..3], ["delete w", "mark-failed w", "force-delete w"]);
 }
 
 #[test]
-fn an_attempt_that_was_counted_does_not_fail_the_job_when_the_count_is_full() {
-    // The last retry was granted for this very pod: with it the count is full, but its replacement is under way.
+fn an_attempt_that_is_counted_already_does_not_fail_the_job() {
+    // This pod used up the last retry, but its replacement is being created.
     let snapshot = mk_snapshot(retrying(Retries::Exhausted), vec![terminating(unreachable("w", 100), NOW - 5)]);
     assert!(!planned(&snapshot).iter().any(|step| step.starts_with("fail")));
     let replaced = vec![terminating(unreachable("w", 100), NOW - 900), mk_pod("v")];
@@ -287,7 +305,7 @@ fn an_attempt_that_was_counted_does_not_fail_the_job_when_the_count_is_full() {
 }
 
 #[test]
-fn a_job_whose_next_attempt_has_succeeded_is_not_failed_for_the_one_before() {
+fn a_job_whose_next_attempt_succeeded_is_not_failed_for_an_earlier_one() {
     let succeeded = PodEvidence { phase: PodPhase::Succeeded, ..mk_pod("v") };
     let pods = vec![terminating(unreachable("w", 100), NOW - 900), succeeded];
     assert!(!planned(&mk_snapshot(retrying(Retries::Exhausted), pods)).iter().any(|step| step.starts_with("fail")));
@@ -295,31 +313,31 @@ fn a_job_whose_next_attempt_has_succeeded_is_not_failed_for_the_one_before() {
 
 #[rstest]
 #[case::its_next_attempt_is_being_deleted_too(vec![terminating(mk_pod("v"), NOW - 5)])]
-#[case::none_was_made_yet(vec![])]
-fn a_counted_attempt_never_fails_the_job_however_long_it_terminates(#[case] others: Vec<PodEvidence>) {
+#[case::none_was_created_yet(vec![])]
+fn an_attempt_that_is_counted_never_fails_the_job_however_long_it_terminates(#[case] others: Vec<PodEvidence>) {
     let pods = [vec![terminating(unreachable("w", 100), NOW - 900)], others].concat();
     assert!(!planned(&mk_snapshot(retrying(Retries::Exhausted), pods)).iter().any(|step| step.starts_with("fail")));
 }
 
 #[test]
-fn a_pod_that_its_job_does_not_count_before_it_has_ended_fails_it() {
-    let job = crate::evidence::JobEvidence { replaces_only_failed: true, ..retrying(Retries::Exhausted) };
+fn a_pod_that_is_counted_only_once_it_has_ended_fails_the_job() {
+    let job = JobEvidence { replaces_only_failed: true, ..retrying(Retries::Exhausted) };
     let snapshot = mk_snapshot(job, vec![terminating(unreachable("w", 100), NOW - 5)]);
     assert_eq!(planned(&snapshot)[0], "fail NodeUnreachable");
 }
 
 #[test]
-fn by_choice_every_loss_fails_the_job() {
+fn with_on_lost_fail_every_loss_fails_the_job() {
     let mut snapshot = mk_snapshot(retrying(Retries::Left), vec![unreachable("w", 100)]);
     snapshot.policy.on_lost = OnLost::Fail;
     assert_eq!(planned(&snapshot)[0], "fail NodeUnreachable");
 }
 
 #[test]
-fn by_choice_a_loss_is_only_told() {
+fn with_on_lost_report_a_loss_is_only_reported() {
     let mut snapshot = mk_snapshot(open(), vec![unreachable("w", 100)]);
     snapshot.policy.on_lost = OnLost::Report;
-    assert_eq!(planned(&snapshot), ["record w-uid.suspect suspect NodeUnreachable", "tell NodeUnreachable"]);
+    assert_eq!(planned(&snapshot), ["record w-uid.suspect suspect NodeUnreachable", "notify NodeUnreachable"]);
 }
 
 #[rstest]
@@ -330,7 +348,7 @@ fn a_guard_holds_every_write_but_not_the_notice(#[case] hold: Hold) {
     let lost = mk_snapshot(open(), vec![unreachable("w", 100)]);
     let planned =
         |snapshot: &JobSnapshot| brief(&plan(snapshot, &judged(snapshot), Some(hold), &Recorded::default(), at(NOW)));
-    assert_eq!(planned(&lost), ["record w-uid.suspect suspect NodeUnreachable", "tell Held"]);
+    assert_eq!(planned(&lost), ["record w-uid.suspect suspect NodeUnreachable", "notify Held"]);
     let stuck = mk_snapshot(mk_job(failing("DeadlineExceeded")), vec![terminating(unreachable("w", 100), NOW - 5)]);
     assert!(planned(&stuck).is_empty());
     if let Hold::WarmUp { until } = hold {
@@ -339,20 +357,20 @@ fn a_guard_holds_every_write_but_not_the_notice(#[case] hold: Hold) {
 }
 
 #[test]
-fn no_guard_holds_what_kubernetes_itself_tells() {
+fn no_guard_holds_what_kubernetes_reports() {
     let snapshot = mk_snapshot(mk_job(finished(None)), vec![]);
     let steps = plan(&snapshot, &judged(&snapshot), Some(Hold::SelfBeat), &Recorded::default(), at(NOW));
     assert_eq!(brief(&steps), ["record job-uid.final succeeded Complete", "release-finalizer"]);
 }
 
 #[test]
-fn nothing_is_failed_that_the_job_controller_has_not_taken_up() {
-    let job = crate::evidence::JobEvidence { started: false, ..open() };
+fn a_job_that_the_job_controller_has_not_started_is_not_failed() {
+    let job = JobEvidence { started: false, ..open() };
     assert!(planned(&mk_snapshot(job, vec![unreachable("w", 100)])).is_empty());
 }
 
 #[test]
-fn p3_our_own_fault_is_an_event_and_never_a_loss() {
+fn p3_a_fault_of_our_sidecar_is_an_event_and_never_a_loss() {
     let problem = StartProblem {
         container: "jobwarden-heartbeat".to_owned(),
         reason: "ErrImagePull".to_owned(),
@@ -362,7 +380,7 @@ fn p3_our_own_fault_is_an_event_and_never_a_loss() {
     let mut pod = PodEvidence { start_problem: Some(problem), starting_since: Some(at(1)), ..mk_pod("w") };
     pod.sidecar = Sidecar::NotStarted;
     pod.mains[0].state = ContainerState::NotStarted;
-    assert_eq!(planned(&mk_snapshot(open(), vec![pod])), ["tell SidecarFault"]);
+    assert_eq!(planned(&mk_snapshot(open(), vec![pod])), ["notify SidecarFault"]);
 }
 
 #[test]
@@ -376,30 +394,30 @@ fn p3_a_missing_image_is_the_cause_of_the_loss() {
     let pod = PodEvidence { start_problem: Some(problem), starting_since: Some(at(1)), ..mk_pod("w") };
     let steps = steps(&mk_snapshot(open(), vec![pod]), &Recorded::default());
     assert_eq!(brief(&steps)[0], "fail ImagePullFailed");
-    let Some(Step::Record(draft)) = steps.get(1) else { panic!("it is recorded") };
+    let Some(Step::Record(draft)) = steps.get(1) else { panic!("an outcome is recorded second") };
     assert_eq!(draft.data.cause.reason.as_deref(), Some("ErrImagePull"));
     assert_eq!(draft.data.decided_by.row, "P3");
 }
 
 #[test]
 fn p6_a_stuck_pod_is_an_event() {
-    assert_eq!(planned(&mk_snapshot(open(), vec![terminating(mk_pod("w"), NOW - 200)])), ["tell Stuck"]);
+    assert_eq!(planned(&mk_snapshot(open(), vec![terminating(mk_pod("w"), NOW - 200)])), ["notify Stuck"]);
 }
 
 #[test]
-fn p7_a_pod_that_lives_without_a_beat_is_an_event() {
+fn p7_a_live_pod_without_a_beat_is_an_event() {
     let pod = PodEvidence { beat: LastBeat::None, ..mk_pod("w") };
-    assert_eq!(planned(&mk_snapshot(open(), vec![pod])), ["tell SidecarFault"]);
+    assert_eq!(planned(&mk_snapshot(open(), vec![pod])), ["notify SidecarFault"]);
 }
 
 #[test]
-fn p7_a_pod_without_a_sidecar_is_unguarded_and_not_at_fault() {
+fn p7_a_missing_sidecar_is_not_reported_as_a_sidecar_fault() {
     let pod = PodEvidence { beat: LastBeat::None, sidecar: Sidecar::Absent, ..mk_pod("w") };
-    assert_eq!(planned(&mk_snapshot(open(), vec![pod])), ["tell SidecarMissing"]);
+    assert_eq!(planned(&mk_snapshot(open(), vec![pod])), ["notify SidecarMissing"]);
 }
 
 #[test]
-fn p7_a_pod_that_lives_calls_for_nothing_whatever_its_node_says() {
+fn p7_a_live_pod_needs_no_steps_whatever_the_state_of_its_node() {
     let mut pod = mk_pod("w");
     if let Some(node) = &mut pod.node {
         node.state = NodeState::NotReady;
@@ -409,18 +427,18 @@ fn p7_a_pod_that_lives_calls_for_nothing_whatever_its_node_says() {
 }
 
 #[test]
-fn p9_a_pod_that_nobody_sees_is_told_and_by_choice_lost() {
+fn p9_an_unseen_pod_is_reported_or_lost_if_the_policy_says_so() {
     let unseen =
         || PodEvidence { beat: LastBeat::Running { last: at(1) }, agent: AgentObservation::None, ..mk_pod("w") };
     let mut snapshot = mk_snapshot(open(), vec![unseen()]);
-    assert_eq!(planned(&snapshot), ["record w-uid.suspect suspect Unseen", "tell Unseen"]);
+    assert_eq!(planned(&snapshot), ["record w-uid.suspect suspect Unseen", "notify Unseen"]);
     snapshot.policy.unseen = Unseen::Lost;
     assert_eq!(planned(&snapshot)[0], "fail HeartbeatLost");
 }
 
 #[test]
-fn p9_a_node_that_died_with_its_pod_is_no_riddle_while_its_lease_is_still_fresh() {
-    let died = |lease_changed| {
+fn p9_a_pod_that_failed_with_its_node_is_not_reported_unseen_while_the_lease_is_still_fresh() {
+    let failed_with_its_node = |lease_changed| {
         let mut pod = PodEvidence {
             beat: LastBeat::Running { last: at(NOW - 125) },
             agent: AgentObservation::None,
@@ -431,61 +449,58 @@ fn p9_a_node_that_died_with_its_pod_is_no_riddle_while_its_lease_is_still_fresh(
         }
         mk_snapshot(open(), vec![pod])
     };
-    let still_fresh = died(NOW - 10);
+    let still_fresh = failed_with_its_node(NOW - 10);
     assert!(planned(&still_fresh).is_empty());
     let judgement = judged(&still_fresh);
-    assert_eq!(requeue_at(&still_fresh, &judgement, None, at(NOW)), Some(at(NOW + 30)), "when it would be stale");
-    assert_eq!(planned(&died(NOW - 4)), ["record w-uid.suspect suspect Unseen", "tell Unseen"]);
+    assert_eq!(requeue_at(&still_fresh, &judgement, None, at(NOW)), Some(at(NOW + 30)), "when the Lease becomes stale");
+    assert_eq!(planned(&failed_with_its_node(NOW - 4)), ["record w-uid.suspect suspect Unseen", "notify Unseen"]);
 }
 
 #[test]
-fn what_a_partition_gives_back_of_a_given_up_attempt_is_told_to_stop_and_not_reported_again() {
-    let recorded = having(&[OutcomeName::attempt_failed(&"w-uid".into())], true);
+fn a_replaced_attempt_that_returns_from_a_partition_is_told_to_stop_and_not_reported_again() {
+    let recorded = recorded_outcomes(&[OutcomeName::attempt_failed(&"w-uid".into())], true);
     let alive = terminating(mk_pod("w"), NOW - 300);
     let silent =
         PodEvidence { beat: LastBeat::Running { last: at(1) }, agent: AgentObservation::None, ..alive.clone() };
-    let told = |pod| brief(&steps(&mk_snapshot(retrying(Retries::Left), vec![pod]), &recorded));
+    let planned = |pod| brief(&steps(&mk_snapshot(retrying(Retries::Left), vec![pod]), &recorded));
     assert_eq!(
-        told(PodEvidence { agent: AgentObservation::None, ..alive }),
-        ["abandon w-uid", "tell HeartbeatResumed"]
+        planned(PodEvidence { agent: AgentObservation::None, ..alive }),
+        ["abandon w-uid", "notify HeartbeatResumed"]
     );
-    assert_eq!(told(silent), ["abandon w-uid"]);
+    assert_eq!(planned(silent), ["abandon w-uid"]);
 }
 
 #[test]
-fn p10_a_late_beat_is_an_event_and_told_to_the_orchestrator_by_choice_only() {
+fn p10_a_late_beat_is_an_event_and_a_notification_if_the_policy_says_so() {
     let late =
         PodEvidence { beat: LastBeat::Running { last: at(NOW - 40) }, agent: AgentObservation::None, ..mk_pod("w") };
     let mut snapshot = mk_snapshot(open(), vec![late]);
-    assert_eq!(planned(&snapshot), ["tell Suspect"]);
+    assert_eq!(planned(&snapshot), ["notify Suspect"]);
     snapshot.policy.notify_late = true;
-    assert_eq!(planned(&snapshot), ["record w-uid.late suspect HeartbeatLate", "tell Suspect"]);
+    assert_eq!(planned(&snapshot), ["record w-uid.late suspect HeartbeatLate", "notify Suspect"]);
 }
 
 #[test]
-fn what_gave_a_pod_up_need_not_live_to_remove_it() {
+fn a_pod_that_was_marked_failed_is_removed_after_a_crash_in_between() {
     let cause = Cause { reason: Some("NodeGone".to_owned()), ..Cause::default() };
-    let given_up = |since| {
+    let marked_failed = |since| {
         let pod = PodEvidence { phase: PodPhase::Failed, cause: cause.clone(), ..on_gone_node("w") };
         mk_snapshot(retrying(Retries::Left), vec![terminating(pod, since)])
     };
-    assert_eq!(planned(&given_up(NOW - 90)), ["force-delete w"]);
-    let waiting = given_up(NOW - 80);
+    assert_eq!(planned(&marked_failed(NOW - 90)), ["force-delete w"]);
+    let waiting = marked_failed(NOW - 80);
     assert!(planned(&waiting).is_empty());
     assert_eq!(requeue_at(&waiting, &judged(&waiting), None, at(NOW)), Some(at(NOW + 10)));
 }
 
-/// Whatever was recorded, told and abandoned by the steps of a plan is not planned again.
+/// What the steps of a plan have recorded and abandoned is not planned again.
 #[rstest]
 #[case::without_retries(open(), vec![unreachable("w", 100)])]
 #[case::with_retries(retrying(Retries::Left), vec![terminating(unreachable("w", 100), NOW - 5), unreachable("v", 100)])]
-#[case::no_pod(crate::evidence::JobEvidence { podless_since: Some(at(1)), ..open() }, vec![])]
+#[case::no_pod(JobEvidence { podless_since: Some(at(1)), ..open() }, vec![])]
 #[case::finished(mk_job(finished(None)), vec![])]
 #[case::deleted(mk_job(JobStage::Deleting { orphaning: false }), vec![mk_pod("w")])]
-fn an_outcome_is_recorded_once_and_an_event_told_once(
-    #[case] job: crate::evidence::JobEvidence,
-    #[case] pods: Vec<PodEvidence>,
-) {
+fn outcomes_and_events_are_recorded_once(#[case] job: JobEvidence, #[case] pods: Vec<PodEvidence>) {
     let snapshot = mk_snapshot(job, pods);
     let mut recorded = Recorded::default();
     let first = steps(&snapshot, &recorded);

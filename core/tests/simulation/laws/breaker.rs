@@ -65,7 +65,7 @@ impl World<'_> {
     fn note_let_through(&mut self, evaluated: &EvaluatedJob<'_>) {
         let Evaluation { judgement, hold, .. } = evaluated.evaluation;
         let counts = |reason: LostReason| reason != LostReason::NodeGone;
-        let lost = judgement.pods.iter().filter_map(|(_, verdict)| verdict.lost()).any(counts);
+        let lost = judgement.pods.iter().filter_map(|pod| pod.verdict.lost()).any(counts);
         if hold.is_none() && judgement.job == JobVerdict::Open && lost {
             let now = self.now;
             let until = now + self.history.jobs[evaluated.job].policy.lost_after;
@@ -97,13 +97,8 @@ impl World<'_> {
             Step::FailJob { pod, .. } | Step::DeletePod { pod, why: Removal::Lost } => &pod.uid,
             _ => return None,
         };
-        let verdict = evaluated
-            .evaluation
-            .judgement
-            .pods
-            .iter()
-            .find(|(pod, _)| pod == uid)
-            .and_then(|(_, verdict)| verdict.lost());
+        let verdict =
+            evaluated.evaluation.judgement.pods.iter().find(|pod| pod.uid == *uid).and_then(|pod| pod.verdict.lost());
         let pod = self.pods.iter().position(|pod| pod.uid == *uid)?;
         verdict.filter(|reason| *reason != LostReason::NodeGone).map(|_| pod)
     }

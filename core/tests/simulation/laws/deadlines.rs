@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jobwarden_core::verdict::PodJudgement;
 use jobwarden_core::verdict::{JobVerdict, LostReason, PodVerdict};
 
 use super::evaluations::EvaluatedJob;
@@ -31,7 +32,7 @@ impl World<'_> {
                 self.break_law(Law::DeadlinesAreKept, how);
             }
         }
-        for (uid, verdict) in &evaluated.evaluation.judgement.pods {
+        for PodJudgement { uid, verdict, .. } in &evaluated.evaluation.judgement.pods {
             let Some(pod) = self.pods.iter().find(|pod| pod.uid == *uid) else { continue };
             let early = match verdict {
                 PodVerdict::Lost(LostReason::Unschedulable) => {
@@ -77,7 +78,7 @@ impl World<'_> {
         let waits = |pod: &&Pod| pod.exists && pod.node.is_none() && !pod.deleting;
         let waiting: Vec<_> = self.jobs[job].attempts.iter().map(|&pod| &self.pods[pod]).filter(waits).collect();
         let late = waiting.into_iter().find(|pod| {
-            let verdict = judgement.pods.iter().find(|(uid, _)| *uid == pod.uid).map(|(_, verdict)| *verdict);
+            let verdict = judgement.pods.iter().find(|judged| judged.uid == pod.uid).map(|judged| judged.verdict);
             let since = pod.created_at.max(self.laws.led_at);
             verdict == Some(PodVerdict::Waiting) && moment > since + ms(timeout) + SLACK_MS
         });

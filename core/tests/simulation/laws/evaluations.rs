@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jobwarden_core::verdict::PodJudgement;
 use jobwarden_core::{
     health::NOT_RECEIVING_AFTER,
     judge::judge,
@@ -41,8 +42,7 @@ impl World<'_> {
         self.check_breaker(evaluated);
         self.check_nothing_is_early(evaluated);
         self.check_recheck_at(evaluated);
-        let Judgement { job, pods, recheck_at } = &evaluated.evaluation.judgement;
-        let verdicts = Verdicts { job: *job, pods: pods.clone(), recheck_at: *recheck_at };
+        let verdicts = Verdicts::of(&evaluated.evaluation.judgement);
         self.log_changes(evaluated, &verdicts);
         let record = &mut self.reapers[evaluated.reaper].evaluations[evaluated.job];
         *record = EvaluationRecord { last: Some(verdicts), changed_since: None, retrying: false };
@@ -55,7 +55,7 @@ impl World<'_> {
             *self.statistics.rows.entry(row.as_str()).or_default() += 1;
         }
         if judgement.job == JobVerdict::Open {
-            for (_, verdict) in &judgement.pods {
+            for PodJudgement { verdict, .. } in &judgement.pods {
                 *self.statistics.rows.entry(verdict.row().as_str()).or_default() += 1;
                 if let Some(reason) = verdict.lost() {
                     *self.statistics.lost.entry(reason.as_str()).or_default() += 1;
@@ -91,7 +91,7 @@ impl World<'_> {
     /// Measured in real time since the signal arrived, of which the reaper's clock never counts more.
     fn check_no_running_pod_is_lost(&mut self, evaluated: &EvaluatedJob<'_>) {
         let policy = self.history.jobs[evaluated.job].policy;
-        for (uid, verdict) in &evaluated.evaluation.judgement.pods {
+        for PodJudgement { uid, verdict, .. } in &evaluated.evaluation.judgement.pods {
             // That a stalled pod really is stalled, `check_nothing_is_early` makes sure.
             let Some(reason) = verdict.lost().filter(|reason| *reason != LostReason::Stalled) else { continue };
             let Some(pod) = self.pods.iter().position(|pod| pod.uid == *uid) else { continue };
@@ -130,7 +130,7 @@ impl World<'_> {
             )
         };
         let Evaluation { judgement, hold, steps, .. } = evaluated.evaluation;
-        let lost = judgement.pods.iter().any(|(_, verdict)| verdict.lost().is_some());
+        let lost = judgement.pods.iter().any(|pod| pod.verdict.lost().is_some());
         if !lost && !steps.iter().any(writes) {
             return;
         }
@@ -197,7 +197,8 @@ impl World<'_> {
             let last = record.last.as_ref();
             let recheck_at = last.and_then(|last| last.recheck_at);
             let due = recheck_at.is_some_and(|next| next <= moment && moment < next + RECHECKED_WITHIN);
-            let same = last.is_some_and(|last| last.job == judgement.job && last.pods == judgement.pods);
+            let same =
+                last.is_some_and(|last| (last.job, &last.pods) == (judgement.job, &Verdicts::of(&judgement).pods));
             if !same && !due {
                 let how = format!("job-{job} is {judgement:?} now, and no evaluation has found it");
                 return self.break_law(Law::EveryChangeIsEvaluated, how);

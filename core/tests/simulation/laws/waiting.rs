@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jobwarden_core::verdict::PodJudgement;
 use jobwarden_core::{
     judge::STUCK_AFTER,
     verdict::{JobVerdict, Judgement, PodVerdict},
@@ -36,7 +37,7 @@ impl World<'_> {
         if record.podless.is_some_and(|since| moment - since > bound) {
             self.break_law(Law::NothingWaitsForever, format!("job-{job} has no pod and no row"));
         }
-        for (uid, verdict) in &judgement.pods {
+        for PodJudgement { uid, verdict, .. } in &judgement.pods {
             let Some(pod) = self.jobs[job].attempts.iter().copied().find(|&pod| self.pods[pod].uid == *uid) else {
                 continue;
             };

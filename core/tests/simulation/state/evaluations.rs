@@ -5,11 +5,12 @@ use std::time::Duration;
 use jobwarden_common::identity::PodUid;
 use jobwarden_core::{
     moment::Moment,
-    verdict::{JobVerdict, PodVerdict},
+    verdict::{JobVerdict, Judgement, PodVerdict},
 };
 
 /// Within what time a change leads to an evaluation: each of a few rounds of 16 plans takes up to a second.
 const EVALUATED_WITHIN: Duration = Duration::from_secs(3);
+
 /// What the laws know of the evaluations of one Job by one reaper in one term. Kept without asking the reconciler.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct EvaluationRecord {
@@ -27,6 +28,15 @@ pub(crate) struct Verdicts {
     pub(crate) job: JobVerdict,
     pub(crate) pods: Vec<(PodUid, PodVerdict)>,
     pub(crate) recheck_at: Option<Moment>,
+}
+
+impl Verdicts {
+    /// Without the signals, which change all the time.
+    pub(crate) fn of(judgement: &Judgement) -> Self {
+        let Judgement { job, pods, recheck_at } = judgement;
+        let pods = pods.iter().map(|pod| (pod.uid.clone(), pod.verdict)).collect();
+        Self { job: *job, pods, recheck_at: *recheck_at }
+    }
 }
 
 impl EvaluationRecord {

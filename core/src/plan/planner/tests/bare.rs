@@ -1,4 +1,4 @@
-//! Bare pods: what is done is what is done to a Job of one pod, and what the Job controller does to one.
+//! Bare pods: the steps for a Job of one pod, and what the Job controller would do.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ fn final_outcome() -> OutcomeName {
 }
 
 fn once_recorded(snapshot: &JobSnapshot) -> Vec<String> {
-    brief(&steps(snapshot, &having(&[final_outcome()], true)))
+    brief(&steps(snapshot, &recorded_outcomes(&[final_outcome()], true)))
 }
 
 fn drafted(snapshot: &JobSnapshot) -> OutcomeData {
@@ -26,7 +26,7 @@ fn drafted(snapshot: &JobSnapshot) -> OutcomeData {
 }
 
 #[test]
-fn a_lost_one_is_failed_and_told_for_nobody_makes_another() {
+fn a_lost_bare_pod_is_failed_because_no_controller_replaces_it() {
     let mut snapshot = mk_snapshot(mk_bare(JobStage::Open), vec![unreachable("w", 100)]);
     for on_lost in [OnLost::Retry, OnLost::Fail] {
         snapshot.policy.on_lost = on_lost;
@@ -34,7 +34,7 @@ fn a_lost_one_is_failed_and_told_for_nobody_makes_another() {
             "fail NodeUnreachable",
             "record w-uid.final lost NodeUnreachable",
             "abandon w-uid",
-            "tell NodeUnreachable",
+            "notify NodeUnreachable",
         ];
         assert_eq!(planned(&snapshot), expected);
     }
@@ -44,26 +44,26 @@ fn a_lost_one_is_failed_and_told_for_nobody_makes_another() {
 }
 
 #[test]
-fn one_of_which_only_a_report_is_wanted_is_kept() {
+fn with_on_lost_report_a_bare_pod_is_kept() {
     let mut snapshot = mk_snapshot(mk_bare(JobStage::Open), vec![unreachable("w", 100)]);
     snapshot.policy.on_lost = OnLost::Report;
-    assert_eq!(planned(&snapshot), ["record w-uid.suspect suspect NodeUnreachable", "tell NodeUnreachable"]);
+    assert_eq!(planned(&snapshot), ["record w-uid.suspect suspect NodeUnreachable", "notify NodeUnreachable"]);
 }
 
 #[test]
-fn what_bears_our_verdict_is_deleted_though_who_wrote_it_did_not_live_to_do_it() {
+fn a_bare_pod_with_our_verdict_is_deleted_after_a_crash_in_between() {
     let snapshot = mk_snapshot(mk_bare(failing("NodeUnreachable")), vec![unreachable("w", 100)]);
     assert_eq!(planned(&snapshot), ["record w-uid.final lost NodeUnreachable", "delete w"]);
     assert_eq!(once_recorded(&snapshot), ["delete w"]);
-    let heard_again = mk_snapshot(mk_bare(failing("NodeUnreachable")), vec![mk_pod("w")]);
-    assert_eq!(once_recorded(&heard_again), ["delete w"], "a verdict that was written stands");
+    let alive_again = mk_snapshot(mk_bare(failing("NodeUnreachable")), vec![mk_pod("w")]);
+    assert_eq!(once_recorded(&alive_again), ["delete w"], "a verdict that was written stands");
 }
 
 #[rstest]
-#[case::whose_node_may_come_back(unreachable("w", 100), "NodeUnreachable", &["give-up w", "abandon w-uid"])]
-#[case::whose_node_is_gone(on_gone_node("w"), "NodeGone", &["give-up w", "force-delete w", "abandon w-uid"])]
-#[case::whose_kubelet_ends_it(mk_pod("w"), "ImagePullFailed", &[])]
-fn one_that_terminates_is_given_up_where_its_node_cannot_end_it(
+#[case::on_an_unreachable_node(unreachable("w", 100), "NodeUnreachable", &["mark-failed w", "abandon w-uid"])]
+#[case::on_a_gone_node(on_gone_node("w"), "NodeGone", &["mark-failed w", "force-delete w", "abandon w-uid"])]
+#[case::on_a_healthy_node(mk_pod("w"), "ImagePullFailed", &[])]
+fn a_terminating_bare_pod_is_marked_failed_where_its_node_cannot_end_it(
     #[case] pod: PodEvidence,
     #[case] reason: &str,
     #[case] expected: &[&str],
@@ -73,7 +73,7 @@ fn one_that_terminates_is_given_up_where_its_node_cannot_end_it(
 }
 
 #[test]
-fn one_that_was_deleted_is_told_of_as_deleted() {
+fn a_deleted_bare_pod_is_reported_as_deleted() {
     let deleting = JobStage::Deleting { orphaning: false };
     let snapshot = mk_snapshot(mk_bare(deleting), vec![terminating(mk_pod("w"), NOW - 5)]);
     assert_eq!(planned(&snapshot), ["confirm-deleted", "record w-uid.final deleted PodDeleted"]);
@@ -83,7 +83,7 @@ fn one_that_was_deleted_is_told_of_as_deleted() {
 }
 
 #[test]
-fn one_that_has_succeeded_is_told_of_and_left_to_whoever_made_it() {
+fn a_succeeded_bare_pod_is_reported_and_not_deleted() {
     let mut snapshot =
         mk_snapshot(mk_bare(finished(None)), vec![PodEvidence { phase: PodPhase::Succeeded, ..mk_pod("w") }]);
     assert_eq!(planned(&snapshot), ["record w-uid.final succeeded PodCompleted"]);
@@ -92,27 +92,27 @@ fn one_that_has_succeeded_is_told_of_and_left_to_whoever_made_it() {
 }
 
 #[test]
-fn one_that_has_failed_is_told_of_with_its_own_cause() {
+fn a_failed_bare_pod_is_reported_with_its_own_cause() {
     let cause = Cause { container: Some("main".to_owned()), exit_code: Some(3), ..Cause::default() };
     let pod = PodEvidence { phase: PodPhase::Failed, cause: cause.clone(), ..mk_pod("w") };
     let data = drafted(&mk_snapshot(mk_bare(finished(Some("PodFailed"))), vec![pod]));
     assert_eq!((data.kind, data.reason.as_str(), data.cause), (OutcomeKind::Failed, "PodFailed", cause));
-    assert_eq!(data.message, "so it was. Container main ended with exit code 3.");
+    assert_eq!(data.message, "the message. Container main ended with exit code 3.");
 }
 
 #[test]
-fn one_that_was_given_up_is_lost() {
+fn a_bare_pod_that_was_marked_failed_is_lost() {
     let pod = PodEvidence { phase: PodPhase::Failed, ..on_gone_node("w") };
     let snapshot = mk_snapshot(mk_bare(finished(Some("NodeGone"))), vec![pod]);
     assert_eq!(planned(&snapshot), ["record w-uid.final lost NodeGone"]);
 }
 
 #[test]
-fn one_that_runs_too_long_is_failed_and_told_when_the_verdict_is_on_it() {
+fn an_overdue_bare_pod_is_failed_and_reported_once_it_carries_the_verdict() {
     let active = Some(Active { since: at(1), before: Duration::from_hours(1) });
     let mut snapshot = mk_snapshot(JobEvidence { active, ..mk_bare(JobStage::Open) }, vec![mk_pod("w")]);
     snapshot.policy.active_timeout = Some(Duration::from_hours(1));
-    assert_eq!(planned(&snapshot), ["end DeadlineExceeded", "tell DeadlineExceeded"]);
+    assert_eq!(planned(&snapshot), ["end DeadlineExceeded", "notify DeadlineExceeded"]);
     snapshot.evidence.job.stage = failing("DeadlineExceeded");
     assert_eq!(planned(&snapshot), ["record w-uid.final failed DeadlineExceeded", "delete w"]);
 }

@@ -1,4 +1,4 @@
-//! What only some policies ask for, and what the breaker holds.
+//! Steps that follow only under some policies, and what the breaker holds.
 
 use std::time::Duration;
 
@@ -23,11 +23,11 @@ fn overdue() -> JobSnapshot {
 }
 
 #[test]
-fn j7_an_overdue_job_is_failed_whatever_is_done_about_losses() {
+fn j7_an_overdue_job_is_failed_whatever_the_policy_on_losses() {
     let mut snapshot = overdue();
     for on_lost in [OnLost::Retry, OnLost::Fail, OnLost::Report] {
         snapshot.policy.on_lost = on_lost;
-        assert_eq!(planned(&snapshot), ["end DeadlineExceeded", "tell DeadlineExceeded"]);
+        assert_eq!(planned(&snapshot), ["end DeadlineExceeded", "notify DeadlineExceeded"]);
     }
     let Some(Step::EndJob { message, .. }) = steps(&snapshot, &Recorded::default()).into_iter().next() else {
         panic!("it is failed first");
@@ -36,11 +36,11 @@ fn j7_an_overdue_job_is_failed_whatever_is_done_about_losses() {
 }
 
 #[rstest]
-#[case::may_be_old(Hold::WatchDown, false)]
-#[case::deaf(Hold::SelfBeat, true)]
+#[case::watch_down(Hold::WatchDown, false)]
+#[case::self_beat(Hold::SelfBeat, true)]
 #[case::warm_up(Hold::WarmUp { until: at(NOW + 7) }, true)]
 #[case::breaker(BREAKER, true)]
-fn j7_is_held_only_while_the_job_may_not_be_as_it_is_known(#[case] hold: Hold, #[case] failed: bool) {
+fn j7_is_held_only_while_the_job_may_be_out_of_date(#[case] hold: Hold, #[case] failed: bool) {
     assert_eq!(held_by(&overdue(), Some(hold)).is_empty(), !failed);
 }
 
@@ -52,37 +52,40 @@ fn j7_waits_for_the_job_controller() {
 }
 
 #[test]
-fn j6_by_choice_a_job_that_gets_no_pod_is_failed_unless_a_guard_holds() {
+fn j6_a_job_without_a_pod_is_failed_if_the_policy_says_so_and_no_guard_holds() {
     let mut snapshot = mk_snapshot(JobEvidence { podless_since: Some(at(NOW - 600)), ..open() }, vec![]);
     snapshot.policy.not_starting = NotStarting::Fail;
-    assert_eq!(planned(&snapshot), ["end NotStarting", "tell NotStarting"]);
+    assert_eq!(planned(&snapshot), ["end NotStarting", "notify NotStarting"]);
     for hold in [BREAKER, Hold::SelfBeat, Hold::WarmUp { until: at(NOW + 7) }] {
-        assert_eq!(held_by(&snapshot, Some(hold)), ["record job-uid.suspect suspect NotStarting", "tell NotStarting"]);
+        assert_eq!(
+            held_by(&snapshot, Some(hold)),
+            ["record job-uid.suspect suspect NotStarting", "notify NotStarting"]
+        );
     }
 }
 
 #[test]
-fn the_breaker_holds_losses_and_lets_a_deleted_node_pass() {
+fn the_breaker_holds_losses_but_not_with_a_deleted_node() {
     let snapshot = mk_snapshot(open(), vec![unreachable("w", 100)]);
-    assert_eq!(held_by(&snapshot, Some(BREAKER)), ["record w-uid.suspect suspect NodeUnreachable", "tell Held"]);
+    assert_eq!(held_by(&snapshot, Some(BREAKER)), ["record w-uid.suspect suspect NodeUnreachable", "notify Held"]);
     for on_lost in [OnLost::Retry, OnLost::Fail] {
         let mut snapshot = mk_snapshot(open(), vec![on_gone_node("w")]);
         snapshot.policy.on_lost = on_lost;
         assert_eq!(held_by(&snapshot, Some(BREAKER)), planned(&snapshot));
-        assert_eq!(held_by(&snapshot, Some(Hold::SelfBeat)), ["record w-uid.suspect suspect NodeGone", "tell Held"]);
+        assert_eq!(held_by(&snapshot, Some(Hold::SelfBeat)), ["record w-uid.suspect suspect NodeGone", "notify Held"]);
     }
 }
 
 #[test]
-fn the_breaker_holds_what_an_ending_job_waits_for_as_well() {
-    let stuck = |pod| mk_snapshot(mk_job(failing("DeadlineExceeded")), vec![terminating(pod, NOW - 5)]);
-    assert!(held_by(&stuck(unreachable("w", 100)), Some(BREAKER)).is_empty());
-    let gone = stuck(on_gone_node("w"));
+fn the_breaker_also_holds_the_lost_pods_of_an_ending_job() {
+    let ending = |pod| mk_snapshot(mk_job(failing("DeadlineExceeded")), vec![terminating(pod, NOW - 5)]);
+    assert!(held_by(&ending(unreachable("w", 100)), Some(BREAKER)).is_empty());
+    let gone = ending(on_gone_node("w"));
     assert_eq!(held_by(&gone, Some(BREAKER)), planned(&gone));
     assert!(!planned(&gone).is_empty());
 }
 
-/// It lives, and has used no CPU time for ten minutes.
+/// A live worker that has used no CPU time for ten minutes.
 fn stalled() -> JobSnapshot {
     let mut snapshot =
         mk_snapshot(retrying(Retries::Left), vec![PodEvidence { cpu_progress: Some(at(NOW - 600)), ..mk_pod("w") }]);
@@ -93,7 +96,8 @@ fn stalled() -> JobSnapshot {
 #[test]
 fn p12_a_stalled_pod_is_deleted_and_left_to_its_kubelet() {
     let mut snapshot = stalled();
-    let expected = ["delete w", "record w-uid.attempt-failed attempt_failed Stalled", "abandon w-uid", "tell Stalled"];
+    let expected =
+        ["delete w", "record w-uid.attempt-failed attempt_failed Stalled", "abandon w-uid", "notify Stalled"];
     assert_eq!(planned(&snapshot), expected);
     snapshot.evidence.job.safe_to_duplicate = true;
     assert_eq!(planned(&snapshot), expected);
@@ -102,10 +106,10 @@ fn p12_a_stalled_pod_is_deleted_and_left_to_its_kubelet() {
 }
 
 #[test]
-fn p12_that_it_lives_until_its_grace_is_over_is_no_news() {
+fn p12_signs_of_life_during_the_grace_period_are_no_event() {
     let mut snapshot = stalled();
     snapshot.evidence.pods = vec![terminating(snapshot.evidence.pods.remove(0), NOW - 5)];
-    let mut recorded = having(&[OutcomeName::attempt_failed(&"w-uid".into())], true);
+    let mut recorded = recorded_outcomes(&[OutcomeName::attempt_failed(&"w-uid".into())], true);
     recorded.notified.insert((Some("w-uid".into()), reason::STALLED));
     recorded.abandoned.insert("w-uid".into());
     assert!(steps(&snapshot, &recorded).is_empty());
@@ -125,11 +129,11 @@ fn p13_a_pod_without_a_node_is_fenced() {
     snapshot.policy.unscheduled_timeout = Some(Duration::from_mins(10));
     let expected = [
         "delete w",
-        "give-up w",
+        "mark-failed w",
         "force-delete w",
         "record w-uid.attempt-failed attempt_failed Unschedulable",
         "abandon w-uid",
-        "tell Unschedulable",
+        "notify Unschedulable",
     ];
     assert_eq!(planned(&snapshot), expected);
 }

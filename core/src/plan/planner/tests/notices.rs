@@ -1,18 +1,18 @@
-//! Events: each once for every time that it comes to be so.
+//! Events: each is recorded once for every time that it becomes true.
 
 use super::*;
 
-/// What is told, look by look, when a pod is as it is in each of `looks`, with the guard that then holds.
-fn told(looks: &[(PodEvidence, Option<Hold>)]) -> Vec<Vec<String>> {
+/// The reasons of the Events recorded in each of these evaluations: a pod, and the guard that holds its loss.
+fn notified(evaluations: &[(PodEvidence, Option<Hold>)]) -> Vec<Vec<String>> {
     let mut recorded = Recorded::default();
-    let look = |(pod, hold): &(PodEvidence, Option<Hold>)| {
+    let evaluate = |(pod, hold): &(PodEvidence, Option<Hold>)| {
         let snapshot = mk_snapshot(retrying(Retries::Left), vec![pod.clone()]);
-        let mut told = Vec::new();
+        let mut notified = Vec::new();
         for step in plan(&snapshot, &judged(&snapshot), *hold, &recorded, at(NOW)) {
             match step {
                 Step::RecordEvent(notice) => {
                     recorded.notified.insert(notice.key());
-                    told.push(notice.reason.to_owned());
+                    notified.push(notice.reason.to_owned());
                 }
                 Step::ClearNotice(key) => {
                     recorded.notified.remove(&key);
@@ -20,12 +20,12 @@ fn told(looks: &[(PodEvidence, Option<Hold>)]) -> Vec<Vec<String>> {
                 _ => {}
             }
         }
-        told
+        notified
     };
-    looks.iter().map(look).collect()
+    evaluations.iter().map(evaluate).collect()
 }
 
-fn well() -> (PodEvidence, Option<Hold>) {
+fn healthy() -> (PodEvidence, Option<Hold>) {
     (mk_pod("w"), None)
 }
 
@@ -42,35 +42,35 @@ fn held() -> (PodEvidence, Option<Hold>) {
 }
 
 #[test]
-fn a_late_beat_is_told_whenever_it_comes_to_be_late_and_when_it_is_heard_again() {
-    let looks = [late(), late(), well(), well(), late(), well()];
+fn every_late_beat_and_its_recovery_are_events() {
+    let evaluations = [late(), late(), healthy(), healthy(), late(), healthy()];
     let expected: [&[&str]; 6] = [&["Suspect"], &[], &["HeartbeatResumed"], &[], &["Suspect"], &["HeartbeatResumed"]];
-    assert_eq!(told(&looks), expected);
+    assert_eq!(notified(&evaluations), expected);
 }
 
 #[test]
-fn a_held_loss_is_told_and_so_is_its_end() {
-    let looks = [held(), held(), well(), held(), (unreachable("w", 100), None)];
+fn a_held_loss_and_its_end_are_events() {
+    let evaluations = [held(), held(), healthy(), held(), (unreachable("w", 100), None)];
     let expected: [&[&str]; 5] = [&["Held"], &[], &["HeartbeatResumed"], &["Held"], &["NodeUnreachable"]];
-    assert_eq!(told(&looks), expected);
+    assert_eq!(notified(&evaluations), expected);
 }
 
 #[test]
-fn whoever_was_never_doubted_is_not_resurrected() {
-    assert_eq!(told(&[well(), well()]), [Vec::<String>::new(), Vec::new()]);
+fn a_pod_that_was_never_suspected_has_no_event_that_signals_resumed() {
+    assert_eq!(notified(&[healthy(), healthy()]), [Vec::<String>::new(), Vec::new()]);
 }
 
 #[test]
-fn a_worker_that_nobody_sees_comes_with_advice() {
+fn the_event_about_an_unseen_worker_gives_advice() {
     for (beat, advice) in [(LastBeat::None, "may block egress"), (LastBeat::Running { last: at(1) }, "is new")] {
         let pod = PodEvidence { beat, ..unseen().0 };
         let snapshot = mk_snapshot(open(), vec![pod]);
-        let told = steps(&snapshot, &Recorded::default()).into_iter().find_map(|step| match step {
+        let notice = steps(&snapshot, &Recorded::default()).into_iter().find_map(|step| match step {
             Step::RecordEvent(notice) => Some(notice),
             _ => None,
         });
-        let told = told.expect("an Event");
-        assert_eq!(told.reason, reason::UNSEEN);
-        assert!(told.message.contains("NetworkPolicy") && told.message.contains(advice), "{}", told.message);
+        let notice = notice.expect("an Event");
+        assert_eq!(notice.reason, reason::UNSEEN);
+        assert!(notice.message.contains("NetworkPolicy") && notice.message.contains(advice), "{}", notice.message);
     }
 }

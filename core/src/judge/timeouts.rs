@@ -1,0 +1,71 @@
+//! The thresholds of the table, and the constants that no policy sets.
+
+use std::time::Duration;
+
+use crate::policy::Policy;
+
+/// How long a node has to be gone before its pods are lost. It leaves time for a node that is recreated under the same name.
+pub const NODE_GONE_AFTER: Duration = Duration::from_secs(10);
+/// How long the kubelet may keep reporting a container as running whose processes are gone. It relists containers every second
+/// and reports within seconds; a kubelet that has not done so for a minute will not.
+pub const PROCESS_GONE_AFTER: Duration = Duration::from_mins(1);
+/// How long past its grace period a pod may terminate before it counts as stuck.
+pub const STUCK_AFTER: Duration = Duration::from_mins(1);
+/// After how long without a report an agent counts as silent: three report intervals.
+pub const AGENT_SILENT_AFTER: Duration = Duration::from_secs(30);
+/// In how many consecutive reports the processes have to be missing before they count as gone.
+pub const GONE_REPORTS: u32 = 2;
+/// After how long without a change a Lease is stale: the `leaseDurationSeconds` that Kubernetes sets on node Leases. The kubelet
+/// renews at a quarter of it.
+pub const LEASE_STALE_AFTER: Duration = Duration::from_secs(40);
+/// The lower bound of [`LEASE_STALE_AFTER`] under a short lost-after: two renewals of the kubelet.
+pub const LEASE_STALE_AFTER_LEAST: Duration = Duration::from_secs(20);
+/// The fraction, one in this many, by which the lifetime of a sign of life is cut on a node that is gone. No worker returns from
+/// there, so a sign of life need not outlast three missing ones. With the defaults it counts for 25 s, two and a half beat
+/// intervals, and a loss is reported within 30 s even if a beat arrived just before the node was deleted.
+const CUT_ON_GONE_NODE: u32 = 6;
+/// [`PROCESS_GONE_AFTER`] in a preview: a healthy kubelet has reported the end of a container by then.
+const PROCESS_GONE_AFTER_IN_PREVIEW: Duration = Duration::from_secs(20);
+
+/// The thresholds by which the signals of a pod are read, under one policy.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Timeouts {
+    /// A beat older than this is late.
+    pub(super) beat_late: Duration,
+    /// A beat older than this has expired.
+    pub(super) lost: Duration,
+    /// An agent without a report for this long is silent.
+    pub(super) agent_silent: Duration,
+    /// A Lease without a change for this long is stale.
+    pub(super) lease_stale: Duration,
+    /// See [`PROCESS_GONE_AFTER`].
+    pub(super) process_gone: Duration,
+}
+
+impl Timeouts {
+    /// The thresholds of verdicts.
+    pub(super) fn of(policy: &Policy) -> Self {
+        Self {
+            beat_late: policy.suspect_after,
+            lost: policy.lost_after,
+            agent_silent: AGENT_SILENT_AFTER.min(policy.lost_after),
+            lease_stale: LEASE_STALE_AFTER.min(policy.lost_after).max(LEASE_STALE_AFTER_LEAST),
+            process_gone: PROCESS_GONE_AFTER,
+        }
+    }
+
+    /// The thresholds of a preview, under [`Policy::for_preview`].
+    pub(super) fn of_preview(policy: &Policy) -> Self {
+        Self {
+            lease_stale: LEASE_STALE_AFTER.min(policy.lost_after),
+            process_gone: PROCESS_GONE_AFTER_IN_PREVIEW,
+            ..Self::of(policy)
+        }
+    }
+
+    /// The thresholds for the signs of life of a pod whose node has been gone for [`NODE_GONE_AFTER`].
+    pub(super) fn on_gone_node(self) -> Self {
+        let cut = |after: Duration| after.saturating_sub(after / CUT_ON_GONE_NODE);
+        Self { beat_late: cut(self.beat_late), agent_silent: cut(self.agent_silent), ..self }
+    }
+}

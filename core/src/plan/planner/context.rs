@@ -1,0 +1,95 @@
+//! One planning run: the inputs, the steps planned so far, and what the rows about Jobs and pods share.
+
+use std::collections::BTreeSet;
+
+use jobwarden_common::{identity::PodUid, notification::OutcomeData};
+
+use crate::{
+    evidence::PodEvidence,
+    guard::Hold,
+    moment::Moment,
+    outcome::OutcomeName,
+    plan::{
+        draft::Drafter,
+        step::{Draft, Notice, NoticeKey, PodRef, Recorded, Removal, Step},
+    },
+    snapshot::JobSnapshot,
+    verdict::{JudgedPod, Judgement, LostReason},
+};
+
+/// One planning run.
+pub(super) struct Planner<'a> {
+    pub(super) snapshot: &'a JobSnapshot,
+    pub(super) judgement: &'a Judgement,
+    pub(super) hold: Option<Hold>,
+    pub(super) recorded: &'a Recorded,
+    pub(super) now: Moment,
+    pub(super) drafter: Drafter<'a>,
+    pub(super) steps: Vec<Step>,
+    /// The notices that are true now. Those that were recorded and are not among them are cleared.
+    current_notices: BTreeSet<NoticeKey>,
+}
+
+impl<'a> Planner<'a> {
+    pub(super) fn new(
+        snapshot: &'a JobSnapshot,
+        judgement: &'a Judgement,
+        hold: Option<Hold>,
+        recorded: &'a Recorded,
+        now: Moment,
+    ) -> Self {
+        let drafter = Drafter { snapshot, judgement, now };
+        let (steps, current_notices) = (Vec::new(), BTreeSet::new());
+        Self { snapshot, judgement, hold, recorded, now, drafter, steps, current_notices }
+    }
+
+    pub(super) fn judged_pods(&self) -> impl Iterator<Item = JudgedPod<'a>> + use<'a> {
+        self.judgement.judged_pods(&self.snapshot.evidence)
+    }
+
+    pub(super) fn holds(&self, reason: LostReason) -> bool {
+        self.hold.is_some_and(|hold| hold.holds(reason))
+    }
+
+    /// Plans to record an outcome unless it is recorded already. Returns its body in either case.
+    pub(super) fn record(&mut self, name: OutcomeName, data: impl FnOnce(&Drafter<'a>) -> OutcomeData) -> OutcomeData {
+        let data = data(&self.drafter);
+        if !self.recorded.has(&name) {
+            self.steps.push(Step::Record(Box::new(Draft { name, data: data.clone() })));
+        }
+        data
+    }
+
+    /// Plans an Event unless it was recorded already and has been true since.
+    pub(super) fn notify(&mut self, pod: Option<&PodEvidence>, reason: &'static str, message: String) {
+        let notice = Notice { pod: pod.map(PodRef::from), reason, message };
+        let key = notice.key();
+        if !self.recorded.notified.contains(&key) {
+            self.steps.push(Step::RecordEvent(notice));
+        }
+        self.keep_notice(key);
+    }
+
+    /// Marks a notice as still true.
+    pub(super) fn keep_notice(&mut self, key: NoticeKey) {
+        self.current_notices.insert(key);
+    }
+
+    /// Plans to clear the notices that are no longer true, so that they are recorded again if they become true again.
+    pub(super) fn clear_outdated_notices(&mut self) {
+        let outdated = self.recorded.notified.difference(&self.current_notices).cloned();
+        self.steps.extend(outdated.map(Step::ClearNotice));
+    }
+
+    /// Plans to delete the pods that have not ended and are not being deleted.
+    pub(super) fn delete_pods(&mut self, why: Removal) {
+        let left = self.snapshot.evidence.pods.iter().filter(|pod| !pod.has_ended() && pod.terminating.is_none());
+        self.steps.extend(left.map(|pod| Step::DeletePod { pod: pod.into(), why }));
+    }
+
+    pub(super) fn abandon(&mut self, pod: &PodUid) {
+        if !self.recorded.abandoned.contains(pod) {
+            self.steps.push(Step::Abandon(pod.clone()));
+        }
+    }
+}

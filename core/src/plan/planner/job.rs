@@ -1,0 +1,104 @@
+//! The steps that follow from the verdict on a Job.
+
+use jobwarden_common::names::reason;
+
+use super::context::Planner;
+use crate::{
+    evidence::{Finish, JobStage},
+    guard::Hold,
+    outcome::OutcomeName,
+    plan::{
+        draft::{Drafter, lost_reason},
+        step::{Removal, Step},
+    },
+    policy::NotStarting,
+    verdict::{EndReason, JobVerdict},
+};
+
+impl Planner<'_> {
+    /// J1.
+    pub(super) fn finished(&mut self) {
+        let job = &self.snapshot.evidence.job;
+        let JobStage::Finished { since, finish } = &job.stage else { return };
+        let outcome = OutcomeName::job_final(&job.identity.uid);
+        self.record(outcome.clone(), |drafter| match finish {
+            Finish::Complete => drafter.succeeded(),
+            Finish::Failed { reason, message } => drafter.failed(JobVerdict::Finished, reason, message),
+        });
+        if job.has_finalizer {
+            self.steps.push(Step::ReleaseFinalizer);
+        }
+        self.clean_up_terminating_pods();
+        let is_retained = self.now.since(*since) < self.snapshot.policy.retention;
+        let is_delivered = self.recorded.has(&outcome) && self.recorded.delivery_has_ended();
+        if !is_retained && is_delivered && !job.owned && !job.has_ttl {
+            self.steps.push(Step::DeleteJob);
+        }
+    }
+
+    /// J2.
+    pub(super) fn deleted(&mut self) {
+        let job = &self.snapshot.evidence.job;
+        let outcome = OutcomeName::job_final(&job.identity.uid);
+        if !self.recorded.has(&outcome) {
+            self.steps.push(Step::ConfirmDeleted);
+        }
+        self.record(outcome, Drafter::deleted);
+        if job.stage != (JobStage::Deleting { orphaning: true }) {
+            self.delete_pods(Removal::JobDeleted);
+        }
+        self.clean_up_terminating_pods();
+        if job.stage == JobStage::Vanished {
+            self.steps.push(Step::Forget);
+        } else if job.has_finalizer {
+            self.steps.push(Step::ReleaseFinalizer);
+        }
+    }
+
+    /// J4. A reaper that wrote our verdict may have crashed before it recorded the outcome, so the outcome is planned here too. For a
+    /// bare pod, the planner also does what the Job controller does for a Job: only we fail a bare pod.
+    pub(super) fn ending(&mut self) {
+        let job = &self.snapshot.evidence.job;
+        let is_bare = job.identity.is_bare();
+        if let JobStage::Failing { reason, message } = &job.stage
+            && (is_bare || lost_reason(reason).is_some())
+        {
+            let outcome = OutcomeName::job_final(&job.identity.uid);
+            self.record(outcome, |drafter| drafter.failed(JobVerdict::Ending, reason, message));
+        }
+        if is_bare {
+            self.delete_pods(Removal::Failing);
+        }
+        self.clean_up_terminating_pods();
+    }
+
+    /// J7. The guards for losses do not apply because the row rests on no missing signal. But the Job must be up to date.
+    pub(super) fn overdue(&mut self) {
+        if self.hold != Some(Hold::WatchDown) {
+            let message = self.drafter.messages().overdue();
+            self.end(EndReason::DeadlineExceeded, message);
+        }
+    }
+
+    /// J6.
+    pub(super) fn not_starting(&mut self) {
+        if self.snapshot.policy.not_starting == NotStarting::Fail && self.hold.is_none() {
+            let message = self.drafter.messages().not_starting();
+            return self.end(EndReason::NotStarting, message);
+        }
+        let outcome = OutcomeName::job_suspect(&self.snapshot.evidence.job.identity.uid);
+        let data = self.record(outcome, Drafter::not_starting);
+        self.notify(None, reason::NOT_STARTING, data.message);
+        self.open();
+    }
+
+    /// Fails a Job that has no lost pod. Its outcome is recorded once the Job controller has failed it, as for any failed Job.
+    fn end(&mut self, reason: EndReason, message: String) {
+        // A Job that the Job controller has not started cannot be failed; it starts soon, and is evaluated again then.
+        if !self.snapshot.evidence.job.started {
+            return;
+        }
+        self.steps.push(Step::EndJob { reason, message: message.clone() });
+        self.notify(None, reason.as_str(), message);
+    }
+}

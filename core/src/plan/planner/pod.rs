@@ -1,0 +1,211 @@
+//! The steps that follow from the verdicts on the pods of a Job.
+
+use jobwarden_common::names::reason;
+
+use super::context::Planner;
+use crate::{
+    evidence::{PodEvidence, PodPhase, Retries, Sidecar},
+    guard::Hold,
+    outcome::OutcomeName,
+    plan::{
+        draft::lost_reason,
+        messages::Messages,
+        step::{Removal, Step},
+    },
+    policy::OnLost,
+    verdict::{JobVerdict, JudgedPod, LostReason, PodVerdict},
+};
+
+impl<'a> Planner<'a> {
+    /// The pods of an open Job.
+    pub(super) fn open(&mut self) {
+        for judged in self.judged_pods() {
+            if let PodVerdict::Lost(reason) = judged.verdict {
+                if self.lost(judged, reason) {
+                    return;
+                }
+                continue;
+            }
+            // A failed attempt whose pod still runs: its sidecar is told to stop.
+            let is_replaced = self.recorded.has(&OutcomeName::attempt_failed(&judged.pod.uid));
+            self.not_lost(judged, is_replaced);
+            if matches!(judged.verdict, PodVerdict::Alive { .. }) {
+                self.signals_resumed(judged, is_replaced);
+            }
+        }
+    }
+
+    /// A pod of an open Job that is not lost; `is_replaced` if its loss has been recorded.
+    fn not_lost(&mut self, judged: JudgedPod<'a>, is_replaced: bool) {
+        let pod = judged.pod;
+        match judged.verdict {
+            PodVerdict::Alive { .. } | PodVerdict::Unseen | PodVerdict::Suspect if is_replaced => {
+                self.abandon(&pod.uid);
+            }
+            PodVerdict::Alive { without_beat: true } if pod.sidecar == Sidecar::Absent => {
+                let message = Messages::sidecar_missing(pod);
+                self.notify(Some(pod), reason::SIDECAR_MISSING, message);
+            }
+            PodVerdict::SidecarBlocks | PodVerdict::Alive { without_beat: true } => {
+                let message = self.drafter.messages().sidecar_fault(judged);
+                self.notify(Some(pod), reason::SIDECAR_FAULT, message);
+            }
+            PodVerdict::Stuck => {
+                let message = self.drafter.messages().stuck(judged);
+                self.notify(Some(pod), reason::STUCK, message);
+            }
+            PodVerdict::Unseen if lease_outlived_beat(judged) => {
+                let data = self.record(OutcomeName::pod_suspect(&pod.uid), |drafter| drafter.unseen(judged));
+                self.notify(Some(pod), reason::UNSEEN, data.message);
+            }
+            PodVerdict::Suspect => {
+                if self.snapshot.policy.notify_late {
+                    self.record(OutcomeName::pod_late(&pod.uid), |drafter| drafter.late(judged));
+                }
+                self.notify(Some(pod), reason::SUSPECT, self.drafter.messages().late(judged));
+            }
+            PodVerdict::Finishing | PodVerdict::AttemptFailed => self.remove_leftover(judged),
+            PodVerdict::Alive { without_beat: false }
+            | PodVerdict::Unseen
+            | PodVerdict::Waiting
+            | PodVerdict::Lost(_) => {}
+        }
+    }
+
+    /// A lost pod of an open Job. Returns whether the Job is failed for it, so that its other pods need no steps.
+    fn lost(&mut self, judged: JudgedPod<'a>, reason: LostReason) -> bool {
+        let pod = judged.pod;
+        let job = &self.snapshot.evidence.job;
+        let hold = self.hold.filter(|_| self.holds(reason));
+        if hold.is_some() || self.snapshot.policy.on_lost == OnLost::Report {
+            self.report_loss(judged, reason, hold);
+            return false;
+        }
+        if !self.fails_job(pod) {
+            self.replace(judged, reason);
+            return false;
+        }
+        // A Job that the Job controller has not started cannot be failed; it starts soon, and is evaluated again then.
+        if !job.started {
+            return false;
+        }
+        let message = self.drafter.messages().lost(judged, reason);
+        self.steps.push(Step::FailJob { pod: pod.into(), reason, message: message.clone() });
+        self.record(OutcomeName::job_final(&job.identity.uid), |drafter| drafter.lost(judged, reason));
+        self.abandon(&pod.uid);
+        self.notify(Some(pod), reason.as_str(), message);
+        true
+    }
+
+    /// Whether the loss of this pod fails its Job.
+    fn fails_job(&self, pod: &PodEvidence) -> bool {
+        match self.snapshot.policy.on_lost {
+            OnLost::Fail => true,
+            OnLost::Report => false,
+            OnLost::Retry => self.snapshot.evidence.job.retries == Retries::Exhausted && !self.is_counted_failed(pod),
+        }
+    }
+
+    /// Whether the Job controller already counts this pod as failed because it is being deleted (`isPodFailed` in
+    /// `pkg/controller/job`). Then "no retries left" is not about this pod: the Job has failed because of it, or has created its
+    /// replacement.
+    fn is_counted_failed(&self, pod: &PodEvidence) -> bool {
+        pod.terminating.is_some() && !self.snapshot.evidence.job.replaces_only_failed
+    }
+
+    /// Reports a lost pod that is left alone, by policy or because a guard holds the loss.
+    fn report_loss(&mut self, judged: JudgedPod<'a>, reason: LostReason, hold: Option<Hold>) {
+        let pod = judged.pod;
+        // The loss was reported as a failed attempt, which is more than a suspicion.
+        if self.recorded.has(&OutcomeName::attempt_failed(&pod.uid)) {
+            return;
+        }
+        let outcome = OutcomeName::pod_suspect(&pod.uid);
+        let data = self.record(outcome, |drafter| drafter.loss_without_action(judged, reason, hold));
+        let word = if hold.is_some() { reason::HELD } else { reason.as_str() };
+        self.notify(Some(pod), word, data.message);
+    }
+
+    /// Removes a lost pod so that its Job can retry.
+    fn replace(&mut self, judged: JudgedPod<'a>, reason: LostReason) {
+        let pod = judged.pod;
+        if pod.terminating.is_none() {
+            self.steps.push(Step::DeletePod { pod: pod.into(), why: Removal::Lost });
+        }
+        self.mark_failed(judged, reason, false);
+        self.record(OutcomeName::attempt_failed(&pod.uid), |drafter| drafter.attempt_failed(judged, reason));
+        self.abandon(&pod.uid);
+        self.notify(Some(pod), reason.as_str(), self.drafter.messages().lost(judged, reason));
+    }
+
+    /// Cleans up the lost pods that are terminating: their nodes cannot end them, and their Job would wait for as long as the nodes
+    /// are away.
+    pub(super) fn clean_up_terminating_pods(&mut self) {
+        let is_ending = matches!(self.judgement.job, JobVerdict::Ending | JobVerdict::Finished);
+        for judged in self.judged_pods() {
+            match judged.verdict {
+                PodVerdict::Lost(reason) if judged.pod.terminating.is_some() && !self.holds(reason) => {
+                    self.mark_failed(judged, reason, is_ending);
+                    self.abandon(&judged.pod.uid);
+                }
+                PodVerdict::Finishing | PodVerdict::AttemptFailed => self.remove_leftover(judged),
+                _ => {}
+            }
+        }
+    }
+
+    /// Marks a lost pod Failed where a replacement cannot run beside it, and removes it where its processes are known to be gone. A Job
+    /// that `is_ending` creates no replacement.
+    fn mark_failed(&mut self, judged: JudgedPod<'a>, reason: LostReason, is_ending: bool) {
+        let pod = judged.pod;
+        let is_gone = is_fenced(judged, reason);
+        let is_unreachable = matches!(reason, LostReason::NodeUnreachable | LostReason::OutcomeUnknown);
+        // The kubelet of a stalled pod is healthy and ends the pod.
+        let is_safe = self.snapshot.evidence.job.safe_to_duplicate && reason != LostReason::Stalled;
+        if is_gone || (is_ending && is_unreachable) || is_safe {
+            let message = format!("Marked Failed by jobwarden. {}", self.drafter.messages().lost(judged, reason));
+            self.steps.push(Step::MarkPodFailed { pod: pod.into(), reason, message });
+        }
+        if is_gone {
+            self.steps.push(Step::ForceDeletePod { pod: pod.into() });
+        }
+    }
+
+    /// Removes a pod that was marked Failed but not removed: the reaper that marked it may have crashed in between.
+    fn remove_leftover(&mut self, judged: JudgedPod<'a>) {
+        let JudgedPod { pod, signals, .. } = judged;
+        let Some(stuck_at) = signals.stuck_at.filter(|_| pod.phase == PodPhase::Failed) else { return };
+        let Some(reason) = pod.cause.reason.as_deref().and_then(lost_reason) else { return };
+        if is_fenced(judged, reason) && !self.holds(reason) && self.now >= stuck_at {
+            self.steps.push(Step::ForceDeletePod { pod: pod.into() });
+        }
+    }
+
+    /// Records that the signals of a pod have resumed, where the contrary was recorded; `is_replaced` if its loss has been recorded, which
+    /// stands.
+    fn signals_resumed(&mut self, judged: JudgedPod<'a>, is_replaced: bool) {
+        let pod = judged.pod;
+        let notified = |reason: &'static str| self.recorded.notified.contains(&(Some(pod.uid.clone()), reason));
+        let was_doubted =
+            [reason::SUSPECT, reason::UNSEEN, reason::HELD].iter().chain(&reason::LOST).any(|reason| notified(reason));
+        // A pod that is deleted because it stalled stays alive until its grace period is over.
+        if notified(reason::STALLED) {
+            self.keep_notice((Some(pod.uid.clone()), reason::STALLED));
+        } else if was_doubted || is_replaced {
+            let message = self.drafter.messages().signals_resumed(judged, is_replaced);
+            self.notify(Some(pod), reason::HEARTBEAT_RESUMED, message);
+        }
+    }
+}
+
+/// Whether the processes of a lost pod are known to be gone.
+fn is_fenced(judged: JudgedPod<'_>, reason: LostReason) -> bool {
+    reason.fenced() || judged.signals.agent.gone_since().is_some()
+}
+
+/// Whether the node renewed its Lease after the beats expired. If a node fails together with its pods, its Lease stays fresh a little
+/// longer: a notice would be about a pod that is lost by the time somebody reads it. The judge has the pod evaluated again when the
+/// Lease would be stale.
+fn lease_outlived_beat(judged: JudgedPod<'_>) -> bool {
+    judged.signals.lease.is_some_and(|lease| lease.changed >= judged.signals.beat.expires_at)
+}
