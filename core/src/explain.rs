@@ -202,6 +202,8 @@ mod tests {
     use jobwarden_common::identity::NodeName;
     use rstest::rstest;
 
+    use jobwarden_common::notification::Cause;
+
     use super::*;
     use crate::{
         builders::evidence::{at, mk_job},
