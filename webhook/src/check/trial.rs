@@ -18,7 +18,7 @@ use super::{
 const OURS: &str = "webhook \"pods.jobwarden.io\"";
 
 /// In what the webhook and the policy say of a sidecar whose restart policy is gone.
-const STRIPPED: &str = "took restartPolicy from";
+const STRIPPED: &str = "restartPolicy from";
 
 const SECTION: Section = Section::Admission;
 
