@@ -176,7 +176,10 @@ async fn a_container_of_our_name_is_a_denial_with_advice() {
     let server = server();
     let response = server.review("/mutate/pods", &review(Kind::Pod, &pod)).await;
     assert_eq!((&response["allowed"], &response["status"]["code"]), (&json!(false), &json!(422)));
-    assert!(response["status"]["message"].as_str().is_some_and(|text| text.contains("rename the container")), "{response}");
+    assert!(
+        response["status"]["message"].as_str().is_some_and(|text| text.contains("rename the container")),
+        "{response}"
+    );
     assert!(server.metrics().contains("outcome=\"denied\""));
 }
 
