@@ -186,7 +186,10 @@ async fn a_container_with_the_name_of_the_sidecar_is_denied_with_advice() {
     let server = server();
     let response = server.review("/mutate/pods", &review(Kind::Pod, &pod)).await;
     assert_eq!((&response["allowed"], &response["status"]["code"]), (&json!(false), &json!(422)));
-    assert!(response["status"]["message"].as_str().is_some_and(|text| text.contains("another name")), "{response}");
+    assert!(
+        response["status"]["message"].as_str().is_some_and(|text| text.contains("rename the container")),
+        "{response}"
+    );
     assert!(server.metrics().contains("outcome=\"denied\""));
 }
 
