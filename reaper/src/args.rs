@@ -9,7 +9,7 @@ use jobwarden_serve::{admin::AdminArgs, lease::LeaseArgs, logs::LogArgs, shutdow
 
 use crate::execute::FailWith;
 
-/// A lost-after below this is fooled by a single Lease renewal that comes late.
+/// With a shorter lost-after, a single late renewal of a Lease looks like a loss.
 const SHORTEST_SENSIBLE_LOST_AFTER: Duration = Duration::from_secs(20);
 
 /// Finds batch Jobs that die unnoticed, fails them, cleans up and notifies the orchestrator
@@ -20,25 +20,25 @@ const SHORTEST_SENSIBLE_LOST_AFTER: Duration = Duration::from_secs(20);
 #[derive(Parser, Clone, Debug)]
 #[command(name = "jobwarden-reaper", version)]
 pub struct ReaperArgs {
-    /// Where sidecars and agents are listened to, over HTTPS
+    /// Address for beats of sidecars and reports of agents, over HTTPS
     #[arg(long, env = "JOBWARDEN_LISTEN", default_value_t = SocketAddr::from(([0, 0, 0, 0], port::REAPER)), value_name = "IP:PORT")]
     pub listen: SocketAddr,
 
-    /// Where people and their tools ask what the reaper knows and concludes, over plain HTTP; whoever reaches it may read.
-    /// `jobwarden explain` needs it to listen on the pod's address
+    /// Address of the API that shows evidence and verdicts, over plain HTTP without authentication. `jobwarden explain` needs it to
+    /// listen on the pod's address
     #[arg(long, env = "JOBWARDEN_API_ADDR", default_value_t = SocketAddr::from(([127, 0, 0, 1], port::API)), value_name = "IP:PORT")]
     pub api_addr: SocketAddr,
 
-    /// File that says who is told of outcomes, and how which Jobs are judged; nobody and all alike without
+    /// File with the sinks of notifications and the policies of Jobs; without it there are no sinks and only the default policy
     ///
     /// YAML: `sinks: [{name, url, secretFile, caFile, format: cloudevents, timeout: 10s, giveUpAfter: 24h}]` and
     /// `policy: {preset: ort-server, set: {lostAfter: 90s}, rules: [{match: {label: value}, set: {activeTimeout: 2h}}]}`. A changed
-    /// policy applies at once, other sinks at the next start
+    /// policy applies at once, changed sinks at the next start
     #[arg(long, env = "JOBWARDEN_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
 
-    /// The webhook's configuration file, which says where the IDs of runs and jobs are found: for Jobs and pods that admission has
-    /// missed. Without it only the labels jobwarden.io/run-id and jobwarden.io/job-id count
+    /// The configuration file of the webhook, with the rules that find the IDs of runs and jobs: for Jobs and pods that admission
+    /// missed. Without it only the labels jobwarden.io/run-id and jobwarden.io/job-id are read
     #[arg(long, env = "JOBWARDEN_IDENTITY_CONFIG", value_name = "FILE")]
     pub identity_config: Option<PathBuf>,
 
@@ -54,15 +54,15 @@ pub struct ReaperArgs {
     #[arg(long, env = "JOBWARDEN_POD_UID", value_name = "UID")]
     pub pod_uid: String,
 
-    /// Namespace of the node agents; only service accounts of it may report observations
+    /// Namespace of the node agents; only its service account may report observations
     #[arg(long, env = "JOBWARDEN_AGENT_NAMESPACE", default_value = object::AGENT, value_name = "NAME")]
     pub agent_namespace: String,
 
-    /// File with this pod's own token for the reaper's audience, by which the leader proves to itself that beats arrive
+    /// File with the token of this pod for the audience of the reaper, with which the leader checks that beats arrive
     #[arg(long, env = "JOBWARDEN_TOKEN_FILE", default_value = "/var/run/secrets/jobwarden/token", value_name = "FILE")]
     pub token_file: PathBuf,
 
-    /// How long outcomes are kept that every sink has, once their Jobs are gone
+    /// How long outcomes are kept after every sink has acknowledged them and their Jobs are gone
     #[arg(long, env = "JOBWARDEN_OUTCOME_RETENTION", default_value = "24h", value_parser = humantime::parse_duration, value_name = "DURATION")]
     pub outcome_retention: Duration,
 
@@ -70,11 +70,11 @@ pub struct ReaperArgs {
     #[arg(long, env = "JOBWARDEN_FAIL_WITH", default_value = "failure-target", value_name = "HOW")]
     pub fail_with: FailWith,
 
-    /// Write to no Job and no pod: record and tell only, a loss as `suspect`
+    /// Write to no Job and no pod: record and notify only, a loss as `suspect`
     #[arg(long, env = "JOBWARDEN_OBSERVE_ONLY")]
     pub observe_only: bool,
 
-    /// How often sidecars are told to beat, and agents to report: these within 1s to 10s
+    /// Interval of the beats of sidecars and of the reports of agents, the latter between 1s and 10s
     #[arg(long, env = "JOBWARDEN_BEAT_INTERVAL", default_value = "10s", value_parser = humantime::parse_duration, value_name = "DURATION")]
     pub beat_interval: Duration,
 
@@ -90,13 +90,13 @@ pub struct ReaperArgs {
     pub logs: LogArgs,
 }
 
-/// Flags that say how Jobs are judged; the configuration file and annotations of the same names override them.
+/// Flags of the default policy; the configuration file and annotations of the same names override them.
 #[derive(Args, Clone, Debug)]
 #[command(
     next_help_heading = "Policy (overridden by --config, and by annotations jobwarden.io/… of namespaces and Jobs)"
 )]
 pub struct PolicyArgs {
-    /// How old a pod's last beat may be before the pod counts as lost, if nothing else tells of life
+    /// How old the last beat of a pod may be before the pod is lost, if no other signal shows that it is alive
     #[arg(long, env = "JOBWARDEN_LOST_AFTER", default_value = "120s", value_parser = humantime::parse_duration, value_name = "DURATION")]
     pub lost_after: Duration,
 
@@ -108,42 +108,43 @@ pub struct PolicyArgs {
     #[arg(long, env = "JOBWARDEN_START_TIMEOUT", default_value = "10m", value_parser = humantime::parse_duration, value_name = "DURATION")]
     pub start_timeout: Duration,
 
-    /// How long a pod may wait for a node before it is lost; for ever without
+    /// How long a pod may wait for a node before it is lost; without the flag, for ever
     #[arg(long, env = "JOBWARDEN_UNSCHEDULED_TIMEOUT", value_parser = humantime::parse_duration, value_name = "DURATION")]
     pub unscheduled_timeout: Option<Duration>,
 
-    /// How long a Job may run, from its start time, before it is failed with reason `DeadlineExceeded`; for ever without
+    /// How long a Job may run, from its start time, before it is failed with reason `DeadlineExceeded`; without the flag,
+    /// for ever
     #[arg(long, env = "JOBWARDEN_ACTIVE_TIMEOUT", value_parser = humantime::parse_duration, value_name = "DURATION")]
     pub active_timeout: Option<Duration>,
 
-    /// How long a worker may live without using CPU time, by its node's agent, before it is lost; for ever without
+    /// How long a worker may live without using CPU time, as the node agent sees it, before it is lost; without the flag, for ever
     #[arg(long, env = "JOBWARDEN_STALL_AFTER", value_parser = humantime::parse_duration, value_name = "DURATION")]
     pub stall_after: Option<Duration>,
 
     /// What is done about a lost pod: `retry` removes it and leaves the rest to the Job's own rules, `fail` fails the Job,
-    /// `report` only tells
+    /// `report` only notifies
     #[arg(long, env = "JOBWARDEN_ON_LOST", default_value = "retry", value_name = "WHAT")]
     pub on_lost: OnLost,
 
-    /// What a pod is that nobody sees although its node is well: `report` only tells, `lost` treats it as lost
+    /// What is done about a pod without any signal on a healthy node: `report` only notifies, `lost` treats it as lost
     #[arg(long, env = "JOBWARDEN_UNSEEN", default_value = "report", value_name = "WHAT")]
     pub unseen: Unseen,
 
-    /// What is done about an open Job that gets no pod for start-timeout: `report` only tells, `fail` fails it
+    /// What is done about an open Job that gets no pod for start-timeout: `report` only notifies, `fail` fails it
     #[arg(long, env = "JOBWARDEN_NOT_STARTING", default_value = "report", value_name = "WHAT")]
     pub not_starting: NotStarting,
 
-    /// How long a finished Job is kept before it is deleted; one with a controller or ttlSecondsAfterFinished is left alone
+    /// How long a finished Job is kept before it is deleted; a Job with a controller or ttlSecondsAfterFinished is left alone
     #[arg(long, env = "JOBWARDEN_RETENTION", default_value = "1h", value_parser = humantime::parse_duration, value_name = "DURATION")]
     pub retention: Duration,
 
-    /// Tell of late beats, too
+    /// Notify of late beats as well
     #[arg(long, env = "JOBWARDEN_NOTIFY_LATE")]
     pub notify_late: bool,
 }
 
 impl PolicyArgs {
-    /// The policy, and what is to be warned of.
+    /// The policy, and the warnings about it.
     pub fn policy(&self) -> (Policy, Vec<String>) {
         let Self {
             lost_after,

@@ -1,4 +1,4 @@
-//! The process: how the rooms are put together, and what happens from start to end.
+//! The process: how the rooms are wired together, and its life from start to shutdown.
 
 use std::{convert::Infallible, future::Future, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
@@ -38,21 +38,21 @@ use crate::{
     watch as cluster,
 };
 
-/// How often a starting process looks whether its watches have listed everything.
+/// How often a starting process checks whether all watches have listed.
 const SYNC_EVERY: Duration = Duration::from_millis(200);
-/// Agents are not asked for reports more often than this, however fast beats are wanted.
+/// The shortest interval of the reports of agents, however short the interval of beats is.
 const SHORTEST_REPORT_INTERVAL: Duration = Duration::from_secs(1);
-/// Nor less often, however slow: a silent agent is one of which three reports are missing.
+/// The longest interval: three missing reports make an agent silent.
 const LONGEST_REPORT_INTERVAL: Duration = Duration::from_secs(judge::AGENT_SILENT_AFTER.as_secs() / 3);
 
-/// Each enrolled worker pod and each node keeps one connection open: enough for 20,000 workers on as many nodes as Kubernetes
-/// supports (5,000). What an idle one costs, `cargo xtask bench reaper` tells.
+/// Each enrolled worker pod and each node keeps one connection open: this is enough for 20,000 workers on as many nodes as Kubernetes
+/// supports (5,000). `cargo xtask bench reaper` measures the cost of an idle connection.
 const MAX_CONNECTIONS: usize = 25_000;
 
-/// Files that are open for anything else: watches, notifications, the admin port, the API.
+/// File descriptors for everything else: watches, notifications, the admin port, the API.
 const OTHER_FILES: usize = 512;
 
-/// Why the process ends in failure.
+/// Why the process exits with an error.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// Logs.
@@ -68,10 +68,10 @@ pub enum RunError {
     #[error(transparent)]
     Admin(#[from] AdminError),
     /// The port for beats.
-    #[error("cannot listen on {0} for beats; --listen chooses another address")]
+    #[error("cannot listen on {0} for beats; --listen sets another address")]
     Listen(SocketAddr, #[source] std::io::Error),
     /// The port for people.
-    #[error("cannot listen on {0} for the API; --api-addr chooses another address")]
+    #[error("cannot listen on {0} for the API; --api-addr sets another address")]
     ListenApi(SocketAddr, #[source] std::io::Error),
     /// No API server.
     #[error("cannot find the API server: run in a pod with a service account, or set KUBECONFIG")]
@@ -79,9 +79,9 @@ pub enum RunError {
     /// The rules by which IDs are found.
     #[error(transparent)]
     Rules(#[from] rules::LoadError),
-    /// A part that never ends has ended.
-    #[error("a part of the reaper that never ends has ended; it is better to start anew")]
-    Died(#[source] Option<tokio::task::JoinError>),
+    /// A background task that never returns has returned.
+    #[error("background task exited unexpectedly; restarting is safe")]
+    TaskExited(#[source] Option<tokio::task::JoinError>),
 }
 
 impl ReaperArgs {
@@ -124,8 +124,8 @@ async fn serve(args: ReaperArgs) -> Result<(), RunError> {
     let client = Client::try_default().await.map_err(RunError::Client)?;
 
     let mut registry = Registry::default();
-    let Figures { metrics, intake_metrics, accept_metrics, backfill_metrics, config_metrics, rules_metrics } =
-        Figures::register(&mut registry);
+    let AllMetrics { metrics, intake_metrics, accept_metrics, backfill_metrics, config_metrics, rules_metrics } =
+        AllMetrics::register(&mut registry);
     let observer = Observer::new(policy);
     observer.set_policy(config.policy.clone());
     observer.register(&mut registry);
@@ -141,21 +141,21 @@ async fn serve(args: ReaperArgs) -> Result<(), RunError> {
     admin::serve(admin.admin_addr, Arc::new(registry), readiness, shutdown.clone()).await?;
 
     let (identity, ca) = (ServerIdentity::new(), Arc::new(ArcSwapOption::empty()));
-    let mut parts = Parts::default();
-    parts.follow_certificate(&client, &namespace, &identity, &ca, certificate);
-    parts.follow_cluster(&client, &namespace, &observer, &outbox, watches);
-    parts.beat(&namespace, &token_file, &ca, &observer);
-    let reconsidering = observer.clone();
-    parts.spawn(configuration.follow(config_metrics, move |config| reconsidering.set_policy(config.policy)));
+    let mut tasks = BackgroundTasks::default();
+    tasks.follow_certificate(&client, &namespace, &identity, &ca, certificate);
+    tasks.follow_cluster(&client, &namespace, &observer, &outbox, watches);
+    tasks.beat(&namespace, &token_file, &ca, &observer);
+    let reloading = observer.clone();
+    tasks.spawn(configuration.follow(config_metrics, move |config| reloading.set_policy(config.policy)));
     let keys = KeyRing::new();
-    parts.spawn(keys.clone().follow(client.clone()));
+    tasks.spawn(keys.clone().follow(client.clone()));
 
-    // Jobs are held only where somebody is told of outcomes, and never where they could not be released either.
+    // Jobs get the finalizer only where a sink receives outcomes.
     let finalizer = !config.sinks.is_empty();
     let own = [namespace.clone(), agent_namespace.clone()];
     let backfill =
         (!observe_only).then(|| Backfill::new(client.clone(), own, rules.current(), finalizer, backfill_metrics));
-    parts.spawn(rules.follow(rules_metrics));
+    tasks.spawn(rules.follow(rules_metrics));
 
     let settings = IntakeSettings {
         own_pod: PodUid::from(pod_uid),
@@ -165,8 +165,7 @@ async fn serve(args: ReaperArgs) -> Result<(), RunError> {
     };
     let tokens = Verifier::new(keys, Some(Reviewer::new(client.clone())));
     let intake = Intake::new(settings, observer.clone(), tokens, ca, intake_metrics);
-    let listener = TcpListener::bind(listen).await.map_err(|source| RunError::Listen(listen, source))?;
-    let api_listener = TcpListener::bind(api_addr).await.map_err(|source| RunError::ListenApi(api_addr, source))?;
+    let (listener, api_listener) = bind(listen, api_addr).await?;
     tracing::info!(%listen, %api_addr, namespace, pod = pod_name, observe_only, sinks = config.sinks.len(), "standing by");
 
     let controller = Controller {
@@ -180,11 +179,11 @@ async fn serve(args: ReaperArgs) -> Result<(), RunError> {
         outcome_retention,
         metrics,
     };
-    // The Lease is let go of when the leader's work has ended, not before.
+    // The Lease is released after the work of the leader has ended, not before.
     let resign = Shutdown::manual();
     let me = format!("{pod_name}_{:08x}", fastrand::u32(..));
     let election = Election::start(client, &namespace, object::REAPER_LEASE, me, lease, resign.clone());
-    parts.spawn(api::serve(api_listener, api_over(&controller, election.clone())));
+    tasks.spawn(api::serve(api_listener, api_over(&controller, election.clone())));
     let leading = async {
         let mut resigned = election.clone();
         controller.run(election, shutdown.clone()).await;
@@ -197,11 +196,18 @@ async fn serve(args: ReaperArgs) -> Result<(), RunError> {
     let serving = server.run_until(intake, shutdown.clone(), drain);
     tokio::select! {
         ((), ()) = async { tokio::join!(serving, leading) } => Ok(()),
-        died = parts.died() => Err(died),
+        error = tasks.exited() => Err(error),
     }
 }
 
-/// As many as are wanted, if the process may have as many files open.
+/// The ports for beats and observations, and for people.
+async fn bind(listen: SocketAddr, api_addr: SocketAddr) -> Result<(TcpListener, TcpListener), RunError> {
+    let beats = TcpListener::bind(listen).await.map_err(|source| RunError::Listen(listen, source))?;
+    let api = TcpListener::bind(api_addr).await.map_err(|source| RunError::ListenApi(api_addr, source))?;
+    Ok((beats, api))
+}
+
+/// [`MAX_CONNECTIONS`], or fewer if the process may not have as many files open.
 fn max_connections() -> usize {
     let open_files = open_files::raise().unwrap_or_else(|error| {
         tracing::warn!(%error, "cannot raise the limit on open files");
@@ -209,7 +215,11 @@ fn max_connections() -> usize {
     });
     let possible = open_files.saturating_sub(OTHER_FILES);
     if possible < MAX_CONNECTIONS {
-        tracing::warn!(open_files, possible, "so few open files are allowed that not every sidecar may connect");
+        tracing::warn!(
+            open_files,
+            possible,
+            "the limit on open files is too low for all sidecars to connect; raise it in the container runtime"
+        );
     }
     possible.min(MAX_CONNECTIONS)
 }
@@ -220,8 +230,8 @@ fn api_over(controller: &Controller, leadership: watch::Receiver<Leadership>) ->
     api::Api { observer: observer.clone(), outbox: outbox.clone(), enforcer: Arc::clone(enforcer), leadership }
 }
 
-/// What Prometheus hears of each room.
-struct Figures {
+/// The metrics of each room.
+struct AllMetrics {
     metrics: Metrics,
     intake_metrics: intake::metrics::Metrics,
     accept_metrics: accept::Metrics,
@@ -230,7 +240,7 @@ struct Figures {
     rules_metrics: reload::Metrics,
 }
 
-impl Figures {
+impl AllMetrics {
     fn register(registry: &mut Registry) -> Self {
         let metrics = Metrics::register(registry);
         let (intake_metrics, accept_metrics) = (intake::metrics::Metrics::default(), accept::Metrics::default());
@@ -248,13 +258,13 @@ fn sink_names(config: &Config) -> Vec<String> {
     config.sinks.iter().map(|sink| sink.name.clone()).collect()
 }
 
-/// What runs from start to end, whoever leads; ended when dropped.
+/// Tasks that run from start to shutdown, whether this process leads or not. They end when this is dropped.
 #[derive(Default)]
-struct Parts(JoinSet<()>);
+struct BackgroundTasks(JoinSet<()>);
 
-impl Parts {
-    fn spawn(&mut self, part: impl Future<Output = ()> + Send + 'static) {
-        self.0.spawn(part);
+impl BackgroundTasks {
+    fn spawn(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+        self.0.spawn(task);
     }
 
     fn follow_certificate(
@@ -272,7 +282,7 @@ impl Parts {
                 ca.store(Some(Arc::new(bundle)));
                 gate.ready();
             };
-            // Also through the drain, hence a shutdown that never comes.
+            // The drain needs certificates as well, so this task gets a shutdown that is never requested.
             let never = Shutdown::manual();
             follow_tls_secret(client, &namespace, object::REAPER_TLS_SECRET, identity, loaded, never).await;
         });
@@ -303,8 +313,8 @@ impl Parts {
         self.spawn(beat.run(observer.clone()));
     }
 
-    /// Returns when one of them has ended, which none does.
-    async fn died(&mut self) -> RunError {
-        RunError::Died(self.0.join_next().await.and_then(Result::err))
+    /// Returns when one of the tasks has returned, which none should.
+    async fn exited(&mut self) -> RunError {
+        RunError::TaskExited(self.0.join_next().await.and_then(Result::err))
     }
 }
