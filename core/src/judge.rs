@@ -4,10 +4,10 @@
 //! The first row that matches decides; the rows are listed in [`crate::verdict`] and in `docs/decisions.md`.
 
 mod clock;
-mod deadlines;
+pub(crate) mod deadlines;
 mod job;
 mod pod;
-mod timeouts;
+pub(crate) mod timeouts;
 
 #[cfg(test)]
 mod tests;
@@ -19,7 +19,7 @@ pub use self::timeouts::{
 
 use self::{clock::Clock, job::judge_job, pod::judge_pod, timeouts::Timeouts};
 use crate::{
-    evidence::Evidence,
+    evidence::{Evidence, PodEvidence},
     moment::Moment,
     policy::Policy,
     verdict::{Judgement, PodJudgement},
@@ -27,7 +27,7 @@ use crate::{
 
 /// The verdicts at `now`, and when time alone may change them.
 pub fn judge(evidence: &Evidence, policy: &Policy, now: Moment) -> Judgement {
-    judge_by(evidence, policy, &Timeouts::of(policy), now)
+    judge_by(evidence, policy, Timeouts::of(policy), now)
 }
 
 /// The verdicts to expect soon if no further signal arrives: the same table with shorter timeouts. A preview calls lost whatever
@@ -35,16 +35,16 @@ pub fn judge(evidence: &Evidence, policy: &Policy, now: Moment) -> Judgement {
 /// [`crate::guard::Breaker`]: no step follows from such a loss.
 pub fn preview(evidence: &Evidence, policy: &Policy, now: Moment) -> Judgement {
     let policy = policy.for_preview();
-    judge_by(evidence, &policy, &Timeouts::of_preview(&policy), now)
+    judge_by(evidence, &policy, Timeouts::of_preview(&policy), now)
 }
 
-fn judge_by(evidence: &Evidence, policy: &Policy, timeouts: &Timeouts, now: Moment) -> Judgement {
+fn judge_by(evidence: &Evidence, policy: &Policy, timeouts: Timeouts, now: Moment) -> Judgement {
     let mut clock = Clock::new(now);
     let job = judge_job(&evidence.job, policy, &mut clock);
-    let judged = |pod| {
-        let (verdict, signals) = judge_pod(pod, evidence.listening_since, policy, timeouts, &mut clock);
-        PodJudgement { uid: pod.uid.clone(), verdict, signals }
+    let judged = |pod: &PodEvidence| {
+        let verdict = judge_pod(pod, evidence.listening_since, policy, &timeouts, &mut clock);
+        PodJudgement { uid: pod.uid.clone(), verdict }
     };
     let pods = evidence.pods.iter().map(judged).collect();
-    Judgement { job, pods, recheck_at: clock.next_change() }
+    Judgement { job, pods, recheck_at: clock.next_change(), judged_at: now }
 }
