@@ -50,7 +50,7 @@ impl Nanos {
         Self(nanos(duration))
     }
 
-    /// The same length of time without one in `parts` parts of it.
+    /// This length of time less one in `parts` parts of it. Not inlined: the compiler would compute it for every Job, and few need it.
     #[cold]
     #[inline(never)]
     pub(crate) const fn less_one_in(self, parts: u64) -> Self {
@@ -94,6 +94,6 @@ mod tests {
             assert_eq!(hour + Nanos::of(after), hour + after);
         }
         let odd = Duration::new(5, 7);
-        assert_eq!(Nanos::of(odd).less_one_in(6), Nanos::of(odd - odd / 6));
+        assert_eq!(Nanos::of(odd).less_one_in(6), Nanos::of(odd.saturating_sub(odd / 6)));
     }
 }

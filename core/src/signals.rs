@@ -101,7 +101,7 @@ impl AgentSignal {
             AgentObservation::Alive { last } => Self::Alive { last },
             AgentObservation::Blind { last } => Self::Blind { last },
             AgentObservation::Gone { since, reports } => {
-                Self::Gone { since, reports, confirmed: reports >= gone_reports }
+                Self::Gone { since, reports, confirmed: observation.gone_since(gone_reports).is_some() }
             }
         }
     }

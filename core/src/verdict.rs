@@ -56,7 +56,8 @@ impl JudgedPod<'_> {
 }
 
 impl Judgement {
-    /// The pods of the evidence that was judged by this policy, each with the verdict on it.
+    /// The pods of the evidence that was judged by this policy, each with the verdict on it. Also with the verdicts of a
+    /// [`preview`](crate::judge::preview), the signals are those that [`judge`](crate::judge::judge) would apply.
     pub fn judged_pods<'a>(
         &'a self,
         evidence: &'a Evidence,

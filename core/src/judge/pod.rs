@@ -97,7 +97,7 @@ impl PodView<'_> {
         }
         let timeouts = self.timeouts.on_gone_node();
         let deadlines = self.deadlines.by(&timeouts);
-        !self.has_beat_by(deadlines) && !self.seen_by(deadlines)
+        !self.has_beat_before(deadlines.late_at()) && !self.seen_before(deadlines.agent_silent_at())
     }
 
     /// P3.
@@ -144,11 +144,11 @@ impl PodView<'_> {
 
     /// The last beat is younger than suspect-after and did not say that the pod ends.
     fn beat_fresh(&mut self) -> bool {
-        self.has_beat_by(self.deadlines)
+        self.has_beat_before(self.deadlines.late_at())
     }
 
-    fn has_beat_by(&mut self, deadlines: Deadlines<'_>) -> bool {
-        matches!(self.pod.beat, LastBeat::Running { .. }) && !self.clock.reached(deadlines.late_at())
+    fn has_beat_before(&mut self, late_at: Moment) -> bool {
+        matches!(self.pod.beat, LastBeat::Running { .. }) && !self.clock.reached(late_at)
     }
 
     /// The last beat is older than suspect-after.
@@ -183,12 +183,12 @@ impl PodView<'_> {
 
     /// The agent saw processes of a main container in a recent report.
     fn agent_alive(&mut self) -> bool {
-        self.seen_by(self.deadlines)
+        self.seen_before(self.deadlines.agent_silent_at())
     }
 
-    fn seen_by(&mut self, deadlines: Deadlines<'_>) -> bool {
+    fn seen_before(&mut self, silent_at: Option<Moment>) -> bool {
         let sees = matches!(self.pod.agent, AgentObservation::Alive { .. });
-        sees && deadlines.agent_silent_at().is_some_and(|at| !self.clock.reached(at))
+        sees && silent_at.is_some_and(|at| !self.clock.reached(at))
     }
 
     /// The kubelet has not renewed the node's Lease for too long.

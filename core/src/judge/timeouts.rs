@@ -28,7 +28,7 @@ const CUT_ON_GONE_NODE: u64 = 6;
 const PROCESS_GONE_AFTER_IN_PREVIEW: Duration = Duration::from_secs(20);
 
 /// The thresholds by which the signals of a pod are read, under one policy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Timeouts {
     /// A beat older than this is late.
     pub(super) beat_late: Nanos,
