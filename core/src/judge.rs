@@ -4,24 +4,23 @@
 //! The first row that matches decides; the rows are listed in [`crate::verdict`] and in `docs/decisions.md`.
 
 mod clock;
-pub(crate) mod deadlines;
 mod job;
 mod pod;
-pub(crate) mod timeouts;
 
 #[cfg(test)]
 mod tests;
 
-pub use self::timeouts::{
+pub use crate::timeouts::{
     AGENT_SILENT_AFTER, GONE_REPORTS, LEASE_STALE_AFTER, LEASE_STALE_AFTER_LEAST, NODE_GONE_AFTER, PROCESS_GONE_AFTER,
     STUCK_AFTER,
 };
 
-use self::{clock::Clock, job::judge_job, pod::judge_pod, timeouts::Timeouts};
+use self::{clock::Clock, job::judge_job, pod::judge_pod};
 use crate::{
     evidence::{Evidence, PodEvidence},
     moment::Moment,
     policy::Policy,
+    timeouts::Timeouts,
     verdict::{Judgement, PodJudgement},
 };
 

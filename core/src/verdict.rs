@@ -5,11 +5,12 @@ use std::fmt;
 use jobwarden_common::{identity::PodUid, names::reason};
 
 use crate::{
+    deadlines::Deadlines,
     evidence::{Evidence, PodEvidence},
-    judge::{deadlines::Deadlines, timeouts::Timeouts},
     moment::Moment,
     policy::Policy,
     signals::Signals,
+    timeouts::Timeouts,
 };
 
 /// The verdicts on one Job and its pods.

@@ -1,17 +1,15 @@
 //! The rows about pods.
 
-use super::{
-    clock::Clock,
-    deadlines::Deadlines,
-    timeouts::{GONE_REPORTS, NODE_GONE_AFTER, Timeouts},
-};
+use super::clock::Clock;
 use crate::{
+    deadlines::Deadlines,
     evidence::{
         AgentObservation, ContainerState, LastBeat, NodeEvidence, NodeState, PodEvidence, PodPhase, Sidecar,
         StartProblem,
     },
     moment::Moment,
     policy::{Policy, Unseen},
+    timeouts::{GONE_REPORTS, NODE_GONE_AFTER, Timeouts},
     verdict::{LostReason, PodVerdict},
 };
 

@@ -31,15 +31,15 @@ const PROCESS_GONE_AFTER_IN_PREVIEW: Duration = Duration::from_secs(20);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Timeouts {
     /// A beat older than this is late.
-    pub(super) beat_late: Nanos,
+    pub(crate) beat_late: Nanos,
     /// A beat older than this has expired.
-    pub(super) lost: Nanos,
+    pub(crate) lost: Nanos,
     /// An agent without a report for this long is silent.
-    pub(super) agent_silent: Nanos,
+    pub(crate) agent_silent: Nanos,
     /// A Lease without a change for this long is stale.
-    pub(super) lease_stale: Nanos,
+    pub(crate) lease_stale: Nanos,
     /// See [`PROCESS_GONE_AFTER`].
-    pub(super) process_gone: Nanos,
+    pub(crate) process_gone: Nanos,
 }
 
 impl Timeouts {
@@ -58,7 +58,7 @@ impl Timeouts {
     }
 
     /// The thresholds of a preview, under [`Policy::for_preview`].
-    pub(super) fn of_preview(policy: &Policy) -> Self {
+    pub(crate) fn of_preview(policy: &Policy) -> Self {
         let verdicts = Self::of(policy);
         Self {
             lease_stale: verdicts.lost.min(const { Nanos::of(LEASE_STALE_AFTER) }),
@@ -68,7 +68,7 @@ impl Timeouts {
     }
 
     /// The thresholds for the signs of life of a pod whose node has been gone for [`NODE_GONE_AFTER`].
-    pub(super) fn on_gone_node(self) -> Self {
+    pub(crate) fn on_gone_node(self) -> Self {
         let cut = |after: Nanos| after.less_one_in(CUT_ON_GONE_NODE);
         Self { beat_late: cut(self.beat_late), agent_silent: cut(self.agent_silent), ..self }
     }

@@ -1,10 +1,10 @@
 //! When the signals of a pod change state: the one place where the thresholds are applied.
 
-use super::timeouts::{GONE_REPORTS, NODE_GONE_AFTER, STUCK_AFTER, Timeouts};
 use crate::{
     evidence::{AgentObservation, LastBeat, NodeEvidence, PodEvidence, Sidecar},
     moment::Moment,
     signals::{AgentSignal, BeatSignal, BeatState, LeaseSignal, NodeSignal, Signals},
+    timeouts::{GONE_REPORTS, NODE_GONE_AFTER, STUCK_AFTER, Timeouts},
 };
 
 /// When the signals of a pod change state if no further signal arrives. A deadline is computed when it is asked for: most verdicts
@@ -22,7 +22,7 @@ impl<'a> Deadlines<'a> {
     }
 
     /// The same with other thresholds.
-    pub(super) fn by<'b>(self, timeouts: &'b Timeouts) -> Deadlines<'b>
+    pub(crate) fn by<'b>(self, timeouts: &'b Timeouts) -> Deadlines<'b>
     where
         'a: 'b,
     {
@@ -30,17 +30,17 @@ impl<'a> Deadlines<'a> {
     }
 
     /// When the beats are late.
-    pub(super) fn late_at(self) -> Moment {
+    pub(crate) fn late_at(self) -> Moment {
         self.silent_since() + self.timeouts.beat_late
     }
 
     /// When the beats expire.
-    pub(super) fn expires_at(self) -> Moment {
+    pub(crate) fn expires_at(self) -> Moment {
         self.silent_since() + self.timeouts.lost
     }
 
     /// When the agent counts as silent; `None` if it never reported the pod, or reported that its processes are gone.
-    pub(super) fn agent_silent_at(self) -> Option<Moment> {
+    pub(crate) fn agent_silent_at(self) -> Option<Moment> {
         match self.pod.agent {
             AgentObservation::Alive { last } | AgentObservation::Blind { last } => {
                 Some(last + self.timeouts.agent_silent)
@@ -50,12 +50,12 @@ impl<'a> Deadlines<'a> {
     }
 
     /// When the Lease is stale.
-    pub(super) fn lease_stale_at(self, node: &NodeEvidence) -> Moment {
+    pub(crate) fn lease_stale_at(self, node: &NodeEvidence) -> Moment {
         node.lease_changed + self.timeouts.lease_stale
     }
 
     /// When the pod counts as stuck in termination; `None` if it is not terminating.
-    pub(super) fn stuck_at(self) -> Option<Moment> {
+    pub(crate) fn stuck_at(self) -> Option<Moment> {
         self.pod.terminating.map(|terminating| terminating.since + terminating.grace + STUCK_AFTER)
     }
 
