@@ -308,6 +308,16 @@ pub enum AgentObservation {
     },
 }
 
+impl AgentObservation {
+    /// Since when the processes are known to be gone: since the first of at least `reports_needed` reports.
+    pub(crate) fn gone_since(self, reports_needed: u32) -> Option<Moment> {
+        match self {
+            Self::Gone { since, reports } if reports >= reports_needed => Some(since),
+            _ => None,
+        }
+    }
+}
+
 /// What is known about the node of a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeEvidence {

@@ -107,7 +107,7 @@ pub fn job(job: &JobEvidence) -> String {
 
 /// The signals and the state of a judged pod, in short statements. `now` is the moment at which it was judged.
 pub fn facts(judged: JudgedPod<'_>, now: Moment) -> Vec<Fact> {
-    let JudgedPod { pod, signals, .. } = judged;
+    let (pod, signals) = (judged.pod, judged.signals());
     let mut facts = vec![fact("beat", beat(signals.beat, pod.sidecar, now)), fact("agent", agent(signals.agent, now))];
     if let (Some(node), Some(signal)) = (&pod.node, signals.lease) {
         facts.push(fact("lease", lease(signal, now)));
@@ -242,7 +242,7 @@ mod tests {
     fn statements(pod: &PodEvidence, policy: &Policy) -> Vec<Fact> {
         let evidence = Evidence { job: mk_job(JobStage::Open), pods: vec![pod.clone()], listening_since: at(0) };
         let judgement = judge(&evidence, policy, at(1000));
-        judgement.judged_pods(&evidence).flat_map(|judged| facts(judged, at(1000))).collect()
+        judgement.judged_pods(&evidence, policy).flat_map(|judged| facts(judged, at(1000))).collect()
     }
 
     fn statement(pod: &PodEvidence, of: &str) -> String {

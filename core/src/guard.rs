@@ -100,7 +100,8 @@ pub fn hold(evidence: &Evidence, policy: &Policy, health: SignalHealth, now: Mom
 
 /// Whether this guard holds a verdict of the judgement: whether something would be written without it.
 pub fn is_held(evidence: &Evidence, judgement: &Judgement, policy: &Policy, hold: Hold) -> bool {
-    let mut lost = judgement.judged_pods(evidence).filter_map(|judged| Some((judged.pod, judged.verdict.lost()?)));
+    let mut lost =
+        judgement.judged_pods(evidence, policy).filter_map(|judged| Some((judged.pod, judged.verdict.lost()?)));
     match judgement.job {
         JobVerdict::NotStarting if policy.not_starting == NotStarting::Fail => true,
         JobVerdict::Open | JobVerdict::NotStarting | JobVerdict::Ending => lost.any(|(_, reason)| hold.holds(reason)),

@@ -4,30 +4,29 @@
 //! The first row that matches decides; the rows are listed in [`crate::verdict`] and in `docs/decisions.md`.
 
 mod clock;
-mod deadlines;
 mod job;
 mod pod;
-mod timeouts;
 
 #[cfg(test)]
 mod tests;
 
-pub use self::timeouts::{
+pub use crate::timeouts::{
     AGENT_SILENT_AFTER, GONE_REPORTS, LEASE_STALE_AFTER, LEASE_STALE_AFTER_LEAST, NODE_GONE_AFTER, PROCESS_GONE_AFTER,
     STUCK_AFTER,
 };
 
-use self::{clock::Clock, job::judge_job, pod::judge_pod, timeouts::Timeouts};
+use self::{clock::Clock, job::judge_job, pod::judge_pod};
 use crate::{
-    evidence::Evidence,
+    evidence::{Evidence, PodEvidence},
     moment::Moment,
     policy::Policy,
+    timeouts::Timeouts,
     verdict::{Judgement, PodJudgement},
 };
 
 /// The verdicts at `now`, and when time alone may change them.
 pub fn judge(evidence: &Evidence, policy: &Policy, now: Moment) -> Judgement {
-    judge_by(evidence, policy, &Timeouts::of(policy), now)
+    judge_by(evidence, policy, Timeouts::of(policy), now)
 }
 
 /// The verdicts to expect soon if no further signal arrives: the same table with shorter timeouts. A preview calls lost whatever
@@ -35,16 +34,16 @@ pub fn judge(evidence: &Evidence, policy: &Policy, now: Moment) -> Judgement {
 /// [`crate::guard::Breaker`]: no step follows from such a loss.
 pub fn preview(evidence: &Evidence, policy: &Policy, now: Moment) -> Judgement {
     let policy = policy.for_preview();
-    judge_by(evidence, &policy, &Timeouts::of_preview(&policy), now)
+    judge_by(evidence, &policy, Timeouts::of_preview(&policy), now)
 }
 
-fn judge_by(evidence: &Evidence, policy: &Policy, timeouts: &Timeouts, now: Moment) -> Judgement {
+fn judge_by(evidence: &Evidence, policy: &Policy, timeouts: Timeouts, now: Moment) -> Judgement {
     let mut clock = Clock::new(now);
     let job = judge_job(&evidence.job, policy, &mut clock);
-    let judged = |pod| {
-        let (verdict, signals) = judge_pod(pod, evidence.listening_since, policy, timeouts, &mut clock);
-        PodJudgement { uid: pod.uid.clone(), verdict, signals }
+    let judged = |pod: &PodEvidence| {
+        let verdict = judge_pod(pod, evidence.listening_since, policy, &timeouts, &mut clock);
+        PodJudgement { uid: pod.uid.clone(), verdict }
     };
     let pods = evidence.pods.iter().map(judged).collect();
-    Judgement { job, pods, recheck_at: clock.next_change() }
+    Judgement { job, pods, recheck_at: clock.next_change(), judged_at: now }
 }

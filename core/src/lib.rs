@@ -13,6 +13,7 @@
 //! server, so tests and the simulator drive the same code as the reaper does.
 
 pub mod causes;
+mod deadlines;
 pub mod evidence;
 pub mod explain;
 pub mod facts;
@@ -28,6 +29,7 @@ pub mod reconcile;
 pub mod second_look;
 pub mod signals;
 pub mod snapshot;
+mod timeouts;
 pub mod verdict;
 
 #[cfg(any(test, feature = "builders"))]

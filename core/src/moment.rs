@@ -40,9 +40,37 @@ impl Add<Duration> for Moment {
     }
 }
 
-#[allow(clippy::cast_lossless, reason = "`From` is not const")]
+/// A length of time in nanoseconds. Cheaper to add to a [`Moment`] than a [`Duration`], which has to be converted each time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Nanos(u64);
+
+impl Nanos {
+    /// Saturates after five centuries.
+    pub(crate) const fn of(duration: Duration) -> Self {
+        Self(nanos(duration))
+    }
+
+    /// This length of time less one in `parts` parts of it. Not inlined: the compiler would compute it for every Job, and few need it.
+    #[cold]
+    #[inline(never)]
+    pub(crate) const fn less_one_in(self, parts: u64) -> Self {
+        Self(self.0 - self.0 / parts)
+    }
+}
+
+impl Add<Nanos> for Moment {
+    type Output = Self;
+
+    /// Saturates, like the addition of a [`Duration`].
+    fn add(self, Nanos(after): Nanos) -> Self {
+        Self(self.0.saturating_add(after))
+    }
+}
+
+#[allow(clippy::cast_lossless, clippy::cast_possible_truncation, reason = "`From` is not const")]
 const fn nanos(duration: Duration) -> u64 {
-    duration.as_secs().saturating_mul(1_000_000_000).saturating_add(duration.subsec_nanos() as u64)
+    let nanos = duration.as_nanos();
+    if nanos > u64::MAX as u128 { u64::MAX } else { nanos as u64 }
 }
 
 #[cfg(test)]
@@ -57,5 +85,15 @@ mod tests {
         assert_eq!(Moment::default(), Moment::at(Duration::ZERO));
         assert_eq!(hour + Duration::MAX, Moment::at(Duration::MAX));
         assert_eq!(size_of::<Option<Moment>>(), 8);
+    }
+
+    #[test]
+    fn nanos_are_as_exact_as_a_duration_and_saturate() {
+        let hour = Moment::at(Duration::from_hours(1));
+        for after in [Duration::ZERO, Duration::from_nanos(7), Duration::new(29, 999_999_999), Duration::MAX] {
+            assert_eq!(hour + Nanos::of(after), hour + after);
+        }
+        let odd = Duration::new(5, 7);
+        assert_eq!(Nanos::of(odd).less_one_in(6), Nanos::of(odd.saturating_sub(odd / 6)));
     }
 }

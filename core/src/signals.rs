@@ -1,7 +1,7 @@
 //! The signals that a verdict on a pod rests on: the state of each when the pod was judged, and since when.
 //!
-//! [`crate::judge`] computes them together with the verdict. Everything else (plans, notifications, Events, the API) reads them
-//! here and never compares a time with a threshold again.
+//! [`JudgedPod::signals`](crate::verdict::JudgedPod::signals) computes them by the deadlines that led to the verdict. Everything else
+//! (plans, notifications, Events, the API) reads them there and never compares a time with a threshold again.
 
 use crate::{
     evidence::{AgentObservation, NodeState},
@@ -101,7 +101,7 @@ impl AgentSignal {
             AgentObservation::Alive { last } => Self::Alive { last },
             AgentObservation::Blind { last } => Self::Blind { last },
             AgentObservation::Gone { since, reports } => {
-                Self::Gone { since, reports, confirmed: reports >= gone_reports }
+                Self::Gone { since, reports, confirmed: observation.gone_since(gone_reports).is_some() }
             }
         }
     }

@@ -5,9 +5,12 @@ use std::fmt;
 use jobwarden_common::{identity::PodUid, names::reason};
 
 use crate::{
+    deadlines::Deadlines,
     evidence::{Evidence, PodEvidence},
     moment::Moment,
+    policy::Policy,
     signals::Signals,
+    timeouts::Timeouts,
 };
 
 /// The verdicts on one Job and its pods.
@@ -19,17 +22,17 @@ pub struct Judgement {
     pub pods: Vec<PodJudgement>,
     /// The earliest moment at which time alone may change a verdict.
     pub recheck_at: Option<Moment>,
+    /// When the Job was judged.
+    pub judged_at: Moment,
 }
 
-/// The verdict on one pod and the signals that it rests on.
+/// The verdict on one pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodJudgement {
     /// `metadata.uid`.
     pub uid: PodUid,
     /// The verdict.
     pub verdict: PodVerdict,
-    /// The signals of the pod when it was judged.
-    pub signals: Signals,
 }
 
 /// A pod with the verdict on it.
@@ -39,18 +42,36 @@ pub struct JudgedPod<'a> {
     pub pod: &'a PodEvidence,
     /// The verdict.
     pub verdict: PodVerdict,
-    /// The signals that the verdict rests on.
-    pub signals: &'a Signals,
+    listening_since: Moment,
+    policy: &'a Policy,
+    judged_at: Moment,
+}
+
+impl JudgedPod<'_> {
+    /// The signals that the verdict rests on, as of the moment of the judgement. They are not computed before they are asked for:
+    /// few verdicts are ever explained.
+    #[inline]
+    pub fn signals(&self) -> Signals {
+        Deadlines::of(self.pod, self.listening_since, &Timeouts::of(self.policy)).signals(self.judged_at)
+    }
 }
 
 impl Judgement {
-    /// The pods of the evidence that was judged, each with the verdict on it.
+    /// The pods of the evidence that was judged by this policy, each with the verdict on it. Also with the verdicts of a
+    /// [`preview`](crate::judge::preview), the signals are those that [`judge`](crate::judge::judge) would apply.
     pub fn judged_pods<'a>(
         &'a self,
         evidence: &'a Evidence,
+        policy: &'a Policy,
     ) -> impl DoubleEndedIterator<Item = JudgedPod<'a>> + ExactSizeIterator {
-        let pods = evidence.pods.iter().zip(&self.pods);
-        pods.map(|(pod, judgement)| JudgedPod { pod, verdict: judgement.verdict, signals: &judgement.signals })
+        let judged = |(pod, judgement): (&'a PodEvidence, &PodJudgement)| JudgedPod {
+            pod,
+            verdict: judgement.verdict,
+            listening_since: evidence.listening_since,
+            policy,
+            judged_at: self.judged_at,
+        };
+        evidence.pods.iter().zip(&self.pods).map(judged)
     }
 
     /// The reasons of the lost pods.

@@ -1,40 +1,35 @@
 //! The rows about pods.
 
-use super::{
-    clock::Clock,
-    deadlines::Deadlines,
-    timeouts::{NODE_GONE_AFTER, Timeouts},
-};
+use super::clock::Clock;
 use crate::{
+    deadlines::Deadlines,
     evidence::{
         AgentObservation, ContainerState, LastBeat, NodeEvidence, NodeState, PodEvidence, PodPhase, Sidecar,
         StartProblem,
     },
     moment::Moment,
     policy::{Policy, Unseen},
-    signals::{BeatState, Signals},
+    timeouts::{GONE_REPORTS, NODE_GONE_AFTER, Timeouts},
     verdict::{LostReason, PodVerdict},
 };
 
-/// The verdict of the first row about pods that matches, and the signals of the pod.
+/// The verdict of the first row about pods that matches.
 pub(super) fn judge_pod(
     pod: &PodEvidence,
     listening_since: Moment,
     policy: &Policy,
     timeouts: &Timeouts,
     clock: &mut Clock,
-) -> (PodVerdict, Signals) {
-    let deadlines = Deadlines::of(pod, listening_since, timeouts);
-    let signals = deadlines.signals(pod, timeouts, clock.now);
-    let verdict = match (pod.phase, &pod.node) {
+) -> PodVerdict {
+    match (pod.phase, &pod.node) {
         (PodPhase::Succeeded, _) => PodVerdict::Finishing,
         (PodPhase::Failed, _) => PodVerdict::AttemptFailed,
         (PodPhase::Pending | PodPhase::Running, Some(node)) if pod.bound_since.is_some() => {
-            PodView { pod, node, deadlines, signals: &signals, policy, timeouts, clock }.judge()
+            let deadlines = Deadlines::of(pod, listening_since, timeouts);
+            PodView { pod, node, deadlines, policy, timeouts, clock }.judge()
         }
         (PodPhase::Pending | PodPhase::Running, _) => judge_unscheduled(pod, policy, clock),
-    };
-    (verdict, signals)
+    }
 }
 
 /// P13. Unless the policy says otherwise an unscheduled pod waits indefinitely: the scheduler may find a node at any time.
@@ -52,8 +47,7 @@ fn judge_unscheduled(pod: &PodEvidence, policy: &Policy, clock: &mut Clock) -> P
 struct PodView<'a> {
     pod: &'a PodEvidence,
     node: &'a NodeEvidence,
-    deadlines: Deadlines,
-    signals: &'a Signals,
+    deadlines: Deadlines<'a>,
     policy: &'a Policy,
     timeouts: &'a Timeouts,
     clock: &'a mut Clock,
@@ -99,8 +93,9 @@ impl PodView<'_> {
         if !self.clock.passed(since, NODE_GONE_AFTER) {
             return false;
         }
-        let deadlines = self.deadlines.on_gone_node(self.pod, self.timeouts);
-        !self.has_beat_before(deadlines.late_at) && !self.seen_before(deadlines.agent_silent_at)
+        let timeouts = self.timeouts.on_gone_node();
+        let deadlines = self.deadlines.by(&timeouts);
+        !self.has_beat_before(deadlines.late_at()) && !self.seen_before(deadlines.agent_silent_at())
     }
 
     /// P3.
@@ -118,24 +113,24 @@ impl PodView<'_> {
 
     /// P4: a healthy kubelet reports an ended container within seconds, and this one does not.
     fn process_gone(&mut self) -> bool {
-        let Some(since) = self.signals.agent.gone_since() else { return false };
+        let Some(since) = self.agent_gone_since() else { return false };
         let kubelet_says_running = self.pod.phase == PodPhase::Running
             && self.pod.mains.iter().any(|main| main.state == ContainerState::Running)
             && self.pod.mains.iter().all(|main| main.state != ContainerState::WaitingToRestart);
-        kubelet_says_running && !self.lease_stale() && self.clock.passed(since, self.timeouts.process_gone)
+        kubelet_says_running && !self.lease_stale() && self.clock.reached(since + self.timeouts.process_gone)
     }
 
     /// P5: the worker had ended, but its node can no longer report how.
     fn outcome_unknown(&mut self) -> bool {
-        let ended = self.signals.beat.state == BeatState::Ended || self.signals.agent.gone_since().is_some();
+        let ended = matches!(self.pod.beat, LastBeat::Ending { .. }) || self.agent_gone_since().is_some();
         let silence = self.timeouts.lost.max(self.timeouts.lease_stale);
-        ended && !self.agent_alive() && self.clock.passed(self.node.lease_changed, silence)
+        ended && !self.agent_alive() && self.clock.reached(self.node.lease_changed + silence)
     }
 
     /// P6. The row applies to a pod that the agent sees alive, and to a pod of which no other row says anything: one that never
     /// started, and that its kubelet does not remove.
     fn stuck_in_termination(&mut self) -> bool {
-        self.deadlines.stuck_at.is_some_and(|at| self.clock.reached(at))
+        self.deadlines.stuck_at().is_some_and(|at| self.clock.reached(at))
     }
 
     /// P12: the worker is alive and makes no progress.
@@ -147,7 +142,7 @@ impl PodView<'_> {
 
     /// The last beat is younger than suspect-after and did not say that the pod ends.
     fn beat_fresh(&mut self) -> bool {
-        self.has_beat_before(self.deadlines.late_at)
+        self.has_beat_before(self.deadlines.late_at())
     }
 
     fn has_beat_before(&mut self, late_at: Moment) -> bool {
@@ -156,37 +151,37 @@ impl PodView<'_> {
 
     /// The last beat is older than suspect-after.
     fn beat_late(&mut self) -> bool {
-        matches!(self.pod.beat, LastBeat::Running { .. }) && self.clock.reached(self.deadlines.late_at)
+        matches!(self.pod.beat, LastBeat::Running { .. }) && self.clock.reached(self.deadlines.late_at())
     }
 
     /// No beat arrived for suspect-after although one was due.
     fn beat_missing(&mut self) -> bool {
-        self.clock.reached(self.deadlines.late_at)
+        self.clock.reached(self.deadlines.late_at())
     }
 
     /// No beat arrived for lost-after, whatever the last one said.
     fn beat_expired(&mut self) -> bool {
-        self.clock.reached(self.deadlines.expires_at)
+        self.clock.reached(self.deadlines.expires_at())
     }
 
     /// The agent has not seen the pod alive for lost-after either. Its latest report alone does not suffice: it changes as soon as a
     /// worker ends or an agent restarts, long before a healthy kubelet reports that.
     fn unseen_by_agent(&mut self) -> bool {
-        self.pod.seen_alive.is_none_or(|last| self.clock.passed(last, self.timeouts.lost))
+        self.pod.seen_alive.is_none_or(|last| self.clock.reached(last + self.timeouts.lost))
     }
 
     /// A container of the pod has run, so signals are expected. A pod that waits for its images on a healthy node is a case of P3.
     fn has_run(&self) -> bool {
         match self.pod.sidecar {
             Sidecar::Started(_) => true,
-            Sidecar::NotStarted => self.signals.beat.state != BeatState::Never,
+            Sidecar::NotStarted => self.pod.beat != LastBeat::None,
             Sidecar::Absent => self.pod.phase == PodPhase::Running,
         }
     }
 
     /// The agent saw processes of a main container in a recent report.
     fn agent_alive(&mut self) -> bool {
-        self.seen_before(self.deadlines.agent_silent_at)
+        self.seen_before(self.deadlines.agent_silent_at())
     }
 
     fn seen_before(&mut self, silent_at: Option<Moment>) -> bool {
@@ -196,7 +191,12 @@ impl PodView<'_> {
 
     /// The kubelet has not renewed the node's Lease for too long.
     fn lease_stale(&mut self) -> bool {
-        self.deadlines.lease_stale_at.is_some_and(|at| self.clock.reached(at))
+        self.clock.reached(self.deadlines.lease_stale_at(self.node))
+    }
+
+    /// Since when the processes are known to be gone.
+    fn agent_gone_since(&self) -> Option<Moment> {
+        self.pod.agent.gone_since(GONE_REPORTS)
     }
 }
 

@@ -162,7 +162,7 @@ impl<'a> Drafter<'a> {
     }
 
     fn pods(&self) -> impl DoubleEndedIterator<Item = JudgedPod<'a>> + use<'a> {
-        self.judgement.judged_pods(&self.snapshot.evidence)
+        self.judgement.judged_pods(&self.snapshot.evidence, &self.snapshot.policy)
     }
 
     /// The pod because of which we failed a Job: the last one that we marked Failed, else the last that has not ended, else the last

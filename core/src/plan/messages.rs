@@ -41,7 +41,7 @@ impl Messages<'_> {
             pod.name,
             self.facts(judged)
         );
-        let advice = match (judged.signals.beat.state, pod.sidecar) {
+        let advice = match (judged.signals().beat.state, pod.sidecar) {
             (_, Sidecar::Absent) => {
                 "The pod has no sidecar because none was injected at admission, and the agent on its node does not report it: \
                  check that the agent runs there."

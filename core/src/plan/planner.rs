@@ -54,7 +54,8 @@ pub fn requeue_at(snapshot: &JobSnapshot, judgement: &Judgement, hold: Option<Ho
         _ => None,
     };
     // A pod that has ended but still exists is a leftover from then on.
-    let stuck = judgement.pods.iter().filter_map(|pod| pod.signals.stuck_at);
+    let judged_pods = judgement.judged_pods(&snapshot.evidence, &snapshot.policy);
+    let stuck = judged_pods.filter_map(|judged| judged.signals().stuck_at);
     let moments = judgement.recheck_at.into_iter().chain(retention).chain(warm_up).chain(stuck);
     moments.filter(|at| *at > now).min()
 }

@@ -67,7 +67,7 @@ pub(super) fn explanation(api: &Api, uid: &JobUid) -> Option<Explanation> {
         verdict: of_job(&judgement),
         since,
         held: held.map(|hold| held_by(hold, now)),
-        pods: pods(evidence, &judgement, now),
+        pods: pods(evidence, policy, &judgement, now),
         past: past.as_ref().map(past_pod),
         timers: timers(evidence, policy, &judgement, now).chain(retention(&snapshot, now)).collect(),
         policy: PolicyField::ALL
@@ -194,11 +194,11 @@ fn held_by(hold: Hold, now: Moment) -> Held {
 }
 
 /// The pods of a Job, unless another controller manages it: then no verdict on them counts.
-fn pods(evidence: &Evidence, judgement: &Judgement, now: Moment) -> Vec<Pod> {
+fn pods(evidence: &Evidence, policy: &Policy, judgement: &Judgement, now: Moment) -> Vec<Pod> {
     if judgement.job == JobVerdict::Ignored {
         return Vec::new();
     }
-    judgement.judged_pods(evidence).map(|judged| pod_view(judged, now)).collect()
+    judgement.judged_pods(evidence, policy).map(|judged| pod_view(judged, now)).collect()
 }
 
 fn pod_view(judged: JudgedPod<'_>, now: Moment) -> Pod {
@@ -215,7 +215,7 @@ fn pod_view(judged: JudgedPod<'_>, now: Moment) -> Pod {
 }
 
 fn figures(judged: JudgedPod<'_>, now: Moment) -> Figures {
-    let JudgedPod { pod, signals, .. } = judged;
+    let (pod, signals) = (judged.pod, judged.signals());
     let ago = |at: Moment| now.since(at).as_secs();
     let (beat, beat_at) = match signals.beat.state {
         BeatState::Never => ("none", None),

@@ -45,7 +45,7 @@ impl JobStatus {
         let live = |pod: &&PodEvidence| matches!(pod.phase, PodPhase::Pending | PodPhase::Running);
         let zone = |pod: &PodEvidence| pod.node.as_ref().and_then(|node| node.zone.clone());
         let zones: BTreeSet<_> = evidence.pods.iter().filter(live).filter_map(zone).collect();
-        let lost = preview.judged_pods(evidence).filter(|judged| {
+        let lost = preview.judged_pods(evidence, policy).filter(|judged| {
             judged.verdict.lost().is_some_and(|reason| reason != LostReason::NodeGone) && !is_recorded(&judged.pod.uid)
         });
         let locations: Vec<_> = lost

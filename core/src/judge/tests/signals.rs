@@ -5,7 +5,8 @@ use crate::signals::{AgentSignal, BeatSignal, BeatState, LeaseSignal, NodeSignal
 
 fn signals_under(pod: PodEvidence, policy: &Policy) -> Signals {
     let evidence = Evidence { job: mk_job(), pods: vec![pod], listening_since: ago(7000) };
-    judge(&evidence, policy, NOW).pods[0].signals
+    let judgement = judge(&evidence, policy, NOW);
+    judgement.judged_pods(&evidence, policy).next().expect("the Job has a pod").signals()
 }
 
 fn signals(pod: PodEvidence) -> Signals {

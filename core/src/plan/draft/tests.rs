@@ -87,7 +87,7 @@ fn the_deletion_of_a_job_is_its_cause() {
 fn the_node_of_a_lost_pod_is_the_cause() {
     let snapshot = mk_snapshot(mk_job(JobStage::Open), vec![unreachable("w", 100)]);
     let judgement = judged(&snapshot);
-    let lost = judgement.judged_pods(&snapshot.evidence).next().expect("the Job has a pod");
+    let lost = judgement.judged_pods(&snapshot.evidence, &snapshot.policy).next().expect("the Job has a pod");
     let data = drafter(&snapshot, &judgement).lost(lost, LostReason::NodeUnreachable);
     assert_eq!(subject(&data), ("w", Some(CauseKind::NodeLost)));
 }

@@ -14,7 +14,7 @@ const FACTS: &str = "(beat: fresh, last 1s ago; agent: alive, 1s ago; lease: fre
 fn with_messages<T>(kind: JobKind, policy: &Policy, write: impl FnOnce(Messages<'_>, JudgedPod<'_>) -> T) -> T {
     let snapshot = mk_snapshot(mk_job(JobStage::Open), vec![mk_pod("w")]);
     let judgement = judged(&snapshot);
-    let pod = judgement.judged_pods(&snapshot.evidence).next().expect("the Job has a pod");
+    let pod = judgement.judged_pods(&snapshot.evidence, &snapshot.policy).next().expect("the Job has a pod");
     write(Messages { kind, policy, now: at(NOW) }, pod)
 }
 

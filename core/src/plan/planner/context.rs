@@ -44,7 +44,7 @@ impl<'a> Planner<'a> {
     }
 
     pub(super) fn judged_pods(&self) -> impl Iterator<Item = JudgedPod<'a>> + use<'a> {
-        self.judgement.judged_pods(&self.snapshot.evidence)
+        self.judgement.judged_pods(&self.snapshot.evidence, &self.snapshot.policy)
     }
 
     pub(super) fn holds(&self, reason: LostReason) -> bool {

@@ -173,8 +173,8 @@ impl<'a> Planner<'a> {
 
     /// Removes a pod that was marked Failed but not removed: the reaper that marked it may have crashed in between.
     fn remove_leftover(&mut self, judged: JudgedPod<'a>) {
-        let JudgedPod { pod, signals, .. } = judged;
-        let Some(stuck_at) = signals.stuck_at.filter(|_| pod.phase == PodPhase::Failed) else { return };
+        let pod = judged.pod;
+        let Some(stuck_at) = judged.signals().stuck_at.filter(|_| pod.phase == PodPhase::Failed) else { return };
         let Some(reason) = pod.cause.reason.as_deref().and_then(lost_reason) else { return };
         if is_fenced(judged, reason) && !self.holds(reason) && self.now >= stuck_at {
             self.steps.push(Step::ForceDeletePod { pod: pod.into() });
@@ -200,12 +200,13 @@ impl<'a> Planner<'a> {
 
 /// Whether the processes of a lost pod are known to be gone.
 fn is_fenced(judged: JudgedPod<'_>, reason: LostReason) -> bool {
-    reason.fenced() || judged.signals.agent.gone_since().is_some()
+    reason.fenced() || judged.signals().agent.gone_since().is_some()
 }
 
 /// Whether the node renewed its Lease after the beats expired. If a node fails together with its pods, its Lease stays fresh a little
 /// longer: a notice would be about a pod that is lost by the time somebody reads it. The judge has the pod evaluated again when the
 /// Lease would be stale.
 fn lease_outlived_beat(judged: JudgedPod<'_>) -> bool {
-    judged.signals.lease.is_some_and(|lease| lease.changed >= judged.signals.beat.expires_at)
+    let signals = judged.signals();
+    signals.lease.is_some_and(|lease| lease.changed >= signals.beat.expires_at)
 }

@@ -156,7 +156,7 @@ impl World<'_> {
 
     /// The same evidence gives the same verdicts until the very moment that the judgement names.
     fn check_recheck_at(&mut self, evaluated: &EvaluatedJob<'_>) {
-        let Judgement { job, pods, recheck_at } = &evaluated.evaluation.judgement;
+        let Judgement { job, pods, recheck_at, .. } = &evaluated.evaluation.judgement;
         let far = Duration::from_hours(1_000);
         let span = recheck_at.map_or(far, |next| next.since(evaluated.moment));
         let part = self.laws.dice.below(1_000);

@@ -31,9 +31,9 @@ pub(crate) struct Verdicts {
 }
 
 impl Verdicts {
-    /// Without the signals, which change all the time.
+    /// Without the moment of the judgement.
     pub(crate) fn of(judgement: &Judgement) -> Self {
-        let Judgement { job, pods, recheck_at } = judgement;
+        let Judgement { job, pods, recheck_at, .. } = judgement;
         let pods = pods.iter().map(|pod| (pod.uid.clone(), pod.verdict)).collect();
         Self { job: *job, pods, recheck_at: *recheck_at }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::policy::Policy;
+use crate::{moment::Nanos, policy::Policy};
 
 /// How long a node has to be gone before its pods are lost. It leaves time for a node that is recreated under the same name.
 pub const NODE_GONE_AFTER: Duration = Duration::from_secs(10);
@@ -23,49 +23,53 @@ pub const LEASE_STALE_AFTER_LEAST: Duration = Duration::from_secs(20);
 /// The fraction, one in this many, by which the lifetime of a sign of life is cut on a node that is gone. No worker returns from
 /// there, so a sign of life need not outlast three missing ones. With the defaults it counts for 25 s, two and a half beat
 /// intervals, and a loss is reported within 30 s even if a beat arrived just before the node was deleted.
-const CUT_ON_GONE_NODE: u32 = 6;
+const CUT_ON_GONE_NODE: u64 = 6;
 /// [`PROCESS_GONE_AFTER`] in a preview: a healthy kubelet has reported the end of a container by then.
 const PROCESS_GONE_AFTER_IN_PREVIEW: Duration = Duration::from_secs(20);
 
 /// The thresholds by which the signals of a pod are read, under one policy.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Timeouts {
+pub(crate) struct Timeouts {
     /// A beat older than this is late.
-    pub(super) beat_late: Duration,
+    pub(crate) beat_late: Nanos,
     /// A beat older than this has expired.
-    pub(super) lost: Duration,
+    pub(crate) lost: Nanos,
     /// An agent without a report for this long is silent.
-    pub(super) agent_silent: Duration,
+    pub(crate) agent_silent: Nanos,
     /// A Lease without a change for this long is stale.
-    pub(super) lease_stale: Duration,
+    pub(crate) lease_stale: Nanos,
     /// See [`PROCESS_GONE_AFTER`].
-    pub(super) process_gone: Duration,
+    pub(crate) process_gone: Nanos,
 }
 
 impl Timeouts {
     /// The thresholds of verdicts.
-    pub(super) fn of(policy: &Policy) -> Self {
+    pub(crate) fn of(policy: &Policy) -> Self {
+        let lost = Nanos::of(policy.lost_after);
         Self {
-            beat_late: policy.suspect_after,
-            lost: policy.lost_after,
-            agent_silent: AGENT_SILENT_AFTER.min(policy.lost_after),
-            lease_stale: LEASE_STALE_AFTER.min(policy.lost_after).max(LEASE_STALE_AFTER_LEAST),
-            process_gone: PROCESS_GONE_AFTER,
+            beat_late: Nanos::of(policy.suspect_after),
+            lost,
+            agent_silent: lost.min(const { Nanos::of(AGENT_SILENT_AFTER) }),
+            lease_stale: lost
+                .min(const { Nanos::of(LEASE_STALE_AFTER) })
+                .max(const { Nanos::of(LEASE_STALE_AFTER_LEAST) }),
+            process_gone: const { Nanos::of(PROCESS_GONE_AFTER) },
         }
     }
 
     /// The thresholds of a preview, under [`Policy::for_preview`].
-    pub(super) fn of_preview(policy: &Policy) -> Self {
+    pub(crate) fn of_preview(policy: &Policy) -> Self {
+        let verdicts = Self::of(policy);
         Self {
-            lease_stale: LEASE_STALE_AFTER.min(policy.lost_after),
-            process_gone: PROCESS_GONE_AFTER_IN_PREVIEW,
-            ..Self::of(policy)
+            lease_stale: verdicts.lost.min(const { Nanos::of(LEASE_STALE_AFTER) }),
+            process_gone: const { Nanos::of(PROCESS_GONE_AFTER_IN_PREVIEW) },
+            ..verdicts
         }
     }
 
     /// The thresholds for the signs of life of a pod whose node has been gone for [`NODE_GONE_AFTER`].
-    pub(super) fn on_gone_node(self) -> Self {
-        let cut = |after: Duration| after.saturating_sub(after / CUT_ON_GONE_NODE);
+    pub(crate) fn on_gone_node(self) -> Self {
+        let cut = |after: Nanos| after.less_one_in(CUT_ON_GONE_NODE);
         Self { beat_late: cut(self.beat_late), agent_silent: cut(self.agent_silent), ..self }
     }
 }
