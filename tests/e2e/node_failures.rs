@@ -86,10 +86,10 @@ pub(crate) async fn a_job_with_retries_left_is_retried_elsewhere_and_reported_as
     let environment = cluster.environment().await?;
     let node = environment.lease_node().await?;
     let namespace = environment.enrolled_namespace("retry").await?;
-    // The scheduler uses a dead node until Kubernetes marks it not ready, 50 s after the crash. A retry before that would be
-    // placed on the same node.
+    // The scheduler uses a dead node until Kubernetes marks it not ready: 50 s after its last Lease renewal, checked every 5 s. A
+    // retry before that would be placed on the same node. The last beat may be 11 s older than the crash, so 60 s would be too short.
     let worker =
-        Worker::new("again", 8, ENDLESS).near_node(node.name()).annotation(annotation::LOST_AFTER, "60s").retries(2);
+        Worker::new("again", 8, ENDLESS).near_node(node.name()).annotation(annotation::LOST_AFTER, "75s").retries(2);
     let first = start(environment, &namespace, &worker).await?;
     let placed = first.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
     ensure!(placed == Some(node.name()), "the pod runs on {placed:?}, not on {}", node.name());
