@@ -67,10 +67,17 @@ impl LogArgs {
     }
 }
 
-/// An error and its causes on one line: `error: cause: cause of the cause`.
+/// An error and its causes on one line: `error: cause: cause of the cause`. A cause that the text before it includes already is not
+/// repeated: some libraries print the source of an error with the error.
 pub fn with_causes(error: &dyn Error) -> String {
-    let causes = successors(Some(error), |&error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    let mut text = error.to_string();
+    for cause in successors(error.source(), |&cause| cause.source()).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
 }
 
 /// Prints the error of `main` and its causes on one line, without a backtrace, and returns the exit code of a failure.
@@ -92,6 +99,16 @@ mod tests {
 
         let error = ReadError(std::io::Error::other("disk on fire"));
         assert_eq!(with_causes(&error), "cannot read file: disk on fire");
+    }
+
+    #[test]
+    fn a_cause_that_the_error_prints_itself_is_not_repeated() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("cannot connect: {0}")]
+        struct ConnectError(#[source] std::io::Error);
+
+        let error = ConnectError(std::io::Error::other("connection refused"));
+        assert_eq!(with_causes(&error), "cannot connect: connection refused");
     }
 
     #[test]

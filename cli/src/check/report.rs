@@ -18,7 +18,7 @@ pub(super) enum Output {
     Text,
     /// An object with "healthy" and a list of "findings"
     Json,
-    /// The same as YAML
+    /// The same object in YAML
     Yaml,
 }
 
