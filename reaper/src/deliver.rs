@@ -2,7 +2,7 @@
 //!
 //! Each sink has its own worker and queue, so that a slow sink does not delay the others. The status of the `JobOutcome` holds
 //! the state and the number of attempts per sink, so that a new leader continues where the last one stopped. How long and how
-//! often a delivery is retried is decided in [`next_attempt`](schedule::next_attempt) (`deliver/schedule.rs`).
+//! often a delivery is retried is decided in `deliver/schedule.rs`.
 
 mod config;
 mod garbage_collection;

@@ -85,7 +85,8 @@ fn laws(text: &str, admit: fn(&str) -> Option<Result<Mutation, Denial>>) {
     json_patch::patch(&mut after, &mutation.operations.to_patch()).expect("the patch applies");
     assert!(law::keeps(&before, &after), "lost something: {before} became {after}");
     assert!(!law::valid(&before) || law::valid(&after), "no longer valid: {before} became {after}");
-    let second = admit(&after.to_string()).expect("the patched object parses").expect("an admitted object is admitted again");
+    let second =
+        admit(&after.to_string()).expect("the patched object parses").expect("an admitted object is admitted again");
     assert!(second.operations.is_empty(), "patched twice: {after}");
 }
 
