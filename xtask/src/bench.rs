@@ -46,7 +46,7 @@ struct Bench {
 
 const JUDGE: Bench = Bench {
     name: "judge",
-    package: "jobwarden-reaper",
+    package: "jobwarden-core",
     criterion: "judge",
     figures: &[("judge_100k", "judge_100k_ms", 1e6)],
 };
