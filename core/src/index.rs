@@ -58,6 +58,8 @@ pub struct Index {
     nodes: HashMap<NodeName, NodeRecord>,
     /// The nodes have been listed: a node that is not known does not exist.
     nodes_listed: bool,
+    /// The pods have been listed: a pod that is not known does not exist, or is not a worker.
+    pods_listed: bool,
     abandoned: AbandonedPods,
     interner: Interner,
     changed: HashSet<JobUid>,

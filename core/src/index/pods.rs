@@ -75,6 +75,7 @@ impl Index {
 
     /// A list of pods is complete: pods that are not in it are gone.
     pub fn pods_listed(&mut self, listed: &HashSet<PodUid>, now: Moment) {
+        self.pods_listed = true;
         let gone: Vec<_> = self.pods.keys().filter(|uid| !listed.contains(*uid)).cloned().collect();
         for uid in gone {
             self.delete_pod(&uid, now);

@@ -108,6 +108,11 @@ impl Index {
                 wanted.push(uid);
             }
         }
+        // An agent forgets an ended worker that is not requested, so nothing is dropped before it is known which pods there are.
+        if !self.pods_listed {
+            let unknown = report.pods.iter().map(|entry| &entry.pod_uid).filter(|uid| !self.knows_pod(uid));
+            wanted.extend(unknown.cloned());
+        }
         Ok(wanted)
     }
 

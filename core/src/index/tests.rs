@@ -36,6 +36,7 @@ fn mk_state() -> Index {
     state.apply_lease(&mk_lease("node-1", 100), moment(0));
     state.apply_job(mk_job("job"), moment(0));
     state.apply_pod(mk_pod("pod", "job"), moment(0));
+    state.pods_listed(&["pod".into()].into(), moment(0));
     state.start_listening(moment(0));
     state.take_changed();
     state

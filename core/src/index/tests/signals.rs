@@ -194,3 +194,13 @@ fn the_run_time_reported_by_the_kubelet_wins() {
     state.apply_pod(ended, moment(20));
     assert_eq!(known(&state, 100).usage.and_then(|usage| usage.wall_ms), Some(9_000));
 }
+
+#[test]
+fn an_unknown_pod_is_requested_until_pods_are_listed() {
+    let mut state = Index::default();
+    state.start_listening(moment(0));
+    let reported = mk_report(&[("pod", 0)]);
+    assert_eq!(report(&mut state, &reported, 1), [PodUid::from("pod")], "its end is not known to this leader yet");
+    state.pods_listed(&HashSet::new(), moment(2));
+    assert!(report(&mut state, &reported, 3).is_empty());
+}
