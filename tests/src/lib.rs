@@ -16,5 +16,3 @@ pub mod scenarios;
 pub mod shared_cluster;
 pub mod tls_server;
 pub mod wait;
-
-pub use jobwarden_testbed::progress;

@@ -1,6 +1,6 @@
 //! Why a pod ended, as far as its own status says; see [`crate::causes`] for the origin of the reasons.
 //!
-//! The exit of a sidecar, whoever injected it, never counts: a native sidecar is terminated once the work is done, and its exit code
+//! The exit of a sidecar, the heartbeat sidecar or any other, never counts: a native sidecar is terminated once the work is done, and its exit code
 //! says nothing about the work.
 
 use std::time::Duration;
