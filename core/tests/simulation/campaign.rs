@@ -94,11 +94,7 @@ fn run_twice(history: &History, statistics: &mut Statistics) -> Option<Violation
     let (without, with) = (World::new(history, false).run(), World::new(&restarted, false).run());
     statistics.add(without.statistics);
     statistics.add(with.statistics);
-    let lost_after = |job: usize| history.jobs[job].policy.lost_after;
-    without
-        .violation
-        .or(with.violation)
-        .or_else(|| compare(&without.final_states, &with.final_states, history.until, lost_after))
+    without.violation.or(with.violation).or_else(|| compare(history, &without.final_states, &with.final_states))
 }
 
 /// A report of a failure: the smallest history that fails, what happens in it, and how to reproduce it.

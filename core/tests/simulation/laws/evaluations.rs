@@ -42,6 +42,7 @@ impl World<'_> {
         self.check_breaker(evaluated);
         self.check_nothing_is_early(evaluated);
         self.check_recheck_at(evaluated);
+        self.end_waits(evaluated.job, &evaluated.evaluation.judgement);
         let verdicts = Verdicts::of(&evaluated.evaluation.judgement);
         self.log_changes(evaluated, &verdicts);
         let record = &mut self.reapers[evaluated.reaper].evaluations[evaluated.job];

@@ -11,6 +11,7 @@ use jobwarden_core::outcome::OutcomeName;
 
 use super::evaluations::is_ours;
 use crate::{
+    history::History,
     state::{
         job::{Ending, Job},
         laws::{End, FinalState, Law, Violation},
@@ -103,22 +104,18 @@ impl World<'_> {
 
 /// With and without a restart every Job ends the same way, and its outcome is recorded at most later by the cost of the restart:
 /// the gap of a minute and lost-after of warm-up, for each attempt that was running. What might come after the end of a history
-/// is not compared.
-pub(crate) fn compare(
-    without: &[FinalState],
-    with: &[FinalState],
-    until: Duration,
-    lost_after: impl Fn(usize) -> Duration,
-) -> Option<Violation> {
+/// is not compared, nor is a Job that a later fault may have caught in the time by which the restart delays it: that fault, and
+/// not the restart, then decides how it ends.
+pub(crate) fn compare(history: &History, without: &[FinalState], with: &[FinalState]) -> Option<Violation> {
     for (job, (without, with)) in without.iter().zip(with).enumerate() {
         let attempts = u32::try_from(without.attempts.max(with.attempts) + 1).unwrap_or(u32::MAX);
-        let bound = (lost_after(job) + Duration::from_mins(1)) * attempts;
+        let bound = (history.jobs[job].policy.lost_after + Duration::from_mins(1)) * attempts;
+        let Some(first) = without.recorded_at.into_iter().chain(with.recorded_at).min() else { continue };
         let differs = match (without.recorded_at, with.recorded_at) {
-            (None, None) => false,
-            (Some(at), None) | (None, Some(at)) => at + bound < until,
             (Some(before), Some(after)) => without.end != with.end || after > before + bound,
+            _ => first + bound < history.until,
         };
-        if differs {
+        if differs && !history.faults.iter().any(|fault| fault.at > first && fault.at <= first + bound) {
             let how = format!("job-{job} ends with a restart as {with:?} and without as {without:?}");
             return Some(Violation {
                 at: with.recorded_at.unwrap_or_default(),

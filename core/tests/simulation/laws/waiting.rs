@@ -18,6 +18,16 @@ use crate::{
 const PROBE_SLACK_MS: i64 = 60_000;
 
 impl World<'_> {
+    /// A pod for which a row matches waits no longer, even if that is over before the next probe.
+    pub(super) fn end_waits(&mut self, job: usize, judgement: &Judgement) {
+        for PodJudgement { uid, verdict, .. } in &judgement.pods {
+            let pod = self.jobs[job].attempts.iter().copied().find(|&pod| self.pods[pod].uid == *uid);
+            if let Some(pod) = pod.filter(|_| *verdict != PodVerdict::Waiting) {
+                self.laws.records[job].waiting.remove(&pod);
+            }
+        }
+    }
+
     /// A bound pod has no row but P11 for start-timeout, lost-after or a minute at most, whichever is longest: each of its
     /// signals is missing for long enough by then. A pod that is being deleted has none for a minute past its grace period. On a
     /// node that reports itself not ready, row P3 leaves the pod to Kubernetes, which evicts it after five minutes.
