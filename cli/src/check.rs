@@ -62,12 +62,18 @@ const PAUSE: Duration = Duration::from_secs(1);
     {prog} check --wait 2m
   Check an installation in another namespace of another cluster:
     {prog} check --context production --system-namespace batch-system
+  Check the installation, and of the enrolled namespaces only yours:
+    {prog} check -n my-jobs
   For a script:
     {prog} check -o json | jq '.findings[] | select(.status == \"failure\")'")]
 pub(crate) struct CheckArgs {
     /// Repeat the check until there is no failure, for at most this long
     #[arg(long, default_value = "0s", value_parser = humantime::parse_duration, value_name = "DURATION")]
     wait: Duration,
+
+    /// Of the enrolled namespaces, check only this one; default: all of them
+    #[arg(short, long, value_name = "NAME")]
+    namespace: Option<String>,
 
     /// Output format
     #[arg(short, long, value_enum, default_value_t = Output::Text, value_name = "FORMAT")]
@@ -91,8 +97,8 @@ pub(crate) enum CheckError {
 impl CheckArgs {
     /// Checks and reports; returns the exit status.
     pub(crate) async fn run(self) -> Result<ExitCode, CheckError> {
-        let Self { wait, output, cluster } = self;
-        let gatherer = Gatherer::new(cluster.client().await?, &cluster.system_namespace);
+        let Self { wait, namespace, output, cluster } = self;
+        let gatherer = Gatherer::new(cluster.client().await?, &cluster.system_namespace, namespace);
         let deadline = Instant::now() + wait;
         let findings = loop {
             let findings = gather_and_check(&gatherer).await;

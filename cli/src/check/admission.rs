@@ -43,7 +43,7 @@ pub(super) fn check(snapshot: &Snapshot) -> Vec<Finding> {
         Finding { section: SECTION, status, message, hint }
     }));
     let enrolled = snapshot.enrolled.as_ref().map(|all| enrolment::effective(snapshot, all).count());
-    if enrolled == Ok(0) {
+    if enrolled == Ok(0) && snapshot.only.is_none() {
         let hint = "enrol the namespaces whose Jobs should be watched: kubectl label namespace NAMESPACE jobwarden.io/inject=enabled";
         findings.push(SECTION.warning("no namespace is enrolled, so admission was not tried", hint));
     }

@@ -56,11 +56,13 @@ const DEFAULT_IMAGE: &str = "jobwarden.io/jobwarden";
 pub(super) struct Gatherer {
     client: Client,
     namespace: String,
+    only: Option<String>,
 }
 
 impl Gatherer {
-    pub(super) fn new(client: Client, namespace: &str) -> Self {
-        Self { client, namespace: namespace.to_owned() }
+    /// For the installation in `namespace`. Of the enrolled namespaces, those other than `only` are left out.
+    pub(super) fn new(client: Client, namespace: &str, only: Option<String>) -> Self {
+        Self { client, namespace: namespace.to_owned(), only }
     }
 
     fn raw(&self) -> Raw<'_> {
@@ -95,7 +97,7 @@ impl Gatherer {
     }
 
     async fn objects(&self, server: Server) -> Snapshot {
-        let Self { client, namespace } = self;
+        let Self { client, namespace, only } = self;
         let enrolled = format!("{}={}", label::INJECT, label_value::ENABLED);
         let workers = ListParams::default().limit(LIMIT).labels(&format!("{}={}", label::ENROLLED, label_value::TRUE));
         let outcomes = ApiResource::from_gvk(&GroupVersionKind::gvk(GROUP, CRD_VERSION, "JobOutcome"));
@@ -108,7 +110,7 @@ impl Gatherer {
             ($($field:ident: $lookup:expr),* $(,)?) => {{
                 // Each on the heap, because together they are a large future.
                 let ($($field),*,) = tokio::join!($(Box::pin($lookup)),*);
-                Snapshot { namespace: namespace.clone(), server, ready: Vec::new(), dry_runs: Vec::new(), $($field),* }
+                Snapshot { namespace: namespace.clone(), only: only.clone(), server, ready: Vec::new(), dry_runs: Vec::new(), $($field),* }
             }};
         }
         join! {

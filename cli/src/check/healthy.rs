@@ -133,6 +133,7 @@ pub(super) fn snapshot() -> Snapshot {
     let ready = names.map(|(pod, _)| Ready { pod: pod.to_owned(), answer: Ok(Ok(())) });
     Snapshot {
         namespace: NAMESPACE.to_owned(),
+        only: None,
         server: Server { version: "v1.35.4".to_owned(), now, ahead: SignedDuration::ZERO },
         nodes: Ok(["node-1", "node-2"].map(node).into()),
         node_leases: Ok(["node-1", "node-2"].map(|name| lease(name, now)).into()),
@@ -201,7 +202,7 @@ pub(super) fn unreadable(error: &LookupError) -> Snapshot {
     macro_rules! failing {
         ($($field:ident),*) => {
             Snapshot {
-                namespace, server, ready: Vec::new(), $($field: Err(error.clone())),*,
+                namespace, only: None, server, ready: Vec::new(), $($field: Err(error.clone())),*,
                 dry_runs: vec![DryRun { namespace: "work".to_owned(), response: Err(error.clone()) }],
             }
         };

@@ -29,10 +29,14 @@ const SECTION: Section = Section::Namespaces;
 pub(super) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     let found = SECTION.available("the namespaces", &snapshot.enrolled).map(|enrolled| {
         let names: Vec<String> = effective(snapshot, enrolled).map(ResourceExt::name_any).collect();
-        let mut findings = vec![match names.len() {
-            0 => SECTION.ok("no namespace is enrolled yet"),
-            1 => SECTION.ok(format!("{} is enrolled", names[0])),
-            several => SECTION.ok(format!("{several} namespaces are enrolled: {}", some_of(&names))),
+        let mut findings = vec![match (names.len(), &snapshot.only) {
+            (0, Some(only)) => {
+                let hint = format!("to enrol it: kubectl label namespace {only} jobwarden.io/inject=enabled");
+                SECTION.warning(format!("{only} is not enrolled"), hint)
+            }
+            (0, None) => SECTION.ok("no namespace is enrolled yet"),
+            (1, _) => SECTION.ok(format!("{} is enrolled", names[0])),
+            (several, _) => SECTION.ok(format!("{several} namespaces are enrolled: {}", some_of(&names))),
         }];
         let exempt = enrolled.iter().filter(|namespace| is_exempt(snapshot, namespace)).map(ResourceExt::name_any);
         let exempt: Vec<String> = exempt.collect();
@@ -137,7 +141,8 @@ fn exhausted(quota: &ResourceQuota, namespace: &str, settings: &Settings) -> Vec
 /// Worker pods whose sidecar is a plain init container, which never ends.
 fn stuck(snapshot: &Snapshot) -> Vec<Finding> {
     let found = SECTION.available("the pending worker pods", &snapshot.pending).map(|pending| {
-        let stuck: Vec<_> = pending.iter().filter(|pod| is_stripped(pod)).collect();
+        let is_asked_for = |pod: &Pod| snapshot.only.is_none() || pod.namespace() == snapshot.only;
+        let stuck: Vec<_> = pending.iter().filter(|pod| is_stripped(pod) && is_asked_for(pod)).collect();
         let Some(first) = stuck.first() else {
             return vec![SECTION.ok("no worker pod is blocked by a sidecar without restartPolicy")];
         };
@@ -249,5 +254,20 @@ mod tests {
         let mut snapshot = healthy::snapshot();
         snapshot.enrolled.as_mut().expect("available")[0].metadata.name = Some("kube-system".to_owned());
         assert!(bad(&snapshot)[0].message.contains("no effect on kube-system"));
+    }
+
+    #[test]
+    fn only_the_namespace_that_was_asked_for_is_checked() {
+        let mut snapshot = healthy::snapshot();
+        let mut another = snapshot.enrolled.as_ref().expect("available")[0].clone();
+        another.metadata.name = Some("another".to_owned());
+        snapshot.enrolled.as_mut().expect("available").push(another);
+        assert_eq!(check(&snapshot)[0].message, "2 namespaces are enrolled: work, another");
+        snapshot.only = Some("work".to_owned());
+        assert_eq!(check(&snapshot)[0].message, "work is enrolled");
+        snapshot.only = Some("mine".to_owned());
+        let found = bad(&snapshot);
+        assert_eq!(found[0].message, "mine is not enrolled");
+        assert_eq!(found[0].status, Status::Warning);
     }
 }

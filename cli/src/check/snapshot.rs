@@ -79,6 +79,8 @@ pub(super) struct Ready {
 pub(super) struct Snapshot {
     /// The namespace that jobwarden is installed in.
     pub(super) namespace: String,
+    /// The enrolled namespace that the user asks for; `None` for all of them.
+    pub(super) only: Option<String>,
     pub(super) server: Server,
     pub(super) nodes: Lookup<Vec<Node>>,
     /// In the namespace `kube-node-lease`.
