@@ -67,19 +67,6 @@ mod tests {
         WebhookArgs::command().debug_assert();
     }
 
-    #[test]
-    fn every_flag_has_an_environment_variable() {
-        let mut command = WebhookArgs::command();
-        command.build();
-        let without: Vec<_> = command
-            .get_arguments()
-            .filter(|arg| !matches!(arg.get_id().as_str(), "help" | "version"))
-            .filter(|arg| arg.get_env().is_none_or(|env| !env.to_string_lossy().starts_with("JOBWARDEN_")))
-            .map(|arg| arg.get_id().to_string())
-            .collect();
-        assert!(without.is_empty(), "{without:?}");
-    }
-
     #[rstest]
     #[case(&[], false)]
     #[case(&["--finalizer"], true)]

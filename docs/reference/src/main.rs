@@ -80,3 +80,24 @@ fn sidecar() -> String {
          | environment | default | what it sets |\n|---|---|---|\n{rows}"
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_flag_of_a_server_has_an_environment_variable() {
+        for mut command in [
+            jobwarden_webhook::args::WebhookArgs::command(),
+            jobwarden_reaper::args::ReaperArgs::command(),
+            jobwarden_agent::Args::command(),
+        ] {
+            command.build();
+            let flags = command.get_arguments().filter(|flag| !matches!(flag.get_id().as_str(), "help" | "version"));
+            let has_variable =
+                |flag: &Arg| flag.get_env().is_some_and(|name| name.to_string_lossy().starts_with("JOBWARDEN_"));
+            let without: Vec<_> = flags.filter(|flag| !has_variable(flag)).map(Arg::get_id).collect();
+            assert!(without.is_empty(), "{}: {without:?}", command.get_name());
+        }
+    }
+}
