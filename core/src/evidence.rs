@@ -3,6 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use jiff::Timestamp;
 use jobwarden_common::{
     identity::{JobId, JobUid, NodeName, PodUid, RunId},
     notification::Cause,
@@ -33,8 +34,11 @@ pub struct JobEvidence {
     pub suspended: bool,
     /// `spec.managedBy` names a controller other than the built-in Job controller.
     pub managed_elsewhere: bool,
-    /// Since when the open Job has had no pending or running pod; `None` if it has one.
+    /// Since when the Job controller should have created a pod for the open Job; `None` if the Job has a pending or running one. The
+    /// moment is in the future while the Job controller backs off after a failure.
     pub podless_since: Option<Moment>,
+    /// How many pods the Job controller wants to run.
+    pub wanted_pods: u32,
     /// Whether its own rules allow another attempt.
     pub retries: Retries,
     /// It carries [`jobwarden_common::names::FINALIZER`].
@@ -56,9 +60,12 @@ pub struct JobEvidence {
 /// For how long a Job has been active: since `status.startTime`, which is set again when a suspended Job is resumed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Active {
+    /// `status.startTime`. The second look reads it again.
+    pub start: Timestamp,
     /// When the start time was first observed.
     pub since: Moment,
-    /// The age of the start time when it was first observed, by the wall clock. With it the measure survives a restart of the reaper.
+    /// The age of the start time when it was first observed, by the clock of the API server. With it the measure survives a restart of the
+    /// reaper.
     pub before: Duration,
 }
 
@@ -173,8 +180,8 @@ pub struct PodEvidence {
     pub terminating: Option<Terminating>,
     /// The containers that do the work, as opposed to sidecars and init containers.
     pub mains: Vec<MainContainer>,
-    /// Since when only the start of the main containers is outstanding; `None` if all have started. A running init container of the
-    /// workload stops this timer.
+    /// Since when only the start of the main containers is outstanding, on a node that is ready; `None` if all have started. While an
+    /// init container of the workload runs, this timer is reset; while a native sidecar of it warms up, the timer stands still.
     pub starting_since: Option<Moment>,
     /// Why a container does not start, as the kubelet reports it.
     pub start_problem: Option<StartProblem>,

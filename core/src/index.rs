@@ -153,7 +153,11 @@ impl Index {
             note_job(job, &facts, now);
         }
         if job.facts.as_ref().and_then(|before| before.started) != facts.started {
-            job.active = facts.started.map(|start| Active { since: now, before: start.ago });
+            job.active = facts.started.map(|start| Active { start: start.at, since: now, before: start.ago });
+        }
+        // An attempt may have come and gone while a watch was down: the Job controller backs off from its end.
+        if job.facts.as_ref().is_some_and(|before| before.back_off != facts.back_off) {
+            job.podless_since = None;
         }
         if matches!(facts.progress, Progress::Finished(_)) {
             job.finished_since.get_or_insert(now);

@@ -17,7 +17,7 @@ pub use crate::timeouts::{
 
 use self::{clock::Clock, job::judge_job, pod::judge_pod};
 use crate::{
-    evidence::{Evidence, PodEvidence},
+    evidence::{AgentObservation, Evidence, LastBeat, PodEvidence},
     moment::Moment,
     policy::Policy,
     timeouts::Timeouts,
@@ -35,6 +35,19 @@ pub fn judge(evidence: &Evidence, policy: &Policy, now: Moment) -> Judgement {
 pub fn preview(evidence: &Evidence, policy: &Policy, now: Moment) -> Judgement {
     let policy = policy.for_preview();
     judge_by(evidence, &policy, Timeouts::of_preview(&policy), now)
+}
+
+/// Whether the evidence about a pod called it lost at an earlier moment already, when it was not being deleted. A signal that came later
+/// shows that the worker lived then.
+pub(crate) fn is_lost_at(pod: &PodEvidence, listening_since: Moment, policy: &Policy, at: Moment) -> bool {
+    let mut before = PodEvidence { terminating: None, ..pod.clone() };
+    if matches!(before.agent, AgentObservation::Gone { since, .. } if since > at) {
+        before.agent = AgentObservation::Alive { last: at };
+    }
+    if matches!(before.beat, LastBeat::Ending { last } if last > at) {
+        before.beat = LastBeat::Running { last: at };
+    }
+    judge_pod(&before, listening_since, policy, &Timeouts::of(policy), &mut Clock::new(at)).lost().is_some()
 }
 
 fn judge_by(evidence: &Evidence, policy: &Policy, timeouts: Timeouts, now: Moment) -> Judgement {

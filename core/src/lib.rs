@@ -27,6 +27,7 @@ pub mod plan;
 pub mod policy;
 pub mod reconcile;
 pub mod second_look;
+pub mod server_clock;
 pub mod signals;
 pub mod snapshot;
 mod timeouts;

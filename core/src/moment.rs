@@ -25,6 +25,11 @@ impl Moment {
         Self(NonZeroU64::MIN.saturating_add(nanos(since_start)))
     }
 
+    /// The moment this much earlier; the clock's start, if that is later.
+    pub const fn before(self, by: Duration) -> Self {
+        Self(NonZeroU64::MIN.saturating_add((self.0.get() - 1).saturating_sub(nanos(by))))
+    }
+
     /// The time from `earlier` to `self`; zero if `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.get().saturating_sub(earlier.0.get()))
@@ -85,6 +90,8 @@ mod tests {
         assert_eq!(Moment::default(), Moment::at(Duration::ZERO));
         assert_eq!(hour + Duration::MAX, Moment::at(Duration::MAX));
         assert_eq!(size_of::<Option<Moment>>(), 8);
+        assert_eq!((hour + Duration::from_nanos(7)).before(Duration::from_nanos(7)), hour);
+        assert_eq!(hour.before(Duration::from_hours(2)), Moment::default());
     }
 
     #[test]

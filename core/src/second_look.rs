@@ -4,12 +4,16 @@
 //! reads the Job and the pod from the API server and checks here whether the write still applies. The answer depends on these
 //! objects alone.
 
+use jiff::Timestamp;
 use jobwarden_common::names::FINALIZER;
-use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
+use k8s_openapi::api::{
+    batch::v1::{Job, JobSpec, JobStatus},
+    core::v1::Pod,
+};
 
 use crate::{
     evidence::JobIdentity,
-    facts::job::{KUBERNETES_JOB_CONTROLLER, verdict},
+    facts::job::{KUBERNETES_JOB_CONTROLLER, replaces_only_failed, verdict, wanted_pods},
     plan::step::Removal,
     verdict::EndReason,
 };
@@ -55,6 +59,10 @@ pub enum Contradiction {
     NotOfThisJob,
     #[error("it does not carry a verdict of jobwarden")]
     WithoutOurVerdict,
+    #[error("the Job controller no longer counts on it")]
+    Dropped,
+    #[error("the Job controller has started the Job again")]
+    StartedAgain,
 }
 
 /// The result of the second look.
@@ -91,8 +99,31 @@ pub fn fail_job(live: &Job, reason: &str) -> Answer {
     }
 }
 
-/// Whether an open Job without a lost pod may be failed with `reason`.
-pub fn end_job(live: &Job, reason: EndReason) -> Answer {
+/// Whether a Job may be failed for a lost pod of it: the pod has not ended, is controlled by the Job, and the Job controller counts on
+/// it. A pod that is being deleted it has counted as failed, unless it waits for its end (`podReplacementPolicy`); and it does not need
+/// a pod beyond those that are active.
+pub fn lost_pod(identity: &JobIdentity, job: &Job, live: Option<&Pod>) -> Result<(), Contradiction> {
+    let pod = live.ok_or(Contradiction::Gone)?;
+    running_pod(identity, pod)?;
+    if pod.metadata.deletion_timestamp.is_none() {
+        return Ok(());
+    }
+    let (unset_spec, unset_status) = (JobSpec::default(), JobStatus::default());
+    let (spec, status) = (job.spec.as_ref().unwrap_or(&unset_spec), job.status.as_ref().unwrap_or(&unset_status));
+    let active = status.active.and_then(|active| u32::try_from(active).ok()).unwrap_or(0);
+    if replaces_only_failed(spec) && active < wanted_pods(spec, status) {
+        return Ok(());
+    }
+    Err(Contradiction::Dropped)
+}
+
+/// Whether an open Job without a lost pod may be failed with `reason`. An overdue one was judged by its start at `started`, which the
+/// Job controller sets again when it resumes a Job.
+pub fn end_job(live: &Job, reason: EndReason, started: Option<Timestamp>) -> Answer {
+    let live_start = live.status.as_ref().and_then(|status| status.start_time.as_ref()).map(|start| start.0);
+    if reason == EndReason::DeadlineExceeded && live_start != started {
+        return Err(Contradiction::StartedAgain);
+    }
     let has_pod = live.status.as_ref().and_then(|status| status.active).is_some_and(|active| active > 0);
     match fail_job(live, reason.as_str())? {
         Proceed::Write if reason == EndReason::NotStarting && has_pod => Err(Contradiction::HasPod),

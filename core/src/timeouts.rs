@@ -6,9 +6,10 @@ use crate::{moment::Nanos, policy::Policy};
 
 /// How long a node has to be gone before its pods are lost. It leaves time for a node that is recreated under the same name.
 pub const NODE_GONE_AFTER: Duration = Duration::from_secs(10);
-/// How long the kubelet may keep reporting a container as running whose processes are gone. It relists containers every second
-/// and reports within seconds; a kubelet that has not done so for a minute will not.
-pub const PROCESS_GONE_AFTER: Duration = Duration::from_mins(1);
+/// How long the kubelet may keep reporting a container as running whose processes are gone. A healthy one reports its end within
+/// seconds. One whose container runtime hangs can still learn the exit code when that returns; after three minutes without a list of
+/// containers it calls its runtime unhealthy itself (`relistThreshold` in `pkg/kubelet/pleg`).
+pub const PROCESS_GONE_AFTER: Duration = Duration::from_mins(3);
 /// How long past its grace period a pod may terminate before it counts as stuck.
 pub const STUCK_AFTER: Duration = Duration::from_mins(1);
 /// After how long without a report an agent counts as silent: three report intervals.
@@ -24,8 +25,9 @@ pub const LEASE_STALE_AFTER_LEAST: Duration = Duration::from_secs(20);
 /// there, so a sign of life need not outlast three missing ones. With the defaults it counts for 25 s, two and a half beat
 /// intervals, and a loss is reported within 30 s even if a beat arrived just before the node was deleted.
 const CUT_ON_GONE_NODE: u64 = 6;
-/// [`PROCESS_GONE_AFTER`] in a preview: a healthy kubelet has reported the end of a container by then.
-const PROCESS_GONE_AFTER_IN_PREVIEW: Duration = Duration::from_secs(20);
+/// [`PROCESS_GONE_AFTER`] in a preview: a healthy kubelet has reported the end of a container long before, and what ends at one moment
+/// is counted together long before any of it is due.
+const PROCESS_GONE_AFTER_IN_PREVIEW: Duration = Duration::from_mins(1);
 
 /// The thresholds by which the signals of a pod are read, under one policy.
 #[derive(Clone, Copy, Debug)]

@@ -241,12 +241,14 @@ impl Row {
             Self::J3 => "the Job is managed by another controller",
             Self::J4 => "the Job controller is ending the Job",
             Self::J5 => "the Job is suspended",
-            Self::J6 => "no pod was created for the open Job within start-timeout",
+            Self::J6 => "no pod was created for the open Job within start-timeout after the Job controller's back-off",
             Self::J7 => "the Job has run longer than its active-timeout",
             Self::P1 => "the pod has Succeeded or Failed",
             Self::P2 => "the node is deleted or out of service, and there is no recent beat or agent sighting",
             Self::P3 => "a main container did not start within start-timeout on a ready node",
-            Self::P4 => "the processes are gone but the kubelet still reports them as running",
+            Self::P4 => {
+                "the processes have been gone for three minutes, and the kubelet has not reported how they ended"
+            }
             Self::P5 => "the worker had ended, and its node has been silent for lost-after",
             Self::P6 => {
                 "the pod is still terminating after its grace period, and its processes are not known to be gone"

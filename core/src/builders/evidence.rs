@@ -43,6 +43,7 @@ pub fn mk_job(stage: JobStage) -> JobEvidence {
         suspended: false,
         managed_elsewhere: false,
         podless_since: None,
+        wanted_pods: 1,
         retries: Retries::Exhausted,
         has_finalizer: true,
         owned: false,

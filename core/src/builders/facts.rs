@@ -7,9 +7,9 @@ use jobwarden_common::observation::{ContainerObservation, PodObservation, Report
 use crate::{
     evidence::{ContainerState, JobIdentity, JobKind, PodPhase, Retries},
     facts::{
-        job::{JobFacts, Progress, Start},
+        job::{BackOff, JobFacts, Progress, Start},
         node::{Health, LeaseFacts, NodeFacts},
-        pod::{MainFacts, PodFacts, SidecarFacts},
+        pod::{MainFacts, PodFacts, SidecarFacts, StartPhase},
     },
     policy::{Changes, Labels},
 };
@@ -32,7 +32,8 @@ pub fn mk_job(uid: &str) -> JobFacts {
         deletion: None,
         suspended: false,
         managed_elsewhere: false,
-        wants_no_pods: false,
+        wanted_pods: 1,
+        back_off: BackOff::AfterFailures(0),
         retries: Retries::Left,
         has_finalizer: true,
         owned: false,
@@ -54,12 +55,13 @@ pub fn mk_pod(uid: &str, job: &str) -> PodFacts {
         grace: None,
         mains: vec![mk_main("main", ContainerState::Running, Some(&format!("{uid}-main")))],
         others_running: Box::default(),
-        starting: false,
+        start: StartPhase::NotStarting,
         start_problem: None,
         sidecar: SidecarFacts::Started,
         cause: None,
         oom_killed: false,
         ran_for: None,
+        earlier_failures: 0,
     }
 }
 
@@ -68,7 +70,7 @@ pub fn mk_main(name: &str, state: ContainerState, id: Option<&str>) -> MainFacts
 }
 
 pub fn mk_node(name: &str, health: Health) -> NodeFacts {
-    NodeFacts { name: name.into(), zone: None, health }
+    NodeFacts { name: name.into(), zone: None, health, changed: None }
 }
 
 pub fn mk_lease(node: &str, renewed: i64) -> LeaseFacts {

@@ -14,10 +14,14 @@ use crate::{
     policy::{BadSetting, Changes, Effective, Labels, Policies},
 };
 
-pub use self::bare::VERDICT;
-pub(crate) use self::bare::verdict;
+pub use self::{bare::VERDICT, controller::BackOff};
+pub(crate) use self::{
+    bare::verdict,
+    controller::{LONGEST_BACK_OFF, back_off, replaces_only_failed, wanted_pods},
+};
 
 mod bare;
+mod controller;
 
 /// The Job controller of Kubernetes itself (`batchv1.JobControllerName`).
 pub(crate) const KUBERNETES_JOB_CONTROLLER: &str = "kubernetes.io/job-controller";
@@ -48,8 +52,10 @@ pub struct JobFacts {
     pub suspended: bool,
     /// `spec.managedBy` names another controller.
     pub managed_elsewhere: bool,
-    /// `spec.parallelism` is 0: it needs no pods.
-    pub wants_no_pods: bool,
+    /// How many pods the Job controller wants to run.
+    pub wanted_pods: u32,
+    /// By what the Job controller measures how long it waits before it creates another pod.
+    pub back_off: BackOff,
     /// See [`Retries`].
     pub retries: Retries,
     /// Carries our finalizer.
@@ -72,8 +78,7 @@ pub struct JobFacts {
 pub struct Start {
     /// `status.startTime`, by the clock of the Job controller.
     pub at: Timestamp,
-    /// How long ago that was when it was read. This is the one figure that compares two clocks, as the deadline of a Job in Kubernetes
-    /// itself does across a restart of the Job controller.
+    /// How long ago that was when it was read, by the clock of the API server (see [`crate::server_clock`]).
     pub ago: Duration,
 }
 
@@ -109,9 +114,9 @@ pub struct Deletion {
 }
 
 impl JobFacts {
-    /// Reads a Job when the wall clock shows `wall`, and returns the annotations that could not be read as well. `None` for an object
-    /// without name or UID, which the API server never sends.
-    pub fn read(job: &Job, policies: &Policies, wall: Timestamp) -> Option<(Self, Vec<BadSetting>)> {
+    /// Reads a Job when the clock of the API server shows `now`, and returns the annotations that could not be read as well. `None` for an
+    /// object without name or UID, which the API server never sends.
+    pub fn read(job: &Job, policies: &Policies, now: Timestamp) -> Option<(Self, Vec<BadSetting>)> {
         let Job { metadata, spec, status } = job;
         let (unset_spec, unset_status) = (JobSpec::default(), JobStatus::default());
         let (spec, status) = (spec.as_ref().unwrap_or(&unset_spec), status.as_ref().unwrap_or(&unset_status));
@@ -137,21 +142,22 @@ impl JobFacts {
                 .then(|| Deletion { orphaning: has_finalizer(ORPHAN_FINALIZER) }),
             suspended: spec.suspend.unwrap_or(false),
             managed_elsewhere: spec.managed_by.as_deref().is_some_and(|by| by != KUBERNETES_JOB_CONTROLLER),
-            wants_no_pods: spec.parallelism == Some(0),
+            wanted_pods: wanted_pods(spec, status),
+            back_off: controller::measure(spec, status),
             retries: retries(spec, status),
             has_finalizer: has_finalizer(FINALIZER),
             owned: metadata.owner_references.iter().flatten().any(|owner| owner.controller == Some(true)),
             has_ttl: spec.ttl_seconds_after_finished.is_some(),
-            replaces_only_failed: spec.pod_replacement_policy.as_deref() == Some("Failed"),
+            replaces_only_failed: replaces_only_failed(spec),
             safe_to_duplicate: annotations.get(annotation::SAFE_TO_DUPLICATE).is_some_and(|v| v == label_value::TRUE),
-            started: start_time.map(|time| Start { at: time.0, ago: since(time.0, wall) }),
+            started: start_time.map(|time| Start { at: time.0, ago: since(time.0, now) }),
         };
         Some((facts, bad))
     }
 
     /// The Job is open, not suspended and needs pods.
     pub fn should_have_pods(&self) -> bool {
-        self.progress == Progress::Open && self.deletion.is_none() && !self.suspended && !self.wants_no_pods
+        self.progress == Progress::Open && self.deletion.is_none() && !self.suspended && self.wanted_pods > 0
     }
 }
 
@@ -168,8 +174,8 @@ fn identity(kind: JobKind, metadata: &ObjectMeta, annotations: &BTreeMap<String,
     })
 }
 
-fn since(at: Timestamp, wall: Timestamp) -> Duration {
-    wall.duration_since(at).try_into().unwrap_or(Duration::ZERO)
+fn since(at: Timestamp, now: Timestamp) -> Duration {
+    now.duration_since(at).try_into().unwrap_or(Duration::ZERO)
 }
 
 /// The labels of the Job's pod template, overridden by the Job's own.
@@ -210,16 +216,13 @@ fn progress(conditions: &[JobCondition]) -> Progress {
     }
 }
 
-/// By the rule of the Job controller, which fails a Job with more failed pods than `backoffLimit`. Pods that it has yet to count
-/// (`uncountedTerminatedPods`) have failed as well.
+/// By the rule of the Job controller, which fails a Job with more failed pods than `backoffLimit`.
 fn retries(spec: &JobSpec, status: &JobStatus) -> Retries {
     if spec.backoff_limit_per_index.is_some() || spec.pod_failure_policy.is_some() {
         return Retries::LeftToKubernetes;
     }
-    let uncounted = status.uncounted_terminated_pods.as_ref().and_then(|pods| pods.failed.as_ref()).map_or(0, Vec::len);
-    let failed = i64::from(status.failed.unwrap_or(0)) + i64::try_from(uncounted).unwrap_or(i64::MAX / 2);
     let limit = i64::from(spec.backoff_limit.unwrap_or(DEFAULT_BACKOFF_LIMIT));
-    if failed < limit { Retries::Left } else { Retries::Exhausted }
+    if i64::from(controller::failed(status)) < limit { Retries::Left } else { Retries::Exhausted }
 }
 
 #[cfg(test)]

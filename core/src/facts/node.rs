@@ -21,6 +21,8 @@ pub struct NodeFacts {
     pub zone: Option<Arc<str>>,
     /// Its health.
     pub health: Health,
+    /// When its condition `Ready` last changed, by the clock of who wrote it: only compared with itself.
+    pub changed: Option<Timestamp>,
 }
 
 /// The health of a node by the API server.
@@ -39,15 +41,17 @@ impl NodeFacts {
     pub fn read(node: &Node) -> Option<Self> {
         let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_deref()).unwrap_or_default();
         let conditions = node.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+        let ready = conditions.iter().find(|condition| condition.type_ == "Ready");
         let health = if taints.iter().any(|taint| taint.key == OUT_OF_SERVICE_TAINT) {
             Health::OutOfService
-        } else if conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True") {
+        } else if ready.is_some_and(|condition| condition.status == "True") {
             Health::Ready
         } else {
             Health::NotReady
         };
         let zone = node.metadata.labels.as_ref().and_then(|labels| labels.get(ZONE)).map(|zone| zone.as_str().into());
-        Some(Self { name: node.metadata.name.clone()?.into(), zone, health })
+        let changed = ready.and_then(|condition| condition.last_transition_time.as_ref()).map(|at| at.0);
+        Some(Self { name: node.metadata.name.clone()?.into(), zone, health, changed })
     }
 }
 
@@ -96,7 +100,7 @@ mod tests {
     #[case::off_though_ready("True", json!([{"key": "node.kubernetes.io/out-of-service", "effect": "NoSchedule"}]), Health::OutOfService)]
     fn health_is_taint_then_condition(#[case] ready: &str, #[case] taints: Value, #[case] expected: Health) {
         let facts = NodeFacts::read(&mk_node(ready, &taints)).expect("it has a name");
-        assert_eq!(facts, NodeFacts { name: "node-1".into(), zone: Some("a".into()), health: expected });
+        assert_eq!(facts, NodeFacts { name: "node-1".into(), zone: Some("a".into()), health: expected, changed: None });
     }
 
     #[test]

@@ -9,18 +9,20 @@ use jobwarden_common::{
 };
 use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, PodSpec, PodStatus};
 
-pub use self::container::MainFacts;
-use self::container::{bare_id, find, has_run, is_running, is_sidecar, kept_message, main_facts};
-use crate::evidence::{ContainerState, PodPhase, StartProblem};
+use self::container::{bare_id, find, has_run, is_running, main_facts};
+pub use self::{container::MainFacts, start::StartPhase};
+use crate::evidence::{PodPhase, StartProblem};
 
 mod cause;
 mod container;
+mod start;
 #[cfg(test)]
 mod tests;
 
-/// Why a container waits when nothing is wrong with its start (`pkg/kubelet/kubelet_pods.go`, `pkg/kubelet/kuberuntime`). Every other
-/// reason is a problem.
-const BENIGN_WAITING_REASONS: [&str; 3] = ["ContainerCreating", "PodInitializing", "CrashLoopBackOff"];
+/// The annotations in which the Job controller notes the failures of an index before a pod (`batchv1.JobIndexFailureCountAnnotation`,
+/// `batchv1.JobIndexIgnoredFailureCountAnnotation`).
+const INDEX_FAILURE_COUNT: &str = "batch.kubernetes.io/job-index-failure-count";
+const INDEX_IGNORED_FAILURE_COUNT: &str = "batch.kubernetes.io/job-index-ignored-failure-count";
 
 /// The facts of a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,8 +43,8 @@ pub struct PodFacts {
     pub mains: Vec<MainFacts>,
     /// IDs of the other containers that run: the sidecar, init and ephemeral ones. The sandbox has none in a status.
     pub others_running: Box<[Box<str>]>,
-    /// It is bound, and nothing but the start of a main container is missing.
-    pub starting: bool,
+    /// What the start of its main containers waits for.
+    pub start: StartPhase,
     /// Why a container does not start.
     pub start_problem: Option<Box<StartProblem>>,
     /// Our sidecar.
@@ -53,6 +55,8 @@ pub struct PodFacts {
     pub oom_killed: bool,
     /// From the first start of a main container to the last end, once all have ended, by the clock of the kubelet.
     pub ran_for: Option<Duration>,
+    /// How many pods of its index had failed before it, by the Job controller's note (`backoffLimitPerIndex`).
+    pub earlier_failures: u32,
 }
 
 /// Our sidecar in a pod.
@@ -86,14 +90,12 @@ impl PodFacts {
         let node = spec.node_name.clone().filter(|name| !name.is_empty());
         let mains: Vec<_> =
             spec.containers.iter().map(|main| main_facts(&main.name, find(statuses, &main.name))).collect();
-        let init_running = init
-            .iter()
-            .filter(|container| !is_sidecar(container))
-            .any(|container| find(init_statuses, &container.name).is_some_and(is_running));
-        let starting = node.is_some()
-            && matches!(phase, PodPhase::Pending | PodPhase::Running)
-            && !init_running
-            && mains.iter().any(|main| main.state == ContainerState::NotStarted);
+        let job = controlling_job(pod);
+        let start = if node.is_some() && matches!(phase, PodPhase::Pending | PodPhase::Running) {
+            start::phase(init, init_statuses, &mains, job.is_some())
+        } else {
+            StartPhase::NotStarting
+        };
         let grace = metadata.deletion_timestamp.as_ref().map(|_| {
             let seconds = metadata.deletion_grace_period_seconds.unwrap_or(cause::DEFAULT_GRACE_SECONDS);
             Duration::from_secs(seconds.try_into().unwrap_or(0))
@@ -102,7 +104,7 @@ impl PodFacts {
         Some(Self {
             uid: metadata.uid.clone()?.into(),
             name: metadata.name.clone()?,
-            job: controlling_job(pod).or_else(|| is_bare(pod).then(|| metadata.uid.clone().map(Into::into))?),
+            job: job.or_else(|| is_bare(pod).then(|| metadata.uid.clone().map(Into::into))?),
             phase,
             node: node.map(Into::into),
             grace,
@@ -112,12 +114,13 @@ impl PodFacts {
                 .filter(|status| is_running(status))
                 .filter_map(|status| status.container_id.as_deref().map(bare_id))
                 .collect(),
-            starting,
-            start_problem: init_statuses.iter().chain(statuses).find_map(start_problem).map(Box::new),
+            start,
+            start_problem: start::problem(init_statuses, statuses).map(Box::new),
             sidecar: sidecar(init, init_statuses),
             cause: Some(cause::cause(pod, spec, status, phase)).filter(|cause| !cause.is_empty()).map(Box::new),
             oom_killed: cause::oom_killed(statuses),
             ran_for: cause::ran_for(&mains, statuses),
+            earlier_failures: earlier_failures(pod),
             mains,
         })
     }
@@ -138,6 +141,13 @@ fn controlling_job(pod: &Pod) -> Option<JobUid> {
     is_job.then(|| owner.uid.clone().into())
 }
 
+/// As the Job controller counts them for its back-off (`getIndexAbsoluteFailureCount` in `pkg/controller/job`).
+fn earlier_failures(pod: &Pod) -> u32 {
+    let annotations = pod.metadata.annotations.as_ref();
+    let note = |key| annotations.and_then(|all| all.get(key)?.parse::<u32>().ok()).unwrap_or(0);
+    note(INDEX_FAILURE_COUNT).saturating_add(note(INDEX_IGNORED_FAILURE_COUNT))
+}
+
 /// Whether a pod is its own Job: no Job controls it, and it opted in.
 pub(super) fn is_bare(pod: &Pod) -> bool {
     let inject = pod.metadata.labels.as_ref().and_then(|labels| labels.get(label::INJECT));
@@ -152,18 +162,4 @@ fn sidecar(init: &[Container], statuses: &[ContainerStatus]) -> SidecarFacts {
         Some(status) if is_running(status) || has_run(status) => SidecarFacts::Started,
         _ => SidecarFacts::NotStarted,
     }
-}
-
-fn start_problem(status: &ContainerStatus) -> Option<StartProblem> {
-    if has_run(status) {
-        return None;
-    }
-    let waiting = status.state.as_ref()?.waiting.as_ref()?;
-    let reason = waiting.reason.as_deref().filter(|reason| !BENIGN_WAITING_REASONS.contains(reason))?;
-    Some(StartProblem {
-        container: status.name.clone(),
-        reason: reason.to_owned(),
-        message: kept_message(waiting.message.as_deref()).unwrap_or_default(),
-        ours: status.name == SIDECAR_CONTAINER,
-    })
 }

@@ -15,7 +15,7 @@ use crate::{
 impl Index {
     /// A node was created or changed.
     pub fn apply_node(&mut self, facts: &NodeFacts, now: Moment) {
-        let NodeFacts { name, zone, health } = facts;
+        let NodeFacts { name, zone, health, changed } = facts;
         let node = self.nodes.entry(name.clone()).or_insert_with(|| NodeRecord::new(None, now));
         let moved = node.zone != *zone;
         node.zone.clone_from(zone);
@@ -25,8 +25,17 @@ impl Index {
             (Health::OutOfService, Some(NodeState::OutOfService { since })) => NodeState::OutOfService { since },
             (Health::OutOfService, _) => NodeState::OutOfService { since: now },
         };
+        // It may have been away while its watch was down.
+        let flapped = node.changed != *changed;
+        node.changed = *changed;
+        if state != NodeState::Ready {
+            node.ready_since = None;
+        } else if flapped || node.state != Some(NodeState::Ready) {
+            node.ready_since = Some(now);
+        }
+        let again = flapped && node.state == Some(state);
         self.set_node(name, state, now);
-        if moved {
+        if moved || again {
             self.node_changed(name);
         }
     }

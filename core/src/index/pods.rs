@@ -24,6 +24,12 @@ impl Index {
             return;
         }
         let events = pod_events(known.map(|pod| &pod.facts), &facts);
+        // An attempt that has ended before it was first seen: the Job controller backs off from its end.
+        if known.is_none()
+            && let Some(job) = job.as_ref().and_then(|job| self.jobs.get_mut(job))
+        {
+            job.podless_since = None;
+        }
         let before = known.and_then(|pod| pod.facts.job.clone());
         if let Some(job) = job.as_ref().filter(|job| before.as_ref() != Some(*job)) {
             // A pod that its Job has released may belong to another Job, or be a bare pod.
@@ -98,7 +104,7 @@ impl PodRecord {
         let live = matches!(facts.phase, PodPhase::Pending | PodPhase::Running);
         self.unscheduled_since = since(live && facts.node.is_none(), self.unscheduled_since);
         self.terminating_since = since(facts.grace.is_some(), self.terminating_since);
-        self.starting_since = since(facts.starting, self.starting_since);
+        self.start.update(facts.start, now);
         match &facts.start_problem {
             Some(problem) => self.start_problem = Some(problem.clone()),
             None if facts.mains.iter().any(|main| main.state == ContainerState::Running) => self.start_problem = None,

@@ -15,7 +15,10 @@ use super::{
 use crate::{
     causes::of_attempt,
     evidence::{Active, AgentObservation, LastBeat, NodeState, PodPhase, StartProblem},
-    facts::{job::JobFacts, pod::PodFacts},
+    facts::{
+        job::JobFacts,
+        pod::{PodFacts, StartPhase},
+    },
     moment::Moment,
     snapshot::PastAttempt,
 };
@@ -59,7 +62,7 @@ pub(super) struct PodRecord {
     pub(super) bound_since: Option<Moment>,
     pub(super) unscheduled_since: Option<Moment>,
     pub(super) terminating_since: Option<Moment>,
-    pub(super) starting_since: Option<Moment>,
+    pub(super) start: StartTimer,
     /// What last prevented a container from starting: the kubelet does not repeat it once the pod ends for that reason.
     pub(super) start_problem: Option<Box<StartProblem>>,
     pub(super) sidecar_since: Option<Moment>,
@@ -84,7 +87,7 @@ impl PodRecord {
             bound_since: None,
             unscheduled_since: None,
             terminating_since: None,
-            starting_since: None,
+            start: StartTimer::default(),
             start_problem: None,
             sidecar_since: None,
             ran_since: None,
@@ -124,6 +127,33 @@ impl PodRecord {
     }
 }
 
+/// The time in which nothing was awaited but the start of containers. It stands still while a native sidecar warms up, and begins anew
+/// after an init container has run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct StartTimer {
+    spent: Duration,
+    running_since: Option<Moment>,
+}
+
+impl StartTimer {
+    pub(super) fn update(&mut self, phase: StartPhase, now: Moment) {
+        match phase {
+            StartPhase::NotStarting | StartPhase::Initializing => *self = Self::default(),
+            StartPhase::WarmingUp => {
+                self.spent += self.running_since.take().map_or(Duration::ZERO, |since| now.since(since));
+            }
+            StartPhase::Starting => {
+                self.running_since.get_or_insert(now);
+            }
+        }
+    }
+
+    /// Since when it would run if it had never stood still; `None` while it does not run.
+    pub(super) fn since(self) -> Option<Moment> {
+        self.running_since.map(|since| since.before(self.spent))
+    }
+}
+
 /// The CPU time of a pod, and when it last grew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct CpuProgress {
@@ -137,6 +167,10 @@ pub(super) struct NodeRecord {
     /// `None` before the nodes were listed.
     pub(super) state: Option<NodeState>,
     pub(super) zone: Option<Arc<str>>,
+    /// When it last became ready.
+    pub(super) ready_since: Option<Moment>,
+    /// When it last became ready or ceased to be, as its condition says.
+    pub(super) changed: Option<Timestamp>,
     /// When a change of its Lease was last received; at first, when the node was first seen.
     pub(super) lease_changed: Moment,
     /// What the Lease then said.
@@ -147,7 +181,15 @@ pub(super) struct NodeRecord {
 
 impl NodeRecord {
     pub(super) fn new(state: Option<NodeState>, now: Moment) -> Self {
-        Self { state, zone: None, lease_changed: now, renewed: None, pods: BTreeSet::new() }
+        Self {
+            state,
+            zone: None,
+            ready_since: None,
+            changed: None,
+            lease_changed: now,
+            renewed: None,
+            pods: BTreeSet::new(),
+        }
     }
 
     /// Whether nothing is lost when it is forgotten.

@@ -1,6 +1,6 @@
 //! Snapshots: what is known of one Job, put together from the records.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 use jobwarden_common::{
@@ -11,11 +11,11 @@ use jobwarden_common::{
 use super::{Index, usage};
 use crate::{
     evidence::{
-        Evidence, JobEvidence, JobStage, LastBeat, MainContainer, NodeEvidence, NodeState, PodEvidence, Sidecar,
-        Terminating,
+        Evidence, JobEvidence, JobStage, LastBeat, MainContainer, NodeEvidence, NodeState, PodEvidence, PodPhase,
+        Sidecar, Terminating,
     },
     facts::{
-        job::{JobFacts, Progress},
+        job::{BackOff, JobFacts, LONGEST_BACK_OFF, Progress, back_off},
         pod::{MainFacts, SidecarFacts},
     },
     index::{
@@ -68,7 +68,7 @@ impl Index {
     fn evidence_of(&self, job: &JobRecord, facts: &JobFacts) -> Evidence {
         let pods = job.pods.iter().filter_map(|uid| self.pods.get(uid));
         Evidence {
-            job: job_evidence(job, facts),
+            job: job_evidence(job, facts, self.podless_since(job, facts)),
             pods: pods.map(|pod| self.pod_evidence(pod)).collect(),
             listening_since: self.listening_since,
         }
@@ -86,7 +86,7 @@ impl Index {
             unscheduled_since: pod.unscheduled_since,
             terminating: facts.grace.zip(pod.terminating_since).map(|(grace, since)| Terminating { since, grace }),
             mains: facts.mains.iter().map(main_container).collect(),
-            starting_since: pod.starting_since,
+            starting_since: self.starting_since(pod),
             start_problem: facts.start_problem.as_deref().cloned(),
             sidecar: match (facts.sidecar, pod.sidecar_since) {
                 (SidecarFacts::Absent, _) => Sidecar::Absent,
@@ -99,6 +99,29 @@ impl Index {
             cpu_progress: pod.cpu.map(|cpu| cpu.at),
             cause: pod.cause(),
         }
+    }
+
+    /// A node that becomes ready starts its pods from then on.
+    fn starting_since(&self, pod: &PodRecord) -> Option<Moment> {
+        let ready_since = pod.facts.node.as_ref().and_then(|name| self.nodes.get(name)?.ready_since);
+        pod.start.since().map(|since| ready_since.map_or(since, |ready| since.max(ready)))
+    }
+
+    /// Since when the Job controller should have created a pod: its back-off is over then, at the latest. That may be in the future.
+    fn podless_since(&self, job: &JobRecord, facts: &JobFacts) -> Option<Moment> {
+        let since = job.podless_since?;
+        let pods = job.pods.iter().filter_map(|uid| self.pods.get(uid));
+        let failed = pods.filter(|pod| pod.facts.phase == PodPhase::Failed);
+        let back_off = match facts.back_off {
+            BackOff::AfterFailures(failures) => back_off(failures.max(failed.count().try_into().unwrap_or(u32::MAX))),
+            // The Job controller keeps the last failed pod of each index until it has replaced it.
+            BackOff::PerIndex => {
+                back_off(failed.map(|pod| pod.facts.earlier_failures.saturating_add(1)).max().unwrap_or(0))
+            }
+            BackOff::Uncounted if job.past.is_none() && job.pods.is_empty() => Duration::ZERO,
+            BackOff::Uncounted => LONGEST_BACK_OFF,
+        };
+        Some(since + back_off)
     }
 
     fn node_evidence(&self, name: &NodeName) -> NodeEvidence {
@@ -132,7 +155,7 @@ fn main_container(main: &MainFacts) -> MainContainer {
     MainContainer { name: main.name.to_string(), state: main.state }
 }
 
-fn job_evidence(job: &JobRecord, facts: &JobFacts) -> JobEvidence {
+fn job_evidence(job: &JobRecord, facts: &JobFacts, podless_since: Option<Moment>) -> JobEvidence {
     let stage = match (&facts.progress, job.finished_since) {
         (Progress::Finished(finish), Some(since)) => JobStage::Finished { since, finish: finish.clone() },
         _ if job.gone => JobStage::Vanished,
@@ -150,7 +173,8 @@ fn job_evidence(job: &JobRecord, facts: &JobFacts) -> JobEvidence {
         stage,
         suspended: facts.suspended,
         managed_elsewhere: facts.managed_elsewhere,
-        podless_since: job.podless_since,
+        podless_since,
+        wanted_pods: facts.wanted_pods,
         retries: facts.retries,
         has_finalizer: facts.has_finalizer,
         owned: facts.owned,

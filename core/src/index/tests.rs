@@ -15,7 +15,7 @@ use crate::{
     facts::{
         job::Deletion,
         node::Health,
-        pod::{PodFacts, SidecarFacts},
+        pod::{PodFacts, SidecarFacts, StartPhase},
     },
     snapshot::JobSnapshot,
 };
@@ -23,6 +23,7 @@ use crate::{
 mod bare;
 mod choices;
 mod signals;
+mod waiting;
 
 fn moment(seconds: u64) -> Moment {
     Moment::at(Duration::from_secs(seconds))
@@ -247,7 +248,7 @@ fn states_of_a_pod_count_from_when_they_were_first_seen() {
     let mut state = mk_state();
     let dying = |message: &str| PodFacts {
         grace: Some(Duration::from_secs(30)),
-        starting: true,
+        start: StartPhase::Starting,
         name: message.to_owned(),
         ..mk_pod("pod", "job")
     };
@@ -277,7 +278,7 @@ fn the_sidecar_is_as_the_kubelet_reports(#[case] sidecar: SidecarFacts, #[case] 
 fn an_open_job_is_podless_from_its_last_live_pods_end() {
     let mut state = mk_state();
     assert_eq!(evidence(&state).job.podless_since, None);
-    state.apply_pod(PodFacts { phase: PodPhase::Failed, ..mk_pod("pod", "job") }, moment(5));
+    state.apply_pod(PodFacts { phase: PodPhase::Succeeded, ..mk_pod("pod", "job") }, moment(5));
     assert_eq!(evidence(&state).job.podless_since, Some(moment(5)));
     state.delete_pod(&"pod".into(), moment(6));
     assert_eq!(evidence(&state).job.podless_since, Some(moment(5)));
@@ -288,7 +289,7 @@ fn an_open_job_is_podless_from_its_last_live_pods_end() {
 #[rstest]
 #[case::suspended(JobFacts { suspended: true, ..mk_job("job") })]
 #[case::finished(JobFacts { progress: finished(), ..mk_job("job") })]
-#[case::wants_none(JobFacts { wants_no_pods: true, ..mk_job("job") })]
+#[case::wants_none(JobFacts { wanted_pods: 0, ..mk_job("job") })]
 fn a_job_that_needs_no_pods_is_not_podless(#[case] facts: JobFacts) {
     let mut state = Index::default();
     state.apply_job(facts, moment(5));

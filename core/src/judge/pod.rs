@@ -73,7 +73,7 @@ impl PodView<'_> {
             PodVerdict::Alive { without_beat: self.beat_missing() }
         } else if self.beat_expired() && self.lease_stale() {
             PodVerdict::Lost(LostReason::NodeUnreachable)
-        } else if self.beat_expired() && self.unseen_by_agent() && self.has_run() {
+        } else if self.beat_expired() && self.unseen_by_agent() && self.has_run() && !self.end_is_awaited() {
             match self.policy.unseen {
                 Unseen::Lost => PodVerdict::Lost(LostReason::HeartbeatLost),
                 Unseen::Report => PodVerdict::Unseen,
@@ -113,11 +113,19 @@ impl PodView<'_> {
 
     /// P4: a healthy kubelet reports an ended container within seconds, and this one does not.
     fn process_gone(&mut self) -> bool {
-        let Some(since) = self.agent_gone_since() else { return false };
-        let kubelet_says_running = self.pod.phase == PodPhase::Running
+        let Some(since) = self.agent_gone_since().filter(|_| self.kubelet_says_running()) else { return false };
+        !self.lease_stale() && self.clock.reached(since + self.timeouts.process_gone)
+    }
+
+    /// The processes have ended, and the kubelet can still report how: that is row P4 to decide.
+    fn end_is_awaited(&self) -> bool {
+        self.agent_gone_since().is_some() && self.kubelet_says_running()
+    }
+
+    fn kubelet_says_running(&self) -> bool {
+        self.pod.phase == PodPhase::Running
             && self.pod.mains.iter().any(|main| main.state == ContainerState::Running)
-            && self.pod.mains.iter().all(|main| main.state != ContainerState::WaitingToRestart);
-        kubelet_says_running && !self.lease_stale() && self.clock.reached(since + self.timeouts.process_gone)
+            && self.pod.mains.iter().all(|main| main.state != ContainerState::WaitingToRestart)
     }
 
     /// P5: the worker had ended, but its node can no longer report how.

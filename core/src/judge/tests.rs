@@ -184,10 +184,10 @@ fn gone(since: u64, reports: u32) -> PodEvidence {
 }
 
 #[rstest]
-#[case::a_minute(gone(60, 6), LOST(LostReason::ProcessGone))]
-#[case::not_yet_a_minute(gone(59, 6), PodVerdict::Unseen)]
-#[case::one_report(gone(60, 1), PodVerdict::Unseen)]
-fn p4_processes_gone_for_a_minute_on_a_healthy_node_lose_the_pod(
+#[case::three_minutes(gone(180, 18), LOST(LostReason::ProcessGone))]
+#[case::the_kubelet_may_still_report_the_end(gone(179, 18), PodVerdict::Suspect)]
+#[case::one_report(gone(180, 1), PodVerdict::Unseen)]
+fn p4_processes_gone_for_three_minutes_on_a_healthy_node_lose_the_pod(
     #[case] pod: PodEvidence,
     #[case] expected: PodVerdict,
 ) {
@@ -196,21 +196,28 @@ fn p4_processes_gone_for_a_minute_on_a_healthy_node_lose_the_pod(
 
 #[test]
 fn p4_gone_processes_outweigh_a_sidecar_that_still_beats() {
-    let mut pod = gone(60, 2);
+    let mut pod = gone(180, 2);
     pod.beat = LastBeat::Running { last: ago(1) };
     assert_eq!(verdict_of(pod), LOST(LostReason::ProcessGone));
 }
 
 #[test]
+fn p9_leaves_processes_that_are_gone_to_p4() {
+    let unseen = Policy { unseen: Unseen::Lost, ..Policy::default() };
+    assert_eq!(judge_one(gone(179, 18), &unseen).0, PodVerdict::Suspect);
+    assert_eq!(judge_one(gone(180, 18), &unseen).0, LOST(LostReason::ProcessGone));
+}
+
+#[test]
 fn p4_a_container_that_waits_to_be_restarted_is_not_gone() {
-    let mut pod = gone(60, 6);
+    let mut pod = gone(180, 18);
     pod.mains.push(MainContainer { name: "second".to_owned(), state: ContainerState::WaitingToRestart });
     assert_eq!(verdict_of(pod), PodVerdict::Unseen);
 }
 
 #[test]
 fn p4_a_container_that_the_kubelet_reports_terminated_is_not_gone() {
-    let mut pod = gone(60, 6);
+    let mut pod = gone(180, 18);
     pod.mains[0].state = ContainerState::Terminated;
     assert_eq!(verdict_of(pod), PodVerdict::Unseen);
 }

@@ -1,6 +1,7 @@
 //! The steps that follow from a judgement: a pure function, so that it can be tested with tables.
 
 mod context;
+mod history;
 mod job;
 mod pod;
 

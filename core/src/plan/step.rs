@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use jobwarden_common::{identity::PodUid, notification::OutcomeData};
 
 use crate::{
@@ -27,6 +28,8 @@ pub enum Step {
     EndJob {
         /// The reason.
         reason: EndReason,
+        /// The start time by which it was judged.
+        started: Option<Timestamp>,
         /// The reason in a sentence.
         message: String,
     },

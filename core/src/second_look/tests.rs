@@ -95,6 +95,42 @@ fn a_job_is_failed_unless_another_reason_fails_it(#[case] live: Job, #[case] exp
     assert_eq!(fail_job(&live, "NodeGone"), expected);
 }
 
+fn started() -> Option<Timestamp> {
+    "2026-01-02T03:04:05Z".parse().ok()
+}
+
+#[rstest]
+#[case::as_ever(json!({"status": {"active": 0}}), WRITE, WRITE)]
+#[case::resumed(
+    json!({"status": {"active": 0, "startTime": "2026-01-02T04:00:00Z"}}),
+    Err(Contradiction::StartedAgain),
+    WRITE
+)]
+fn a_job_that_was_resumed_is_not_overdue(#[case] change: Value, #[case] overdue: Answer, #[case] not_starting: Answer) {
+    assert_eq!(end_job(&job(&change), EndReason::DeadlineExceeded, started()), overdue);
+    assert_eq!(end_job(&job(&change), EndReason::NotStarting, started()), not_starting);
+}
+
+#[rstest]
+#[case::counted_when_it_is_deleted(json!({}), Err(Contradiction::Dropped))]
+#[case::by_default(json!({"spec": {"podReplacementPolicy": "TerminatingOrFailed"}}), Err(Contradiction::Dropped))]
+#[case::counted_when_it_has_ended(json!({"spec": {"podReplacementPolicy": "Failed"}, "status": {"active": 0}}), Ok(()))]
+#[case::another_runs(json!({"spec": {"podReplacementPolicy": "Failed"}}), Err(Contradiction::Dropped))]
+#[case::scaled_away(
+    json!({"spec": {"podReplacementPolicy": "Failed", "parallelism": 0}, "status": {"active": 0}}),
+    Err(Contradiction::Dropped)
+)]
+fn a_job_is_failed_for_a_deleted_pod_only_if_its_controller_counts_on_it(
+    #[case] change: Value,
+    #[case] expected: Result<(), Contradiction>,
+) {
+    let job = job(&change);
+    assert_eq!(lost_pod(&identity(), &job, Some(&pod(&deleted()))), expected);
+    assert_eq!(lost_pod(&identity(), &job, Some(&pod(&json!({})))), Ok(()), "it is not being deleted");
+    assert_eq!(lost_pod(&identity(), &job, Some(&pod(&phase("Failed")))), Err(Contradiction::PodEnded));
+    assert_eq!(lost_pod(&identity(), &job, None), Err(Contradiction::Gone));
+}
+
 #[rstest]
 #[case::without_a_pod(job(&json!({"status": {"active": 0}})), EndReason::NotStarting, WRITE)]
 #[case::pods_not_counted(job(&json!({"status": {"active": null}})), EndReason::NotStarting, WRITE)]
@@ -107,7 +143,7 @@ fn a_job_is_failed_unless_another_reason_fails_it(#[case] live: Job, #[case] exp
     Err(Contradiction::FailingAlready)
 )]
 fn a_job_without_a_lost_pod_is_ended(#[case] live: Job, #[case] reason: EndReason, #[case] expected: Answer) {
-    assert_eq!(end_job(&live, reason), expected);
+    assert_eq!(end_job(&live, reason, started()), expected);
 }
 
 #[rstest]

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use jobwarden_common::names::{annotation, label_value, reason};
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 
-use super::{Deletion, JobFacts, Progress, Start, identity, since};
+use super::{BackOff, Deletion, JobFacts, Progress, Start, identity, since};
 use crate::{
     evidence::{Finish, JobKind, Retries},
     facts::pod::is_bare,
@@ -36,9 +36,9 @@ pub(crate) fn verdict(status: &PodStatus) -> Option<(&str, &str)> {
 }
 
 impl JobFacts {
-    /// Reads a bare pod when the wall clock shows `wall`, and returns the annotations that could not be read as well. `None`
+    /// Reads a bare pod when the clock of the API server shows `now`, and returns the annotations that could not be read as well. `None`
     /// for any other pod.
-    pub fn of_bare_pod(pod: &Pod, policies: &Policies, wall: Timestamp) -> Option<(Self, Vec<BadSetting>)> {
+    pub fn of_bare_pod(pod: &Pod, policies: &Policies, now: Timestamp) -> Option<(Self, Vec<BadSetting>)> {
         let Pod { metadata, status, .. } = pod;
         if !is_bare(pod) {
             return None;
@@ -62,7 +62,8 @@ impl JobFacts {
             suspended: false,
             managed_elsewhere: false,
             // It is its own pod.
-            wants_no_pods: true,
+            wanted_pods: 0,
+            back_off: BackOff::AfterFailures(0),
             retries: Retries::Exhausted,
             has_finalizer: false,
             // Its creator deletes it.
@@ -70,7 +71,7 @@ impl JobFacts {
             has_ttl: false,
             safe_to_duplicate: annotations.get(annotation::SAFE_TO_DUPLICATE).is_some_and(|v| v == label_value::TRUE),
             replaces_only_failed: true,
-            started: created.map(|time| Start { at: time.0, ago: since(time.0, wall) }),
+            started: created.map(|time| Start { at: time.0, ago: since(time.0, now) }),
         };
         Some((facts, bad))
     }

@@ -4,6 +4,7 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::evidence::ContainerState;
 
 mod causes;
 
@@ -83,12 +84,13 @@ fn a_running_pod_is_read_whole() {
             earlier_id: None,
         }],
         others_running: ["c-side".into()].into(),
-        starting: false,
+        start: StartPhase::NotStarting,
         start_problem: None,
         sidecar: SidecarFacts::Started,
         cause: None,
         oom_killed: false,
         ran_for: None,
+        earlier_failures: 0,
     };
     assert_eq!(read(json!({})), expected);
 }
@@ -142,28 +144,90 @@ fn a_crashed_container_waits_to_be_restarted_and_its_runs_are_told_apart() {
     assert_eq!((main.id.as_deref(), main.earlier_id.as_deref()), (Some("c-second"), Some("c-main")));
 }
 
+/// A native sidecar of the workload: its spec, and its status after `restarts`, `started` or not.
+fn proxy(state: Value, started: bool, restarts: u32) -> Value {
+    let mut status = mk_status("proxy", "c-proxy", state);
+    (status["started"], status["restartCount"]) = (json!(started), json!(restarts));
+    if restarts > 0 {
+        status["lastState"] = ended(137, "Error");
+    }
+    json!({
+        "spec": {"initContainers": [{"name": "proxy", "image": "proxy", "restartPolicy": "Always"}]},
+        "status": {"initContainerStatuses": [status]},
+    })
+}
+
+/// An init container of the workload with this status.
+fn clone(status: Value) -> Value {
+    json!({"spec": {"initContainers": [{"name": "clone", "image": "git"}]}, "status": {"initContainerStatuses": [status]}})
+}
+
+fn crash_loop() -> Value {
+    json!({"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 40s restarting failed container"}})
+}
+
+fn failed_before(name: &str) -> Value {
+    let mut status = mk_status(name, "c", crash_loop());
+    (status["restartCount"], status["started"], status["lastState"]) = (json!(1), json!(false), ended(1, "Error"));
+    status
+}
+
 #[rstest]
-#[case::nothing_started(json!({}), true)]
-#[case::not_bound(json!({"spec": {"nodeName": ""}}), false)]
-#[case::own_init_container_runs(json!({
-    "spec": {"initContainers": [{"name": "clone", "image": "git"}]},
-    "status": {"initContainerStatuses": [mk_status("clone", "c", running())]},
-}), false)]
-#[case::own_init_container_cannot_start(json!({
-    "spec": {"initContainers": [{"name": "clone", "image": "git"}]},
-    "status": {"initContainerStatuses": [not_started("clone", "ErrImagePull")]},
-}), true)]
-#[case::failed(json!({"status": {"phase": "Failed"}}), false)]
-fn a_pod_is_starting_while_only_main_containers_are_missing(#[case] change: Value, #[case] expected: bool) {
+#[case::nothing_started(json!({}), StartPhase::Starting)]
+#[case::not_bound(json!({"spec": {"nodeName": ""}}), StartPhase::NotStarting)]
+#[case::own_init_container_runs(clone(mk_status("clone", "c", running())), StartPhase::Initializing)]
+#[case::own_init_container_cannot_start(clone(not_started("clone", "ErrImagePull")), StartPhase::Starting)]
+#[case::own_init_container_is_tried_again(clone(failed_before("clone")), StartPhase::Initializing)]
+#[case::own_sidecar_warms_up(proxy(running(), false, 0), StartPhase::WarmingUp)]
+#[case::own_sidecar_warms_up_again(proxy(running(), false, 3), StartPhase::WarmingUp)]
+#[case::own_sidecar_is_ready(proxy(running(), true, 0), StartPhase::Starting)]
+#[case::own_sidecar_does_not_start(proxy(crash_loop(), false, 3), StartPhase::Starting)]
+#[case::failed(json!({"status": {"phase": "Failed"}}), StartPhase::NotStarting)]
+fn a_pod_is_starting_while_only_main_containers_are_missing(#[case] change: Value, #[case] expected: StartPhase) {
     let mut pending = with_mains("Pending", &[not_started("main", "PodInitializing")]);
     json_patch::merge(&mut pending, &change);
-    assert_eq!(read(pending).starting, expected);
+    assert_eq!(read(pending).start, expected);
+}
+
+#[test]
+fn nobody_counts_the_restarts_of_a_bare_pod() {
+    let mut pending = with_mains("Pending", &[not_started("main", "PodInitializing")]);
+    json_patch::merge(&mut pending, &clone(failed_before("clone")));
+    json_patch::merge(&mut pending, &json!({"metadata": {"ownerReferences": []}}));
+    assert_eq!(read(pending).start, StartPhase::Starting);
 }
 
 #[test]
 fn one_main_container_that_has_not_started_is_enough() {
     let mains = [mk_status("main", "c", running()), not_started("second", "ImagePullBackOff")];
-    assert!(read(with_mains("Running", &mains)).starting);
+    assert_eq!(read(with_mains("Running", &mains)).start, StartPhase::Starting);
+}
+
+#[rstest]
+#[case::own_sidecar(proxy(crash_loop(), false, 3), Some("proxy"))]
+#[case::own_sidecar_that_has_served(proxy(crash_loop(), true, 3), None)]
+#[case::own_init_container(clone(failed_before("clone")), Some("clone"))]
+#[case::our_sidecar(json!({"status": {"initContainerStatuses": [failed_before("jobwarden-heartbeat")]}}), None)]
+fn an_init_container_that_ends_again_and_again_is_a_start_problem(
+    #[case] change: Value,
+    #[case] container: Option<&str>,
+) {
+    let problem = read(change).start_problem;
+    assert_eq!(problem.as_ref().map(|problem| problem.container.as_str()), container);
+    if let Some(problem) = problem {
+        assert_eq!(problem.reason, "CrashLoopBackOff");
+        assert!(problem.message.contains("exit code"), "{}", problem.message);
+    }
+}
+
+#[rstest]
+#[case::none(json!({}), 0)]
+#[case::counted_and_ignored(
+    json!({"batch.kubernetes.io/job-index-failure-count": "2", "batch.kubernetes.io/job-index-ignored-failure-count": "1"}),
+    3
+)]
+fn the_job_controller_notes_the_failures_of_an_index(#[case] annotations: Value, #[case] failures: u32) {
+    assert_eq!(read(json!({"metadata": {"annotations": annotations}})).earlier_failures, failures);
 }
 
 #[rstest]

@@ -9,7 +9,7 @@ use crate::{
 fn mk_bare(uid: &str, progress: Progress) -> JobFacts {
     let facts = mk_job(uid);
     let identity = JobIdentity { kind: JobKind::BarePod, ..facts.identity.clone() };
-    JobFacts { identity, progress, wants_no_pods: true, owned: true, ..facts }
+    JobFacts { identity, progress, wanted_pods: 0, owned: true, ..facts }
 }
 
 /// Knows bare pod `bare` beside a Job.

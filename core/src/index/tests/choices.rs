@@ -64,7 +64,8 @@ fn a_job_is_active_since_its_start_time_whenever_that_was_seen() {
     state.apply_job(JobFacts { started: None, ..mk_job("job") }, moment(1));
     assert_eq!(active(&state), None);
     state.apply_job(start(1000, 500), moment(5));
-    let expected = Some(Active { since: moment(5), before: Duration::from_secs(500) });
+    let at = |second| jiff::Timestamp::from_second(second).expect("in range");
+    let expected = Some(Active { start: at(1000), since: moment(5), before: Duration::from_secs(500) });
     assert_eq!(active(&state), expected);
     // The same start, read again later.
     state.apply_job(JobFacts { owned: true, ..start(1000, 504) }, moment(9));
@@ -73,7 +74,7 @@ fn a_job_is_active_since_its_start_time_whenever_that_was_seen() {
     state.apply_job(JobFacts { started: None, suspended: true, ..mk_job("job") }, moment(10));
     assert_eq!(active(&state), None);
     state.apply_job(start(2000, 1), moment(20));
-    assert_eq!(active(&state), Some(Active { since: moment(20), before: Duration::from_secs(1) }));
+    assert_eq!(active(&state), Some(Active { start: at(2000), since: moment(20), before: Duration::from_secs(1) }));
 }
 
 // CPU time.

@@ -66,7 +66,7 @@ fn j6_an_open_job_without_a_pod_is_not_starting_after_start_timeout(
 }
 
 fn active(since: u64, before: u64) -> Active {
-    Active { since: ago(since), before: Duration::from_secs(before) }
+    Active { start: jiff::Timestamp::UNIX_EPOCH, since: ago(since), before: Duration::from_secs(before) }
 }
 
 #[rstest]

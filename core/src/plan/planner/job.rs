@@ -95,10 +95,12 @@ impl Planner<'_> {
     /// Fails a Job that has no lost pod. Its outcome is recorded once the Job controller has failed it, as for any failed Job.
     fn end(&mut self, reason: EndReason, message: String) {
         // A Job that the Job controller has not started cannot be failed; it starts soon, and is evaluated again then.
-        if !self.snapshot.evidence.job.started {
+        let job = &self.snapshot.evidence.job;
+        if !job.started {
             return;
         }
-        self.steps.push(Step::EndJob { reason, message: message.clone() });
+        let started = job.active.map(|active| active.start);
+        self.steps.push(Step::EndJob { reason, started, message: message.clone() });
         self.notify(None, reason.as_str(), message);
     }
 }

@@ -76,6 +76,10 @@ impl<'a> Planner<'a> {
     fn lost(&mut self, judged: JudgedPod<'a>, reason: LostReason) -> bool {
         let pod = judged.pod;
         let job = &self.snapshot.evidence.job;
+        if self.is_history(pod) {
+            self.clean_up_history(judged, reason);
+            return false;
+        }
         let hold = self.hold.filter(|_| self.holds(reason));
         if hold.is_some() || self.snapshot.policy.on_lost == OnLost::Report {
             self.report_loss(judged, reason, hold);
@@ -100,17 +104,11 @@ impl<'a> Planner<'a> {
     /// Whether the loss of this pod fails its Job.
     fn fails_job(&self, pod: &PodEvidence) -> bool {
         match self.snapshot.policy.on_lost {
+            _ if self.is_dropped(pod) => false,
             OnLost::Fail => true,
             OnLost::Report => false,
-            OnLost::Retry => self.snapshot.evidence.job.retries == Retries::Exhausted && !self.is_counted_failed(pod),
+            OnLost::Retry => self.snapshot.evidence.job.retries == Retries::Exhausted,
         }
-    }
-
-    /// Whether the Job controller already counts this pod as failed because it is being deleted (`isPodFailed` in
-    /// `pkg/controller/job`). Then "no retries left" is not about this pod: the Job has failed because of it, or has created its
-    /// replacement.
-    fn is_counted_failed(&self, pod: &PodEvidence) -> bool {
-        pod.terminating.is_some() && !self.snapshot.evidence.job.replaces_only_failed
     }
 
     /// Reports a lost pod that is left alone, by policy or because a guard holds the loss.
@@ -156,7 +154,7 @@ impl<'a> Planner<'a> {
 
     /// Marks a lost pod Failed where a replacement cannot run beside it, and removes it where its processes are known to be gone. A Job
     /// that `is_ending` creates no replacement.
-    fn mark_failed(&mut self, judged: JudgedPod<'a>, reason: LostReason, is_ending: bool) {
+    pub(super) fn mark_failed(&mut self, judged: JudgedPod<'a>, reason: LostReason, is_ending: bool) {
         let pod = judged.pod;
         let is_gone = is_fenced(judged, reason);
         let is_unreachable = matches!(reason, LostReason::NodeUnreachable | LostReason::OutcomeUnknown);

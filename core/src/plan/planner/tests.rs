@@ -40,6 +40,7 @@ fn retrying(retries: Retries) -> JobEvidence {
 
 mod bare;
 mod choices;
+mod history;
 mod notices;
 
 fn steps(snapshot: &JobSnapshot, recorded: &Recorded) -> Vec<Step> {

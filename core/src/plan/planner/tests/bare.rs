@@ -109,7 +109,7 @@ fn a_bare_pod_that_was_marked_failed_is_lost() {
 
 #[test]
 fn an_overdue_bare_pod_is_failed_and_reported_once_it_carries_the_verdict() {
-    let active = Some(Active { since: at(1), before: Duration::from_hours(1) });
+    let active = Some(Active { start: jiff::Timestamp::UNIX_EPOCH, since: at(1), before: Duration::from_hours(1) });
     let mut snapshot = mk_snapshot(JobEvidence { active, ..mk_bare(JobStage::Open) }, vec![mk_pod("w")]);
     snapshot.policy.active_timeout = Some(Duration::from_hours(1));
     assert_eq!(planned(&snapshot), ["end DeadlineExceeded", "notify DeadlineExceeded"]);

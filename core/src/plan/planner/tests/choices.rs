@@ -16,7 +16,7 @@ fn held_by(snapshot: &JobSnapshot, hold: Option<Hold>) -> Vec<String> {
 }
 
 fn overdue() -> JobSnapshot {
-    let active = Some(Active { since: at(1), before: Duration::from_hours(1) });
+    let active = Some(Active { start: jiff::Timestamp::UNIX_EPOCH, since: at(1), before: Duration::from_hours(1) });
     let mut snapshot = mk_snapshot(JobEvidence { active, ..open() }, vec![mk_pod("w")]);
     snapshot.policy.active_timeout = Some(Duration::from_hours(1));
     snapshot
