@@ -76,6 +76,8 @@ pub(crate) enum JobFault {
     KubeletIgnoresPod,
     /// `spec.suspend` is true, until the end of the fault.
     Suspended,
+    /// `spec.parallelism` is 1, until the end of the fault.
+    ScaledDown,
     /// The Job is deleted with background propagation.
     Deleted,
     /// The Job is deleted with orphan propagation.

@@ -109,8 +109,8 @@ impl World<'_> {
             JobFault::SidecarImageMissing => count(&mut it.sidecar_missing, on),
             JobFault::Unschedulable => count(&mut it.unschedulable, on),
             JobFault::QuotaExceeded => count(&mut it.over_quota, on),
-            JobFault::Suspended => {
-                count(&mut it.suspended, on);
+            JobFault::Suspended | JobFault::ScaledDown => {
+                count(if fault == JobFault::Suspended { &mut it.suspended } else { &mut it.scaled_down }, on);
                 if it.exists && !it.has_finished() {
                     self.publish(Kind::Job(job), false);
                     self.sync_job_soon(job);

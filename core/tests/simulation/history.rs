@@ -27,6 +27,8 @@ pub(crate) struct History {
     pub(crate) until: Duration,
     /// No fault is on the last node, and all attempts but the first run there.
     pub(crate) safe_node: bool,
+    /// By how many seconds the clocks of the machines on which the reapers run are ahead of the API server's.
+    pub(crate) clock_skew: i64,
 }
 
 /// A Job and the behaviour of its workers.
@@ -39,6 +41,8 @@ pub(crate) struct JobPlan {
     pub(crate) pods: usize,
     /// Main containers of a pod.
     pub(crate) mains: usize,
+    /// The workload's own native sidecar, if it has one.
+    pub(crate) helper: Option<HelperPlan>,
     /// How long the workload's own init container runs, if it has one.
     pub(crate) init: Option<Duration>,
     /// `spec.backoffLimit`.
@@ -67,6 +71,15 @@ pub(crate) struct JobPlan {
     pub(crate) safe_to_duplicate: bool,
     /// Its annotations.
     pub(crate) policy: PolicyPlan,
+}
+
+/// A native sidecar of the workload with a startup probe.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HelperPlan {
+    /// How long it runs until the probe succeeds, or has failed for the last time.
+    pub(crate) warm_up: Duration,
+    /// The probe never succeeds.
+    pub(crate) never_warm: bool,
 }
 
 /// The annotations of a Job that set its policy.

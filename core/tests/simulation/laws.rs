@@ -4,5 +4,6 @@ mod breaker;
 mod dead_pods;
 mod deadlines;
 pub(crate) mod evaluations;
+mod on_purpose;
 pub(crate) mod outcomes;
 mod waiting;

@@ -16,7 +16,7 @@ fn mk_history(seed: u64, fault: JobFault, lasts: Option<Duration>) -> History {
     history.jobs.truncate(1);
     let job = &mut history.jobs[0];
     (job.at, job.work, job.exits) = (Duration::ZERO, Duration::from_mins(1), vec![0]);
-    (job.pods, job.mains, job.init) = (1, 1, None);
+    (job.pods, job.mains, job.init, job.helper) = (1, 1, None, None);
     (job.sidecar, job.restarts) = (true, false);
     (job.policy.active_timeout, job.policy.stall_after) = (None, None);
     history

@@ -63,6 +63,9 @@ fn smaller(history: &History, violation: &Violation) -> Vec<History> {
         if history.jobs[job].init.is_some() {
             offer(&|it| it.jobs[job].init = None);
         }
+        if history.jobs[job].helper.is_some() {
+            offer(&|it| it.jobs[job].helper = None);
+        }
         if history.jobs[job].pods > 1 {
             offer(&|it| it.jobs[job].pods = 1);
         }

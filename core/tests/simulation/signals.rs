@@ -11,7 +11,7 @@ use crate::{
     state::{
         laws::Law,
         node::node_name,
-        pod::{Container, Pod},
+        pod::{Container, HELPER_SLOT, Pod},
     },
     world::{Event, World},
 };
@@ -119,7 +119,11 @@ impl World<'_> {
                 rss_bytes: 0,
                 rss_sum_peak_bytes: 0,
                 largest_hwm_bytes: 0,
-                cpu_ms: if slot >= 3 && alive.contains(&(slot, run)) { it.cpu_ms(now) } else { 0 },
+                cpu_ms: if slot >= 3 && slot != HELPER_SLOT && alive.contains(&(slot, run)) {
+                    it.cpu_ms(now)
+                } else {
+                    0
+                },
                 cgroup_peak_bytes: None,
             })
             .collect();
@@ -145,6 +149,7 @@ impl Pod {
             it.is_none_or(|it| !it.is_running() || reported.is_some_and(|reported| reported.run == it.run))
         };
         is_reported(status.containers.sidecar, actual.containers.sidecar)
+            && is_reported(status.containers.helper, actual.containers.helper)
             && is_reported(status.containers.init, actual.containers.init)
             && mains.enumerate().all(|(index, (main, reported))| {
                 !main.is_running()

@@ -42,6 +42,11 @@ pub(crate) enum Event {
         pod: usize,
         life: u32,
     },
+    HelperWarms {
+        pod: usize,
+        life: u32,
+        run: u32,
+    },
     MainEnds {
         pod: usize,
         main: usize,
@@ -320,6 +325,7 @@ impl<'a> World<'a> {
             Event::KubeletSync(pod) => self.kubelet_sync(pod),
             Event::StartContainers { pod, life } => self.start_containers(pod, life),
             Event::InitEnds { pod, life } => self.init_ends(pod, life),
+            Event::HelperWarms { pod, life, run } => self.helper_warms(pod, life, run),
             Event::MainEnds { pod, main, run, life, code, oom } => {
                 if self.pods[pod].actual.life == life {
                     self.main_ends(pod, main, run, code, oom);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{History, JobPlan, PolicyPlan};
+use super::{HelperPlan, History, JobPlan, PolicyPlan};
 use crate::{
     dice::Dice,
     fault::{ClusterFault, Fault, FaultKind, JobFault, NodeFault},
@@ -28,6 +28,7 @@ impl History {
             faults: Vec::new(),
             until: dice.seconds(12 * 60, 20 * 60),
             safe_node: false,
+            clock_skew: dice.pick(&[0, 120, -120, 100_000]),
         };
         let faults = if dice.percent(10) { 0 } else { 1 + dice.below(6) };
         history.faults = (0..faults).map(|_| history.fault(&mut dice)).collect();
@@ -54,6 +55,10 @@ impl History {
             job.managed_elsewhere = false;
             // What is measured on the cluster's clock may come before or after what is measured on the reaper's.
             job.policy.active_timeout = None;
+            // The timer of a pod that does not start begins anew with each reaper.
+            if let Some(helper) = &mut job.helper {
+                helper.never_warm = false;
+            }
             // Eviction must not race with the reaper.
             job.toleration = Duration::from_hours(1);
             job.policy.on_lost = on_lost;
@@ -67,7 +72,7 @@ impl History {
         }
         faults.sort_by_key(|fault| fault.at);
         let until = Duration::from_mins(25);
-        Self { seed, nodes, zones: 1, reapers: 1, blind_nodes: 0, jobs, faults, until, safe_node: true }
+        Self { seed, nodes, zones: 1, reapers: 1, blind_nodes: 0, jobs, faults, until, safe_node: true, clock_skew: 0 }
     }
 
     fn fault(&self, dice: &mut Dice) -> Fault {
@@ -112,7 +117,7 @@ const NODE_FAULTS: [NodeFault; 10] = [
     NodeFault::NotReady,
 ];
 
-const JOB_FAULTS: [JobFault; 16] = [
+const JOB_FAULTS: [JobFault; 17] = [
     JobFault::ImageMissing,
     JobFault::ConfigMissing,
     JobFault::SidecarImageMissing,
@@ -125,6 +130,7 @@ const JOB_FAULTS: [JobFault; 16] = [
     JobFault::SidecarBlocked,
     JobFault::KubeletIgnoresPod,
     JobFault::Suspended,
+    JobFault::ScaledDown,
     JobFault::Deleted,
     JobFault::Orphaned,
     JobFault::PodDeleted,
@@ -152,18 +158,31 @@ fn job(dice: &mut Dice) -> JobPlan {
         1 => vec![3],
         _ => vec![0],
     };
+    // Enough failures in a row that the Job controller pauses for longer than start-timeout.
+    let fails_often = dice.percent(6);
+    let helper = dice.percent(15).then(|| HelperPlan {
+        warm_up: if dice.percent(50) { dice.seconds(1, 240) } else { dice.seconds(5, 20) },
+        never_warm: dice.percent(25),
+    });
     // An image that is missing has an effect only before the pod starts, so some Jobs start late.
     let at = if dice.percent(70) { dice.seconds(0, 30) } else { dice.seconds(30, 300) };
     JobPlan {
         at,
         pods: if dice.percent(75) { 1 } else { 2 + dice.below(2) },
         mains: if dice.percent(75) { 1 } else { 2 },
+        helper,
         init: dice.percent(25).then(|| dice.seconds(1, 240)),
-        backoff_limit: dice.below(3),
+        backoff_limit: if fails_often { 7 } else { dice.below(3) },
         replaces_only_failed: dice.percent(15),
         restarts: dice.percent(25),
-        work: if dice.percent(50) { dice.seconds(20, 400) } else { 2 * dice.seconds(200, 600) },
-        exits,
+        work: if fails_often {
+            dice.seconds(1, 10)
+        } else if dice.percent(50) {
+            dice.seconds(20, 400)
+        } else {
+            2 * dice.seconds(200, 600)
+        },
+        exits: if fails_often { vec![3] } else { exits },
         grace: dice.pick(&[Duration::ZERO, Duration::from_secs(5), Duration::from_secs(30), 2 * MINUTE]),
         ignores_sigterm: dice.percent(20),
         toleration: dice.pick(&[Duration::ZERO, 5 * MINUTE, 60 * MINUTE]),
@@ -174,7 +193,7 @@ fn job(dice: &mut Dice) -> JobPlan {
         policy: PolicyPlan {
             suspect_after: dice.pick(&[Duration::from_secs(20), Duration::from_secs(30), Duration::from_secs(30)]),
             lost_after: dice.pick(&[Duration::from_secs(30), MINUTE, 2 * MINUTE, 2 * MINUTE]),
-            start_timeout: dice.pick(&[MINUTE, 2 * MINUTE, 5 * MINUTE]),
+            start_timeout: if fails_often { MINUTE } else { dice.pick(&[MINUTE, 2 * MINUTE, 5 * MINUTE]) },
             retention: dice.pick(&[MINUTE, 60 * MINUTE]),
             on_lost: dice.pick(&["retry", "retry", "fail", "report"]),
             unseen: dice.pick(&["report", "report", "report", "lost"]),

@@ -6,7 +6,7 @@ use crate::{
     dice::Dice,
     state::{
         job::Ending,
-        pod::{ActualState, Container, Containers, Phase, Pod, Status, backoff},
+        pod::{ActualState, Container, Containers, Phase, Pod, Status},
         received_signals::ReceivedSignals,
         watch::Kind,
     },
@@ -69,7 +69,21 @@ impl World<'_> {
         if self.jobs[job].succeeded >= wanted {
             return self.begin_end(job, Ending::Succeeding);
         }
-        self.create_pods(job, wanted - self.jobs[job].succeeded);
+        let parallelism = if self.jobs[job].scaled_down > 0 { 1 } else { wanted };
+        let wanted = parallelism.min(wanted - self.jobs[job].succeeded);
+        self.delete_surplus_pods(job, wanted);
+        self.create_pods(job, wanted);
+    }
+
+    /// Deletes the youngest of the pods that are too many.
+    fn delete_surplus_pods(&mut self, job: usize, wanted: usize) {
+        let active = |pod: &usize| self.pods[*pod].is_active() && self.pods[*pod].owned;
+        let active: Vec<_> = self.jobs[job].attempts.iter().copied().filter(active).collect();
+        for &pod in active.iter().skip(wanted) {
+            // Its finalizer is removed before, so it does not count as failed.
+            self.pods[pod].counted = true;
+            self.delete_pod(pod);
+        }
     }
 
     /// Counts every pod that is terminal or, unless `podReplacementPolicy` is `Failed`, being deleted; each once.
@@ -95,9 +109,13 @@ impl World<'_> {
         let job = &mut self.jobs[it.job];
         if it.status.phase == Phase::Succeeded {
             job.succeeded += 1;
+            job.failures_in_row = 0;
         } else if job.suspended == 0 {
             job.failed += 1;
-            job.last_failure = self.now;
+            job.failures_in_row += 1;
+            // By the times in its status, if it has ended (`getFinishedTime`).
+            let ended = if it.status.phase.is_terminal() { it.status_written_at } else { self.now };
+            job.last_failure = job.last_failure.max(ended);
         }
     }
 
@@ -155,11 +173,11 @@ impl World<'_> {
         let eager = !self.history.jobs[job].replaces_only_failed;
         let holds_place = |pod: &Pod| pod.is_active() || (!eager && pod.is_open());
         let active = self.jobs[job].attempts.iter().filter(|&&pod| holds_place(&self.pods[pod])).count();
-        let due = self.jobs[job].last_failure + backoff(self.jobs[job].failed);
+        let due = self.jobs[job].may_create_from();
         if active >= wanted {
             return;
         }
-        if self.now < due && self.jobs[job].failed > 0 {
+        if self.now < due {
             return self.at(due, Event::SyncJob(job));
         }
         if self.jobs[job].over_quota > 0 {
@@ -176,6 +194,7 @@ impl World<'_> {
         let (number, attempt) = (self.pods.len(), self.jobs[job].attempts.len());
         let containers = Containers {
             sidecar: plan.sidecar.then(Container::default),
+            helper: plan.helper.map(|_| Container::default()),
             init: plan.init.map(|_| Container::default()),
             mains: vec![Container::default(); plan.mains],
         };
@@ -192,9 +211,13 @@ impl World<'_> {
             owned: true,
             node: None,
             deleting: false,
+            deleted_by_reaper: None,
+            dropped: false,
             counted: false,
             status: Status { phase: Phase::Pending, reason: None, containers: containers.clone() },
             status_written_at: self.now,
+            warmed: Duration::ZERO,
+            bound: self.now,
             actual: ActualState { containers, ..ActualState::default() },
             dice: Dice::of(self.history.seed, [4, job as u64, attempt as u64]),
             beat_dice: Dice::of(self.history.seed, [6, job as u64, attempt as u64]),
@@ -212,6 +235,8 @@ impl World<'_> {
             return;
         }
         it.deleting = true;
+        let policy = &self.history.jobs[it.job].policy;
+        it.dropped = it.deleted_by_reaper.is_none() && it.surely_lives(self.now, policy);
         let (name, job, unbound) = (it.name.clone(), it.job, it.node.is_none());
         self.log(|| format!("pod {name} is being deleted"));
         self.publish(Kind::Pod(pod), false);

@@ -15,6 +15,14 @@ use crate::{
 const RESTART_AFTER: Duration = Duration::from_secs(10);
 /// After how long a failed image pull is repeated.
 const PULL_AGAIN: Duration = Duration::from_secs(20);
+/// The longest pause between two runs of a container that fails (`MaxContainerBackOff`).
+const LONGEST_CRASH_LOOP: Duration = Duration::from_mins(5);
+
+/// How long a kubelet waits before it runs a container again that has failed this often.
+fn crash_loop(failures: u32) -> Duration {
+    RESTART_AFTER.saturating_mul(1 << failures.saturating_sub(1).min(5)).min(LONGEST_CRASH_LOOP)
+}
+
 /// The state that a kubelet reports of containers that ended with their node.
 const DIED_WITH_NODE: Run = Run::Ended { code: 255, oom: false };
 
@@ -54,7 +62,10 @@ impl World<'_> {
         self.restart_failed(pod);
         let it = &self.pods[pod];
         if it.worker_has_ended() {
-            let sidecar = it.actual.containers.sidecar;
+            if let Some(helper) = self.pods[pod].actual.containers.helper.as_mut().filter(|helper| helper.run > 0) {
+                helper.state = Run::Ended { code: 0, oom: false };
+            }
+            let sidecar = self.pods[pod].actual.containers.sidecar;
             match sidecar.map(|sidecar| sidecar.state) {
                 Some(Run::Running) => self.after(Duration::from_millis(200), Event::EndSidecar(pod)),
                 Some(Run::Restarting { code, oom }) => self.set_sidecar(pod, Run::Ended { code, oom }),
@@ -133,8 +144,13 @@ impl World<'_> {
             let after = self.pods[pod].dice.ms(200, 1500);
             return self.start_containers_after(pod, after);
         }
+        let helper = it.actual.containers.helper;
         if waits(sidecar) {
             self.start_sidecar(pod);
+        } else if waits(helper) {
+            self.start_helper(pod);
+        } else if it.actual.containers.warm_up() {
+            return;
         } else if waits(init) {
             self.start_init(pod);
         } else if init.is_some_and(|init| init.is_running()) {
@@ -161,6 +177,42 @@ impl World<'_> {
         let (first_beat, after) = (it.dice.ms(50, 1000), it.dice.ms(100, 500));
         self.after(first_beat, Event::Beat { pod, life, run });
         self.start_containers_after(pod, after);
+    }
+
+    /// The workload's native sidecar starts, and becomes warm or fails.
+    fn start_helper(&mut self, pod: usize) {
+        let Some(plan) = self.history.jobs[self.pods[pod].job].helper else { return };
+        let actual = &mut self.pods[pod].actual;
+        let Some(helper) = &mut actual.containers.helper else { return };
+        helper.start();
+        let (life, run) = (actual.life, helper.run);
+        self.after(plan.warm_up, Event::HelperWarms { pod, life, run });
+    }
+
+    /// The startup probe of a native sidecar succeeds, or fails for the last time: then the kubelet ends the container and starts it
+    /// again after a while.
+    pub(crate) fn helper_warms(&mut self, pod: usize, life: u32, run: u32) {
+        let fails = self.history.jobs[self.pods[pod].job].helper.is_some_and(|plan| plan.never_warm);
+        let acts = self.kubelet_acts(pod);
+        let actual = &mut self.pods[pod].actual;
+        let Some(helper) = actual.containers.helper.as_mut().filter(|helper| helper.run == run && helper.is_running())
+        else {
+            return;
+        };
+        if actual.life != life {
+            return;
+        }
+        if !acts {
+            return self.after(Duration::from_secs(5), Event::HelperWarms { pod, life, run });
+        }
+        if fails {
+            helper.state = Run::Restarting { code: 137, oom: false };
+            self.start_containers_after(pod, crash_loop(run));
+        } else {
+            helper.warm = true;
+            self.start_containers_after(pod, Duration::from_millis(300));
+        }
+        self.write_status_soon(pod);
     }
 
     fn start_init(&mut self, pod: usize) {
@@ -270,7 +322,11 @@ impl World<'_> {
             if status.phase != it.status.phase {
                 self.log(|| format!("pod {name} is {phase:?}"));
             }
-            (self.pods[pod].status, self.pods[pod].status_written_at) = (status, self.now);
+            let it = &mut self.pods[pod];
+            if it.status.containers.warm_up() {
+                it.warmed += self.now.saturating_sub(it.status_written_at);
+            }
+            (it.status, it.status_written_at) = (status, self.now);
             self.publish(Kind::Pod(pod), false);
             self.sync_job_soon(job);
         }
@@ -295,6 +351,9 @@ impl World<'_> {
         let containers = &mut actual.containers;
         if let Some(init) = containers.init.as_mut().filter(|init| init.is_running()) {
             init.state = Run::Idle;
+        }
+        if let Some(helper) = containers.helper.as_mut().filter(|helper| helper.is_running()) {
+            helper.state = Run::Restarting { code: 255, oom: false };
         }
         if let Some(sidecar) = containers.sidecar.as_mut().filter(|sidecar| sidecar.is_running()) {
             sidecar.state = Run::Restarting { code: 255, oom: false };

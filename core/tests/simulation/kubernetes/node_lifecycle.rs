@@ -59,7 +59,7 @@ impl World<'_> {
     fn set_ready(&mut self, node: usize, ready: bool, at_most: Duration) {
         self.log(|| format!("node-{node} is {}", if ready { "Ready" } else { "not Ready" }));
         let it = &mut self.nodes[node];
-        it.ready = ready;
+        (it.ready, it.ready_changed) = (ready, self.now);
         it.taints += 1;
         let taints = it.taints;
         self.publish(Kind::Node(node), false);
@@ -104,7 +104,7 @@ impl World<'_> {
     pub(crate) fn register_node(&mut self, node: usize) {
         let it = &mut self.nodes[node];
         (it.exists, it.ready, it.gone_since) = (true, true, None);
-        it.renewed = self.now;
+        (it.renewed, it.ready_changed) = (self.now, self.now);
         it.taints += 1;
         self.publish(Kind::Node(node), false);
         self.publish(Kind::Lease(node), false);
@@ -175,7 +175,7 @@ impl World<'_> {
             return self.after(again, Event::Schedule(pod));
         }
         let node = fitting[self.pods[pod].dice.below(fitting.len())];
-        self.pods[pod].node = Some(node);
+        (self.pods[pod].node, self.pods[pod].bound) = (Some(node), self.now);
         self.pods[pod].received = ReceivedSignals::reset_at(self.laws.signal_clock.at(self.now));
         let name = self.pods[pod].name.clone();
         self.log(|| format!("pod {name} is bound to node-{node}"));

@@ -22,7 +22,7 @@ use crate::{
     state::{
         job::{Ending, Job, job_uid},
         node::{Node, node_name},
-        pod::{Container, Pod, Run},
+        pod::{Container, HELPER_SLOT, Pod, Run},
     },
 };
 
@@ -31,7 +31,7 @@ fn some_time() -> Time {
     Time(Timestamp::UNIX_EPOCH)
 }
 
-/// The time of all wall clocks.
+/// What the clock of the API server shows.
 pub(crate) fn wall(now: Duration) -> Timestamp {
     let ms = i64::try_from(now.as_millis()).unwrap_or(0);
     Timestamp::from_millisecond(ms).unwrap_or(Timestamp::UNIX_EPOCH)
@@ -72,6 +72,7 @@ pub(crate) fn job(number: usize, job: &Job, plan: &JobPlan) -> JobObject {
         conditions: Some(conditions(job)),
         active: i32::try_from(job.active).ok(),
         failed: i32::try_from(job.failed).ok(),
+        succeeded: i32::try_from(job.succeeded).ok(),
         start_time: job.started.map(|(at, _)| Time(wall(at))),
         ..JobStatus::default()
     };
@@ -91,7 +92,7 @@ pub(crate) fn job(number: usize, job: &Job, plan: &JobPlan) -> JobObject {
             managed_by: plan.managed_elsewhere.then(|| "example.com/controller".to_owned()),
             pod_replacement_policy: plan.replaces_only_failed.then(|| "Failed".to_owned()),
             backoff_limit: i32::try_from(plan.backoff_limit).ok(),
-            parallelism: i32::try_from(plan.pods).ok(),
+            parallelism: i32::try_from(if job.scaled_down > 0 { 1 } else { plan.pods }).ok(),
             completions: i32::try_from(plan.pods).ok(),
             ..JobSpec::default()
         }),
@@ -129,6 +130,11 @@ pub(crate) fn pod(pod: &Pod, plan: &JobPlan) -> PodObject {
     if let Some(sidecar) = &containers.sidecar {
         init.push(ContainerObject { restart_policy: Some("Always".to_owned()), ..named(SIDECAR_CONTAINER.to_owned()) });
         init_statuses.push(status(pod, SIDECAR_CONTAINER, 1, sidecar));
+    }
+    if let Some(helper) = &containers.helper {
+        init.push(ContainerObject { restart_policy: Some("Always".to_owned()), ..named("proxy".to_owned()) });
+        let started = Some(helper.is_running() && helper.warm);
+        init_statuses.push(ContainerStatus { started, ..status(pod, "proxy", HELPER_SLOT, helper) });
     }
     if let Some(own) = &containers.init {
         init.push(named("prepare".to_owned()));
@@ -226,6 +232,7 @@ pub(crate) fn node(number: usize, node: &Node) -> NodeObject {
     let ready = NodeCondition {
         type_: "Ready".to_owned(),
         status: if node.ready { "True" } else { "Unknown" }.to_owned(),
+        last_transition_time: Some(Time(wall(node.ready_changed))),
         ..NodeCondition::default()
     };
     let labels = [("topology.kubernetes.io/zone".to_owned(), format!("zone-{}", node.zone))];

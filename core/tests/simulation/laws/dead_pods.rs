@@ -34,6 +34,7 @@ impl World<'_> {
         let since = &mut self.pods[pod].actual.dead_since;
         if dead && since.is_none() {
             *since = Some(moment);
+            self.pods[pod].actual.died = self.now;
             self.after(AGAIN, Event::DeadPodCheck(pod));
         } else if !dead {
             *since = None;
@@ -84,6 +85,7 @@ impl World<'_> {
         let renews = it.node.is_some_and(|node| self.nodes[node].renews());
         let notice_will_do = policy.on_lost == "report" || (renews && policy.unseen == "report");
         !it.is_open()
+            || self.is_left_to_kubernetes(pod)
             || says(OutcomeName::attempt_failed(&it.uid))
             || says(OutcomeName::job_final(&job.uid))
             || (notice_will_do && says(OutcomeName::pod_suspect(&it.uid)))
@@ -129,7 +131,8 @@ impl World<'_> {
         let has_run = reported.sidecar.map_or(it.status.phase == Phase::Running, |sidecar| sidecar.run > 0);
         // The notice waits for a renewal of the Lease after the beat has expired, which is checked when the Lease would be stale.
         let unseen = nothing_received.max(received.alive_at + lost);
-        let p9 = has_run.then_some((unseen.max(warm) + stale, "P9"));
+        // Row P9 leaves processes that are gone to row P4.
+        let p9 = (has_run && gone.is_none()).then_some((unseen.max(warm) + stale, "P9"));
         [p2, p4, p9].into_iter().flatten().min()
     }
 }

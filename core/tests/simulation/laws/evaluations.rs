@@ -41,6 +41,7 @@ impl World<'_> {
         self.check_guards(evaluated);
         self.check_breaker(evaluated);
         self.check_nothing_is_early(evaluated);
+        self.check_waiting_is_no_failure(evaluated);
         self.check_recheck_at(evaluated);
         self.end_waits(evaluated.job, &evaluated.evaluation.judgement);
         let verdicts = Verdicts::of(&evaluated.evaluation.judgement);

@@ -54,6 +54,9 @@ impl World<'_> {
         if succeeded {
             return Some(format!("pod {pod} has succeeded"));
         }
+        if self.pods.iter().any(|it| it.uid == pod && it.dropped) && !self.history.jobs[job].replaces_only_failed {
+            return Some(format!("Kubernetes has replaced pod {pod}"));
+        }
         let before = self.laws.records[job].attempts.insert(pod, reason.to_owned());
         before.map(|before| format!("it was {before} before"))
     }

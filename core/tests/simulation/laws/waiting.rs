@@ -4,13 +4,16 @@ use std::time::Duration;
 
 use jobwarden_core::verdict::PodJudgement;
 use jobwarden_core::{
-    judge::STUCK_AFTER,
+    judge::{PROCESS_GONE_AFTER, STUCK_AFTER},
     verdict::{JobVerdict, Judgement, PodVerdict},
 };
 
 use crate::{
     kubernetes::node_lifecycle::NOT_READY_TOLERATION,
-    state::{laws::Law, signal_clock::ms},
+    state::{
+        laws::{Law, Wait},
+        signal_clock::ms,
+    },
     world::World,
 };
 
@@ -28,7 +31,7 @@ impl World<'_> {
         }
     }
 
-    /// A bound pod has no row but P11 for start-timeout, lost-after or a minute at most, whichever is longest: each of its
+    /// A bound pod has no row but P11 for start-timeout, lost-after or three minutes at most, whichever is longest: each of its
     /// signals is missing for long enough by then. A pod that is being deleted has none for a minute past its grace period. On a
     /// node that reports itself not ready, row P3 leaves the pod to Kubernetes, which evicts it after five minutes.
     ///
@@ -36,12 +39,14 @@ impl World<'_> {
     /// status that its kubelet has written, for as long as that takes. A Job that should have a pod has none for start-timeout.
     pub(super) fn check_nothing_waits_forever(&mut self, job: usize, judgement: &Judgement) {
         let policy = self.history.jobs[job].policy;
-        let longest = policy.start_timeout.max(policy.lost_after).max(Duration::from_mins(1));
+        let longest = policy.start_timeout.max(policy.lost_after).max(PROCESS_GONE_AFTER);
         let bound = ms(longest) + PROBE_SLACK_MS;
         let moment = self.laws.signal_clock.at(self.now);
         let has_pod = self.jobs[job].attempts.iter().any(|&pod| self.pods[pod].is_open());
         let open = judgement.job == JobVerdict::Open;
-        let podless = (open && !has_pod && self.jobs[job].ending.is_none()).then_some(moment);
+        // While it backs off, the Job controller is expected to create none.
+        let may_create = self.now >= self.jobs[job].may_create_from();
+        let podless = (open && !has_pod && self.jobs[job].ending.is_none() && may_create).then_some(moment);
         let record = &mut self.laws.records[job];
         record.podless = podless.and(record.podless.or(podless));
         if record.podless.is_some_and(|since| moment - since > bound) {
@@ -53,7 +58,8 @@ impl World<'_> {
             };
             let it = &self.pods[pod];
             let inits = [it.actual.containers.init, it.status.containers.init];
-            let initializes = inits.into_iter().flatten().any(|init| init.is_running());
+            let warms_up = it.actual.containers.warm_up() || it.status.containers.warm_up();
+            let initializes = warms_up || inits.into_iter().flatten().any(|init| init.is_running());
             let waits = open && *verdict == PodVerdict::Waiting && it.node.is_some() && it.is_open() && !initializes;
             // Row P6 is about a pod that is being deleted.
             let (deleting, grace) = (it.deleting, self.history.jobs[job].grace);
@@ -61,7 +67,9 @@ impl World<'_> {
             let not_ready = it.node.is_some_and(|node| !self.nodes[node].ready);
             let bound = if not_ready { bound + ms(NOT_READY_TOLERATION) } else { bound };
             let record = self.laws.records[job].waiting.entry(pod).or_default();
-            *record = waits.then(|| record.filter(|(_, then)| *then == deleting).unwrap_or((moment, deleting)));
+            let ready_changed = it.node.map_or(Duration::ZERO, |node| self.nodes[node].ready_changed);
+            let wait = Wait { deleting, ready_changed, warmed: it.warmed };
+            *record = waits.then(|| record.filter(|(_, then)| *then == wait).unwrap_or((moment, wait)));
             if record.is_some_and(|(since, _)| moment - since > bound) {
                 self.break_law(Law::NothingWaitsForever, format!("pod {uid} has no row"));
             }

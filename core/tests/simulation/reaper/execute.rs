@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use jobwarden_core::{
     evidence::JobIdentity,
     outcome::OutcomeName,
@@ -90,9 +91,9 @@ impl World<'_> {
         }
         match step {
             Step::FailJob { pod, reason, .. } => self.fail_job(job, identity, &pod, reason)?,
-            Step::EndJob { reason, .. } => self.end_job(job, reason)?,
+            Step::EndJob { reason, started, .. } => self.end_job(job, reason, started)?,
             Step::ConfirmDeleted => second_look::job_deleted(self.live_job(job).as_ref())?,
-            Step::DeletePod { pod, why } => self.delete_pod_for(job, identity, &pod, why)?,
+            Step::DeletePod { pod, why } => self.delete_pod_for((reaper, job), identity, &pod, why)?,
             Step::MarkPodFailed { pod, reason, .. } => self.mark_pod_failed(&pod, reason)?,
             Step::ForceDeletePod { pod } => self.force_delete_pod(&pod)?,
             Step::DeleteJob => {
@@ -128,18 +129,21 @@ impl World<'_> {
         reason: LostReason,
     ) -> Result<(), Contradiction> {
         let live = self.live_job(job);
-        if second_look::fail_job(second_look::open_job(live.as_ref())?, reason.as_str())? == Proceed::AlreadyDone {
+        let live_job = second_look::open_job(live.as_ref())?;
+        if second_look::fail_job(live_job, reason.as_str())? == Proceed::AlreadyDone {
             return Ok(());
         }
-        let (_, live) = self.live_pod(pod).ok_or(Contradiction::Gone)?;
-        second_look::running_pod(identity, &live)?;
+        let (number, live) = self.live_pod(pod).ok_or(Contradiction::Gone)?;
+        second_look::lost_pod(identity, live_job, Some(&live))?;
+        self.check_pod_counts(number, reason);
         self.set_failure_target(job, reason.as_str());
         Ok(())
     }
 
-    fn end_job(&mut self, job: usize, reason: EndReason) -> Result<(), Contradiction> {
+    fn end_job(&mut self, job: usize, reason: EndReason, started: Option<Timestamp>) -> Result<(), Contradiction> {
         let live = self.live_job(job);
-        if second_look::end_job(second_look::open_job(live.as_ref())?, reason)? == Proceed::Write {
+        if second_look::end_job(second_look::open_job(live.as_ref())?, reason, started)? == Proceed::Write {
+            self.check_job_is_active(job);
             self.set_failure_target(job, reason.as_str());
         }
         Ok(())
@@ -154,7 +158,7 @@ impl World<'_> {
 
     fn delete_pod_for(
         &mut self,
-        job: usize,
+        (reaper, job): (usize, usize),
         identity: &JobIdentity,
         pod: &PodRef,
         why: Removal,
@@ -166,6 +170,8 @@ impl World<'_> {
         let answer = second_look::delete_pod(identity, live.as_ref().map(|(_, pod)| pod), why)?;
         if let (Proceed::Write, Some((number, _))) = (answer, live) {
             self.log(|| format!("the reaper deletes pod {}: {why:?}", pod.name));
+            let it = &self.reapers[reaper];
+            self.pods[number].deleted_by_reaper = Some((reaper, it.life, it.term));
             self.delete_pod(number);
         }
         Ok(())

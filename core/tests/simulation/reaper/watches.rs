@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, rc::Rc, time::Duration};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use jobwarden_core::{
     facts::{
         job::JobFacts,
@@ -14,6 +14,7 @@ use jobwarden_core::{
     moment::Moment,
     policy::Policies,
     reconcile::{Mode, Reconciler},
+    server_clock::ServerClock,
 };
 
 use crate::{
@@ -94,8 +95,24 @@ impl World<'_> {
         {
             self.nodes[node].lease_received = self.laws.signal_clock.at(self.now);
         }
-        let wall = objects::wall(self.now);
-        self.observe(reaper, |index, now| apply(index, &item.facts, item.deleted, wall, now));
+        let server_time = self.server_time(reaper);
+        self.observe(reaper, |index, now| apply(index, &item.facts, item.deleted, server_time, now));
+    }
+
+    /// The API server has answered a reaper, with its time in whole seconds.
+    fn answered(&mut self, reaper: usize) {
+        let at = self.instant();
+        let date = Timestamp::from_second(objects::wall(self.now).as_second()).unwrap_or_default();
+        self.reapers[reaper].server_clock.answered(date, at, at);
+    }
+
+    /// The time of the API server, as a reaper knows it; before its first answer that of the reaper's own machine.
+    fn server_time(&self, reaper: usize) -> Timestamp {
+        let own = || {
+            let skew = SignedDuration::from_secs(self.history.clock_skew);
+            objects::wall(self.now).checked_add(skew).unwrap_or(Timestamp::UNIX_EPOCH)
+        };
+        self.reapers[reaper].server_clock.now(self.instant()).unwrap_or_else(own)
     }
 
     /// Lists all objects of a watch.
@@ -103,6 +120,7 @@ impl World<'_> {
         if self.reapers[reaper].life != life || !self.reapers[reaper].running || !self.cluster.reapers_reach_api() {
             return; // It lists again when the API server can be reached.
         }
+        self.answered(reaper);
         let kinds: Vec<Kind> = match Watch::ALL[watch] {
             Watch::Jobs => (0..self.jobs.len()).filter(|&job| self.jobs[job].exists).map(Kind::Job).collect(),
             Watch::Pods => (0..self.pods.len()).filter(|&pod| self.pods[pod].exists).map(Kind::Pod).collect(),
@@ -158,6 +176,7 @@ impl World<'_> {
             return self.list(reaper, life, watch);
         }
         // The connection counts before anything arrives through it.
+        self.answered(reaper);
         let at = self.instant();
         self.reapers[reaper].signals.watch_received(Watch::ALL[watch], at);
         self.take_backlog(reaper, watch);
@@ -281,6 +300,7 @@ impl World<'_> {
             return;
         }
         it.running = true;
+        it.server_clock = ServerClock::default();
         it.index = Index::default();
         it.signals = SignalTracker::new(at);
         it.health = SignalHealth::WatchDown;
@@ -297,13 +317,13 @@ impl World<'_> {
 }
 
 /// As the `Observer` of a real reaper applies what a watch brings.
-fn apply(index: &mut Index, facts: &Facts, deleted: bool, wall: Timestamp, now: Moment) {
+fn apply(index: &mut Index, facts: &Facts, deleted: bool, server_time: Timestamp, now: Moment) {
     match facts {
         Facts::Job(facts) if !deleted => {
             let mut facts = (**facts).clone();
             if let Some(start) = &mut facts.started {
                 // Read on arrival.
-                start.ago = wall.duration_since(start.at).try_into().unwrap_or_default();
+                start.ago = server_time.duration_since(start.at).try_into().unwrap_or_default();
             }
             index.apply_job(facts, now);
         }

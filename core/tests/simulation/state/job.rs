@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use jobwarden_common::identity::JobUid;
 use jobwarden_core::outcome::OutcomeName;
 
+use super::pod::backoff;
 use crate::dice::Dice;
 
 /// `metadata.uid` of a Job.
@@ -38,14 +39,16 @@ pub(crate) struct Job {
     pub(crate) failed: usize,
     /// `status.succeeded`.
     pub(crate) succeeded: usize,
-    /// When a pod last failed.
+    /// When a pod last failed, and how many have since one last succeeded.
     pub(crate) last_failure: Duration,
+    pub(crate) failures_in_row: usize,
     /// Its pods, in the order of their creation.
     pub(crate) attempts: Vec<usize>,
     /// Its outcomes that exist, and whether each is settled.
     pub(crate) outcomes: BTreeMap<OutcomeName, bool>,
     /// How many faults cause each of these.
     pub(crate) suspended: u32,
+    pub(crate) scaled_down: u32,
     pub(crate) unschedulable: u32,
     pub(crate) over_quota: u32,
     pub(crate) image_missing: u32,
@@ -84,9 +87,11 @@ impl Job {
             failed: 0,
             succeeded: 0,
             last_failure: Duration::ZERO,
+            failures_in_row: 0,
             attempts: Vec::new(),
             outcomes: BTreeMap::new(),
             suspended: 0,
+            scaled_down: 0,
             unschedulable: 0,
             over_quota: 0,
             image_missing: 0,
@@ -95,6 +100,11 @@ impl Job {
             sync_pending: false,
             dice: Dice::of(seed, [3, number as u64, 0]),
         }
+    }
+
+    /// When the Job controller may create the next pod.
+    pub(crate) fn may_create_from(&self) -> Duration {
+        if self.failures_in_row == 0 { Duration::ZERO } else { self.last_failure + backoff(self.failures_in_row) }
     }
 
     pub(crate) fn has_finished(&self) -> bool {

@@ -26,6 +26,8 @@ pub(crate) enum Law {
     GuardsHold,
     /// Deadlines of the policy are kept, neither early nor late.
     DeadlinesAreKept,
+    /// What Kubernetes waits for on purpose, or has replaced, is not lost and fails no Job.
+    WaitingIsNoFailure,
     /// A restart of the reaper changes no final outcome.
     RestartsChangeNoOutcome,
     /// Between two evaluations no verdict changes.
@@ -104,7 +106,7 @@ pub(crate) struct Record {
     /// The reason of each failed attempt.
     pub(crate) attempts: BTreeMap<PodUid, String>,
     pub(crate) podless: Option<i64>,
-    pub(crate) waiting: BTreeMap<usize, Option<(i64, bool)>>,
+    pub(crate) waiting: BTreeMap<usize, Option<(i64, Wait)>>,
 }
 
 impl Record {
@@ -113,6 +115,17 @@ impl Record {
         self.podless = None;
         self.waiting.clear();
     }
+}
+
+/// What a pod waits for: if it changes, the wait begins anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Wait {
+    /// It is being deleted.
+    pub(crate) deleting: bool,
+    /// When its node became ready, or ceased to be.
+    pub(crate) ready_changed: Duration,
+    /// For how long its native sidecar has been warming up.
+    pub(crate) warmed: Duration,
 }
 
 /// The final state of a Job.

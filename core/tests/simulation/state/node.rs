@@ -18,8 +18,9 @@ pub(crate) struct Node {
     pub(crate) zone: usize,
     /// The Node object exists.
     pub(crate) exists: bool,
-    /// Its condition `Ready`.
+    /// Its condition `Ready`, and when it last changed.
     pub(crate) ready: bool,
+    pub(crate) ready_changed: Duration,
     /// When its Lease was last renewed.
     pub(crate) renewed: Duration,
     /// How many faults cause each of these.
@@ -47,6 +48,7 @@ impl Node {
             zone,
             exists: true,
             ready: true,
+            ready_changed: Duration::ZERO,
             renewed: Duration::ZERO,
             down: 0,
             cut_off: 0,

@@ -7,6 +7,9 @@ use jobwarden_common::identity::PodUid;
 use super::received_signals::ReceivedSignals;
 use crate::dice::Dice;
 
+/// The slot of the workload's native sidecar; see [`Pod::container_id`].
+pub(crate) const HELPER_SLOT: usize = 99;
+
 /// A pod.
 #[derive(Debug)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
@@ -30,12 +33,20 @@ pub(crate) struct Pod {
     pub(crate) node: Option<usize>,
     /// It carries a deletion timestamp.
     pub(crate) deleting: bool,
+    /// The reaper has deleted it, in this life and term.
+    pub(crate) deleted_by_reaper: Option<(usize, u32, u32)>,
+    /// It was deleted by others while its worker ran and its signals arrived.
+    pub(crate) dropped: bool,
     /// The Job controller has counted it as succeeded or failed.
     pub(crate) counted: bool,
     /// `status`, as last written.
     pub(crate) status: Status,
     /// When the kubelet last wrote it.
     pub(crate) status_written_at: Duration,
+    /// For how long it said that the workload's native sidecar warms up, until then.
+    pub(crate) warmed: Duration,
+    /// When it was bound to its node.
+    pub(crate) bound: Duration,
     /// The state on the node.
     pub(crate) actual: ActualState,
     /// Its random numbers. Beats have their own, as there are more of them when they get no reply.
@@ -108,8 +119,9 @@ pub(crate) struct ActualState {
     pub(crate) seen: Vec<(usize, u32)>,
     /// The agent does not have to report it any more.
     pub(crate) unwanted: bool,
-    /// Since when the worker is dead, on the clock of [`super::signal_clock`].
+    /// Since when the worker is dead, on the clock of [`super::signal_clock`]; and in real time.
     pub(crate) dead_since: Option<i64>,
+    pub(crate) died: Duration,
 }
 
 /// The containers of a pod.
@@ -117,6 +129,8 @@ pub(crate) struct ActualState {
 pub(crate) struct Containers {
     /// Our sidecar.
     pub(crate) sidecar: Option<Container>,
+    /// The workload's own native sidecar.
+    pub(crate) helper: Option<Container>,
     /// The workload's init container.
     pub(crate) init: Option<Container>,
     /// The main containers.
@@ -132,6 +146,8 @@ pub(crate) struct Container {
     pub(crate) state: Run,
     /// Why it does not start.
     pub(crate) problem: Option<&'static str>,
+    /// The startup probe of this run has succeeded.
+    pub(crate) warm: bool,
 }
 
 /// The state of a container.
@@ -151,15 +167,20 @@ pub(crate) enum Run {
 impl Containers {
     /// The sum of `restartCount` over all containers.
     pub(crate) fn restarts(&self) -> usize {
-        let all = [self.sidecar, self.init].into_iter().flatten().chain(self.mains.iter().copied());
+        let all = [self.sidecar, self.helper, self.init].into_iter().flatten().chain(self.mains.iter().copied());
         all.map(|container| container.run.saturating_sub(1) as usize).sum()
+    }
+
+    /// The workload's native sidecar runs, and its startup probe has not succeeded.
+    pub(crate) fn warm_up(&self) -> bool {
+        self.helper.is_some_and(|helper| helper.is_running() && !helper.warm)
     }
 }
 
 impl Container {
     /// Starts it.
     pub(crate) fn start(&mut self) {
-        *self = Self { run: self.run + 1, state: Run::Running, problem: None };
+        *self = Self { run: self.run + 1, state: Run::Running, problem: None, warm: false };
     }
 
     pub(crate) fn is_running(&self) -> bool {
@@ -220,24 +241,26 @@ impl Pod {
     }
 
     /// The runtime's ID of a run. Slot 0 is the sandbox, 1 the sidecar, 2 the init container; the main containers follow.
+    /// [`HELPER_SLOT`] is the workload's native sidecar.
     pub(crate) fn container_id(&self, slot: usize, run: u32) -> String {
         format!("{}-{slot}-{run}", self.uid)
     }
 
     /// Every container that has been started, as slot, run and whether it runs.
     pub(crate) fn runs(&self) -> impl Iterator<Item = (usize, u32, bool)> {
-        let Containers { sidecar, init, mains } = &self.actual.containers;
-        let sandbox =
-            Container { run: 1, state: if self.actual.sandbox { Run::Running } else { Run::Idle }, problem: None };
+        let Containers { sidecar, helper, init, mains } = &self.actual.containers;
+        let state = if self.actual.sandbox { Run::Running } else { Run::Idle };
+        let sandbox = Container { run: 1, state, ..Container::default() };
         let slots = [Some(sandbox), *sidecar, *init].into_iter().chain(mains.iter().copied().map(Some));
-        let all: Vec<_> = slots.enumerate().filter_map(|(slot, container)| Some((slot, container?))).collect();
+        let slots = slots.enumerate().chain([(HELPER_SLOT, *helper)]);
+        let all: Vec<_> = slots.filter_map(|(slot, container)| Some((slot, container?))).collect();
         all.into_iter().filter(|(_, it)| it.run > 0).map(|(slot, it)| (slot, it.run, it.is_running()))
     }
 }
 
-/// The backoff of the Job controller after this many failures.
-pub(crate) fn backoff(failed: usize) -> Duration {
-    if failed == 0 { Duration::ZERO } else { Duration::from_secs(10 << failed.min(5).saturating_sub(1)) }
+/// The backoff of the Job controller after this many failures in a row: 10 s, doubled up to 10 min.
+pub(crate) fn backoff(failures: usize) -> Duration {
+    if failures == 0 { Duration::ZERO } else { Duration::from_secs((10 << failures.min(7).saturating_sub(1)).min(600)) }
 }
 
 impl Run {

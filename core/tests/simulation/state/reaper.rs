@@ -13,6 +13,7 @@ use jobwarden_core::{
     plan::{sequence::StepSequence, step::Step},
     policy::Policy,
     reconcile::{Mode, Reconciler, StepReport},
+    server_clock::ServerClock,
 };
 
 use super::{evaluations::EvaluationRecord, watch::WatchConnection};
@@ -34,6 +35,7 @@ pub(crate) struct Reaper {
     pub(crate) own_beat: Option<Duration>,
     /// It leads, and all watches have listed.
     pub(crate) enforcing: bool,
+    pub(crate) server_clock: ServerClock,
     pub(crate) index: Index,
     pub(crate) signals: SignalTracker,
     pub(crate) health: SignalHealth,
@@ -58,6 +60,7 @@ impl Reaper {
             led_since: Duration::ZERO,
             own_beat: None,
             enforcing: false,
+            server_clock: ServerClock::default(),
             index: Index::default(),
             signals: SignalTracker::new(start),
             health: SignalHealth::WatchDown,
