@@ -78,6 +78,17 @@ pub struct ReaperArgs {
     #[arg(long, env = "JOBWARDEN_BEAT_INTERVAL", default_value = "10s", value_parser = humantime::parse_duration, value_name = "DURATION")]
     pub beat_interval: Duration,
 
+    /// Seconds to add to the clock of this machine: for tests, which show that it does not matter
+    #[arg(
+        long,
+        env = "JOBWARDEN_CLOCK_SKEW_SECONDS",
+        hide = true,
+        default_value_t = 0,
+        allow_negative_numbers = true,
+        value_name = "SECONDS"
+    )]
+    pub clock_skew_seconds: i64,
+
     #[command(flatten)]
     pub policy: PolicyArgs,
     #[command(flatten)]

@@ -131,7 +131,7 @@ impl StepRunner<'_> {
     async fn execute(&mut self, step: Step) -> Result<(), ExecuteError> {
         match step {
             Step::FailJob { pod, reason, message } => self.fail_job(&pod, reason, &message).await,
-            Step::EndJob { reason, message } => self.end_job(reason, &message).await,
+            Step::EndJob { reason, started, message } => self.end_job(reason, started, &message).await,
             Step::ConfirmDeleted => self.confirm_deleted().await,
             Step::DeletePod { pod, why } => self.delete_pod(&pod, why).await,
             Step::MarkPodFailed { pod, reason, message } => self.mark_pod_failed(&pod, reason, &message).await,

@@ -8,7 +8,7 @@ use std::{
     future::Future,
     pin::Pin,
     sync::{Arc, OnceLock},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use arc_swap::ArcSwapOption;
@@ -26,7 +26,7 @@ use jobwarden_serve::accept::read_body;
 use serde::{Serialize, de::DeserializeOwned};
 
 use self::{bearer::Bearer, metrics::Metrics, rejection::Rejection, token::Verifier};
-use crate::observer::Observer;
+use crate::{clock, observer::Observer};
 
 pub mod bearer;
 pub mod keys;
@@ -204,7 +204,7 @@ impl Inner {
             return Err(Rejection::NotLeader);
         }
         let token = bearer_token(request.headers()).ok_or(Rejection::MissingToken)?;
-        let bearer = self.tokens.verify(token, SystemTime::now()).await?;
+        let bearer = self.tokens.verify(token, clock::now().into()).await?;
         let body = read_body(request.into_body(), max_body).await?;
         Ok((bearer, serde_json::from_slice(&body).map_err(Rejection::Content)?))
     }

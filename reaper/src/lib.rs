@@ -15,6 +15,7 @@
 pub mod api;
 pub mod args;
 pub mod backfill;
+pub mod clock;
 pub mod configuration;
 pub mod controller;
 pub mod deliver;

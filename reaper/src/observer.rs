@@ -28,6 +28,8 @@ use jobwarden_core::{
 };
 use tokio::sync::Notify;
 
+use crate::clock;
+
 #[cfg(test)]
 pub(crate) mod fixture;
 mod metrics;
@@ -75,7 +77,7 @@ impl Observer {
 
     /// The wall-clock time of a moment. For display only.
     pub fn wall(&self, at: Moment) -> Timestamp {
-        self.lock().signals.wall(at, instant(), Timestamp::now())
+        self.lock().signals.wall(at, instant(), clock::now())
     }
 
     /// Waits until the evidence of a Job may have changed since the last call of [`take_changed`](Self::take_changed).
@@ -93,7 +95,7 @@ impl Observer {
 
     /// A snapshot of a Job; `None` if the Job is not in the index.
     pub fn snapshot(&self, job: &JobUid) -> Option<JobSnapshot> {
-        let (at, wall_at) = (instant(), Timestamp::now());
+        let (at, wall_at) = (instant(), clock::now());
         let mut observed = self.lock();
         let now = observed.signals.now(at);
         let Observed { index, signals, .. } = &*observed;

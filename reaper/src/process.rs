@@ -3,6 +3,7 @@
 use std::{convert::Infallible, future::Future, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
+use jiff::SignedDuration;
 use jobwarden_common::{
     identity::PodUid,
     names::{object, port},
@@ -26,7 +27,7 @@ use crate::{
     api,
     args::ReaperArgs,
     backfill::{self, Backfill, rules},
-    configuration,
+    clock, configuration,
     controller::{Controller, Enforcer, Role},
     deliver::{Config, ConfigError, Deliverer},
     execute::Executor,
@@ -107,6 +108,7 @@ async fn serve(args: ReaperArgs) -> Result<(), RunError> {
         fail_with,
         observe_only,
         beat_interval,
+        clock_skew_seconds,
         lease,
         admin,
         drain,
@@ -121,7 +123,8 @@ async fn serve(args: ReaperArgs) -> Result<(), RunError> {
     let config = configuration.config().clone();
     let rules = rules::load(identity_config)?;
     let shutdown = Shutdown::on_signals()?;
-    let client = Client::try_default().await.map_err(RunError::Client)?;
+    clock::skew(SignedDuration::from_secs(clock_skew_seconds));
+    let client = clock::client().await.map_err(RunError::Client)?;
 
     let mut registry = Registry::default();
     let AllMetrics { metrics, intake_metrics, accept_metrics, backfill_metrics, config_metrics, rules_metrics } =

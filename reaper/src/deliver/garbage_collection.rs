@@ -10,7 +10,10 @@ use kube::{
 };
 use tokio::time::interval;
 
-use crate::outbox::{Entry, JobOutcome, Outbox};
+use crate::{
+    clock,
+    outbox::{Entry, JobOutcome, Outbox},
+};
 
 /// How often to look for outcomes to delete.
 const CHECK_INTERVAL: Duration = Duration::from_mins(1);
@@ -29,7 +32,7 @@ pub async fn collect_garbage(
         if !outbox.synced() {
             continue;
         }
-        let now = Timestamp::now();
+        let now = clock::now();
         let expired =
             outbox.select(|name, entry| is_expired(entry, retention, now).then(|| (name.clone(), entry.clone())));
         for (name, entry) in expired {

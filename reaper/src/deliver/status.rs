@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use jobwarden_core::outcome::OutcomeName;
 use jobwarden_serve::field_manager::patch_params;
 use kube::{Api, api::Patch};
 use serde_json::json;
 use tokio::time::{interval, sleep};
 
-use crate::outbox::{JobOutcome, JobOutcomeStatus, Outbox, SinkState, SinkStatus};
+use crate::{
+    clock,
+    outbox::{JobOutcome, JobOutcomeStatus, Outbox, SinkState, SinkStatus},
+};
 
 /// The pause before a failed write of a status is retried.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
@@ -64,7 +66,7 @@ impl StatusWriter {
         let mut ticks = interval(UNCONFIGURED_CHECK_INTERVAL);
         loop {
             ticks.tick().await;
-            let now = Timestamp::now();
+            let now = clock::now();
             let expired = self.outbox.select(|name, entry| {
                 let age = Duration::try_from(now.duration_since(entry.created_at)).unwrap_or_default();
                 let is_unconfigured =

@@ -17,6 +17,7 @@ use super::{
     status::StatusWriter,
 };
 use crate::{
+    clock,
     metrics::{DeliveryLabels, Metrics, SinkLabels},
     outbox::{Entry, JobOutcome, SinkState, SinkStatus, shorten},
 };
@@ -103,7 +104,7 @@ impl Worker {
 
     fn next(&self, pending: &Pending) -> Next {
         let created = pending.outcome.spec.created_at;
-        next_attempt(created, &pending.status, self.sink.expire_after, Timestamp::now(), fastrand::f64())
+        next_attempt(created, &pending.status, self.sink.expire_after, clock::now(), fastrand::f64())
     }
 
     /// When the next delivery becomes due; `None` if all slots are in use or none becomes due.
@@ -158,8 +159,8 @@ async fn attempt(
     pending: Pending,
 ) -> (OutcomeName, Option<Timestamp>) {
     let Pending { name, outcome, status } = pending;
-    let result = sink.post(&outcome, Timestamp::now()).await;
-    let now = Timestamp::now();
+    let result = sink.post(&outcome, clock::now()).await;
+    let now = clock::now();
     let mut status = after(status, &result, now);
     let mut next = None;
     if status.state == SinkState::Pending {
@@ -210,7 +211,7 @@ fn error_text(error: &(dyn std::error::Error + 'static)) -> String {
 
 /// The time `at` on the monotonic clock of timers.
 fn instant(at: Timestamp) -> Instant {
-    let pause = Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default();
+    let pause = Duration::try_from(at.duration_since(clock::now())).unwrap_or_default();
     Instant::now() + pause
 }
 

@@ -1,5 +1,6 @@
 //! Steps on a Job.
 
+use jiff::Timestamp;
 use jobwarden_core::{
     plan::step::PodRef,
     second_look::{self, Contradiction, Proceed},
@@ -49,7 +50,7 @@ impl StepRunner<'_> {
             return Ok(());
         }
         let live = self.live_pod(pod).await?;
-        let answer = live.as_ref().ok_or(Contradiction::Gone).and_then(|live| second_look::running_pod(self.job, live));
+        let answer = second_look::lost_pod(self.job, &job, live.as_ref());
         self.second_look(Some(&pod.name), answer)?;
         self.write_verdict(&job, reason.as_str(), message).await?;
         self.log_done(format!("the Job was failed with reason {reason}"));
@@ -60,12 +61,17 @@ impl StepRunner<'_> {
         Ok(())
     }
 
-    pub(super) async fn end_job(&mut self, reason: EndReason, message: &str) -> Result<(), ExecuteError> {
+    pub(super) async fn end_job(
+        &mut self,
+        reason: EndReason,
+        started: Option<Timestamp>,
+        message: &str,
+    ) -> Result<(), ExecuteError> {
         if self.job.is_bare() {
             return self.fail_bare_pod(reason.as_str(), message).await;
         }
         let job = self.open_job().await?;
-        if self.second_look(None, second_look::end_job(&job, reason))? == Proceed::AlreadyDone {
+        if self.second_look(None, second_look::end_job(&job, reason, started))? == Proceed::AlreadyDone {
             return Ok(());
         }
         self.write_verdict(&job, reason.as_str(), message).await?;

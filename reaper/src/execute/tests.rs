@@ -97,7 +97,8 @@ fn fail_job() -> Step {
 }
 
 fn end_job(reason: EndReason) -> Step {
-    Step::EndJob { reason, message: "the Job has ended".to_owned() }
+    let started = "2026-01-02T03:04:05Z".parse().ok();
+    Step::EndJob { reason, started, message: "the Job has ended".to_owned() }
 }
 
 fn delete_pod() -> Step {

@@ -1,5 +1,7 @@
 //! Requests of sidecars, agents and impersonators.
 
+use std::time::SystemTime;
+
 use http_body_util::BodyExt as _;
 use jobwarden_common::{identity::NodeName, names::TOKEN_AUDIENCE, observation::PodObservation};
 use jobwarden_core::{

@@ -5,7 +5,6 @@ use std::{
     sync::{PoisonError, RwLockReadGuard},
 };
 
-use jiff::Timestamp;
 use jobwarden_common::identity::{JobUid, NodeName, PodUid};
 use jobwarden_core::{
     facts::{
@@ -22,11 +21,12 @@ use k8s_openapi::api::{
 };
 
 use super::Observer;
+use crate::clock;
 
 impl Observer {
     pub(crate) fn job(&self, job: &Job) {
         let policies = self.policies();
-        let Some((facts, bad)) = JobFacts::read(job, &policies, Timestamp::now()) else { return };
+        let Some((facts, bad)) = JobFacts::read(job, &policies, clock::now()) else { return };
         let is_new = self.with(|index, now| {
             let is_new = !index.knows(&facts.identity.uid);
             index.apply_job(facts.clone(), now);
@@ -43,7 +43,7 @@ impl Observer {
     /// have been removed on purpose.
     pub(crate) fn job_deleted(&self, job: &Job) {
         let policies = self.policies();
-        let Some((facts, _)) = JobFacts::read(job, &policies, Timestamp::now()) else { return };
+        let Some((facts, _)) = JobFacts::read(job, &policies, clock::now()) else { return };
         let uid = facts.identity.uid.clone();
         self.with(|index, now| {
             if index.knows(&uid) {
@@ -86,7 +86,7 @@ impl Observer {
     pub(crate) fn pod(&self, pod: &Pod) {
         let Some(facts) = PodFacts::read(pod) else { return };
         let policies = self.policies();
-        let bare = JobFacts::of_bare_pod(pod, &policies, Timestamp::now());
+        let bare = JobFacts::of_bare_pod(pod, &policies, clock::now());
         let (bare, bad) = bare.unzip();
         let is_new = self.with(|index, now| {
             let is_new = !index.knows_pod(&facts.uid);
@@ -107,7 +107,7 @@ impl Observer {
         let Some(facts) = PodFacts::read(pod) else { return };
         let uid = facts.uid.clone();
         let policies = self.policies();
-        let bare = JobFacts::of_bare_pod(pod, &policies, Timestamp::now());
+        let bare = JobFacts::of_bare_pod(pod, &policies, clock::now());
         self.with(|index, now| {
             if index.knows_pod(&uid) {
                 if let Some((bare, _)) = bare {

@@ -28,6 +28,7 @@ async fn fail_with_active_deadline_sets_a_deadline() {
 #[case::without_a_pod(json!({"status": {"active": 0}}), EndReason::NotStarting, true)]
 #[case::a_pod_came(json!({"status": {"active": 1}}), EndReason::NotStarting, false)]
 #[case::suspended(json!({"spec": {"suspend": true}}), EndReason::DeadlineExceeded, false)]
+#[case::resumed(json!({"status": {"startTime": "2026-01-02T04:04:05Z"}}), EndReason::DeadlineExceeded, false)]
 #[case::finished(finished(), EndReason::DeadlineExceeded, false)]
 #[tokio::test]
 async fn a_job_is_ended_only_if_the_second_look_confirms_it(
@@ -65,6 +66,19 @@ async fn nothing_is_written_if_the_second_look_contradicts(#[case] path: &str, #
         assert_eq!(api.get(JOB).map(|job| job["metadata"]["finalizers"].clone()), Some(json!(["other", FINALIZER])));
         assert_eq!(api.writes(), Vec::<String>::new(), "no outcome is recorded, no finalizer removed");
     }
+}
+
+#[rstest]
+#[case::by_default(json!({}), false)]
+#[case::replaced_once_it_has_ended(json!({"spec": {"podReplacementPolicy": "Failed"}}), true)]
+#[tokio::test]
+async fn no_job_is_failed_for_a_pod_that_kubernetes_has_replaced(#[case] job: Value, #[case] fails: bool) {
+    let api = mk_api();
+    change(&api, JOB, &job);
+    change(&api, POD, &json!({"metadata": {"deletionTimestamp": "2026-01-02T03:04:05Z"}}));
+    let ran = run(&api, &[fail_job(), record()]).await;
+    assert_eq!(ran.failure.is_none(), fails, "{:?}", ran.failure);
+    assert_eq!(api.get(FINAL).is_some(), fails);
 }
 
 #[tokio::test]
