@@ -106,6 +106,11 @@ impl Cluster {
         self.changing(|shared| control_plane::stop(&shared.layout, Component::ControllerManager)).await
     }
 
+    /// Starts the controller manager unless it is running.
+    pub async fn start_controllers(&self) -> Result<()> {
+        self.changing(|shared| ensure_running(&shared.layout, Component::ControllerManager)).await
+    }
+
     /// Kills etcd, starts it and waits until the API server is ready again.
     pub async fn restart_etcd(&self) -> Result<()> {
         self.changing(|shared| {

@@ -20,6 +20,7 @@ mod control_plane;
 mod nodes;
 mod reapers;
 mod scenario;
+mod waiting;
 mod workers;
 
 use std::process::ExitCode;
@@ -45,10 +46,19 @@ fn main() -> ExitCode {
 
 /// Tests that do not disturb each other, the longest first.
 fn concurrent(cluster: &Arc<SharedCluster>) -> Vec<Trial> {
-    let slow = scenarios![cluster, nodes::a_loss_is_reported_within_the_default_lost_after_plus_two_seconds];
+    let slow = scenarios![
+        cluster,
+        waiting::a_job_whose_controller_backs_off_is_left_alone,
+        waiting::a_native_sidecar_that_warms_up_is_waited_for,
+        waiting::a_native_sidecar_that_never_warms_up_is_the_cause_of_a_loss,
+        waiting::a_pod_starts_when_its_node_is_ready_again,
+        waiting::an_exit_code_behind_a_stalled_runtime_is_waited_for,
+        waiting::a_drained_worker_whose_node_is_deleted_fails_no_job,
+        nodes::a_loss_is_reported_within_the_default_lost_after_plus_two_seconds,
+    ];
     let quick = scenarios![
         cluster,
-        nodes::a_worker_killed_under_a_hung_runtime_is_reported_process_gone_within_100_s,
+        nodes::a_worker_killed_under_a_hung_runtime_is_reported_process_gone_within_220_s,
         nodes::a_worker_that_ends_without_a_kubelet_is_reported_outcome_unknown,
         blocked_traffic::a_silent_worker_on_a_healthy_node_is_reported_unseen_and_never_lost,
         nodes::a_loss_on_a_crashed_node_is_reported_within_lost_after_plus_two_seconds,
@@ -75,6 +85,8 @@ fn serial(cluster: &Arc<SharedCluster>) -> Vec<Trial> {
     ];
     let slow = scenarios![
         cluster,
+        waiting::suspended_time_does_not_count_while_controllers_are_down,
+        waiting::a_reaper_whose_clock_is_wrong_keeps_deadlines,
         control_plane::an_api_server_outage_of_a_minute_delays_reports_and_loses_none,
         reapers::outcomes_during_a_reaper_outage_are_reported_once_afterwards,
         breaker::of_thirty_jobs_silent_at_once_only_the_dead_one_is_failed,

@@ -114,7 +114,7 @@ pub(crate) async fn a_worker_that_ends_without_a_kubelet_is_reported_outcome_unk
     scenario.close().await
 }
 
-pub(crate) async fn a_worker_killed_under_a_hung_runtime_is_reported_process_gone_within_100_s(
+pub(crate) async fn a_worker_killed_under_a_hung_runtime_is_reported_process_gone_within_220_s(
     cluster: &SharedCluster,
 ) -> anyhow::Result<()> {
     let node = cluster.environment().await?.lease_node().await?;
@@ -124,7 +124,7 @@ pub(crate) async fn a_worker_killed_under_a_hung_runtime_is_reported_process_gon
     scenario.environment.cluster.freeze_runtime(node.name()).await?;
     let killed = Instant::now();
     running.process.signal(Signal::SIGKILL)?;
-    let bound = (killed, Duration::from_secs(100));
+    let bound = (killed, Duration::from_secs(220));
     let notification = scenario.notified_in_time("unburied", OutcomeKind::Lost, reason::PROCESS_GONE, bound).await;
     scenario.environment.cluster.thaw_runtime(node.name()).await?;
     let notification = notification?;

@@ -7,7 +7,7 @@ use super::history::{CampaignTime, Condition, History, JobHistory, JobKind, Node
 /// `NodeGone`: after the deletion of the Node object.
 const NODE_GONE: Duration = Duration::from_secs(30);
 /// `ProcessGone`: after the end of the processes.
-const PROCESS_GONE: Duration = Duration::from_secs(100);
+const PROCESS_GONE: Duration = Duration::from_secs(220);
 /// `NodeUnreachable`: after lost-after.
 const NODE_UNREACHABLE: Duration = Duration::from_secs(2);
 /// `OutcomeUnknown`: after lost-after from the last renewal of the Lease, or after the end of a worker that ends later.
