@@ -8,6 +8,7 @@
 
 pub mod api;
 pub mod beat;
+pub mod choice;
 pub mod identity;
 pub mod names;
 pub mod notification;

@@ -64,6 +64,15 @@ pub mod annotation {
     pub const SIDECAR_CPU: &str = "jobwarden.io/sidecar-cpu";
     /// Memory request and limit of the sidecar, a Kubernetes quantity.
     pub const SIDECAR_MEMORY: &str = "jobwarden.io/sidecar-memory";
+    /// On a Job or pod whose `restartPolicy` is `OnFailure`: `sidecar` or `agent`, what watches its pods. Admission of the Job decides
+    /// where the creator does not, and writes it to the pod template: a pod does not show the retries that its Job has.
+    pub const ON_FAILURE: &str = "jobwarden.io/on-failure";
+    /// On a pod that admission left without the sidecar: why, such as `OnFailure` or `LimitRange`.
+    pub const NO_SIDECAR: &str = "jobwarden.io/no-sidecar";
+    /// The label of the same key, written as an annotation by people who know other injectors.
+    pub const INJECT: &str = super::label::INJECT;
+    /// On a mirror pod, the kubelet's copy of a static pod (`corev1.MirrorPodAnnotationKey`).
+    pub const MIRROR: &str = "kubernetes.io/config.mirror";
     /// `"true"` states that two pods of the Job may run at the same time, so that an unfenced pod may be abandoned.
     pub const SAFE_TO_DUPLICATE: &str = "jobwarden.io/safe-to-duplicate";
 }

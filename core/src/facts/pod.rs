@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use jobwarden_common::{
+    choice::Choice,
     identity::{JobUid, NodeName, PodUid},
-    names::{SIDECAR_CONTAINER, label, label_value},
+    names::{SIDECAR_CONTAINER, label},
     notification::Cause,
 };
 use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, PodSpec, PodStatus};
@@ -151,7 +152,7 @@ fn earlier_failures(pod: &Pod) -> u32 {
 /// Whether a pod is its own Job: no Job controls it, and it opted in.
 pub(super) fn is_bare(pod: &Pod) -> bool {
     let inject = pod.metadata.labels.as_ref().and_then(|labels| labels.get(label::INJECT));
-    inject.is_some_and(|inject| inject == label_value::TRUE) && controlling_job(pod).is_none()
+    inject.is_some_and(|inject| Choice::of(inject) == Some(Choice::In)) && controlling_job(pod).is_none()
 }
 
 fn sidecar(init: &[Container], statuses: &[ContainerStatus]) -> SidecarFacts {
