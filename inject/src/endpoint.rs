@@ -12,6 +12,8 @@ pub struct Endpoint {
     address: String,
     server_name: String,
     ca: String,
+    /// Whether it only stands in for one that is not known.
+    placeholder: bool,
     variables: [Box<RawValue>; 3],
 }
 
@@ -40,7 +42,18 @@ impl Endpoint {
         let variables =
             [(sidecar_env::REAPER_ADDRESS, &address), (sidecar_env::REAPER_NAME, &server_name), (sidecar_env::CA, &ca)]
                 .map(|(name, value)| to_raw_value(&Variable { name, value }).expect("two strings are always JSON"));
-        Self { address, server_name, ca, variables }
+        Self { address, server_name, ca, placeholder: false, variables }
+    }
+
+    /// An endpoint that stands in for one that is not known.
+    #[must_use]
+    pub fn as_placeholder(self) -> Self {
+        Self { placeholder: true, ..self }
+    }
+
+    /// Whether this endpoint only stands in for one that is not known.
+    pub fn is_placeholder(&self) -> bool {
+        self.placeholder
     }
 
     /// `host:port` to connect to: the `ClusterIP` of the reaper's Service, so that no DNS lookup is needed.
@@ -56,6 +69,13 @@ impl Endpoint {
     /// The CA bundle that verifies the certificate, PEM.
     pub fn ca(&self) -> &str {
         &self.ca
+    }
+
+    /// The same variables with their values.
+    pub(crate) fn values(&self) -> [Variable<'_>; 3] {
+        let Self { address, server_name, ca, .. } = self;
+        [(sidecar_env::REAPER_ADDRESS, address), (sidecar_env::REAPER_NAME, server_name), (sidecar_env::CA, ca)]
+            .map(|(name, value)| Variable { name, value })
     }
 
     /// The endpoint as environment variables of the sidecar, serialised once and not for each pod.

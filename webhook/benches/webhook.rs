@@ -16,6 +16,7 @@ use jobwarden_inject::{
     identity::Rules,
     patch::{
         Settings,
+        on_failure::OnFailure,
         sidecar::{PullPolicy, Sidecar},
     },
 };
@@ -37,6 +38,7 @@ fn settings() -> Settings {
         rules: Rules::new(IdentityConfig::default()),
         finalizer: true,
         unreachable_grace: Duration::from_hours(1),
+        on_failure: OnFailure::Auto,
         sidecar: Sidecar {
             image: "registry.example.com/jobwarden-sidecar:1".to_owned(),
             pull_policy: PullPolicy::IfNotPresent,

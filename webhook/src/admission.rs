@@ -135,7 +135,7 @@ impl Admission {
         self.admit(
             Kind::Job,
             request,
-            |job| patch::job::admit(job, request.namespace(), &settings, bounds.as_deref()),
+            |job| patch::job::admit(job, request.namespace(), &settings, bounds.as_ref()),
             name,
         )
     }
@@ -148,7 +148,7 @@ impl Admission {
         self.admit(
             Kind::Pod,
             request,
-            |pod| patch::pod::admit(pod, request.namespace(), &settings, reaper, bounds.as_deref()),
+            |pod| patch::pod::admit(pod, request.namespace(), &settings, reaper, bounds.as_ref()),
             name,
         )
     }

@@ -4,10 +4,11 @@
 //!  API server ──AdmissionReview──► admission ──► jobwarden-inject   computes the patch (pure)
 //!                                      ▲ reaper endpoint
 //!  API server ◄──Secrets, caBundle── certificates
-//!  API server ──LimitRanges──► limits ──► admission
+//!  API server ──LimitRanges, ResourceQuotas──► limits ──► admission
 //! ```
 //!
-//! A request makes no API call and leaves nothing in memory, so memory does not grow with the cluster, except for its `LimitRanges`.
+//! A request makes no API call and leaves nothing in memory, so memory does not grow with the cluster, except for its `LimitRanges` and
+//! `ResourceQuotas`.
 
 pub mod admission;
 pub mod args;

@@ -21,7 +21,7 @@ use crate::{
     args::WebhookArgs,
     certificates::{self, Controller, LifetimeError},
     configuration::{Configuration, EventRecorder},
-    limits::Watcher,
+    limits::Watchers,
     settings::LoadError,
 };
 
@@ -75,13 +75,13 @@ impl WebhookArgs {
         let identity = ServerIdentity::new();
         let (endpoint, reaper) = watch::channel(None);
         let limits = Limits::default();
-        let (watcher, ranges) = Watcher::new();
+        let (watchers, ranges) = Watchers::new();
         let admission = Admission::new(applying, reaper, ranges, admissions, limits);
         let listener = TcpListener::bind(listen).await.map_err(|source| RunError::Listen(listen, source))?;
         tracing::info!(%listen, namespace, "answering admission requests");
 
         let events = EventRecorder::new(client.clone(), &namespace);
-        tokio::spawn(watcher.run(client.clone(), shutdown.clone()));
+        tokio::spawn(watchers.run(client.clone(), shutdown.clone()));
         tokio::spawn(configuration.follow(settings, reloads, events, shutdown.clone()));
         let controller = Controller::new(client, namespace, source, identity.clone(), endpoint, gate, certificates);
         let reconciling = tokio::spawn(controller.run(shutdown.clone()));

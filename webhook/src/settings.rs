@@ -8,6 +8,7 @@ use jobwarden_inject::{
     identity::Rules,
     patch::{
         Settings,
+        on_failure::OnFailure,
         quantity::Quantity,
         sidecar::{PullPolicy, Sidecar, parse_memory},
     },
@@ -70,10 +71,15 @@ pub struct SettingsArgs {
     #[arg(long, env = "JOBWARDEN_SIDECAR_MEMORY", default_value = "16Mi", value_parser = parse_memory, value_name = "QUANTITY")]
     sidecar_memory: Quantity,
 
-    /// How long worker pods tolerate an unreachable node, so that jobwarden rather than the taint manager decides about them;
-    /// 0s leaves their tolerations unchanged
+    /// How long worker pods tolerate a node that is unreachable or not ready, so that jobwarden rather than the taint manager
+    /// decides about them; 0s leaves their tolerations unchanged
     #[arg(long, env = "JOBWARDEN_UNREACHABLE_GRACE", default_value = "1h", value_parser = humantime::parse_duration, value_name = "DURATION")]
     unreachable_grace: Duration,
+
+    /// What watches the pods of Jobs with restartPolicy OnFailure, where each restart of the sidecar uses up a retry: sidecar, agent
+    /// (the node agent alone), or auto (the sidecar from three retries on); the annotation jobwarden.io/on-failure overrides it
+    #[arg(long, env = "JOBWARDEN_ON_FAILURE", default_value = "auto", value_name = "auto|sidecar|agent")]
+    on_failure: OnFailure,
 
     /// Add a finalizer to Jobs, which the reaper removes once it has recorded the outcome; for installations with a sink
     #[arg(
@@ -108,6 +114,7 @@ impl SettingsArgs {
             sidecar_cpu,
             sidecar_memory,
             unreachable_grace,
+            on_failure,
             finalizer,
         } = self;
         let Config { identity, sidecar } = config;
@@ -115,6 +122,7 @@ impl SettingsArgs {
             rules: Rules::new(identity),
             finalizer: *finalizer,
             unreachable_grace: *unreachable_grace,
+            on_failure: *on_failure,
             sidecar: Sidecar {
                 image: sidecar_image.clone(),
                 pull_policy: *sidecar_pull_policy,

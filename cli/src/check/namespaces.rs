@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jobwarden_common::names::SIDECAR_CONTAINER;
 use jobwarden_inject::{
     endpoint::Endpoint,
-    patch::{self, Settings, limits::Bounds, quantity::Quantity},
+    patch::{self, Effect, Settings, limits::Bounds, quantity::Quantity},
     view,
 };
 use jobwarden_webhook::limits::bounds;
@@ -58,37 +58,33 @@ pub(super) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     [all(found), stuck(snapshot)].concat()
 }
 
-/// `LimitRanges` that reject the size of the sidecar, found by the code of admission.
+/// `LimitRanges` that leave no room for the sidecar, found by the code of admission.
 fn limit_ranges(snapshot: &Snapshot, namespaces: &[String], settings: &Settings) -> Vec<Finding> {
     let found = SECTION.available("the LimitRanges", &snapshot.limit_ranges).map(|ranges| {
         let rejections = namespaces.iter().filter_map(|namespace| {
             let of = ranges.iter().filter(|range| range.namespace().as_ref() == Some(namespace));
             let rejection = rejection(namespace, of, settings)?;
             let hint = format!(
-                "set another size for its sidecars: helm upgrade with --set sidecar.namespaces.{namespace}.memory=… (or .cpu=…),\n\
-                 or change the LimitRange: kubectl -n {namespace} describe limitranges"
+                "its worker pods run, and only the agent watches them; change the LimitRange: kubectl -n {namespace} describe limitranges"
             );
-            Some(SECTION.failure(format!("the sidecar is rejected in {namespace}: {rejection}"), hint))
+            Some(SECTION.failure(format!("sidecars do not fit in {namespace}: {rejection}"), hint))
         });
         match rejections.collect::<Vec<_>>() {
-            none if none.is_empty() => vec![SECTION.ok("no LimitRange rejects the sidecar")],
+            none if none.is_empty() => vec![SECTION.ok("no LimitRange leaves the sidecar out")],
             some => some,
         }
     });
     all(found)
 }
 
-fn rejection<'a>(
-    namespace: &str,
-    ranges: impl Iterator<Item = &'a LimitRange>,
-    settings: &Settings,
-) -> Option<patch::Denial> {
+fn rejection<'a>(namespace: &str, ranges: impl Iterator<Item = &'a LimitRange>, settings: &Settings) -> Option<String> {
     let bounds: Bounds = ranges.flat_map(bounds).collect();
     let text = serde_json::to_string(&dry_run::pod("image", false)).expect("a pod serializes");
     let pod: view::Pod<'_> = serde_json::from_str(&text).expect("it was just serialized");
     // Not reached by a rejection.
     let endpoint = Endpoint::from_parts(String::new(), String::new(), String::new());
-    patch::pod::admit(&pod, namespace, settings, &endpoint, Some(&bounds)).err()
+    let mutation = patch::pod::admit(&pod, namespace, settings, &endpoint, Some(&bounds)).ok()?;
+    matches!(mutation.effect, Effect::WithoutSidecar(_)).then(|| mutation.warnings.join("; "))
 }
 
 /// `ResourceQuotas` without room for one more sidecar.
@@ -193,10 +189,10 @@ mod tests {
     }
 
     #[rstest]
-    #[case::too_small("work", json!({"type": "Container", "min": {"memory": "64Mi"}}), true)]
-    #[case::enough("work", json!({"type": "Container", "min": {"memory": "16Mi"}}), false)]
-    #[case::elsewhere("other", json!({"type": "Container", "min": {"memory": "64Mi"}}), false)]
-    fn a_limit_range_that_rejects_the_sidecar_is_named(
+    #[case::too_small("work", json!({"type": "Container", "max": {"memory": "8Mi"}}), true)]
+    #[case::another_size("work", json!({"type": "Container", "min": {"memory": "64Mi"}}), false)]
+    #[case::elsewhere("other", json!({"type": "Container", "max": {"memory": "8Mi"}}), false)]
+    fn a_limit_range_that_leaves_no_room_for_the_sidecar_is_named(
         #[case] namespace: &str,
         #[case] item: Value,
         #[case] reported: bool,
@@ -206,19 +202,9 @@ mod tests {
         let found = bad(&snapshot);
         assert_eq!(found.len(), usize::from(reported), "{found:?}");
         for finding in found {
-            assert!(finding.message.contains("\"range\"") && finding.message.contains("64Mi"), "{finding:?}");
-            assert!(finding.hint.is_some_and(|hint| hint.contains("sidecar.namespaces.work.memory")));
+            assert!(finding.message.contains("\"range\"") && finding.message.contains("8Mi"), "{finding:?}");
+            assert!(finding.hint.is_some_and(|hint| hint.contains("kubectl -n work describe limitranges")));
         }
-    }
-
-    #[test]
-    fn the_size_of_sidecars_in_the_namespace_is_checked() {
-        let mut snapshot = healthy::snapshot();
-        snapshot.limit_ranges = Ok(vec![range("work", &json!({"type": "Container", "min": {"memory": "64Mi"}}))]);
-        let map = snapshot.config.as_mut().expect("available").as_mut().expect("exists");
-        map.data =
-            Some([("config.yaml".to_owned(), "sidecar: {namespaces: {work: {memory: 64Mi}}}".to_owned())].into());
-        assert_eq!(bad(&snapshot), []);
     }
 
     #[rstest]

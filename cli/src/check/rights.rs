@@ -79,6 +79,7 @@ const NEEDS: &[Need] = {
         need(Webhook, Own, ("", "services"), &[object::REAPER_SERVICE], &["get"]),
         need(Webhook, Cluster, CONFIGURATIONS, &[object::WEBHOOK_CONFIGURATION], &["get", "list", "watch", "patch"]),
         need(Webhook, Cluster, ("", "limitranges"), &[], READ),
+        need(Webhook, Cluster, ("", "resourcequotas"), &[], READ),
         need(Reaper, Cluster, ("batch", "jobs"), &[], READ),
         need(Reaper, Cluster, ("", "pods"), &[], READ),
         need(Reaper, Cluster, ("", "nodes"), &[], READ),

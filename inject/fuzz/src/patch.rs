@@ -15,7 +15,7 @@ use jobwarden_inject::{
     identity::{Rules, rule::Subject},
     patch::{
         Denial, Mutation, Settings, job,
-        limits::{Bound, Bounds, Resource, Side},
+        limits::{Bound, Bounds, Resource, Scope, Side},
         pod,
         sidecar::Sidecar,
     },
@@ -47,15 +47,22 @@ static SETTINGS: LazyLock<Settings> = LazyLock::new(|| {
     Settings { rules: Rules::new(identity), sidecar: Sidecar { namespaces, ..settings.sidecar }, ..settings }
 });
 
-/// Bounds that allow some sizes and deny others.
+/// Bounds that allow some sizes and pods and forbid others.
 static BOUNDS: LazyLock<Bounds> = LazyLock::new(|| {
-    let bound = |resource, side, quantity: &str| Bound {
+    let bound = |scope, resource, side, quantity: &str| Bound {
         limit_range: "limits".to_owned(),
+        scope,
         resource,
         side,
         quantity: quantity.parse().expect("a quantity"),
     };
-    [bound(Resource::Cpu, Side::Max, "1"), bound(Resource::Memory, Side::Min, "16Mi")].into_iter().collect()
+    [
+        bound(Scope::Container, Resource::Cpu, Side::Max, "1"),
+        bound(Scope::Container, Resource::Memory, Side::Min, "24Mi"),
+        bound(Scope::Pod, Resource::Memory, Side::Max, "1Gi"),
+    ]
+    .into_iter()
+    .collect()
 });
 
 static REAPER: LazyLock<Endpoint> = LazyLock::new(installation::reaper);

@@ -2,8 +2,6 @@
 
 use jobwarden_common::names::{SIDECAR_CONTAINER, TOKEN_VOLUME, label};
 
-use super::limits::LimitViolation;
-
 /// Why admission denies an object. The text is for the creator of the object.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Denial {
@@ -15,7 +13,12 @@ pub enum Denial {
     #[error("the volume name {TOKEN_VOLUME:?} is reserved for the jobwarden sidecar; rename the volume, or opt out with the \
              label {opt_out}: \"false\"", opt_out = label::INJECT)]
     VolumeName,
-    /// A `LimitRange` does not allow the sidecar's size.
-    #[error(transparent)]
-    Size(#[from] LimitViolation),
+    /// The sidecar is there, and cannot work as it is.
+    #[error("another admission webhook, or an edit of a copied pod, has changed {part} of the jobwarden sidecar so that it cannot \
+             work; make that webhook leave the container {SIDECAR_CONTAINER:?} and the volume {TOKEN_VOLUME:?} alone, or opt out \
+             with the label {opt_out}: \"false\"; `jobwarden check` lists the webhooks that are called for pods", opt_out = label::INJECT)]
+    Mangled {
+        /// What has been changed.
+        part: &'static str,
+    },
 }

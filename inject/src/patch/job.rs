@@ -1,19 +1,24 @@
 //! Admission of a Job: its IDs, on the Job and on its pod template, and the finalizer.
 
 use jobwarden_common::{
+    choice::Choice,
     identity::JobId,
     names::{FINALIZER, JOB_CONTROLLER, annotation, label, label_value},
 };
 
 use super::{
     denial::Denial,
+    enrolment::Enrolment,
+    fit::{Fitted, Unfit, fit},
     limits::Bounds,
     mutation::{Effect, Mutation, Skip},
+    on_failure::{self, Watcher},
     operations::{Operations, Path},
-    overrides, pod,
+    overrides,
     settings::Settings,
     sidecar::{self, Presence},
     stamp::Stamp,
+    windows::is_windows,
 };
 use crate::{
     identity::{Identity, Rules, rule::Subject},
@@ -26,49 +31,68 @@ const TEMPLATE_METADATA: Path<'static> = &["spec", "template", "metadata"];
 /// Annotations of a Job for the admission of its pods, which does not see the Job itself.
 const FOR_PODS: [&str; 2] = [annotation::SIDECAR_CPU, annotation::SIDECAR_MEMORY];
 
-/// Admits a Job that is being created in `namespace` (the Job itself need not name it). `bounds` are the bounds of `LimitRanges`
-/// for the sidecars of its pods, if known.
+/// Admits a Job that is being created in `namespace` (the Job itself need not name it). `bounds` is what the namespace allows, if
+/// known.
 ///
 /// # Errors
-/// The pod template uses a name that is reserved for the sidecar.
+/// The pod template uses a name that is reserved for the sidecar, or its sidecar cannot work.
 pub fn admit(job: &Job<'_>, namespace: &str, settings: &Settings, bounds: Option<&Bounds>) -> Result<Mutation, Denial> {
     let Some(template) = job.spec.as_ref().and_then(|spec| spec.template.as_ref()) else {
         return Ok(Mutation::skip(Skip::NoSpec));
     };
-    if inject(job.metadata.as_ref()) == Some(label_value::FALSE) {
-        return Ok(propagate_opt_out(template));
+    let [of_job, of_template] = [job.metadata.as_ref(), template.metadata.as_ref()].map(Enrolment::of);
+    let mut warnings: Vec<String> = of_job.warning.into_iter().chain(of_template.warning).collect();
+    warnings.dedup();
+    if of_job.choice == Some(Choice::Out) {
+        return Ok(Mutation { warnings, ..propagate_opt_out(template) });
     }
-    if inject(template.metadata.as_ref()) == Some(label_value::FALSE) {
-        return Ok(Mutation::skip(Skip::OptedOut));
+    if of_template.choice == Some(Choice::Out) {
+        return Ok(Mutation { warnings, ..Mutation::skip(Skip::OptedOut) });
     }
-    if template.spec.as_ref().is_some_and(pod::is_windows) {
-        return Ok(Mutation::skip_windows());
+    if template.spec.as_ref().is_some_and(is_windows) {
+        return Ok(Mutation::skip_windows(warnings));
     }
     let other_controller = has_other_controller(job);
+    let watcher = watcher(job, template, settings);
     let defaults = overrides::defaults(&settings.sidecar, namespace);
-    let mut warnings = overrides::warnings([job.metadata.as_ref(), template.metadata.as_ref()], &defaults);
+    warnings.extend(overrides::warnings([job.metadata.as_ref(), template.metadata.as_ref()], &defaults));
     if let Some(spec) = template.spec.as_ref().filter(|_| !other_controller) {
         // Denies the Job, because all of its pods would be denied, where its creator does not see it.
         let presence = sidecar::presence(spec)?;
-        let bounds = bounds.filter(|_| matches!(presence, Presence::Absent { .. }));
-        // The template's annotations take precedence over the Job's.
-        let resources = overrides::resources(&[template.metadata.as_ref(), job.metadata.as_ref()], &defaults);
-        // Only a warning: a LimitRange may change before the pods are created, and its creator would lose a denied Job.
-        warnings.extend(bounds.and_then(|bounds| bounds.violation(namespace, &resources)).map(|it| it.warning()));
+        if watcher == Some(Watcher::Agent) {
+            warnings.push(on_failure::warning());
+        } else if matches!(presence, Presence::Absent { .. }) {
+            // The template's annotations take precedence over the Job's.
+            let size = overrides::resources(&[template.metadata.as_ref(), job.metadata.as_ref()], &defaults);
+            match fit(spec, size, &defaults, bounds) {
+                Ok(Fitted { adjusted, shortage, .. }) => {
+                    warnings.extend(adjusted.into_iter().chain(shortage.map(|shortage| shortage.warning())));
+                }
+                Err(Unfit { warning, .. }) => warnings.push(warning),
+            }
+        }
     }
     let identity = settings.rules.identify(&Subject::of_job(job));
     let mut operations = stamp(job, &identity, settings.finalizer && !other_controller);
-    stamp_template(&mut operations, job, template, &identity);
+    stamp_template(&mut operations, job, template, &identity, watcher);
     let effect = if operations.is_empty() { Effect::Skipped(Skip::Enrolled) } else { Effect::Stamped };
     Ok(Mutation { operations, warnings, effect })
+}
+
+/// What watches the Job's pods, if that has to be decided here, where the Job's retries are seen.
+fn watcher(job: &Job<'_>, template: &Pod<'_>, settings: &Settings) -> Option<Watcher> {
+    let retries = job.spec.as_ref().and_then(|spec| spec.backoff_limit);
+    let (of_template, of_job) = (template.metadata.as_ref(), job.metadata.as_ref());
+    Watcher::of_job(settings.on_failure, template.spec.as_ref()?, retries, of_template, of_job)
 }
 
 /// The metadata that an existing Job which admission missed still can get: its IDs and the finalizer. Its template is immutable.
 /// `None` if admission would have skipped it, or if another controller is responsible.
 pub fn backfill(job: &Job<'_>, uid: &str, rules: &Rules, finalizer: bool) -> Option<Operations> {
     let template = job.spec.as_ref()?.template.as_ref()?;
-    let opted_out = [job.metadata.as_ref(), template.metadata.as_ref()].map(inject).contains(&Some(label_value::FALSE));
-    if opted_out || template.spec.as_ref().is_some_and(pod::is_windows) || has_other_controller(job) {
+    let choices = [job.metadata.as_ref(), template.metadata.as_ref()].map(|metadata| Enrolment::of(metadata).choice);
+    let opted_out = choices.contains(&Some(Choice::Out));
+    if opted_out || template.spec.as_ref().is_some_and(is_windows) || has_other_controller(job) {
         return None;
     }
     let mut identity = rules.identify(&Subject::of_job(job));
@@ -92,8 +116,17 @@ fn stamp(job: &Job<'_>, identity: &Identity, finalizer: bool) -> Operations {
 }
 
 /// The IDs of the Job's pods, and the annotations that their admission needs.
-fn stamp_template(operations: &mut Operations, job: &Job<'_>, template: &Pod<'_>, identity: &Identity) {
+fn stamp_template(
+    operations: &mut Operations,
+    job: &Job<'_>,
+    template: &Pod<'_>,
+    identity: &Identity,
+    watcher: Option<Watcher>,
+) {
     let mut for_pods = Stamp::new(identity);
+    if let Some(watcher) = watcher {
+        for_pods.annotate(annotation::ON_FAILURE, watcher.as_str());
+    }
     for key in FOR_PODS {
         if let Some(value) = job.metadata.as_ref().and_then(|metadata| metadata.annotation(key)) {
             for_pods.annotate(key, value);
@@ -106,7 +139,7 @@ fn stamp_template(operations: &mut Operations, job: &Job<'_>, template: &Pod<'_>
 /// unchanged.
 fn propagate_opt_out(template: &Pod<'_>) -> Mutation {
     let mut operations = Operations::default();
-    if inject(template.metadata.as_ref()).is_none() {
+    if inject_label(template.metadata.as_ref()).is_none() {
         let labels = template.metadata.as_ref().map(|metadata| metadata.labels.is_some());
         match labels {
             None => {
@@ -122,7 +155,7 @@ fn propagate_opt_out(template: &Pod<'_>) -> Mutation {
     Mutation { operations, ..Mutation::skip(Skip::OptedOut) }
 }
 
-fn inject<'a>(metadata: Option<&'a Metadata<'_>>) -> Option<&'a str> {
+fn inject_label<'a>(metadata: Option<&'a Metadata<'_>>) -> Option<&'a str> {
     metadata?.label(label::INJECT)
 }
 

@@ -1,44 +1,52 @@
-//! The bounds that the `LimitRanges` of a namespace set for a container.
+//! What a namespace allows: the bounds of its `LimitRanges` and `ResourceQuotas`, and a sidecar that fits into them.
 //!
-//! The API server also rejects a pod with a sidecar of the wrong size, but its message names neither the container nor a
-//! solution. `maxLimitRequestRatio` needs no check: requests and limits of the sidecar are equal.
+//! Without this the API server would reject pods because of the sidecar. A sidecar of a size that a container may not have gets
+//! the nearest size that it may have; where there is none, or where the whole pod would exceed a bound because of the sidecar, the
+//! pod is left without it. `maxLimitRequestRatio` needs no check: requests and limits of the sidecar are equal.
+
+mod amounts;
+mod quota;
+mod totals;
+
+use std::sync::Arc;
 
 use jobwarden_common::names::annotation;
 
-use super::{quantity::Quantity, resources::Resources};
+use self::amounts::{ROUNDING, SHOWN_NAME, SHOWN_QUANTITY, truncated};
+pub use self::quota::Quota;
+pub(super) use self::{quota::Shortage, totals::Totals};
+pub use super::resources::Resource;
+use super::{
+    quantity::Quantity,
+    resources::{Requirements, Resources},
+    sidecar::MIN_MEMORY_BYTES,
+};
 
-/// Relative difference up to which two quantities are equal, such as `0.007` and `7m`.
-const ROUNDING: f64 = 1e-9;
-
-/// The longest name that a warning shows, in characters. The API server truncates warnings at 256 characters.
-const SHOWN_NAME: usize = 40;
-
-/// The longest quantity that a message shows, in characters.
-const SHOWN_QUANTITY: usize = 12;
-
-/// The bounded resource.
+/// What a bound applies to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Resource {
-    /// CPU, in cores.
-    Cpu,
-    /// Memory, in bytes.
-    Memory,
+pub enum Scope {
+    /// Each container on its own (`type: Container`).
+    Container,
+    /// All containers of a pod together (`type: Pod`).
+    Pod,
 }
 
 /// Which side a bound limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
-    /// The minimum of a container.
+    /// The minimum.
     Min,
-    /// The maximum of a container.
+    /// The maximum.
     Max,
 }
 
-/// One bound that a `LimitRange` of type `Container` sets.
+/// One bound of a `LimitRange`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Bound {
     /// The name of the `LimitRange`.
     pub limit_range: String,
+    /// What it applies to.
+    pub scope: Scope,
     /// The bounded resource.
     pub resource: Resource,
     /// Minimum or maximum.
@@ -47,43 +55,23 @@ pub struct Bound {
     pub quantity: Quantity,
 }
 
-/// The bounds of one namespace: the strictest for each resource and side, so at most four.
+/// The bounds of one namespace: of its `LimitRanges` the strictest for each scope, resource and side, so at most twelve; and its
+/// quotas. Clones share them.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Bounds(Vec<Bound>);
-
-/// A `LimitRange` does not allow the size of the sidecar. The text is for the creator of the pod.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the LimitRange {limit_range:?} requires {bound} per container, but the jobwarden sidecar gets {size}; set \
-     sidecar.namespaces.{namespace} in the jobwarden configuration (chart value of the same name), or the annotation \
-     {annotation} on the Job",
-    annotation = resource.annotation()
-)]
-pub struct LimitViolation {
-    namespace: String,
-    limit_range: String,
-    resource: Resource,
-    /// Such as "at least 64Mi of memory".
-    bound: String,
-    /// The size of the sidecar.
-    size: String,
+pub struct Bounds {
+    ranges: Arc<[Bound]>,
+    quotas: Arc<[Quota]>,
 }
 
-impl Resource {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Cpu => "CPU",
-            Self::Memory => "memory",
-        }
-    }
-
-    /// The annotation by which a Job sets this resource of its sidecars.
-    const fn annotation(self) -> &'static str {
-        match self {
-            Self::Cpu => annotation::SIDECAR_CPU,
-            Self::Memory => annotation::SIDECAR_MEMORY,
-        }
-    }
+/// A `LimitRange` does not allow the sidecar.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct LimitViolation {
+    limit_range: String,
+    scope: Scope,
+    /// Such as "at most 8Mi of memory".
+    bound: String,
+    /// What the sidecar needs of the resource.
+    sidecar: String,
 }
 
 impl Bound {
@@ -94,159 +82,144 @@ impl Bound {
         }
     }
 
-    fn allows(&self, size: &Quantity) -> bool {
+    fn allows(&self, size: f64) -> bool {
         match self.side {
-            Side::Min => size.value() >= self.quantity.value() * (1.0 - ROUNDING),
-            Side::Max => size.value() <= self.quantity.value() * (1.0 + ROUNDING),
+            Side::Min => size >= self.quantity.value() * (1.0 - ROUNDING),
+            Side::Max => size <= self.quantity.value() * (1.0 + ROUNDING),
         }
+    }
+
+    /// Whether a pod with these totals is allowed; follows `minConstraint` and `maxConstraint` of the plugin `LimitRanger`.
+    fn allows_pod(&self, totals: &Totals) -> bool {
+        let index = self.resource as usize;
+        let (request, limit) = (totals.requests[index], totals.limits[index]);
+        let (needed, other) = match self.side {
+            Side::Min => (request, limit),
+            Side::Max => (limit, request),
+        };
+        needed.is_some_and(|size| self.allows(size)) && other.is_none_or(|size| self.allows(size))
     }
 }
 
 impl FromIterator<Bound> for Bounds {
     fn from_iter<I: IntoIterator<Item = Bound>>(all: I) -> Self {
-        let mut strictest: Vec<Bound> = Vec::new();
-        for bound in all {
-            let same_side = |it: &&mut Bound| (it.resource, it.side) == (bound.resource, bound.side);
-            match strictest.iter_mut().find(same_side) {
-                Some(known) if bound.is_stricter_than(known) => *known = bound,
-                Some(_) => {}
-                None => strictest.push(bound),
-            }
-        }
-        Self(strictest)
+        Self { ranges: strictest(all), quotas: Arc::default() }
     }
+}
+
+/// The strictest of these bounds for each scope, resource and side.
+pub fn strictest(all: impl IntoIterator<Item = Bound>) -> Arc<[Bound]> {
+    let mut strictest: Vec<Bound> = Vec::new();
+    for bound in all {
+        let same_side = |it: &&mut Bound| (it.scope, it.resource, it.side) == (bound.scope, bound.resource, bound.side);
+        match strictest.iter_mut().find(same_side) {
+            Some(known) if bound.is_stricter_than(known) => *known = bound,
+            Some(_) => {}
+            None => strictest.push(bound),
+        }
+    }
+    strictest.into()
 }
 
 impl Bounds {
-    /// The first bound that a sidecar of this size violates in `namespace`, to which these bounds belong.
-    pub(super) fn violation(&self, namespace: &str, sidecar: &Resources<'_>) -> Option<LimitViolation> {
-        self.0.iter().find_map(|bound| {
-            let size = match bound.resource {
-                Resource::Cpu => sidecar.cpu,
-                Resource::Memory => sidecar.memory,
-            };
-            // A sidecar's size is always a valid quantity.
-            let violated = size.parse().is_ok_and(|size| !bound.allows(&size));
-            violated.then(|| LimitViolation::new(namespace, bound, size))
-        })
+    /// The bounds of `LimitRanges`, as [`strictest`] gives them, and of quotas.
+    pub fn new(ranges: Arc<[Bound]>, quotas: Arc<[Quota]>) -> Self {
+        Self { ranges, quotas }
+    }
+
+    /// The size nearest to `size` that a container may have.
+    ///
+    /// # Errors
+    /// A `LimitRange` allows no size with which the sidecar can run.
+    pub(super) fn fit<'a>(&'a self, mut size: Resources<'a>) -> Result<Resources<'a>, LimitViolation> {
+        let containers = || self.ranges.iter().filter(|bound| bound.scope == Scope::Container);
+        for bound in containers() {
+            if let Some(amount) = size.get_mut(bound.resource).filter(|amount| !bound.allows(value(amount))) {
+                *amount = bound.quantity.as_str();
+            }
+        }
+        let fits = |bound: &&Bound| size.get(bound.resource).is_none_or(|amount| bound.allows(value(amount)));
+        if let Some(bound) = containers().find(|bound| !fits(bound)) {
+            return Err(LimitViolation::new(bound, size.get(bound.resource)));
+        }
+        if value(size.memory) < MIN_MEMORY_BYTES * (1.0 - ROUNDING) {
+            let bound = containers().find(|bound| (bound.resource, bound.side) == (Resource::Memory, Side::Max));
+            if let Some(bound) = bound {
+                return Err(LimitViolation::new(bound, Some("12Mi")));
+            }
+        }
+        Ok(size)
+    }
+
+    /// Whether anything here is about whole pods.
+    pub(super) fn has_pod_bounds(&self) -> bool {
+        !self.quotas.is_empty() || self.ranges.iter().any(|bound| bound.scope == Scope::Pod)
+    }
+
+    /// The first bound for whole pods that a pod with these totals meets without the sidecar and violates with it.
+    pub(super) fn pod_violation(&self, without: &Totals, sidecar: &Requirements<'_>) -> Option<LimitViolation> {
+        let with = without.with(sidecar);
+        let mut pods = self.ranges.iter().filter(|bound| bound.scope == Scope::Pod);
+        let violated = pods.find(|bound| bound.allows_pod(without) && !bound.allows_pod(&with))?;
+        Some(LimitViolation::new(violated, sidecar.limits.get(violated.resource)))
+    }
+
+    /// The first quota that has room for a pod with these totals without the sidecar, and none with it; those that never have come
+    /// first.
+    pub(super) fn shortage(&self, without: &Totals, sidecar: &Requirements<'_>) -> Option<Shortage> {
+        let mut shortages: Vec<Shortage> =
+            self.quotas.iter().filter_map(|quota| quota.shortage(without, sidecar)).collect();
+        shortages.sort_by_key(|shortage| !shortage.forever);
+        shortages.into_iter().next()
     }
 }
 
+/// The value of an amount of the sidecar, which is always a valid quantity.
+fn value(amount: &str) -> f64 {
+    amount.parse::<Quantity>().map_or(0.0, |quantity| quantity.value())
+}
+
 impl LimitViolation {
-    fn new(namespace: &str, bound: &Bound, size: &str) -> Self {
-        let Bound { limit_range, resource, side, quantity } = bound;
+    fn new(bound: &Bound, sidecar: Option<&str>) -> Self {
+        let Bound { limit_range, scope, resource, side, quantity } = bound;
         let side = match side {
             Side::Min => "at least",
             Side::Max => "at most",
         };
         let quantity = truncated(quantity.as_str(), SHOWN_QUANTITY);
         Self {
-            namespace: namespace.to_owned(),
-            limit_range: limit_range.clone(),
-            resource: *resource,
+            limit_range: truncated(limit_range, SHOWN_NAME),
+            scope: *scope,
             bound: format!("{side} {quantity} of {}", resource.as_str()),
-            size: truncated(size, SHOWN_QUANTITY),
+            sidecar: truncated(sidecar.unwrap_or("none"), SHOWN_QUANTITY),
         }
     }
 
-    /// The warning for the creator of a Job, at most 256 characters: not the Job is denied, but its pods.
+    /// The warning for the creator of a Job or pod, at most 256 characters.
     pub(super) fn warning(&self) -> String {
-        let Self { namespace: _, limit_range, resource, bound, size } = self;
+        let Self { limit_range, scope, bound, sidecar } = self;
+        let (scope, way_out) = match scope {
+            Scope::Container => ("container", "change the LimitRange"),
+            Scope::Pod => ("pod", "raise the LimitRange or request less"),
+        };
         format!(
-            "its pods will be denied: LimitRange {:?} requires {bound}, the sidecar gets {size}; set \
-             sidecar.namespaces in the jobwarden configuration, or the annotation {}",
-            truncated(limit_range, SHOWN_NAME),
-            resource.annotation(),
+            "its pods get no jobwarden sidecar, only the node agent watches them: the LimitRange {limit_range:?} requires {bound} \
+             per {scope}, and the sidecar needs {sidecar}; {way_out}"
         )
     }
 }
 
-/// `text`, truncated to `max` characters.
-fn truncated(text: &str, max: usize) -> String {
-    if text.chars().count() <= max {
-        return text.to_owned();
-    }
-    text.chars().take(max - 1).chain(['…']).collect()
+/// That an annotation asks for another size than `default`, and a `LimitRange` forbids it.
+pub(super) fn adjusted(asked: &Resources<'_>, given: &Resources<'_>, default: &Resources<'_>) -> Option<String> {
+    let both = [
+        (annotation::SIDECAR_CPU, asked.cpu, given.cpu, default.cpu),
+        (annotation::SIDECAR_MEMORY, asked.memory, given.memory, default.memory),
+    ];
+    let (key, asked, given, _) =
+        both.into_iter().find(|(_, asked, given, default)| asked != given && asked != default)?;
+    let (asked, given) = (truncated(asked, SHOWN_QUANTITY), truncated(given, SHOWN_QUANTITY));
+    Some(format!("{key}: a LimitRange of the namespace forbids {asked}; the jobwarden sidecar gets {given}"))
 }
 
 #[cfg(test)]
-mod tests {
-    use rstest::rstest;
-
-    use super::{
-        Resource::{Cpu, Memory},
-        Side::{Max, Min},
-        *,
-    };
-
-    const SIDECAR: Resources<'static> = Resources { cpu: "10m", memory: "16Mi" };
-
-    fn bound(limit_range: &str, resource: Resource, side: Side, quantity: &str) -> Bound {
-        let quantity = quantity.parse().expect("a quantity");
-        Bound { limit_range: limit_range.to_owned(), resource, side, quantity }
-    }
-
-    #[rstest]
-    #[case::memory_below(bound("floor", Memory, Min, "64Mi"), "at least 64Mi of memory", "16Mi", "sidecar-memory")]
-    #[case::cpu_above(bound("floor", Cpu, Max, "5m"), "at most 5m of CPU", "10m", "sidecar-cpu")]
-    fn a_violation_names_the_limit_range_its_bound_and_both_solutions(
-        #[case] bound: Bound,
-        #[case] required: &str,
-        #[case] size: &str,
-        #[case] annotation: &str,
-    ) {
-        let violation = Bounds::from_iter([bound]).violation("work", &SIDECAR).expect("a violation");
-        assert_eq!(
-            violation.to_string(),
-            format!(
-                "the LimitRange \"floor\" requires {required} per container, but the jobwarden sidecar gets {size}; set \
-                 sidecar.namespaces.work in the jobwarden configuration (chart value of the same name), or the annotation \
-                 jobwarden.io/{annotation} on the Job"
-            )
-        );
-        assert_eq!(
-            violation.warning(),
-            format!(
-                "its pods will be denied: LimitRange \"floor\" requires {required}, the sidecar gets \
-                 {size}; set sidecar.namespaces in the jobwarden configuration, or the annotation jobwarden.io/{annotation}"
-            )
-        );
-    }
-
-    #[rstest]
-    #[case::above_the_minimum(bound("a", Memory, Min, "15Mi"))]
-    #[case::the_minimum(bound("a", Memory, Min, "16Mi"))]
-    #[case::the_minimum_written_differently(bound("a", Memory, Min, "16777216"))]
-    #[case::the_maximum(bound("a", Memory, Max, "16384Ki"))]
-    #[case::the_maximum_written_differently(bound("a", Cpu, Max, "0.01"))]
-    #[case::the_minimum_of_cpu_written_differently(bound("a", Cpu, Min, "10000u"))]
-    fn a_sidecar_within_the_bounds_is_allowed(#[case] bound: Bound) {
-        assert_eq!(Bounds::from_iter([bound]).violation("work", &SIDECAR), None);
-    }
-
-    #[rstest]
-    #[case::min([("weak", Min, "32Mi"), ("strict", Min, "64Mi")])]
-    #[case::min_in_reverse_order([("strict", Min, "64Mi"), ("weak", Min, "32Mi")])]
-    #[case::max([("weak", Max, "12Mi"), ("strict", Max, "4Mi")])]
-    #[case::only_one_side_matters([("strict", Min, "32Mi"), ("weak", Max, "1Gi")])]
-    fn the_strictest_bound_applies(#[case] bounds: [(&str, Side, &str); 2]) {
-        let bounds: Bounds =
-            bounds.into_iter().map(|(name, side, quantity)| bound(name, Memory, side, quantity)).collect();
-        let violation = bounds.violation("work", &SIDECAR).expect("a violation");
-        assert_eq!(violation.limit_range, "strict");
-    }
-
-    #[test]
-    fn a_warning_never_exceeds_the_length_limit_of_the_api_server() {
-        let digits = "1".repeat(200);
-        let sidecar = Resources { cpu: "10m", memory: &digits };
-        let bounds = Bounds::from_iter([bound(&"n".repeat(253), Memory, Max, &"1".repeat(100))]);
-        let violation = bounds.violation(&"w".repeat(63), &sidecar).expect("a violation");
-        assert!(violation.warning().chars().count() <= 256, "{}", violation.warning());
-        assert!(
-            violation.warning().ends_with("or the annotation jobwarden.io/sidecar-memory"),
-            "{}",
-            violation.warning()
-        );
-    }
-}
+mod tests;

@@ -22,8 +22,23 @@ pub enum Effect {
     Stamped,
     /// A pod's sidecar gets back the `restartPolicy` that another webhook removed.
     Repaired,
+    /// A pod is left without the sidecar, which would harm it. It is labelled, and the node agent watches it.
+    WithoutSidecar(Harm),
     /// The object is not enrolled, or already complete.
     Skipped(Skip),
+}
+
+/// Why the sidecar would harm a pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Harm {
+    /// The restarts of the sidecar would use up the retries of the Job.
+    OnFailure,
+    /// The pod's own resources cannot be raised.
+    PodResources,
+    /// A `LimitRange` would reject the pod.
+    LimitRange,
+    /// A `ResourceQuota` would reject the pod for ever.
+    ResourceQuota,
 }
 
 /// Why an object is skipped.
@@ -35,8 +50,10 @@ pub enum Skip {
     OptedOut,
     /// A pod that no Job controls and that did not opt in.
     NotOfJob,
-    /// The object is for Windows, where the sidecar does not run.
+    /// The object is for Windows, where neither sidecar nor node agent runs.
     Windows,
+    /// The pod is the kubelet's copy of a static pod, which may have no token.
+    Mirror,
     /// The object has no spec; the API server rejects it.
     NoSpec,
     /// The request is not a CREATE.
@@ -54,7 +71,20 @@ impl Effect {
             Self::Injected => "injected",
             Self::Stamped => "stamped",
             Self::Repaired => "repaired",
+            Self::WithoutSidecar(_) => "without_sidecar",
             Self::Skipped(_) => "skipped",
+        }
+    }
+}
+
+impl Harm {
+    /// The value of the annotation `jobwarden.io/no-sidecar`; also for metrics and logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::OnFailure => "OnFailure",
+            Self::PodResources => "PodResources",
+            Self::LimitRange => "LimitRange",
+            Self::ResourceQuota => "ResourceQuota",
         }
     }
 }
@@ -67,6 +97,7 @@ impl Skip {
             Self::OptedOut => "opted_out",
             Self::NotOfJob => "not_of_job",
             Self::Windows => "windows",
+            Self::Mirror => "mirror",
             Self::NoSpec => "no_spec",
             Self::NotCreated => "not_created",
             Self::OtherResource => "other_resource",
@@ -82,9 +113,9 @@ impl Mutation {
     }
 
     /// No change to a Job or pod for Windows, with a warning.
-    pub(super) fn skip_windows() -> Self {
-        let warning =
-            "jobwarden does not support Windows pods: no sidecar is added and the pod is not watched".to_owned();
-        Self { warnings: vec![warning], ..Self::skip(Skip::Windows) }
+    pub(super) fn skip_windows(mut warnings: Vec<String>) -> Self {
+        warnings
+            .push("jobwarden does not support Windows pods: no sidecar is added and the pod is not watched".to_owned());
+        Self { warnings, ..Self::skip(Skip::Windows) }
     }
 }

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use jobwarden_common::names::annotation;
 
 use super::{
+    on_failure::Watcher,
     quantity::Quantity,
     resources::Resources,
     sidecar::{MemoryError, Sidecar, parse_memory},
@@ -14,6 +15,11 @@ use crate::view::Metadata;
 
 /// The longest part of a value that a warning shows, in characters. The API server truncates warnings at 256 characters.
 const SHOWN_VALUE: usize = 60;
+
+/// The most that an annotation may ask for: a sidecar needs a hundredth of it, and a slip such as `10M` for `10m` asks for ten
+/// million cores. The administrator may set more by namespace.
+const MAX_CORES: f64 = 1.0;
+const MAX_MEMORY_BYTES: f64 = 1024.0 * 1024.0 * 1024.0;
 
 /// The format of an annotation's value.
 enum Format {
@@ -25,7 +31,7 @@ enum Format {
     Memory,
 }
 
-const FORMATS: [(&str, Format); 14] = [
+const FORMATS: [(&str, Format); 15] = [
     (annotation::LOST_AFTER, Format::Duration),
     (annotation::SUSPECT_AFTER, Format::Duration),
     (annotation::START_TIMEOUT, Format::Duration),
@@ -37,6 +43,7 @@ const FORMATS: [(&str, Format); 14] = [
     (annotation::UNSEEN, Format::OneOf(&["report", "lost"])),
     (annotation::NOT_STARTING, Format::OneOf(&["report", "fail"])),
     (annotation::NOTIFY_LATE, Format::OneOf(&["true", "false"])),
+    (annotation::ON_FAILURE, Format::OneOf(&Watcher::WORDS)),
     (annotation::SAFE_TO_DUPLICATE, Format::OneOf(&["true", "false"])),
     (annotation::SIDECAR_CPU, Format::Cpu),
     (annotation::SIDECAR_MEMORY, Format::Memory),
@@ -54,15 +61,19 @@ impl Format {
                 (!valid).then(|| "is not never or a duration such as 90s or 5m".to_owned())
             }
             Self::OneOf(words) => (!words.contains(&value)).then(|| format!("is not one of {}", words.join(", "))),
-            Self::Cpu => {
-                value.parse::<Quantity>().is_err().then(|| "is not a positive quantity such as 10m".to_owned())
-            }
+            Self::Cpu => match value.parse::<Quantity>() {
+                Err(_) => Some("is not a positive quantity such as 10m".to_owned()),
+                Ok(cpu) => (cpu.value() > MAX_CORES).then(|| {
+                    "is more than a sidecar may ask for, which is 1 (m is a thousandth, M a million)".to_owned()
+                }),
+            },
             Self::Memory => match parse_memory(value) {
                 Err(MemoryError::Quantity(_)) => Some("is not a positive quantity such as 16Mi".to_owned()),
                 Err(MemoryError::BelowMinimum(_)) => {
                     Some("is below 12Mi, the minimum of container runtimes".to_owned())
                 }
-                Ok(_) => None,
+                Ok(memory) => (memory.value() > MAX_MEMORY_BYTES)
+                    .then(|| "is more than a sidecar may ask for, which is 1Gi".to_owned()),
             },
         }
     }
@@ -96,7 +107,7 @@ pub(super) fn warnings<'a>(
 /// The sidecar's resources in a namespace, before annotations.
 pub(super) fn defaults<'a>(sidecar: &'a Sidecar, namespace: &str) -> Resources<'a> {
     let (cpu, memory) = sidecar.size_in(namespace);
-    Resources { cpu: cpu.as_str(), memory: memory.as_str() }
+    Resources { cpu: cpu.as_str(), memory: memory.as_str(), ephemeral_storage: None }
 }
 
 /// The sidecar's resources: those of valid annotations, else those of `defaults`. For each annotation, the first of `metadata`
@@ -109,5 +120,6 @@ pub(super) fn resources<'a>(metadata: &[Option<&'a Metadata<'a>>], defaults: &Re
     Resources {
         cpu: valid(annotation::SIDECAR_CPU, &Format::Cpu).unwrap_or(defaults.cpu),
         memory: valid(annotation::SIDECAR_MEMORY, &Format::Memory).unwrap_or(defaults.memory),
+        ephemeral_storage: None,
     }
 }

@@ -1,4 +1,4 @@
-//! Kubernetes quantities, as far as CPU and memory of a container need them.
+//! Kubernetes quantities, as far as CPU, memory and storage of a container need them.
 
 use std::{fmt, str::FromStr};
 
@@ -79,6 +79,63 @@ fn parse(text: &str) -> Option<f64> {
     })
 }
 
+/// Billionths in a unit: the precision of quantities in Kubernetes.
+const NANO: i128 = 1_000_000_000;
+
+/// The exact sum of two quantities, written like Kubernetes would write it; `None` if one is not a quantity or is too large.
+///
+/// A sum of floating-point numbers could be a little less than what the API server computes, which it would then reject.
+pub(super) fn sum(a: &str, b: &str) -> Option<String> {
+    let nanos = nanos(a)?.checked_add(nanos(b)?)?;
+    let is_binary = [a, b].iter().any(|text| text.ends_with('i'));
+    Some(if is_binary { binary(nanos) } else { decimal(nanos) })
+}
+
+/// The value in billionths, rounded up as Kubernetes does.
+fn nanos(text: &str) -> Option<i128> {
+    let text = text.strip_prefix('+').unwrap_or(text);
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, suffix) = text.split_at(end);
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let digits = format!("{whole}{fraction}");
+    let mantissa: i128 = digits.parse().ok()?;
+    let places = i32::try_from(fraction.len()).ok()?;
+    if let Some(power) = ["Ki", "Mi", "Gi", "Ti", "Pi", "Ei"].iter().position(|binary| *binary == suffix) {
+        let factor = 1024_i128.pow(u32::try_from(power).ok()? + 1);
+        return shifted(mantissa.checked_mul(factor)?, 9 - places);
+    }
+    let decimals =
+        [("n", -9), ("u", -6), ("m", -3), ("", 0), ("k", 3), ("M", 6), ("G", 9), ("T", 12), ("P", 15), ("E", 18)];
+    let exponent = match decimals.iter().find(|(name, _)| *name == suffix) {
+        Some((_, exponent)) => *exponent,
+        None => suffix.strip_prefix(['e', 'E'])?.parse::<i32>().ok().filter(|it| it.abs() <= 18)?,
+    };
+    shifted(mantissa, exponent + 9 - places)
+}
+
+/// `mantissa` times a power of ten, rounded up.
+fn shifted(mantissa: i128, exponent: i32) -> Option<i128> {
+    let factor = 10_i128.checked_pow(exponent.unsigned_abs())?;
+    if exponent >= 0 {
+        return mantissa.checked_mul(factor);
+    }
+    let rounding = i128::from(mantissa % factor > 0);
+    Some(mantissa / factor + rounding)
+}
+
+fn decimal(nanos: i128) -> String {
+    let units = [(NANO, ""), (NANO / 1_000, "m"), (NANO / 1_000_000, "u"), (1, "n")];
+    let (unit, suffix) = units.into_iter().find(|(unit, _)| nanos % unit == 0).unwrap_or((1, "n"));
+    format!("{}{suffix}", nanos / unit)
+}
+
+fn binary(nanos: i128) -> String {
+    let bytes = nanos / NANO + i128::from(nanos % NANO > 0);
+    let units = [(1 << 60, "Ei"), (1 << 50, "Pi"), (1 << 40, "Ti"), (1 << 30, "Gi"), (1 << 20, "Mi"), (1 << 10, "Ki")];
+    let (unit, suffix) = units.into_iter().find(|(unit, _)| bytes % unit == 0).unwrap_or((1, ""));
+    format!("{}{suffix}", bytes / unit)
+}
+
 impl fmt::Display for Quantity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
@@ -104,6 +161,26 @@ mod tests {
         let quantity: Quantity = text.parse().expect("a quantity");
         assert!((quantity.value() - value).abs() <= value * 1e-12, "{text} is {}", quantity.value());
         assert_eq!(quantity.as_str(), text);
+    }
+
+    #[rstest]
+    #[case("2", "10m", Some("2010m"))]
+    #[case("990m", "10m", Some("1"))]
+    #[case("0.5", "10m", Some("510m"))]
+    #[case("1e0", "1u", Some("1000001u"))]
+    #[case("1Gi", "16Mi", Some("1040Mi"))]
+    #[case("1008Mi", "16Mi", Some("1Gi"))]
+    #[case("1.5Gi", "16Mi", Some("1552Mi"))]
+    #[case("1G", "16Mi", Some("1016777216"))]
+    #[case("1000000000", "16M", Some("1016000000"))]
+    #[case("0", "16Mi", Some("16Mi"))]
+    #[case("16Mi", "0.1", Some("16777217"))]
+    #[case("7Ei", "16Mi", Some("7696581394448Mi"))]
+    #[case("much", "16Mi", None)]
+    #[case("1", "1e99", None)]
+    #[case("99999999999999999999999999999999999999", "1E", None)]
+    fn a_sum_is_exact(#[case] a: &str, #[case] b: &str, #[case] expected: Option<&str>) {
+        assert_eq!(sum(a, b).as_deref(), expected);
     }
 
     #[rstest]

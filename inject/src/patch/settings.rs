@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::sidecar::Sidecar;
+use super::{on_failure::OnFailure, sidecar::Sidecar};
 use crate::identity::Rules;
 
 /// Settings of an installation for admission.
@@ -12,8 +12,10 @@ pub struct Settings {
     pub rules: Rules,
     /// Whether Jobs get the finalizer that keeps them until their outcome is recorded.
     pub finalizer: bool,
-    /// How long worker pods tolerate an unreachable node; zero leaves their tolerations unchanged.
+    /// How long worker pods tolerate a node that is unreachable or not ready; zero leaves their tolerations unchanged.
     pub unreachable_grace: Duration,
+    /// What watches the pods of Jobs that restart their containers in place.
+    pub on_failure: OnFailure,
     /// The sidecar of every worker pod.
     pub sidecar: Sidecar,
 }

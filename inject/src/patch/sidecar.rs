@@ -9,9 +9,16 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 
 use super::{
     denial::Denial,
+    operations::{Operations, Path},
     quantity::{Quantity, QuantityError},
 };
-use crate::view::{Container, Lazy, PodSpec, Volume};
+use crate::{
+    endpoint::{Endpoint, Variable},
+    view::{Container, EnvVar, Lazy, PodSpec, Volume},
+};
+
+/// The longest address that a warning shows, in characters.
+const SHOWN_ADDRESS: usize = 40;
 
 /// The minimum memory of a container, in bytes: runc itself needs that much to start one, and runtimes reject less.
 pub const MIN_MEMORY_BYTES: f64 = 12.0 * 1024.0 * 1024.0;
@@ -130,8 +137,11 @@ pub(super) enum Presence {
         /// Whether it has the sidecar's volume nevertheless.
         volume: bool,
     },
-    /// The pod has the sidecar, possibly changed by other webhooks.
-    Present,
+    /// The pod has the sidecar at this index of its init containers, possibly changed by other webhooks.
+    Present {
+        /// Index of the init container.
+        index: usize,
+    },
     /// The pod's sidecar is no longer a native sidecar: the init container at `index` lacks its restart policy.
     RestartPolicyRemoved {
         /// Index of the init container.
@@ -139,7 +149,7 @@ pub(super) enum Presence {
     },
 }
 
-/// Whether `spec` has the sidecar. Denied if another container or volume has its name.
+/// Whether `spec` has the sidecar. Denied if another container or volume has its name, or if the sidecar cannot work as it is.
 pub(super) fn presence(spec: &PodSpec<'_>) -> Result<Presence, Denial> {
     let named = |containers: &Option<Vec<Container<'_>>>| {
         containers.iter().flatten().any(|container| container.name == *SIDECAR_CONTAINER)
@@ -148,32 +158,85 @@ pub(super) fn presence(spec: &PodSpec<'_>) -> Result<Presence, Denial> {
         return Err(Denial::ContainerName);
     }
     let volume = spec.volumes.iter().flatten().find(|volume| volume.name == *TOKEN_VOLUME);
-    if volume.is_some_and(|volume| !is_our_volume(volume)) {
-        return Err(Denial::VolumeName);
-    }
     let mut init_containers = spec.init_containers.iter().flatten().enumerate();
     let Some((index, container)) = init_containers.find(|(_, it)| it.name == *SIDECAR_CONTAINER) else {
-        return Ok(Presence::Absent { volume: volume.is_some() });
+        return match volume {
+            Some(volume) if !is_our_volume(volume) => Err(Denial::VolumeName),
+            _ => Ok(Presence::Absent { volume: volume.is_some() }),
+        };
     };
-    let ours = volume.is_some() && is_our_container(container);
+    if !is_our_container(container) {
+        return Err(Denial::ContainerName);
+    }
+    if !volume.is_some_and(is_our_volume) {
+        return Err(Denial::Mangled { part: "the volume with the token" });
+    }
+    if !mounts_token(container) {
+        return Err(Denial::Mangled { part: "the volume mounts" });
+    }
     match container.restart_policy.as_deref() {
-        Some(RESTART_POLICY) if ours => Ok(Presence::Present),
-        None if ours => Ok(Presence::RestartPolicyRemoved { index }),
-        _ => Err(Denial::ContainerName),
+        Some(RESTART_POLICY) => Ok(Presence::Present { index }),
+        None => Ok(Presence::RestartPolicyRemoved { index }),
+        Some(_) => Err(Denial::Mangled { part: "the restartPolicy" }),
     }
 }
 
-/// Recognises the container by its mount and environment, not by its image: the image differs between versions, and other
-/// webhooks rewrite it to that of a mirror.
+/// Recognises the container by its environment, not by its image: the image differs between versions, and other webhooks rewrite
+/// it to that of a mirror.
 fn is_our_container(container: &Container<'_>) -> bool {
+    environment(container).iter().any(|variable| variable.name == *sidecar_env::REAPER_ADDRESS)
+}
+
+fn mounts_token(container: &Container<'_>) -> bool {
     let mounts = container.volume_mounts.as_ref().and_then(Lazy::parse).unwrap_or_default();
-    let variables = container.env.as_ref().and_then(Lazy::parse).unwrap_or_default();
     mounts.iter().any(|mount| mount.name == *TOKEN_VOLUME)
-        && variables.iter().any(|variable| variable.name == *sidecar_env::REAPER_ADDRESS)
+}
+
+fn environment<'a>(container: &Container<'a>) -> Vec<EnvVar<'a>> {
+    container.env.as_ref().and_then(Lazy::parse).unwrap_or_default()
 }
 
 fn is_our_volume(volume: &Volume<'_>) -> bool {
     let sources = volume.projected.as_ref().and_then(Lazy::parse).and_then(|projected| projected.sources);
     let mut tokens = sources.iter().flatten().filter_map(|source| source.service_account_token.as_ref());
     tokens.any(|token| token.audience.as_deref() == Some(TOKEN_AUDIENCE))
+}
+
+/// Makes the sidecar that is there, at `index`, connect to `reaper`: a pod may have been copied from another cluster, or from this
+/// one when it had another CA. Returns the warning for the creator, if there is a difference.
+pub(super) fn renew(
+    operations: &mut Operations,
+    spec: &PodSpec<'_>,
+    index: usize,
+    reaper: &Endpoint,
+) -> Option<String> {
+    const INIT_CONTAINERS: Path<'static> = &["spec", "initContainers"];
+    let environment = environment(spec.init_containers.as_ref()?.get(index)?);
+    let position = |name: &str| environment.iter().position(|variable| variable.name == *name);
+    let address = position(sidecar_env::REAPER_ADDRESS).and_then(|index| environment[index].value.as_deref());
+    let address: String = address.unwrap_or("?").escape_debug().take(SHOWN_ADDRESS).collect();
+    let differs = |wanted: &Variable<'_>| {
+        position(wanted.name).and_then(|index| environment[index].value.as_deref()) != Some(wanted.value)
+    };
+    let wanted: Vec<Variable<'_>> = reaper.values().into_iter().filter(differs).collect();
+    if wanted.is_empty() {
+        return None;
+    }
+    if reaper.is_placeholder() {
+        return Some(format!(
+            "the pod has a jobwarden sidecar already, for the reaper at {address}; whether that is the one of its cluster is unknown here"
+        ));
+    }
+    let index = index.to_string();
+    for variable in wanted {
+        let path = [INIT_CONTAINERS, &[&index, "env"]].concat();
+        match position(variable.name) {
+            Some(position) => operations.replace(&[&path[..], &[&position.to_string()]].concat(), variable),
+            None => operations.insert(Some(&environment), &path, false, variable),
+        }
+    }
+    Some(format!(
+        "the pod came with a jobwarden sidecar of another installation, or of an earlier state of this one, for the reaper at {address}; \
+         it has been given the address and CA of this one"
+    ))
 }

@@ -39,6 +39,11 @@ impl<'a> Stamp<'a> {
         Self { labels: present(labels).collect(), annotations: present(annotations).collect() }
     }
 
+    /// Adds one label.
+    pub(super) fn label(&mut self, key: &'static str, value: &'a str) {
+        self.labels.insert(key, Cow::Borrowed(value));
+    }
+
     /// Adds one annotation.
     pub(super) fn annotate(&mut self, key: &'static str, value: &'a str) {
         self.annotations.insert(key, value);

@@ -1,28 +1,36 @@
-//! The toleration of an unreachable node: a live worker then outlives its kubelet, and the reaper, not the taint manager, decides
-//! whether it is lost.
+//! The tolerations of an unreachable node and of one that is not ready: a live worker then outlives its kubelet, and the reaper, not
+//! the taint manager, decides whether it is lost.
 //!
 //! The API server's admission plugin `DefaultTolerationSeconds` is on by default and runs before every webhook. It gives each
-//! pod without such a toleration five minutes, so every pod that reaches a webhook has one. A toleration equal to the plugin's
+//! pod without such tolerations five minutes, so every pod that reaches a webhook has both. A toleration equal to the plugin's
 //! is therefore assumed to be the plugin's and is extended; any other is the creator's and stays.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::operations::{Operations, Path};
 use crate::view::Toleration;
 
-/// The taint of an unreachable node.
-const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
+/// The taints: the node controller sets the first when it hears nothing of the kubelet, the second when the kubelet says that it
+/// is not ready.
+const TAINTS: [&str; 2] = ["node.kubernetes.io/unreachable", "node.kubernetes.io/not-ready"];
+
 const NO_EXECUTE: &str = "NoExecute";
 
-/// The plugin's toleration, in seconds (kube-apiserver's `--default-unreachable-toleration-seconds`).
+/// The plugin's toleration, in seconds (kube-apiserver's `--default-unreachable-toleration-seconds` and
+/// `--default-not-ready-toleration-seconds`).
 const PLUGIN_SECONDS: i64 = 300;
+
+const TOLERATIONS: Path<'static> = &["spec", "tolerations"];
 
 /// A change to a pod's tolerations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
+enum Change {
     /// Add a toleration: the pod has none for the taint.
     Add {
+        /// The key of the taint.
+        taint: &'static str,
         /// How long the pod tolerates the taint.
         seconds: i64,
     },
@@ -35,35 +43,53 @@ pub enum Change {
     },
 }
 
-/// The change after which a pod with these tolerations stays on an unreachable node for `grace`; `None` if its creator set a
-/// toleration or `grace` is zero.
-pub fn needed(tolerations: Option<&[Toleration<'_>]>, grace: Duration) -> Option<Change> {
-    let seconds = i64::try_from(grace.as_secs()).unwrap_or(i64::MAX);
-    if seconds == 0 {
-        return None;
-    }
-    let mut tolerating = tolerations.unwrap_or_default().iter().enumerate().filter(|(_, it)| tolerates_unreachable(it));
-    match (tolerating.next(), tolerating.next()) {
-        (None, _) => Some(Change::Add { seconds }),
-        (Some((index, only)), None) if is_the_plugins(only) && seconds != PLUGIN_SECONDS => {
-            Some(Change::Extend { index, seconds })
+/// Writes the changes after which a pod with these tolerations stays for `grace` on a node that is unreachable or not ready.
+pub(super) fn tolerate(operations: &mut Operations, tolerations: Option<&[Toleration<'_>]>, grace: Duration) {
+    let mut added = Vec::new();
+    for change in needed(tolerations, grace) {
+        match change {
+            Change::Add { taint, seconds } => added.push(toleration(taint, seconds)),
+            Change::Extend { index, seconds } => {
+                operations.replace(&[TOLERATIONS, &[&index.to_string(), "tolerationSeconds"]].concat(), seconds);
+            }
         }
-        _ => None,
     }
+    if tolerations.is_some() {
+        for toleration in added {
+            operations.insert(tolerations, TOLERATIONS, false, toleration);
+        }
+    } else if !added.is_empty() {
+        operations.add(TOLERATIONS, added);
+    }
+}
+
+/// One change at most for each taint; none if the pod's creator set a toleration or `grace` is zero.
+fn needed(tolerations: Option<&[Toleration<'_>]>, grace: Duration) -> impl Iterator<Item = Change> {
+    let seconds = i64::try_from(grace.as_secs()).unwrap_or(i64::MAX);
+    TAINTS.into_iter().filter(move |_| seconds > 0).filter_map(move |taint| {
+        let mut tolerating = tolerations.unwrap_or_default().iter().enumerate().filter(|(_, it)| tolerates(it, taint));
+        match (tolerating.next(), tolerating.next()) {
+            (None, _) => Some(Change::Add { taint, seconds }),
+            (Some((index, only)), None) if is_the_plugins(only, taint) && seconds != PLUGIN_SECONDS => {
+                Some(Change::Extend { index, seconds })
+            }
+            _ => None,
+        }
+    })
 }
 
 /// The toleration that [`Change::Add`] adds.
-pub fn unreachable(seconds: i64) -> Value {
-    json!({ "key": UNREACHABLE, "operator": "Exists", "effect": NO_EXECUTE, "tolerationSeconds": seconds })
+fn toleration(taint: &str, seconds: i64) -> Value {
+    json!({ "key": taint, "operator": "Exists", "effect": NO_EXECUTE, "tolerationSeconds": seconds })
 }
 
 /// Follows Kubernetes (`Toleration.ToleratesTaint` of k8s.io/api/core/v1) for a taint without a value.
-fn tolerates_unreachable(toleration: &Toleration<'_>) -> bool {
+fn tolerates(toleration: &Toleration<'_>, taint: &str) -> bool {
     let Toleration { key, operator, value, effect, toleration_seconds: _ } = toleration;
     let any_or =
         |text: &Option<_>, wanted: &str| text.as_deref().is_none_or(|text: &str| text.is_empty() || text == wanted);
     any_or(effect, NO_EXECUTE)
-        && any_or(key, UNREACHABLE)
+        && any_or(key, taint)
         && match operator.as_deref().unwrap_or_default() {
             "Exists" => true,
             "" | "Equal" => value.as_deref().is_none_or(str::is_empty),
@@ -71,9 +97,9 @@ fn tolerates_unreachable(toleration: &Toleration<'_>) -> bool {
         }
 }
 
-fn is_the_plugins(toleration: &Toleration<'_>) -> bool {
+fn is_the_plugins(toleration: &Toleration<'_>, taint: &str) -> bool {
     let Toleration { key, operator, value, effect, toleration_seconds } = toleration;
-    key.as_deref() == Some(UNREACHABLE)
+    key.as_deref() == Some(taint)
         && operator.as_deref() == Some("Exists")
         && value.as_deref().is_none_or(str::is_empty)
         && effect.as_deref() == Some(NO_EXECUTE)
@@ -87,13 +113,20 @@ mod tests {
     use super::*;
 
     const GRACE: Duration = Duration::from_hours(1);
-    const ADD: Option<Change> = Some(Change::Add { seconds: 3600 });
+    const ADD: Option<Change> = Some(Change::Add { taint: TAINTS[0], seconds: 3600 });
 
-    fn decide(tolerations: &Value, grace: Duration) -> Option<Change> {
+    /// The changes for both taints, that of the unreachable node first.
+    fn decide(tolerations: &Value, grace: Duration) -> Vec<Change> {
         let text = tolerations.to_string();
         let tolerations: Option<Vec<Toleration<'_>>> =
             serde_json::from_str(&text).expect("the test's tolerations are valid");
-        needed(tolerations.as_deref(), grace)
+        needed(tolerations.as_deref(), grace).collect()
+    }
+
+    /// `tolerations` with each mention of an unreachable node replaced by one that is not ready, and the other way round.
+    fn swapped(tolerations: &Value) -> Value {
+        let text = tolerations.to_string().replace("unreachable", "?").replace("not-ready", "unreachable");
+        serde_json::from_str(&text.replace('?', "not-ready")).expect("still JSON")
     }
 
     #[rstest]
@@ -128,22 +161,35 @@ mod tests {
         #[case] tolerations: Value,
         #[case] expected: Option<Change>,
     ) {
-        assert_eq!(decide(&tolerations, GRACE), expected);
+        let of = |tolerations: &Value, taint| {
+            let changes = decide(tolerations, GRACE);
+            let of_taint = |change: &Change| match change {
+                Change::Add { taint: its, .. } => *its == taint,
+                Change::Extend { index, .. } => tolerations[index]["key"] == taint,
+            };
+            changes.into_iter().find(of_taint)
+        };
+        assert_eq!(of(&tolerations, TAINTS[0]), expected);
+        let other = expected.map(|change| match change {
+            Change::Add { seconds, .. } => Change::Add { taint: TAINTS[1], seconds },
+            extend @ Change::Extend { .. } => extend,
+        });
+        assert_eq!(of(&swapped(&tolerations), TAINTS[1]), other);
     }
 
     #[test]
     fn a_grace_of_zero_changes_nothing() {
-        assert_eq!(decide(&json!([]), Duration::ZERO), None);
+        assert_eq!(decide(&json!([]), Duration::ZERO), []);
     }
 
     #[test]
     fn the_added_toleration_is_not_added_twice() {
-        assert_eq!(decide(&json!([unreachable(3600)]), GRACE), None);
+        assert_eq!(decide(&json!(TAINTS.map(|taint| toleration(taint, 3600))), GRACE), []);
     }
 
     #[test]
     fn a_grace_equal_to_the_plugins_changes_nothing() {
         let grace = Duration::from_secs(PLUGIN_SECONDS.unsigned_abs());
-        assert_eq!(decide(&json!([unreachable(PLUGIN_SECONDS)]), grace), None);
+        assert_eq!(decide(&json!(TAINTS.map(|taint| toleration(taint, PLUGIN_SECONDS))), grace), []);
     }
 }

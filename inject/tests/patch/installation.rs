@@ -8,6 +8,7 @@ use jobwarden_inject::{
     identity::{Rules, preset::Preset},
     patch::{
         Settings,
+        on_failure::OnFailure,
         sidecar::{PullPolicy, Sidecar},
     },
 };
@@ -18,6 +19,7 @@ pub(crate) fn settings() -> Settings {
         rules: Rules::new(IdentityConfig { preset: Preset::OrtServer, ..IdentityConfig::default() }),
         finalizer: true,
         unreachable_grace: Duration::from_hours(1),
+        on_failure: OnFailure::Auto,
         sidecar: Sidecar {
             image: "registry.example.com/jobwarden-sidecar:1".to_owned(),
             pull_policy: PullPolicy::IfNotPresent,

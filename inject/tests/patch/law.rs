@@ -4,18 +4,46 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-/// Whether `after` has everything that `before` has: the members of objects, and the elements of lists in their order. A null
-/// may have become a value, and the plugin's toleration may have been extended.
+/// Variables of the sidecar that say where the reaper is.
+const ENDPOINT: [&str; 3] = ["JOBWARDEN_REAPER_ADDRESS", "JOBWARDEN_REAPER_NAME", "JOBWARDEN_CA"];
+
+/// Whether `after` has everything that `before` has: the members of objects, and the elements of lists in their order. A null may
+/// have become a value, the plugin's tolerations may have been extended, the resources of the pod raised, and a sidecar that was
+/// there may have been given another endpoint.
 pub(crate) fn keeps(before: &Value, after: &Value) -> bool {
+    let resources = |object: &Value| {
+        let pod = object.pointer("/spec/template").unwrap_or(object);
+        pod.pointer("/spec/resources").cloned().unwrap_or_default()
+    };
+    let (pod_before, pod_after) = (resources(before), resources(after));
+    let same_keys = |key: &str| {
+        let keys = |of: &Value| of[key].as_object().map(|map| map.keys().cloned().collect::<Vec<_>>());
+        keys(&pod_before) == keys(&pod_after)
+    };
+    let mut before = before.clone();
+    if let Some(raised) = before.pointer_mut("/spec/resources").filter(|_| same_keys("requests") && same_keys("limits"))
+    {
+        *raised = pod_after;
+    }
+    contains(&before, after)
+}
+
+fn contains(before: &Value, after: &Value) -> bool {
     match (before, after) {
         (Value::Null, _) => true,
-        (Value::Object(before), Value::Object(after)) => before.iter().all(|(key, value)| {
-            let extended = key == "tolerationSeconds" && *value == json!(300) && after.get(key) == Some(&json!(3600));
-            extended || after.get(key).is_some_and(|now| keeps(value, now))
-        }),
+        (Value::Object(before), Value::Object(after)) => {
+            let renewed = before.get("name") == after.get("name")
+                && before.get("name").and_then(Value::as_str).is_some_and(|name| ENDPOINT.contains(&name));
+            renewed
+                || before.iter().all(|(key, value)| {
+                    let extended =
+                        key == "tolerationSeconds" && *value == json!(300) && after.get(key) == Some(&json!(3600));
+                    extended || after.get(key).is_some_and(|now| contains(value, now))
+                })
+        }
         (Value::Array(before), Value::Array(after)) => {
             let mut after = after.iter();
-            before.iter().all(|item| after.any(|now| keeps(item, now)))
+            before.iter().all(|item| after.any(|now| contains(item, now)))
         }
         (before, after) => before == after,
     }

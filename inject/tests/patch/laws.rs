@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Keys that jobwarden reads, keys that need escapes, and others.
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 14] = [
     "jobwarden.io/run-id",
     "jobwarden.io/job-id",
     "jobwarden.io/trace-id",
@@ -19,6 +19,8 @@ const KEYS: [&str; 12] = [
     "jobwarden.io/inject",
     "jobwarden.io/sidecar-memory",
     "jobwarden.io/lost-after",
+    "jobwarden.io/on-failure",
+    "jobwarden.io/no-sidecar",
     "run-id",
     "trace-id-0",
     "trace-id-10",
@@ -27,7 +29,8 @@ const KEYS: [&str; 12] = [
 ];
 
 fn entries() -> impl Strategy<Value = Value> {
-    let value = prop_oneof![Just("true".to_owned()), Just("false".to_owned()), "[a-z0-9 /~é]{0,70}"];
+    let word = select(&["true", "false", "enabled", "Disabled", "sidecar", "agent"][..]).prop_map(str::to_owned);
+    let value = prop_oneof![word, "[a-z0-9 /~é]{0,70}"];
     prop_oneof![
         1 => Just(Value::Null),
         4 => vec((select(&KEYS[..]), value), 0..5).prop_map(|all| {
@@ -75,7 +78,38 @@ fn container() -> impl Strategy<Value = Value> {
     );
     // The sidecar's name is rare: those pods are denied, and the laws do not apply to them.
     let name = prop_oneof![20 => "[a-z]{1,4}", 1 => Just("jobwarden-heartbeat".to_owned())];
-    (name, env).prop_map(|(name, env)| object(vec![("name", Some(json!(name))), ("env", env)]))
+    let restart_policy = option::weighted(0.2, Just(json!("Always")));
+    (name, env, option::of(security_context()), option::of(resources()), restart_policy).prop_map(
+        |(name, env, context, resources, restart_policy)| {
+            object(vec![
+                ("name", Some(json!(name))),
+                ("env", env),
+                ("securityContext", context),
+                ("resources", resources),
+                ("restartPolicy", restart_policy),
+            ])
+        },
+    )
+}
+
+fn security_context() -> impl Strategy<Value = Value> {
+    let id = || option::of(select(&[0, 1000, 2000][..]).prop_map(Value::from));
+    let options = option::weighted(0.05, Just(json!({"runAsUserName": "ContainerUser"})));
+    (id(), id(), options).prop_map(|(user, group, options)| {
+        object(vec![("runAsUser", user), ("runAsGroup", group), ("windowsOptions", options)])
+    })
+}
+
+fn resources() -> impl Strategy<Value = Value> {
+    let amounts = || {
+        let amount = select(&["1", "500m", "1Gi", "1.5", "1e3", "0", "many"][..]).prop_map(Value::from);
+        let key = select(&["cpu", "memory", "ephemeral-storage", "hugepages-2Mi"][..]);
+        option::of(
+            vec((key, amount), 0..3)
+                .prop_map(|all| Value::Object(all.into_iter().map(|(key, amount)| (key.to_owned(), amount)).collect())),
+        )
+    };
+    (amounts(), amounts()).prop_map(|(requests, limits)| object(vec![("requests", requests), ("limits", limits)]))
 }
 
 fn toleration() -> impl Strategy<Value = Value> {
@@ -95,9 +129,23 @@ fn spec() -> impl Strategy<Value = Value> {
     let volume =
         prop_oneof![20 => "[a-z]{1,4}", 1 => Just("jobwarden-token".to_owned())].prop_map(|name| json!({"name": name}));
     let secret = select(&["registry", "other"][..]).prop_map(|name| json!({"name": name}));
-    (list(container()), list(container()), list(volume), list(toleration()), list(secret)).prop_map(
-        |(containers, init_containers, volumes, tolerations, secrets)| {
+    let restart_policy = option::of(select(&["Never", "OnFailure"][..]).prop_map(Value::from));
+    let os = option::of(select(&["linux", "linux", "windows"][..]).prop_map(|os| json!({"kubernetes.io/os": os})));
+    let of_pod = (option::of(security_context()), option::of(resources()), restart_policy, os);
+    (list(container()), list(container()), list(volume), list(toleration()), list(secret), of_pod).prop_map(
+        |(
+            containers,
+            init_containers,
+            volumes,
+            tolerations,
+            secrets,
+            (context, resources, restart_policy, selector),
+        )| {
             object(vec![
+                ("securityContext", context),
+                ("resources", resources),
+                ("restartPolicy", restart_policy),
+                ("nodeSelector", selector),
                 ("containers", containers),
                 ("initContainers", init_containers),
                 ("volumes", volumes),
@@ -115,8 +163,9 @@ fn pod() -> impl Strategy<Value = Value> {
 
 fn job() -> impl Strategy<Value = Value> {
     let managed_by = option::of(select(&["kubernetes.io/job-controller", "other"][..]).prop_map(Value::from));
-    (option::of(metadata()), managed_by, pod()).prop_map(|(metadata, managed_by, template)| {
-        let spec = object(vec![("managedBy", managed_by), ("template", Some(template))]);
+    let retries = option::of((0..7).prop_map(Value::from));
+    (option::of(metadata()), managed_by, retries, pod()).prop_map(|(metadata, managed_by, retries, template)| {
+        let spec = object(vec![("managedBy", managed_by), ("backoffLimit", retries), ("template", Some(template))]);
         object(vec![("metadata", metadata), ("spec", Some(spec))])
     })
 }

@@ -1,11 +1,16 @@
 //! Tests of admission through the crate's public functions: rules for single objects, and laws for all.
 
+mod corpus;
+mod harm;
 mod installation;
 mod law;
 mod laws;
 mod limits;
 mod linear;
 mod rules;
+#[path = "../../../tests/src/corpus.rs"]
+#[allow(unreachable_pub, reason = "the crate of the cluster tests exports it")]
+mod shapes;
 
 use installation::{reaper, settings};
 use jobwarden_inject::{

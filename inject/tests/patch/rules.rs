@@ -126,6 +126,20 @@ fn the_sidecar_is_the_first_init_container_and_has_the_reapers_endpoint() {
 #[case("jobwarden.io/on-lost", "panic", Some("is not one of retry, fail, report; the default applies"))]
 #[case("jobwarden.io/safe-to-duplicate", "yes", Some("is not one of true, false; the default applies"))]
 #[case("jobwarden.io/sidecar-cpu", "20m", None)]
+#[case("jobwarden.io/sidecar-cpu", "1", None)]
+#[case(
+    "jobwarden.io/sidecar-cpu",
+    "10M",
+    Some(
+        "is more than a sidecar may ask for, which is 1 (m is a thousandth, M a million); the default of 10m applies"
+    )
+)]
+#[case(
+    "jobwarden.io/sidecar-memory",
+    "16Gi",
+    Some("is more than a sidecar may ask for, which is 1Gi; the default of 16Mi applies")
+)]
+#[case("jobwarden.io/on-failure", "both", Some("is not one of sidecar, agent; the default applies"))]
 #[case("jobwarden.io/sidecar-cpu", "0", Some("is not a positive quantity such as 10m; the default of 10m applies"))]
 #[case("jobwarden.io/sidecar-memory", "12Mi", None)]
 #[case(
@@ -195,7 +209,7 @@ fn a_sidecar_with_another_restart_policy_is_denied() {
     let pod = a_pod();
     let mut pod = patched(&pod, &admit_pod(&pod).expect("admitted"));
     pod["spec"]["initContainers"][0]["restartPolicy"] = json!("Never");
-    assert_eq!(admit_pod(&pod), Err(Denial::ContainerName));
+    assert_eq!(admit_pod(&pod), Err(Denial::Mangled { part: "the restartPolicy" }));
 }
 
 #[rstest]

@@ -62,6 +62,7 @@ impl Metrics {
     pub(super) fn count(&self, kind: Kind, outcome: Outcome) {
         let (outcome, reason) = match outcome {
             Outcome::Admitted(Effect::Skipped(skip)) => (Effect::Skipped(skip).as_str(), skip.as_str()),
+            Outcome::Admitted(effect @ Effect::WithoutSidecar(harm)) => (effect.as_str(), harm.as_str()),
             Outcome::Admitted(effect) => (effect.as_str(), ""),
             Outcome::Denied => ("denied", ""),
             Outcome::Malformed => ("malformed", ""),

@@ -8,7 +8,8 @@ use jobwarden_inject::{
     config::IdentityConfig,
     identity::Rules,
     patch::{
-        limits::{Bound, Resource, Side},
+        limits::{Bound, Resource, Scope, Side, strictest},
+        on_failure::OnFailure,
         sidecar::{PullPolicy, Sidecar},
     },
 };
@@ -31,6 +32,7 @@ fn server_with(reaper: Option<Endpoint>) -> Server {
         rules: Rules::new(IdentityConfig::default()),
         finalizer: false,
         unreachable_grace: Duration::from_hours(1),
+        on_failure: OnFailure::Auto,
         sidecar: Sidecar {
             image: "sidecar".to_owned(),
             pull_policy: PullPolicy::Always,
@@ -194,31 +196,34 @@ async fn a_container_with_the_name_of_the_sidecar_is_denied_with_advice() {
 }
 
 #[rstest]
-#[case("work", "32Mi", false)]
-#[case("work", "16Mi", true)]
-#[case("elsewhere", "32Mi", true)]
+#[case::too_small("work", "8Mi", true)]
+#[case::large_enough("work", "16Mi", false)]
+#[case::elsewhere("elsewhere", "8Mi", false)]
 #[tokio::test]
-async fn a_limit_range_that_rejects_the_sidecar_is_named(
+async fn a_pod_without_room_for_the_sidecar_is_left_without_it(
     #[case] namespace: &str,
-    #[case] least: &str,
-    #[case] allowed: bool,
+    #[case] most: &str,
+    #[case] left_out: bool,
 ) {
-    let quantity = least.parse().expect("a quantity");
-    let bound = Bound { limit_range: "floor".to_owned(), resource: Resource::Memory, side: Side::Min, quantity };
+    let quantity = most.parse().expect("a quantity");
+    let limit_range = "ceiling".to_owned();
+    let bound = Bound { limit_range, scope: Scope::Container, resource: Resource::Memory, side: Side::Max, quantity };
     let mut server = server();
-    server.admission.limits = LimitRanges::fixed([(namespace.to_owned(), [bound].into_iter().collect())]);
+    server.admission.limits = LimitRanges::fixed([(namespace.to_owned(), strictest([bound]))]);
 
     let response = server.review("/mutate/pods", &review(Kind::Pod, &pod())).await;
-    assert_eq!(response["allowed"], allowed);
-    let message = response["status"]["message"].as_str();
-    assert_eq!(message.is_some_and(|text| text.contains("LimitRange \"floor\"")), !allowed, "{response}");
-    assert_eq!(server.metrics().contains("{kind=\"Pod\",outcome=\"denied\",reason=\"\"} 1"), !allowed);
+    assert_eq!(response["allowed"], true);
+    let after = patched(&pod(), &response);
+    assert_eq!(after["spec"]["initContainers"].is_null(), left_out, "{after}");
+    assert_eq!(after["metadata"]["labels"]["jobwarden.io/enrolled"], "true");
+    let outcome = "{kind=\"Pod\",outcome=\"without_sidecar\",reason=\"LimitRange\"} 1";
+    assert_eq!(server.metrics().contains(outcome), left_out, "{}", server.metrics());
 
-    // The Job itself is allowed with a warning.
+    // The creator of the Job sees a warning.
     let response = server.review("/mutate/jobs", &review(Kind::Job, &job())).await;
     assert_eq!(response["allowed"], true);
-    let warned = response["warnings"][0].as_str().is_some_and(|text| text.contains("LimitRange \"floor\""));
-    assert_eq!(warned, !allowed, "{response}");
+    let warned = response["warnings"][0].as_str().is_some_and(|text| text.contains("LimitRange \"ceiling\""));
+    assert_eq!(warned, left_out, "{response}");
 }
 
 #[rstest]

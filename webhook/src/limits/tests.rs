@@ -81,15 +81,14 @@ fn least(namespace: &str, name: &str, memory: &str) -> Value {
 
 fn bound(limit_range: &str, resource: Resource, side: Side, quantity: &str) -> Bound {
     let quantity = quantity.parse().expect("a quantity");
-    Bound { limit_range: limit_range.to_owned(), resource, side, quantity }
+    Bound { limit_range: limit_range.to_owned(), scope: Scope::Container, resource, side, quantity }
 }
 
 /// Waits until the cache has the expected lower bound of memory, by the `LimitRange` of that name, for the namespace "work".
-async fn wait_for(cache: &mut LimitRanges, expected: Option<(&str, &str)>) {
-    let expected =
-        expected.map(|(name, memory)| [bound(name, Resource::Memory, Side::Min, memory)].into_iter().collect());
-    let wanted = |cache: &Namespaces| cache.get("work").map(Arc::as_ref) == expected.as_ref();
-    let found = timeout(TIMEOUT, cache.0.wait_for(wanted)).await;
+async fn wait_for(cache: &mut watch::Receiver<Namespaces<Bound>>, expected: Option<(&str, &str)>) {
+    let expected = expected.map(|(name, memory)| [bound(name, Resource::Memory, Side::Min, memory)]);
+    let wanted = |cache: &Namespaces<Bound>| cache.get("work").map(|it| &**it) == expected.as_ref().map(|it| &it[..]);
+    let found = timeout(TIMEOUT, cache.wait_for(wanted)).await;
     drop(found.expect("the cache is updated in time").expect("the watcher runs"));
 }
 
@@ -106,10 +105,10 @@ async fn the_cache_follows_the_cluster_and_is_cleared_with_the_watch() {
         forbidden(),
         list(&[least("work", "c", "16Mi")]),
     ]);
-    let (watcher, mut cache) = Watcher::new();
+    let (watcher, mut cache) = Watcher::<LimitRange>::new();
     let shutdown = Shutdown::manual();
     let watching = tokio::spawn(watcher.run(client, shutdown.clone()));
-    assert_eq!(cache.bounds("work"), None);
+    assert!(cache.borrow().is_empty());
 
     wait_for(&mut cache, Some(("a", "32Mi"))).await;
     event("ADDED", least("work", "b", "64Mi"));
@@ -118,17 +117,17 @@ async fn the_cache_follows_the_cluster_and_is_cleared_with_the_watch() {
     wait_for(&mut cache, Some(("a", "32Mi"))).await;
     event("DELETED", least("work", "a", "32Mi"));
     wait_for(&mut cache, Some(("b", "8Mi"))).await;
-    event("MODIFIED", limit_range("work", "b", &json!([{"type": "Pod", "min": {"memory": "8Mi"}}])));
+    event("MODIFIED", limit_range("work", "b", &json!([{"type": "PersistentVolumeClaim", "min": {"storage": "8Mi"}}])));
     wait_for(&mut cache, None).await;
-    assert!(cache.bounds("play").is_some());
+    assert!(cache.borrow().contains_key("play"));
 
     event(
         "ERROR",
         json!({"kind": "Status", "status": "Failure", "message": "too old", "reason": "Expired", "code": 410}),
     );
-    timeout(TIMEOUT, cache.0.wait_for(BTreeMap::is_empty)).await.expect("in time").expect("the watcher runs");
+    timeout(TIMEOUT, cache.wait_for(BTreeMap::is_empty)).await.expect("in time").expect("the watcher runs");
     wait_for(&mut cache, Some(("c", "16Mi"))).await;
-    assert_eq!(cache.bounds("play"), None);
+    assert!(!cache.borrow().contains_key("play"));
 
     shutdown.trigger();
     watching.await.expect("it ends");
@@ -147,15 +146,42 @@ async fn the_cache_follows_the_cluster_and_is_cleared_with_the_watch() {
     json!([{"type": "Container", "min": {"memory": "1Gi"}}, {"type": "Container", "max": {"memory": "2Gi"}}]),
     vec![bound("a", Resource::Memory, Side::Min, "1Gi"), bound("a", Resource::Memory, Side::Max, "2Gi")]
 )]
-#[case::other_types(
-    json!([{"type": "Pod", "max": {"cpu": "1"}}, {"type": "PersistentVolumeClaim", "min": {"storage": "1Gi"}}]),
-    vec![]
+#[case::pods(
+    json!([{"type": "Pod", "max": {"cpu": "1"}}]),
+    vec![Bound { scope: Scope::Pod, ..bound("a", Resource::Cpu, Side::Max, "1") }]
 )]
-#[case::other_resources(json!([{"type": "Container", "max": {"ephemeral-storage": "1Gi"}}]), vec![])]
+#[case::other_types(json!([{"type": "PersistentVolumeClaim", "min": {"storage": "1Gi"}}]), vec![])]
+#[case::storage(
+    json!([{"type": "Container", "max": {"ephemeral-storage": "1Gi"}}]),
+    vec![bound("a", Resource::EphemeralStorage, Side::Max, "1Gi")]
+)]
+#[case::other_resources(json!([{"type": "Container", "max": {"nvidia.com/gpu": "1"}}]), vec![])]
 #[case::defaults(json!([{"type": "Container", "default": {"cpu": "1"}, "defaultRequest": {"cpu": "1"}}]), vec![])]
 #[case::ratios(json!([{"type": "Container", "maxLimitRequestRatio": {"cpu": "2"}}]), vec![])]
 #[case::zero(json!([{"type": "Container", "min": {"cpu": "0"}}]), vec![])]
-fn only_bounds_of_single_containers_are_read(#[case] limits: Value, #[case] expected: Vec<Bound>) {
+fn the_bounds_of_containers_and_pods_are_read(#[case] limits: Value, #[case] expected: Vec<Bound>) {
     let range = serde_json::from_value(limit_range("work", "a", &limits)).expect("a LimitRange");
     assert_eq!(bounds(&range), expected);
+}
+
+#[rstest]
+#[case::hard_and_used(
+    json!({"hard": {"requests.cpu": "2", "pods": "5"}}), json!({"used": {"requests.cpu": "500m", "pods": "1"}}), &[("requests.cpu", "2", 0.5)]
+)]
+#[case::no_status(json!({"hard": {"limits.memory": "1Gi"}}), json!(null), &[("limits.memory", "1Gi", 0.0)])]
+#[case::scoped(json!({"hard": {"requests.cpu": "2"}, "scopes": ["NotBestEffort"]}), json!(null), &[])]
+fn the_bounds_of_quotas_without_scopes_are_read(
+    #[case] spec: Value,
+    #[case] status: Value,
+    #[case] expected: &[(&str, &str, f64)],
+) {
+    let quota = json!({"metadata": {"name": "team"}, "spec": spec, "status": status});
+    let quota = serde_json::from_value(quota).expect("a ResourceQuota");
+    let expected = expected.iter().map(|(key, hard, used)| Quota {
+        name: "team".to_owned(),
+        key: (*key).to_owned(),
+        hard: hard.parse().expect("a quantity"),
+        used: *used,
+    });
+    assert_eq!(quotas(&quota), expected.collect::<Vec<_>>());
 }

@@ -14,14 +14,11 @@ use serde_json::value::{RawValue, to_raw_value};
 use super::{RESTART_POLICY, Sidecar};
 use crate::{
     endpoint::{Endpoint, Variable},
-    patch::resources::Resources,
+    patch::{resources::Requirements, user::User},
 };
 
 /// Lifetime of the token, in seconds. A kubelet that is cut off cannot renew it, and its workers must keep sending beats.
 const TOKEN_SECONDS: u32 = 24 * 60 * 60;
-
-/// The user that the sidecar runs as: not root; distroless images call it `nonroot`.
-const USER: u32 = 65532;
 
 /// The fields of `core/v1.Container` that the sidecar uses.
 #[derive(Serialize)]
@@ -33,7 +30,7 @@ pub(in crate::patch) struct Manifest<'a> {
     restart_policy: &'static str,
     env: Environment<'a>,
     resources: Requirements<'a>,
-    security_context: &'static RawValue,
+    security_context: Context,
     termination_message_policy: &'static str,
     volume_mounts: &'static RawValue,
 }
@@ -51,12 +48,8 @@ impl Serialize for Environment<'_> {
     }
 }
 
-#[derive(Serialize)]
-struct Requirements<'a> {
-    requests: Resources<'a>,
-    limits: Resources<'a>,
-}
-
+/// Satisfies Pod Security `restricted`. Without a user of its own the sidecar runs as the pod does, or else as its image says: that
+/// user is a number, so that the kubelet can see that it is not root.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct SecurityContext {
@@ -64,9 +57,46 @@ struct SecurityContext {
     capabilities: Capabilities,
     read_only_root_filesystem: bool,
     run_as_non_root: bool,
-    run_as_user: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    run_as_user: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    run_as_group: Option<i64>,
     seccomp_profile: SeccompProfile,
 }
+
+/// The security context of most sidecars is the same, and serialised once.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Context {
+    WithoutUser(&'static RawValue),
+    WithUser(SecurityContext),
+}
+
+impl Context {
+    fn of(user: User) -> Self {
+        if user == User::default() {
+            Self::WithoutUser(&WITHOUT_USER)
+        } else {
+            Self::WithUser(SecurityContext::of(user))
+        }
+    }
+}
+
+impl SecurityContext {
+    fn of(user: User) -> Self {
+        Self {
+            allow_privilege_escalation: false,
+            capabilities: Capabilities { drop: ["ALL"] },
+            read_only_root_filesystem: true,
+            run_as_non_root: true,
+            run_as_user: user.user,
+            run_as_group: user.group,
+            seccomp_profile: SeccompProfile { r#type: "RuntimeDefault" },
+        }
+    }
+}
+
+static WITHOUT_USER: LazyLock<Box<RawValue>> = LazyLock::new(|| serialized(&SecurityContext::of(User::default())));
 
 #[derive(Serialize)]
 struct Capabilities {
@@ -87,17 +117,6 @@ struct Mount {
     read_only: bool,
 }
 
-static SECURITY_CONTEXT: LazyLock<Box<RawValue>> = LazyLock::new(|| {
-    serialized(&SecurityContext {
-        allow_privilege_escalation: false,
-        capabilities: Capabilities { drop: ["ALL"] },
-        read_only_root_filesystem: true,
-        run_as_non_root: true,
-        run_as_user: USER,
-        seccomp_profile: SeccompProfile { r#type: "RuntimeDefault" },
-    })
-});
-
 static VOLUME_MOUNTS: LazyLock<Box<RawValue>> =
     LazyLock::new(|| serialized(&[Mount { name: TOKEN_VOLUME, path: SERVICE_ACCOUNT_DIR, read_only: true }]));
 
@@ -108,7 +127,8 @@ fn serialized(value: &impl Serialize) -> Box<RawValue> {
 /// A native sidecar that passes Pod Security `restricted`, whatever the pod's own security context.
 pub(in crate::patch) fn container<'a>(
     sidecar: &'a Sidecar,
-    resources: Resources<'a>,
+    resources: Requirements<'a>,
+    user: User,
     reaper: &'a Endpoint,
 ) -> Manifest<'a> {
     let Sidecar { image, pull_policy, beat_interval, image_pull_secrets: _, cpu: _, memory: _, namespaces: _ } =
@@ -119,8 +139,8 @@ pub(in crate::patch) fn container<'a>(
         image_pull_policy: pull_policy.as_str(),
         restart_policy: RESTART_POLICY,
         env: Environment { reaper, interval_ms: beat_interval.as_millis().to_string() },
-        resources: Requirements { requests: resources, limits: resources },
-        security_context: &SECURITY_CONTEXT,
+        resources,
+        security_context: Context::of(user),
         // The image has no shell to debug with: the last log lines become the termination message.
         termination_message_policy: "FallbackToLogsOnError",
         volume_mounts: &VOLUME_MOUNTS,
