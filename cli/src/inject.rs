@@ -14,7 +14,7 @@ use jobwarden_webhook::settings::{LoadError, SettingsArgs};
 use serde_json::Value;
 
 use crate::{
-    objects::{FileArgs, Kind, ObjectsError, documents::Name, read},
+    objects::{FileArgs, ObjectsError, documents::Name, kind::Kind, read},
     output::{self, OutputError},
 };
 
@@ -91,26 +91,30 @@ impl InjectArgs {
         let mut objects = files.read()?;
         if explain {
             let mut text = String::new();
-            objects.change(|object| {
-                if let Some(explanation) = injector.explain(object)? {
-                    text.extend([format!("{}\n", Name(object)), explanation.to_string()]);
+            objects.change(|kind, object| {
+                if let Some(explanation) = injector.explain(kind, object)? {
+                    text.extend([format!("{}\n", Name(kind, object)), explanation.to_string()]);
                 }
                 Ok(())
             })?;
             return Ok(output::print(&text)?);
         }
         let mut injected = false;
-        objects.change(|object| {
-            let mutation = injector.inject(object)?;
+        objects.change(|kind, object| {
+            let mutation = injector.inject(kind, object)?;
+            let note = |text: &str| output::message(&format!("{}: {text}", Name(kind, object)));
             for warning in &mutation.warnings {
-                note(object, &format!("warning: {warning}"));
+                note(&format!("warning: {warning}"));
             }
             match mutation.effect {
-                Effect::Skipped(skip) => note(object, &format!("unchanged: {}", reason(skip))),
+                Effect::Skipped(skip) if mutation.operations.is_empty() => {
+                    note(&format!("unchanged: {}", reason(skip)));
+                }
+                Effect::Skipped(skip) => note(&format!("left alone: {}", reason(skip))),
                 effect => injected |= effect == Effect::Injected,
             }
             if object["kind"] == "CronJob" {
-                note(object, "admission changes the Jobs that it creates, not the CronJob itself");
+                note("admission changes the Jobs that it creates, not the CronJob itself");
             }
             Ok(())
         })?;
@@ -125,9 +129,8 @@ impl InjectArgs {
 
 impl Injector {
     /// Changes `object` as admission does; the error is the message of a denial.
-    fn inject(&self, object: &mut Value) -> Result<Mutation, String> {
+    fn inject(&self, kind: Kind, object: &mut Value) -> Result<Mutation, String> {
         let Self { settings, reaper, namespace } = self;
-        let kind = Kind::of(object);
         let namespace = object["metadata"]["namespace"].as_str().unwrap_or(namespace);
         let text = object.to_string();
         let mutation = match kind {
@@ -147,9 +150,9 @@ impl Injector {
     }
 
     /// Which rule finds each ID of `object`; `None` if it is neither a Job nor a pod.
-    fn explain(&self, object: &Value) -> Result<Option<Explanation>, String> {
+    fn explain(&self, kind: Kind, object: &Value) -> Result<Option<Explanation>, String> {
         let text = object.to_string();
-        Ok(match Kind::of(object) {
+        Ok(match kind {
             Kind::Other => None,
             Kind::Job => {
                 let job: Job<'_> = serde_json::from_str(&text).map_err(unreadable)?;
@@ -168,16 +171,12 @@ fn unreadable(error: serde_json::Error) -> String {
     format!("jobwarden cannot parse it: {error}")
 }
 
-/// Prints a message about an object.
-fn note(object: &Value, text: &str) {
-    output::message(&format!("{}: {text}", Name(object)));
-}
-
 /// Why admission leaves an object unchanged.
 fn reason(skip: Skip) -> &'static str {
     match skip {
         Skip::Enrolled => "it has been injected already",
-        Skip::OptedOut => "it opts out with the label jobwarden.io/inject: \"false\"",
+        Skip::OptedOut => "it opts out with jobwarden.io/inject",
+        Skip::Mirror => "it is the kubelet's copy of a static pod",
         Skip::NotOfJob => "it is not controlled by a Job; the label jobwarden.io/inject: \"true\" enrols it",
         Skip::Windows => "it is for Windows",
         Skip::NoSpec => "it has no spec",
@@ -187,7 +186,8 @@ fn reason(skip: Skip) -> &'static str {
 }
 
 fn placeholder_endpoint() -> Endpoint {
-    Endpoint::from_parts(PLACEHOLDER_ADDRESS.to_owned(), "jobwarden-reaper.jobwarden.svc".to_owned(), String::new())
+    let name = "jobwarden-reaper.jobwarden.svc".to_owned();
+    Endpoint::from_parts(PLACEHOLDER_ADDRESS.to_owned(), name, String::new()).as_placeholder()
 }
 
 fn endpoint_of(path: &PathBuf) -> Result<Endpoint, InjectError> {

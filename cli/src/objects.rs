@@ -1,6 +1,7 @@
 //! Kubernetes objects in files: read, changed, printed.
 
 pub(crate) mod documents;
+pub(crate) mod kind;
 
 use std::{
     io::{self, Read as _},
@@ -10,7 +11,10 @@ use std::{
 use clap::Args;
 use serde_json::Value;
 
-use self::documents::{DocumentError, Format, Name};
+use self::{
+    documents::{DocumentError, Format, Name},
+    kind::Kind,
+};
 use crate::output::{self, OutputError};
 
 /// Flags that choose what is read and how it is printed.
@@ -83,14 +87,14 @@ impl Objects {
     /// Applies `change` to every object, until one is rejected.
     pub(crate) fn change(
         &mut self,
-        mut change: impl FnMut(&mut Value) -> Result<(), String>,
+        mut change: impl FnMut(Kind, &mut Value) -> Result<(), String>,
     ) -> Result<(), ObjectsError> {
         for (path, objects) in &mut self.files {
-            for (index, object) in documents::each(objects).enumerate() {
-                change(object).map_err(|reason| ObjectsError::Rejected {
+            for (index, (kind, object)) in documents::each(objects).enumerate() {
+                change(kind, object).map_err(|reason| ObjectsError::Rejected {
                     path: path.clone(),
                     number: index + 1,
-                    object: Name(object).to_string(),
+                    object: Name(kind, object).to_string(),
                     reason,
                 })?;
             }
@@ -103,24 +107,5 @@ impl Objects {
         let Self { files, format } = self;
         let objects: Vec<Value> = files.into_iter().flat_map(|(_, objects)| objects).collect();
         output::print(&documents::write(&objects, format)?)
-    }
-}
-
-/// The kinds that admission changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Job,
-    Pod,
-    /// Any other kind, which is left unchanged.
-    Other,
-}
-
-impl Kind {
-    pub(crate) fn of(object: &Value) -> Self {
-        match (object["apiVersion"].as_str(), object["kind"].as_str()) {
-            (Some("batch/v1"), Some("Job")) => Self::Job,
-            (Some("v1"), Some("Pod")) => Self::Pod,
-            _ => Self::Other,
-        }
     }
 }

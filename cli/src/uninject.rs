@@ -5,14 +5,15 @@ use jobwarden_common::names::{FINALIZER, SIDECAR_CONTAINER, TOKEN_VOLUME, annota
 use serde_json::{Map, Value};
 
 use crate::{
-    objects::{FileArgs, Kind, ObjectsError},
+    objects::{FileArgs, ObjectsError, kind::Kind},
     output::OutputError,
 };
 
 /// Print Jobs and pods without what admission added
 ///
-/// Removes the sidecar, its volume, and jobwarden's labels, annotations and finalizer, also where another client has set them. A
-/// pull secret and a toleration stay, because they cannot be told apart from the user's own. Other objects are printed as they are.
+/// Removes the sidecar, its volume, and jobwarden's labels, annotations and finalizer, also where another client has set them. Pull
+/// secrets, tolerations, the annotation jobwarden.io/on-failure and raised resources of a pod stay, because they cannot be told apart
+/// from the user's own. Other objects are printed as they are.
 #[derive(Args, Debug)]
 #[command(after_help = "Example:
   Show a Job as it was before admission:
@@ -35,14 +36,14 @@ pub(crate) enum UninjectError {
 
 /// The labels that admission sets. The label that opts in or out is the user's.
 const LABELS: [&str; 3] = [label::ENROLLED, label::RUN_ID, label::JOB_ID];
-const ANNOTATIONS: [&str; 3] = [annotation::RUN_ID, annotation::JOB_ID, annotation::TRACE_ID];
+const ANNOTATIONS: [&str; 4] = [annotation::RUN_ID, annotation::JOB_ID, annotation::TRACE_ID, annotation::NO_SIDECAR];
 
 impl UninjectArgs {
     /// Reads, uninjects and prints.
     pub(crate) fn run(self) -> Result<(), UninjectError> {
         let mut objects = self.files.read()?;
-        objects.change(|object| {
-            uninject(object);
+        objects.change(|kind, object| {
+            uninject(kind, object);
             Ok(())
         })?;
         Ok(objects.print()?)
@@ -50,8 +51,8 @@ impl UninjectArgs {
 }
 
 /// Removes from a Job or pod what admission adds.
-fn uninject(object: &mut Value) {
-    match Kind::of(object) {
+fn uninject(kind: Kind, object: &mut Value) {
+    match kind {
         Kind::Other => {}
         Kind::Pod => strip(object),
         Kind::Job => {

@@ -10,7 +10,10 @@ use std::{
 use jobwarden_inject::{
     config::IdentityConfig,
     identity::{Rules, preset::Preset},
-    patch::sidecar::{PullPolicy, Sidecar},
+    patch::{
+        on_failure::OnFailure,
+        sidecar::{PullPolicy, Sidecar},
+    },
 };
 use serde_json::json;
 
@@ -25,6 +28,7 @@ fn injector() -> Injector {
             rules: Rules::new(IdentityConfig { preset: Preset::OrtServer, ..IdentityConfig::default() }),
             finalizer: true,
             unreachable_grace: Duration::from_hours(1),
+            on_failure: OnFailure::Auto,
             sidecar: Sidecar {
                 image: "registry.example.com/jobwarden-sidecar:1".to_owned(),
                 pull_policy: PullPolicy::IfNotPresent,
@@ -59,7 +63,7 @@ fn inject_gives_byte_for_byte_what_admission_gives() {
             continue; // `inject` treats every object as being created
         }
         let mut object = request["request"]["object"].clone();
-        let injected = injector.inject(&mut object).map(|_| format!("{object:#}\n"));
+        let injected = injector.inject(Kind::of(&object), &mut object).map(|_| format!("{object:#}\n"));
         let recorded = fs::read_to_string(shape.join("patched.json"));
         match (injected, recorded) {
             (Ok(injected), Ok(recorded)) => assert_eq!(injected, recorded, "{}", shape.display()),
@@ -75,7 +79,9 @@ fn inject_gives_byte_for_byte_what_admission_gives() {
 
 #[test]
 fn only_jobs_and_pods_are_explained() {
-    let explain = |object: Value| injector().explain(&object).expect("it can be parsed").map(|it| it.to_string());
+    let explain = |object: Value| {
+        injector().explain(Kind::of(&object), &object).expect("it can be parsed").map(|it| it.to_string())
+    };
     let labels = json!({"labels": {"jobwarden.io/run-id": "41"}});
     let job = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": labels, "spec": {"template": {"spec": {"containers": []}}}});
     assert!(explain(job).is_some_and(|text| text.contains("41")));
@@ -89,4 +95,47 @@ fn an_endpoint_file_without_the_ca_is_rejected() {
     fs::write(&path, "kind: ConfigMap\ndata: {address: '10.0.0.1:8444', server-name: a.b.svc}\n").expect("written");
     let error = endpoint_of(&path).expect_err("ca.crt is missing").to_string();
     assert!(error.ends_with("data.ca.crt is missing"), "{error}");
+}
+
+#[test]
+fn a_job_with_null_labels_in_a_list_without_kinds_is_injected() {
+    let item = json!({"metadata": {"name": "sum", "labels": {"team": null}}, "spec": {"template": {"spec": {"containers": []}}}});
+    let mut lists = [json!({"apiVersion": "batch/v1", "kind": "JobList", "items": [item]})];
+    for (kind, object) in crate::objects::documents::each(&mut lists) {
+        injector().inject(kind, object).expect("injected");
+    }
+    let labels = &lists[0]["items"][0]["metadata"]["labels"];
+    assert_eq!(labels, &json!({"team": null, "jobwarden.io/enrolled": "true"}));
+}
+
+#[test]
+fn five_thousand_jobs_take_linear_time() {
+    let yaml = |count: usize| {
+        let job = |n: usize| {
+            format!(
+                "- apiVersion: batch/v1\n  kind: Job\n  metadata: {{name: job-{n}}}\n  spec:\n    template:\n      spec:\n        \
+                 restartPolicy: Never\n        containers:\n        - name: main\n          image: work:1\n          env:\n{}",
+                "          - {name: A, value: b}\n".repeat(10)
+            )
+        };
+        format!("apiVersion: v1\nkind: List\nitems:\n{}", (0..count).map(job).collect::<String>())
+    };
+    let injector = injector();
+    let time = |count: usize| {
+        let text = yaml(count);
+        let start = std::time::Instant::now();
+        let (mut objects, format) = crate::objects::documents::read(&text).expect("YAML");
+        let mut injected = 0;
+        for (kind, object) in crate::objects::documents::each(&mut objects) {
+            injector.inject(kind, object).expect("injected");
+            injected += 1;
+        }
+        assert_eq!(injected, count);
+        crate::objects::documents::write(&objects, format).expect("written");
+        start.elapsed()
+    };
+    // Ten times the Jobs would take a hundred times as long in quadratic time.
+    let few = (0..3).map(|_| time(500)).min().expect("there are runs");
+    let many = time(5_000);
+    assert!(many < few * 40, "500 Jobs take {few:?}, 5,000 take {many:?}");
 }

@@ -17,7 +17,7 @@ fn only_what_admission_added_is_removed() {
             "volumes": [{"name": "data"}, {"name": "jobwarden-token"}],
         },
     });
-    uninject(&mut pod);
+    uninject(Kind::of(&pod), &mut pod);
     let expected = json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {"name": "p", "labels": {"app": "a"}},
@@ -33,7 +33,7 @@ fn a_job_loses_its_finalizer_and_its_template_loses_its_labels() {
         "metadata": {"finalizers": ["jobwarden.io/outcome", "other"], "labels": {"jobwarden.io/enrolled": "true"}},
         "spec": {"template": {"metadata": {"labels": {"jobwarden.io/enrolled": "true"}}, "spec": {}}},
     });
-    uninject(&mut job);
+    uninject(Kind::of(&job), &mut job);
     let expected = json!({
         "apiVersion": "batch/v1", "kind": "Job",
         "metadata": {"finalizers": ["other"]},
@@ -46,7 +46,7 @@ fn a_job_loses_its_finalizer_and_its_template_loses_its_labels() {
 fn empty_fields_stay_empty() {
     let mut pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"labels": {}}, "spec": {"volumes": []}});
     let before = pod.clone();
-    uninject(&mut pod);
+    uninject(Kind::of(&pod), &mut pod);
     assert_eq!(pod, before);
 }
 
@@ -55,6 +55,6 @@ fn other_kinds_are_unchanged() {
     let mut service =
         json!({"apiVersion": "v1", "kind": "Service", "metadata": {"labels": {"jobwarden.io/enrolled": "true"}}});
     let before = service.clone();
-    uninject(&mut service);
+    uninject(Kind::of(&service), &mut service);
     assert_eq!(service, before);
 }
