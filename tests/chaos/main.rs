@@ -18,6 +18,7 @@ mod blocked_traffic;
 mod breaker;
 mod control_plane;
 mod nodes;
+mod on_failure;
 mod reapers;
 mod scenario;
 mod waiting;
@@ -55,6 +56,7 @@ fn concurrent(cluster: &Arc<SharedCluster>) -> Vec<Trial> {
         waiting::an_exit_code_behind_a_stalled_runtime_is_waited_for,
         waiting::a_drained_worker_whose_node_is_deleted_fails_no_job,
         nodes::a_loss_is_reported_within_the_default_lost_after_plus_two_seconds,
+        on_failure::a_reboot_leaves_jobs_that_restart_in_place_as_they_are_without_jobwarden,
     ];
     let quick = scenarios![
         cluster,
@@ -66,6 +68,7 @@ fn concurrent(cluster: &Arc<SharedCluster>) -> Vec<Trial> {
         nodes::a_worker_on_a_deleted_node_is_reported_node_gone_within_30_s,
         nodes::a_pod_evicted_by_a_taint_is_reported_once_with_that_cause,
         blocked_traffic::a_worker_whose_sidecar_is_cut_off_is_seen_by_the_agent,
+        on_failure::no_sidecar_uses_up_the_retries_of_a_job_that_restarts_in_place,
         workers::a_suspended_and_resumed_job_is_reported_once_when_it_succeeds,
         workers::a_missing_image_is_reported_after_start_timeout,
         workers::a_worker_killed_by_a_signal_is_reported_once_with_that_cause,

@@ -31,6 +31,7 @@ pub struct Worker {
     node: Option<String>,
     node_required: bool,
     backoff_limit: u32,
+    restarting: bool,
     suspended: bool,
     image: String,
     memory_limit_mebibytes: Option<u32>,
@@ -49,6 +50,7 @@ impl Worker {
             node: None,
             node_required: true,
             backoff_limit: 0,
+            restarting: false,
             suspended: false,
             image: WORKER_IMAGE.to_owned(),
             memory_limit_mebibytes: None,
@@ -103,6 +105,12 @@ impl Worker {
         self
     }
 
+    /// Lets the kubelet restart failed containers in place (`restartPolicy: OnFailure`).
+    #[must_use]
+    pub fn restarting(self) -> Self {
+        Self { restarting: true, ..self }
+    }
+
     /// Creates the Job suspended.
     #[must_use]
     pub fn suspended(mut self) -> Self {
@@ -152,7 +160,7 @@ impl Worker {
                 "template": {
                     "metadata": {"labels": self.labels, "annotations": self.annotations},
                     "spec": {
-                        "restartPolicy": "Never",
+                        "restartPolicy": if self.restarting { "OnFailure" } else { "Never" },
                         "affinity": {"nodeAffinity": affinity},
                         "terminationGracePeriodSeconds": 5,
                         "securityContext": {

@@ -3,6 +3,7 @@
 
 pub mod beat_server;
 pub mod campaign;
+pub mod corpus;
 pub mod environment;
 pub mod faults;
 pub mod https_client;

@@ -177,17 +177,15 @@ async fn in_a_namespace(environment: &Environment, namespace: &str) -> anyhow::R
     let range = json!({
         "apiVersion": "v1",
         "kind": "LimitRange",
-        "metadata": {"name": "no-dwarfs", "namespace": namespace},
-        "spec": {"limits": [{
-            "type": "Container", "min": {"memory": "24Mi"}, "default": {"memory": "64Mi"}, "defaultRequest": {"memory": "64Mi"},
-        }]},
+        "metadata": {"name": "only-dwarfs", "namespace": namespace},
+        "spec": {"limits": [{"type": "Container", "max": {"memory": "8Mi"}, "default": {"memory": "8Mi"}}]},
     });
     environment.cluster.apply(&range.to_string()).await.context("creating a LimitRange")?;
-    let problem = format!("the sidecar is rejected in {namespace}: the LimitRange \"no-dwarfs\"");
-    let remedy = format!("sidecar.namespaces.{namespace}.memory");
-    wait_for_failure(environment, &problem, &remedy).await.context("a LimitRange refuses the sidecar")?;
+    let problem = format!("sidecars do not fit in {namespace}");
+    let remedy = format!("kubectl -n {namespace} describe limitranges");
+    wait_for_failure(environment, &problem, &remedy).await.context("a LimitRange leaves no room for the sidecar")?;
     let at = format!("--namespace={namespace}");
-    environment.cluster.kubectl(["delete", "limitrange/no-dwarfs", &at]).await.context("deleting it")?;
+    environment.cluster.kubectl(["delete", "limitrange/only-dwarfs", &at]).await.context("deleting it")?;
     wait_until_clean(environment).await.context("after the LimitRange")?;
 
     let stripper =

@@ -2,53 +2,89 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
-use jobwarden_common::names::annotation;
+use anyhow::{Context as _, bail, ensure};
+use jobwarden_common::names::{SIDECAR_CONTAINER, annotation, label};
+use jobwarden_tests::environment::Environment;
+use jobwarden_tests::job::Worker;
 use jobwarden_tests::shared_cluster::SharedCluster;
 use k8s_openapi::api::core::v1::{LimitRange, Pod, ResourceQuota};
 use kube::api::PostParams;
 use kube::{Api, ResourceExt as _};
-use serde_json::json;
+use serde_json::{Value, json};
 
+use crate::harmless::dry_run_warnings;
 use crate::other_webhooks::{pod, sidecars};
 
-pub(crate) async fn a_rejection_by_a_limit_range_names_it_and_the_remedy(
+async fn create_limit_range(environment: &Environment, namespace: &str, limit: Value) -> anyhow::Result<()> {
+    let range = json!({"metadata": {"name": "range"}, "spec": {"limits": [limit]}});
+    let ranges = Api::<LimitRange>::namespaced(environment.client.clone(), namespace);
+    ranges.create(&PostParams::default(), &serde_json::from_value(range)?).await.context("creating a LimitRange")?;
+    Ok(())
+}
+
+/// Creates the object as a dry run until it is admitted as `wanted`: the webhook learns of a `LimitRange` a moment after its creation.
+async fn until_admitted<K>(api: &Api<K>, object: &K, wanted: impl Fn(&K) -> bool) -> anyhow::Result<K>
+where
+    K: kube::Resource + Clone + std::fmt::Debug + serde::Serialize + serde::de::DeserializeOwned,
+{
+    let dry_run = PostParams { dry_run: true, ..PostParams::default() };
+    let give_up = tokio::time::Instant::now() + Duration::from_secs(30);
+    loop {
+        let result = api.create(&dry_run, object).await;
+        match result {
+            Ok(object) if wanted(&object) => return Ok(object),
+            result if tokio::time::Instant::now() >= give_up => {
+                let object = result.context("creating an object as a dry run")?;
+                bail!("it was not admitted as expected: {object:#?}");
+            }
+            _ => tokio::time::sleep(Duration::from_millis(200)).await,
+        }
+    }
+}
+
+pub(crate) async fn a_sidecar_fits_into_the_limit_range_of_its_namespace(
     cluster: &SharedCluster,
 ) -> anyhow::Result<()> {
     let environment = cluster.environment().await?;
     let namespace = environment.enrolled_namespace("limits").await?;
-    let range: LimitRange = serde_json::from_value(json!({
-        "metadata": {"name": "no-dwarfs"},
-        "spec": {"limits": [{
-            "type": "Container", "min": {"memory": "24Mi"}, "default": {"memory": "64Mi"}, "defaultRequest": {"memory": "64Mi"},
-        }]},
-    }))?;
-    let ranges = Api::<LimitRange>::namespaced(environment.client.clone(), namespace.name());
-    ranges.create(&PostParams::default(), &range).await.context("creating a LimitRange")?;
+    let limit = json!({
+        "type": "Container", "min": {"memory": "24Mi"}, "default": {"memory": "64Mi"}, "defaultRequest": {"memory": "64Mi"},
+    });
+    create_limit_range(environment, namespace.name(), limit).await?;
     let pods = Api::<Pod>::namespaced(environment.client.clone(), namespace.name());
+    let pod = until_admitted(&pods, &pod("fits")?, |pod| sidecars(pod) == ["Always"]).await?;
+    let memory = pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten()).find_map(|container| {
+        let limits = container.resources.as_ref().filter(|_| container.name == SIDECAR_CONTAINER)?.limits.as_ref()?;
+        Some(limits.get("memory")?.0.clone())
+    });
+    ensure!(memory.as_deref() == Some("24Mi"), "the sidecar has {memory:?}");
+    Ok(())
+}
 
-    // Until the webhook has seen the LimitRange, the API server itself rejects the pod, without the container and the remedy.
-    let rejected = async {
-        loop {
-            let result = pods.create(&PostParams::default(), &pod("small")?).await;
-            let text = result.err().context("a pod with a sidecar below the minimum was created")?.to_string();
-            if text.contains("sidecar") {
-                return anyhow::Ok(text);
-            }
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-    };
-    let text = tokio::time::timeout(Duration::from_secs(30), rejected)
-        .await
-        .context("the webhook does not reject the pod")??;
-    for part in ["no-dwarfs", "24Mi", "16Mi", annotation::SIDECAR_MEMORY, "sidecar.namespaces"] {
-        ensure!(text.contains(part), "the message does not contain {part}: {text}");
-    }
+pub(crate) async fn a_pod_without_room_for_the_sidecar_runs_without_it_and_its_job_is_warned(
+    cluster: &SharedCluster,
+) -> anyhow::Result<()> {
+    let environment = cluster.environment().await?;
+    let namespace = environment.enrolled_namespace("full").await?;
+    let full = json!({"cpu": "1", "memory": "1Gi"});
+    create_limit_range(environment, namespace.name(), json!({"type": "Pod", "max": full})).await?;
+    let mut pod = pod("full")?;
+    let container =
+        pod.spec.as_mut().and_then(|spec| spec.containers.first_mut()).context("the pod has no container")?;
+    container.resources = Some(serde_json::from_value(json!({"requests": full, "limits": full}))?);
+    let pods = Api::<Pod>::namespaced(environment.client.clone(), namespace.name());
+    let admitted = until_admitted(&pods, &pod, |pod| sidecars(pod).is_empty()).await?;
+    ensure!(admitted.labels().contains_key(label::ENROLLED), "{:?}", admitted.metadata);
+    ensure!(
+        admitted.annotations().get(annotation::NO_SIDECAR).is_some_and(|it| it == "LimitRange"),
+        "{:?}",
+        admitted.metadata
+    );
 
-    let mut pod = pod("large")?;
-    pod.annotations_mut().insert(annotation::SIDECAR_MEMORY.to_owned(), "24Mi".to_owned());
-    let pod = pods.create(&PostParams::default(), &pod).await.context("creating a pod as the message advises")?;
-    ensure!(sidecars(&pod) == ["Always"], "{:?}", pod.spec);
+    let mut job = json!(Worker::new("full", 4, Duration::ZERO).job());
+    job["spec"]["template"]["spec"]["containers"][0]["resources"] = json!({"requests": full, "limits": full});
+    let warnings = dry_run_warnings(environment, namespace.name(), &job).await?;
+    ensure!(warnings.contains("sidecar") && warnings.contains("LimitRange"), "the warnings are: {warnings}");
     Ok(())
 }
 

@@ -6,6 +6,8 @@
 
 mod certificate_rotation;
 mod check;
+mod corpus;
+mod harmless;
 mod limit_ranges_and_quotas;
 mod other_webhooks;
 
@@ -39,15 +41,22 @@ fn main() -> ExitCode {
 
 /// Tests that do not disturb each other.
 fn concurrent(cluster: &Arc<SharedCluster>) -> Vec<Trial> {
-    scenarios![
+    let slow = scenarios![cluster, corpus::every_pod_template_of_the_corpus_is_accepted_with_jobwarden_if_without];
+    let quick = scenarios![
         cluster,
         certificate_rotation::nothing_fails_while_certificates_rotate_and_replicas_restart,
         other_webhooks::another_webhook_that_adds_containers_leaves_one_sidecar,
         other_webhooks::a_sidecar_stripped_by_another_webhook_is_repaired,
         other_webhooks::a_pod_whose_sidecar_is_stripped_again_is_rejected,
-        limit_ranges_and_quotas::a_rejection_by_a_limit_range_names_it_and_the_remedy,
+        corpus::a_sample_of_pod_templates_is_accepted_with_jobwarden_if_without,
+        harmless::admission_makes_of_each_manifest_what_its_creator_expects,
+        harmless::creators_are_warned_and_told_who_is_at_fault,
+        limit_ranges_and_quotas::a_sidecar_fits_into_the_limit_range_of_its_namespace,
+        limit_ranges_and_quotas::a_pod_without_room_for_the_sidecar_runs_without_it_and_its_job_is_warned,
         limit_ranges_and_quotas::a_quota_counts_the_sidecar_and_rejects_nothing_else,
-    ]
+    ];
+    // Slow ones run with `-- --ignored`.
+    quick.into_iter().chain(slow.into_iter().map(|trial| trial.with_ignored_flag(true))).collect()
 }
 
 /// Tests that would break the others: they damage jobwarden.
