@@ -22,11 +22,7 @@ impl Choice {
     /// The choice that `value` expresses, in whatever case; `None` for any other word.
     pub fn of(value: &str) -> Option<Self> {
         let is = |word: &&str| word.eq_ignore_ascii_case(value);
-        if IN.iter().any(|word| is(word)) {
-            Some(Self::In)
-        } else {
-            OUT.iter().any(|word| is(word)).then_some(Self::Out)
-        }
+        if IN.iter().any(is) { Some(Self::In) } else { OUT.iter().any(is).then_some(Self::Out) }
     }
 }
 

@@ -76,8 +76,8 @@ pub struct SettingsArgs {
     #[arg(long, env = "JOBWARDEN_UNREACHABLE_GRACE", default_value = "1h", value_parser = humantime::parse_duration, value_name = "DURATION")]
     unreachable_grace: Duration,
 
-    /// What watches the pods of Jobs with restartPolicy OnFailure, where each restart of the sidecar uses up a retry: sidecar, agent
-    /// (the node agent alone), or auto (the sidecar from three retries on); the annotation jobwarden.io/on-failure overrides it
+    /// What watches the pods of Jobs with restartPolicy `OnFailure`, where each restart of the sidecar uses up a retry: sidecar,
+    /// agent (the node agent alone), or auto (the sidecar from three retries on); the annotation jobwarden.io/on-failure overrides it
     #[arg(long, env = "JOBWARDEN_ON_FAILURE", default_value = "auto", value_name = "auto|sidecar|agent")]
     on_failure: OnFailure,
 

@@ -119,6 +119,7 @@ pub fn admit(
 }
 
 /// What admission does about the sidecar.
+#[allow(clippy::large_enum_variant, reason = "there is one at a time, on the stack")]
 enum Plan<'a> {
     /// Adds it.
     Inject {

@@ -2,7 +2,7 @@
 //!
 //! The API server rejects a pod whose containers together request more than the pod, and the sidecar would take its share from the
 //! worker. So each amount that the pod sets is raised by the sidecar's; requests that equal limits stay equal, and with them the
-//! pod's QoS class. The pod's own ephemeral storage cannot be set.
+//! pod's `QoS` class. The pod's own ephemeral storage cannot be set.
 
 use super::{
     operations::{Operations, Path},

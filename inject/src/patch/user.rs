@@ -80,6 +80,7 @@ mod tests {
 
     use super::*;
 
+    #[allow(clippy::needless_pass_by_value, reason = "callers write literals")]
     fn contexts(pod: Value, containers: &[Value]) -> Value {
         let containers: Vec<Value> =
             containers.iter().map(|context| json!({"name": "c", "securityContext": context})).collect();

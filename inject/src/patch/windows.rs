@@ -33,12 +33,10 @@ fn by_affinity(spec: &PodSpec<'_>) -> Option<bool> {
     let affinity = spec.affinity.as_ref().filter(|it| it.mentions("kubernetes.io/")).and_then(Lazy::parse)?;
     let terms = affinity.node_affinity?.required?.node_selector_terms.unwrap_or_default();
     let of_terms: Vec<Option<bool>> = terms.iter().map(by_term).collect();
-    match of_terms.first() {
-        None => None,
-        Some(_) if of_terms.iter().all(|it| *it == Some(true)) => Some(true),
-        Some(_) if of_terms.contains(&Some(false)) => Some(false),
-        Some(_) => None,
+    if of_terms.contains(&Some(false)) {
+        return Some(false);
     }
+    (!of_terms.is_empty() && of_terms.iter().all(Option::is_some)).then_some(true)
 }
 
 fn by_term(term: &NodeSelectorTerm<'_>) -> Option<bool> {
@@ -86,6 +84,7 @@ mod tests {
 
     use super::*;
 
+    #[allow(clippy::needless_pass_by_value, reason = "callers write literals")]
     fn required(terms: Value) -> Value {
         json!({"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}}})
     }

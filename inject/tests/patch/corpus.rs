@@ -17,11 +17,11 @@ const BASES: [Base; 3] = [
 ];
 
 fn laws(shape: &Shape, object: &Value, admit: impl Fn(&Value) -> Result<Mutation, Denial>) -> Effect {
-    let mutation = admit(object).unwrap_or_else(|denial| panic!("{shape}: {denial}"));
+    let mutation = admit(object).map_err(|denial| format!("{shape}: {denial}")).expect("admitted");
     let after = patched(object, &mutation);
     assert!(keeps(object, &after), "{shape}: {object:#} became {after:#}");
     assert!(valid(&after), "{shape}: {after:#}");
-    let second = admit(&after).unwrap_or_else(|denial| panic!("{shape} the second time: {denial}"));
+    let second = admit(&after).map_err(|denial| format!("{shape}: {denial}")).expect("admitted a second time");
     assert!(second.operations.is_empty(), "{shape} is patched twice: {:?}", second.operations.to_patch());
     mutation.effect
 }

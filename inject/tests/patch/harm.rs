@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::{a_job, a_pod, admit_job, admit_job_with, admit_pod, admit_pod_with, patched, reaper, settings};
 
 /// A pod of a Job whose spec has these members, too.
+#[allow(clippy::needless_pass_by_value, reason = "callers write literals")]
 fn pod_with(members: Value) -> Value {
     let mut pod = a_pod();
     json_patch::merge(&mut pod, &json!({"spec": members}));
@@ -17,6 +18,7 @@ fn pod_with(members: Value) -> Value {
 }
 
 /// A Job whose pod template has these members, too, and with this `backoffLimit`.
+#[allow(clippy::needless_pass_by_value, reason = "callers write literals")]
 fn job_with(members: Value, retries: Option<u32>) -> Value {
     let mut job = a_job();
     json_patch::merge(&mut job, &json!({"spec": {"backoffLimit": retries, "template": {"spec": members}}}));

@@ -77,7 +77,7 @@ fn add(template: &mut Value, list: &str, container: Value) {
     }
 }
 
-fn alike(amounts: Value) -> Value {
+fn alike(amounts: &Value) -> Value {
     json!({"resources": {"requests": amounts, "limits": amounts}})
 }
 
@@ -111,28 +111,28 @@ const RESOURCES: &[Variant] = &[
     PLAIN,
     ("requests", |it| each(it, &json!({"resources": {"requests": {"cpu": "250m", "memory": "64Mi"}}}))),
     ("limits", |it| each(it, &json!({"resources": {"limits": {"cpu": "1", "memory": "1Gi"}}}))),
-    ("guaranteed", |it| each(it, &alike(json!({"cpu": "1", "memory": "1Gi"})))),
-    ("whole CPUs", |it| each(it, &alike(json!({"cpu": "2", "memory": "1Gi"})))),
-    ("fractions", |it| each(it, &alike(json!({"cpu": "0.333", "memory": "100.5Mi"})))),
-    ("decimal bytes", |it| each(it, &alike(json!({"cpu": "1e-1", "memory": "128M"})))),
+    ("guaranteed", |it| each(it, &alike(&json!({"cpu": "1", "memory": "1Gi"})))),
+    ("whole CPUs", |it| each(it, &alike(&json!({"cpu": "2", "memory": "1Gi"})))),
+    ("fractions", |it| each(it, &alike(&json!({"cpu": "0.333", "memory": "100.5Mi"})))),
+    ("decimal bytes", |it| each(it, &alike(&json!({"cpu": "1e-1", "memory": "128M"})))),
     ("only memory", |it| each(it, &json!({"resources": {"limits": {"memory": "64Mi"}}}))),
     ("only the first", |it| first(it, json!({"resources": {"limits": {"cpu": "500m"}}}))),
-    ("storage", |it| each(it, &alike(json!({"cpu": "100m", "memory": "64Mi", "ephemeral-storage": "256Mi"})))),
+    ("storage", |it| each(it, &alike(&json!({"cpu": "100m", "memory": "64Mi", "ephemeral-storage": "256Mi"})))),
     ("requested storage", |it| first(it, json!({"resources": {"requests": {"ephemeral-storage": "64Mi"}}}))),
-    ("huge pages", |it| first(it, alike(json!({"cpu": "100m", "memory": "64Mi", "hugepages-2Mi": "4Mi"})))),
+    ("huge pages", |it| first(it, alike(&json!({"cpu": "100m", "memory": "64Mi", "hugepages-2Mi": "4Mi"})))),
     ("zero", |it| each(it, &json!({"resources": {"requests": {"cpu": "0", "memory": "0"}}}))),
 ];
 
 const POD_RESOURCES: &[Variant] = &[
     PLAIN,
-    ("guaranteed", |it| set(it, alike(json!({"cpu": "2", "memory": "2Gi"})))),
+    ("guaranteed", |it| set(it, alike(&json!({"cpu": "2", "memory": "2Gi"})))),
     ("exactly the sum", |it| {
         let containers = it["spec"]["containers"].as_array().map_or(1, Vec::len);
         for container in it["spec"]["containers"].as_array_mut().into_iter().flatten() {
-            merge(container, alike(json!({"cpu": "500m", "memory": "256Mi"})));
+            merge(container, alike(&json!({"cpu": "500m", "memory": "256Mi"})));
         }
         let sum = json!({"cpu": format!("{}m", 500 * containers), "memory": format!("{}Mi", 256 * containers)});
-        set(it, alike(sum));
+        set(it, alike(&sum));
     }),
     ("burstable", |it| {
         set(
@@ -142,7 +142,7 @@ const POD_RESOURCES: &[Variant] = &[
     }),
     ("only limits", |it| set(it, json!({"resources": {"limits": {"cpu": "2", "memory": "2Gi"}}}))),
     ("only requests", |it| set(it, json!({"resources": {"requests": {"cpu": "1500m"}}}))),
-    ("only memory", |it| set(it, alike(json!({"memory": "1Gi"})))),
+    ("only memory", |it| set(it, alike(&json!({"memory": "1Gi"})))),
 ];
 
 const POD_CONTEXT: &[Variant] = &[
@@ -164,10 +164,10 @@ const POD_CONTEXT: &[Variant] = &[
         );
     }),
     ("sysctls", |it| {
-        set(it, json!({"securityContext": {"sysctls": [{"name": "net.ipv4.ping_group_range", "value": "0 1"}]}}))
+        set(it, json!({"securityContext": {"sysctls": [{"name": "net.ipv4.ping_group_range", "value": "0 1"}]}}));
     }),
     ("windows options", |it| {
-        set(it, json!({"securityContext": {"windowsOptions": {"runAsUserName": "ContainerUser"}}}))
+        set(it, json!({"securityContext": {"windowsOptions": {"runAsUserName": "ContainerUser"}}}));
     }),
 ];
 
@@ -178,7 +178,7 @@ const CONTEXT: &[Variant] = &[
     ("privileged", |it| first(it, json!({"securityContext": {"privileged": true}}))),
     ("read-only", |it| each(it, &json!({"securityContext": {"readOnlyRootFilesystem": true}}))),
     ("capabilities", |it| {
-        first(it, json!({"securityContext": {"capabilities": {"add": ["NET_BIND_SERVICE"], "drop": ["ALL"]}}}))
+        first(it, json!({"securityContext": {"capabilities": {"add": ["NET_BIND_SERVICE"], "drop": ["ALL"]}}}));
     }),
     ("no profile", |it| first(it, json!({"securityContext": {"seccompProfile": {"type": "Unconfined"}}}))),
 ];
@@ -248,9 +248,9 @@ const PLACEMENT: &[Variant] = &[
     ("Windows by the old label", |it| set(it, json!({"nodeSelector": {"beta.kubernetes.io/os": "windows"}}))),
     ("Windows by its name", |it| set(it, json!({"os": {"name": "windows"}}))),
     ("Windows by affinity", |it| {
-        affinity(it, json!([{"key": "kubernetes.io/os", "operator": "In", "values": ["windows"]}]))
+        affinity(it, &json!([{"key": "kubernetes.io/os", "operator": "In", "values": ["windows"]}]));
     }),
-    ("arm64", |it| affinity(it, json!([{"key": "kubernetes.io/arch", "operator": "In", "values": ["arm64"]}]))),
+    ("arm64", |it| affinity(it, &json!([{"key": "kubernetes.io/arch", "operator": "In", "values": ["arm64"]}]))),
     ("spread", |it| {
         set(
             it,
@@ -262,7 +262,7 @@ const PLACEMENT: &[Variant] = &[
     ("gated", |it| set(it, json!({"schedulingGates": [{"name": "example.com/wait"}]}))),
 ];
 
-fn affinity(template: &mut Value, expressions: Value) {
+fn affinity(template: &mut Value, expressions: &Value) {
     let terms = json!([{"matchExpressions": expressions}]);
     set(
         template,
@@ -298,7 +298,7 @@ const NAME_SERVICE: &[Variant] = &[
     PLAIN,
     ("none", |it| set(it, json!({"dnsPolicy": "None", "dnsConfig": {"nameservers": ["192.0.2.1"]}}))),
     ("hosts", |it| {
-        set(it, json!({"hostAliases": [{"ip": "192.0.2.1", "hostnames": ["db"]}], "hostname": "h", "subdomain": "s"}))
+        set(it, json!({"hostAliases": [{"ip": "192.0.2.1", "hostnames": ["db"]}], "hostname": "h", "subdomain": "s"}));
     }),
 ];
 
@@ -316,7 +316,7 @@ const ENVIRONMENT: &[Variant] = &[
     }),
     ("optional objects", |it| first(it, json!({"envFrom": [{"configMapRef": {"name": "absent", "optional": true}}]}))),
     ("variables of jobwarden", |it| {
-        first(it, json!({"env": [{"name": "JOBWARDEN_REAPER_ADDRESS", "value": "192.0.2.1:1"}]}))
+        first(it, json!({"env": [{"name": "JOBWARDEN_REAPER_ADDRESS", "value": "192.0.2.1:1"}]}));
     }),
 ];
 
@@ -328,7 +328,7 @@ const PROBES: &[Variant] = &[
     }),
     ("hooks", |it| first(it, json!({"lifecycle": {"preStop": {"sleep": {"seconds": 1}}}}))),
     ("a terminal", |it| {
-        first(it, json!({"tty": true, "stdin": true, "workingDir": "/", "terminationMessagePath": "/dev/null"}))
+        first(it, json!({"tty": true, "stdin": true, "workingDir": "/", "terminationMessagePath": "/dev/null"}));
     }),
 ];
 
@@ -336,7 +336,7 @@ const METADATA: &[Variant] = &[
     PLAIN,
     ("labels", |it| describe(it, json!({"labels": {"app": "shape", "empty": ""}}))),
     ("policies", |it| {
-        describe(it, json!({"annotations": {"jobwarden.io/lost-after": "soon", "jobwarden.io/on-lost": "fail"}}))
+        describe(it, json!({"annotations": {"jobwarden.io/lost-after": "soon", "jobwarden.io/on-lost": "fail"}}));
     }),
     ("an absurd sidecar", |it| {
         describe(it, json!({"annotations": {"jobwarden.io/sidecar-cpu": "10M", "jobwarden.io/sidecar-memory": "4Mi"}}));
