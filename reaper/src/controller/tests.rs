@@ -86,7 +86,7 @@ impl Scenario {
     fn create(&mut self) {
         for job in 0..self.silent.len() {
             let (uid, node) = (name(job), format!("n{}", job % self.nodes));
-            let status = json!({ "startTime": "2026-01-02T03:04:05Z" });
+            let status = json!({ "startTime": jiff::Timestamp::UNIX_EPOCH.to_string() });
             let spec = json!({ "template": { "spec": { "containers": [] } } });
             self.api.put(
                 &path(job),
