@@ -26,6 +26,7 @@ impl Moment {
     }
 
     /// The moment this much earlier; the clock's start, if that is later.
+    #[must_use]
     pub const fn before(self, by: Duration) -> Self {
         Self(NonZeroU64::MIN.saturating_add((self.0.get() - 1).saturating_sub(nanos(by))))
     }

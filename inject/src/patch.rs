@@ -14,7 +14,7 @@
 //! ```
 //!
 //! Property tests hold these laws: patching twice equals patching once; everything that was in the object stays (except what
-//! [`toleration`], [`pod_resources`] and [`sidecar`] explain); every operation changes something. Everything here is pure.
+//! `toleration`, `pod_resources` and [`sidecar`] explain); every operation changes something. Everything here is pure.
 
 mod denial;
 mod enrolment;

@@ -149,7 +149,7 @@ pub(crate) async fn a_drained_worker_whose_node_is_deleted_fails_no_job(cluster:
     let nodes = Api::<Node>::all(environment.client.clone());
     nodes.delete(node.name(), &DeleteParams::default()).await?;
     // Row P2 finds the loss after 30 s at most; the test shows that nothing follows from it.
-    sleep(Duration::from_secs(60)).await;
+    sleep(Duration::from_mins(1)).await;
     environment.finish(scenario.namespace(), &replacement).await?;
     scenario.succeeds("moved", SOON).await?;
     environment.cluster.start_node(node.name()).await?;

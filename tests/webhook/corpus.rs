@@ -248,7 +248,7 @@ fn has_sidecar(object: &Value) -> bool {
     object["spec"]["initContainers"].as_array().is_some_and(|all| all.iter().any(|it| it["name"] == SIDECAR_CONTAINER))
 }
 
-/// The main containers keep what they have, and the pod keeps its QoS class. A pod without any requests becomes Burstable by those
+/// The main containers keep what they have, and the pod keeps its `QoS` class. A pod without any requests becomes Burstable by those
 /// of the sidecar.
 fn kept(without: &Value, with: &Value) -> Result<(), String> {
     let class = |object: &Value| object["status"]["qosClass"].clone();
