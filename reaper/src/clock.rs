@@ -1,7 +1,7 @@
 //! What time it is, for everything that is compared with a time in an object: the time of the API server.
 //!
 //! The clock of this machine may be minutes away from it, and nothing may depend on that. Each answer of the API server says its time
-//! ([`ServerClock`]); [`Watching`] reads it from the answers to this process. There is one API server, so there is one clock.
+//! ([`ServerClock`]); `Watching` reads it from the answers to this process. There is one API server, so there is one clock.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},

@@ -160,12 +160,7 @@ async fn serve(args: ReaperArgs) -> Result<(), RunError> {
         (!observe_only).then(|| Backfill::new(client.clone(), own, rules.current(), finalizer, backfill_metrics));
     tasks.spawn(rules.follow(rules_metrics));
 
-    let settings = IntakeSettings {
-        own_pod: PodUid::from(pod_uid),
-        agent_namespace,
-        beat_interval,
-        report_interval: beat_interval.clamp(SHORTEST_REPORT_INTERVAL, LONGEST_REPORT_INTERVAL),
-    };
+    let settings = intake_settings(pod_uid, agent_namespace, beat_interval);
     let tokens = Verifier::new(keys, Some(Reviewer::new(client.clone())));
     let intake = Intake::new(settings, observer.clone(), tokens, ca, intake_metrics);
     let (listener, api_listener) = bind(listen, api_addr).await?;
@@ -201,6 +196,12 @@ async fn serve(args: ReaperArgs) -> Result<(), RunError> {
         ((), ()) = async { tokio::join!(serving, leading) } => Ok(()),
         error = tasks.exited() => Err(error),
     }
+}
+
+/// Agents report as often as workers beat, within bounds.
+fn intake_settings(own_pod: String, agent_namespace: String, beat_interval: Duration) -> IntakeSettings {
+    let report_interval = beat_interval.clamp(SHORTEST_REPORT_INTERVAL, LONGEST_REPORT_INTERVAL);
+    IntakeSettings { own_pod: PodUid::from(own_pod), agent_namespace, beat_interval, report_interval }
 }
 
 /// The ports for beats and observations, and for people.

@@ -158,7 +158,7 @@ fn proxy(state: Value, started: bool, restarts: u32) -> Value {
 }
 
 /// An init container of the workload with this status.
-fn clone(status: Value) -> Value {
+fn clone(status: &Value) -> Value {
     json!({"spec": {"initContainers": [{"name": "clone", "image": "git"}]}, "status": {"initContainerStatuses": [status]}})
 }
 
@@ -175,9 +175,9 @@ fn failed_before(name: &str) -> Value {
 #[rstest]
 #[case::nothing_started(json!({}), StartPhase::Starting)]
 #[case::not_bound(json!({"spec": {"nodeName": ""}}), StartPhase::NotStarting)]
-#[case::own_init_container_runs(clone(mk_status("clone", "c", running())), StartPhase::Initializing)]
-#[case::own_init_container_cannot_start(clone(not_started("clone", "ErrImagePull")), StartPhase::Starting)]
-#[case::own_init_container_is_tried_again(clone(failed_before("clone")), StartPhase::Initializing)]
+#[case::own_init_container_runs(clone(&mk_status("clone", "c", running())), StartPhase::Initializing)]
+#[case::own_init_container_cannot_start(clone(&not_started("clone", "ErrImagePull")), StartPhase::Starting)]
+#[case::own_init_container_is_tried_again(clone(&failed_before("clone")), StartPhase::Initializing)]
 #[case::own_sidecar_warms_up(proxy(running(), false, 0), StartPhase::WarmingUp)]
 #[case::own_sidecar_warms_up_again(proxy(running(), false, 3), StartPhase::WarmingUp)]
 #[case::own_sidecar_is_ready(proxy(running(), true, 0), StartPhase::Starting)]
@@ -192,7 +192,7 @@ fn a_pod_is_starting_while_only_main_containers_are_missing(#[case] change: Valu
 #[test]
 fn nobody_counts_the_restarts_of_a_bare_pod() {
     let mut pending = with_mains("Pending", &[not_started("main", "PodInitializing")]);
-    json_patch::merge(&mut pending, &clone(failed_before("clone")));
+    json_patch::merge(&mut pending, &clone(&failed_before("clone")));
     json_patch::merge(&mut pending, &json!({"metadata": {"ownerReferences": []}}));
     assert_eq!(read(pending).start, StartPhase::Starting);
 }
@@ -206,7 +206,7 @@ fn one_main_container_that_has_not_started_is_enough() {
 #[rstest]
 #[case::own_sidecar(proxy(crash_loop(), false, 3), Some("proxy"))]
 #[case::own_sidecar_that_has_served(proxy(crash_loop(), true, 3), None)]
-#[case::own_init_container(clone(failed_before("clone")), Some("clone"))]
+#[case::own_init_container(clone(&failed_before("clone")), Some("clone"))]
 #[case::our_sidecar(json!({"status": {"initContainerStatuses": [failed_before("jobwarden-heartbeat")]}}), None)]
 fn an_init_container_that_ends_again_and_again_is_a_start_problem(
     #[case] change: Value,
