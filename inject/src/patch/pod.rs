@@ -105,9 +105,10 @@ pub fn admit(
             Effect::WithoutSidecar(harm)
         }
         Plan::Repair { index } => {
-            let index = index.to_string();
-            operations.add(&[INIT_CONTAINERS, &[&index, "restartPolicy"]].concat(), sidecar::RESTART_POLICY);
+            let number = index.to_string();
+            operations.add(&[INIT_CONTAINERS, &[&number, "restartPolicy"]].concat(), sidecar::RESTART_POLICY);
             warnings.push(sidecar::RESTART_POLICY_REMOVED.to_owned());
+            warnings.extend(sidecar::renew(&mut operations, spec, index, reaper));
             Effect::Repaired
         }
         Plan::Keep { index } => {
