@@ -33,6 +33,13 @@ fn worker(limit: u32, node: &str) -> Worker {
         .annotation(annotation::START_TIMEOUT, "10m")
 }
 
+/// Creates the Job and waits until its worker runs. The verdict on a pod that only the agent sees is not `alive`.
+async fn start_without_sidecar(scenario: &Scenario<'_>, worker: &Worker) -> anyhow::Result<Pod> {
+    scenario.submit(worker).await?;
+    let client = &scenario.environment.client;
+    wait::until_running(client, scenario.namespace(), worker.name(), &[], SOON).await
+}
+
 fn has_sidecar(pod: &Pod) -> bool {
     pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten()).any(|it| it.name == SIDECAR_CONTAINER)
 }
@@ -42,8 +49,8 @@ pub(crate) async fn no_sidecar_uses_up_the_retries_of_a_job_that_restarts_in_pla
 ) -> anyhow::Result<()> {
     let mut scenario = Scenario::open(cluster, "in-place").await?;
     for (limit, _) in LIMITS {
-        let running = scenario.start(&worker(limit, HOME)).await?;
-        ensure!(!has_sidecar(&running.pod), "the pod of a Job with {limit} retries has a sidecar");
+        let pod = start_without_sidecar(&scenario, &worker(limit, HOME)).await?;
+        ensure!(!has_sidecar(&pod), "the pod of a Job with {limit} retries has a sidecar");
     }
     let running = scenario.start(&worker(3, HOME)).await?;
     ensure!(has_sidecar(&running.pod), "the pod of a Job with 3 retries has no sidecar");
@@ -77,7 +84,7 @@ pub(crate) async fn a_reboot_leaves_jobs_that_restart_in_place_as_they_are_witho
     let environment = scenario.environment;
     let outside = environment.cluster.temp_namespace("reboot-outside", &[]).await?;
     for (limit, _) in LIMITS {
-        scenario.start(&worker(limit, node.name())).await?;
+        start_without_sidecar(&scenario, &worker(limit, node.name())).await?;
         environment.submit(outside.name(), &worker(limit, node.name())).await?;
         wait::until_running(&environment.client, outside.name(), worker(limit, HOME).name(), &[], SOON).await?;
     }
