@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::operations::{Operations, Path};
 use crate::view::Toleration;
 
-/// The taints: the node controller sets the first when it hears nothing of the kubelet, the second when the kubelet says that it
+/// The taints: the node controller sets the first when the kubelet no longer reports, the second when the kubelet says that it
 /// is not ready.
 const TAINTS: [&str; 2] = ["node.kubernetes.io/unreachable", "node.kubernetes.io/not-ready"];
 
