@@ -62,10 +62,10 @@ impl Clock {
         if self.server.is_none() {
             let ahead = self.local().duration_since(date);
             if ahead.unsigned_abs() > NOTABLE {
-                let seconds = ahead.as_secs();
+                let seconds_ahead = ahead.as_secs();
                 tracing::warn!(
-                    seconds,
-                    "the clock of this machine is ahead of the API server's; only the latter counts"
+                    seconds_ahead,
+                    "the clock of this machine differs from the API server's, which is used instead; synchronize the clocks of the nodes (NTP)"
                 );
             }
         }

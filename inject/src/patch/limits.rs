@@ -1,8 +1,8 @@
 //! What a namespace allows: the bounds of its `LimitRanges` and `ResourceQuotas`, and a sidecar that fits into them.
 //!
 //! Without this the API server would reject pods because of the sidecar. A sidecar of a size that a container may not have gets
-//! the nearest size that it may have; where there is none, or where the whole pod would exceed a bound because of the sidecar, the
-//! pod is left without it. `maxLimitRequestRatio` needs no check: requests and limits of the sidecar are equal.
+//! the nearest size that it may have. If no size is allowed, or the whole pod would exceed a bound because of the sidecar, the pod
+//! gets no sidecar. `maxLimitRequestRatio` needs no check: requests and limits of the sidecar are equal.
 
 mod amounts;
 mod quota;

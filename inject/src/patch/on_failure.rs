@@ -29,7 +29,7 @@ pub enum OnFailure {
     Agent,
 }
 
-/// A text that is none of the values.
+/// The text is not one of the allowed values.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not one of auto, sidecar, agent")]
 pub struct OnFailureError(String);

@@ -194,7 +194,7 @@ fn laws(object: &Value, admit: impl Fn(&Value) -> Result<Mutation, Denial>) -> R
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 6_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 10_000, ..ProptestConfig::default() })]
 
     #[test]
     fn the_laws_hold_for_pods(pod in pod()) {
