@@ -56,6 +56,13 @@ pub mod annotation {
     pub const STALL_AFTER: &str = "jobwarden.io/stall-after";
     /// What to do with an open Job that gets no pod: `report` (the default) or `fail`.
     pub const NOT_STARTING: &str = "jobwarden.io/not-starting";
+    /// How long a Job waits for a node that is away to end its lost pod, if no other pod may be created before; `never` waits for the
+    /// node.
+    pub const STRANDED_AFTER: &str = "jobwarden.io/stranded-after";
+    /// How long an init container may run before its pod is lost; `never` is the default.
+    pub const INIT_TIMEOUT: &str = "jobwarden.io/init-timeout";
+    /// What to do when a main container has failed while another keeps the pod running: `wait` (the default) or `fail`.
+    pub const ON_CONTAINER_EXIT: &str = "jobwarden.io/on-container-exit";
     /// Whether the orchestrator is notified of a late beat: `true` or `false` (the default).
     pub const NOTIFY_LATE: &str = "jobwarden.io/notify-late";
     /// How long a finished Job is kept before it is deleted.
@@ -210,12 +217,24 @@ pub mod reason {
     pub const CREATE_FAILED: &str = "CreateFailed";
     /// A main container did not start in time, and the kubelet reports no reason.
     pub const START_TIMEOUT: &str = "StartTimeout";
+    /// A pod waits for a node.
+    pub const UNSCHEDULED: &str = "Unscheduled";
     /// No node was found for a pod in time.
     pub const UNSCHEDULABLE: &str = "Unschedulable";
+    /// An init container ran for too long.
+    pub const INIT_TIMEOUT: &str = "InitTimeout";
     /// The worker is alive but has used no CPU time for too long.
     pub const STALLED: &str = "Stalled";
     /// The Job exceeded its `active-timeout`. This is the reason that Kubernetes uses for its own deadline.
     pub const DEADLINE_EXCEEDED: &str = "DeadlineExceeded";
+    /// A main container failed while another one keeps the pod running; only with `on-container-exit: fail`.
+    pub const CONTAINER_FAILED: &str = "ContainerFailed";
+    /// A main container has ended while another one keeps the pod running.
+    pub const CONTAINER_EXITED: &str = "ContainerExited";
+    /// A pod has not started because its node is not ready.
+    pub const NODE_NOT_READY: &str = "NodeNotReady";
+    /// No pod may replace a lost one before a node that is away is back.
+    pub const STRANDED: &str = "Stranded";
     /// No pod was created for an open Job.
     pub const NOT_STARTING: &str = "NotStarting";
     /// The sidecar failed, not the job.
@@ -240,7 +259,7 @@ pub mod reason {
     pub const HELD: &str = "Held";
 
     /// Reasons of a verdict that ends a pod. They identify a condition that jobwarden wrote.
-    pub const LOST: [&str; 10] = [
+    pub const LOST: [&str; 11] = [
         NODE_GONE,
         NODE_UNREACHABLE,
         PROCESS_GONE,
@@ -251,5 +270,6 @@ pub mod reason {
         START_TIMEOUT,
         UNSCHEDULABLE,
         STALLED,
+        INIT_TIMEOUT,
     ];
 }

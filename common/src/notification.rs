@@ -52,6 +52,8 @@ pub enum OutcomeKind {
     Suspect,
     /// One attempt is lost; the Job continues according to its spec.
     AttemptFailed,
+    /// An attempt, or a Job, that was reported as suspect or lost is alive after all.
+    Recovered,
 }
 
 impl OutcomeKind {
@@ -64,6 +66,7 @@ impl OutcomeKind {
             Self::Deleted => "deleted",
             Self::Suspect => "suspect",
             Self::AttemptFailed => "attempt_failed",
+            Self::Recovered => "recovered",
         }
     }
 

@@ -23,7 +23,8 @@ fn ago(seconds: u64) -> Moment {
 
 fn evidence(number: u64) -> Evidence {
     let last = ago(if number.is_multiple_of(10) { number % 300 } else { number % 10 });
-    let node = NodeEvidence { name: "node".into(), zone: None, state: NodeState::Ready, lease_changed: last };
+    let node =
+        NodeEvidence { name: "node".into(), zone: None, state: NodeState::Ready, avoided: false, lease_changed: last };
     let pod = PodEvidence {
         uid: format!("pod-{number}").into(),
         name: format!("job-{number}-x"),

@@ -183,6 +183,13 @@ pub struct PodEvidence {
     /// Since when only the start of the main containers is outstanding, on a node that is ready; `None` if all have started. While an
     /// init container of the workload runs, this timer is reset; while a native sidecar of it warms up, the timer stands still.
     pub starting_since: Option<Moment>,
+    /// The init container of the workload that runs, and since when.
+    pub initializing: Option<Initializing>,
+    /// A main container that has ended while another one keeps the pod running: one that has failed, if there is one.
+    pub exited: Option<ExitedContainer>,
+    /// Since when the node is known to have booted again, while the pod still has the containers of before by its status and no signal
+    /// of it has arrived since.
+    pub rebooted: Option<Moment>,
     /// Why a container does not start, as the kubelet reports it.
     pub start_problem: Option<StartProblem>,
     /// The heartbeat sidecar.
@@ -235,6 +242,26 @@ pub struct MainContainer {
     pub name: String,
     /// Its state.
     pub state: ContainerState,
+}
+
+/// An init container that runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Initializing {
+    /// Its name.
+    pub container: Box<str>,
+    /// When it was first observed running.
+    pub since: Moment,
+}
+
+/// A main container that has ended and is not restarted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExitedContainer {
+    /// Its name.
+    pub container: Box<str>,
+    /// Its exit code.
+    pub exit_code: i32,
+    /// When it was first observed that a main container has ended while another one keeps the pod running.
+    pub since: Moment,
 }
 
 /// The state of a container.
@@ -334,6 +361,8 @@ pub struct NodeEvidence {
     pub zone: Option<Arc<str>>,
     /// Its state according to the API server.
     pub state: NodeState,
+    /// The scheduler places no further pod on it, unless the pod tolerates that.
+    pub avoided: bool,
     /// When a change of its Lease was last received; if none was, when this reaper began to receive signals.
     pub lease_changed: Moment,
 }
@@ -350,6 +379,12 @@ pub enum NodeState {
         /// When that was first observed.
         since: Moment,
     },
+    /// It is not ready and carries the taint `node.cloudprovider.kubernetes.io/shutdown`: the cloud provider reports that its machine is
+    /// shut down.
+    ShutDown {
+        /// When that was first observed.
+        since: Moment,
+    },
     /// The object is gone.
     Deleted {
         /// When that was first observed.
@@ -361,7 +396,7 @@ impl NodeState {
     /// Since when nothing can run on the node; `None` if something may.
     pub fn gone_since(self) -> Option<Moment> {
         match self {
-            Self::OutOfService { since } | Self::Deleted { since } => Some(since),
+            Self::OutOfService { since } | Self::ShutDown { since } | Self::Deleted { since } => Some(since),
             Self::Ready | Self::NotReady => None,
         }
     }

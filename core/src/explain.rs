@@ -9,7 +9,10 @@ use std::time::Duration;
 use jobwarden_common::{identity::PodUid, notification::Fact};
 
 use crate::{
-    evidence::{ContainerState, Finish, JobEvidence, JobStage, NodeState, PodEvidence, PodPhase, Retries, Sidecar},
+    evidence::{
+        ContainerState, ExitedContainer, Finish, JobEvidence, JobStage, NodeState, PodEvidence, PodPhase, Retries,
+        Sidecar,
+    },
     moment::Moment,
     signals::{AgentSignal, BeatSignal, BeatState, LeaseSignal},
     verdict::{JobVerdict, JudgedPod, Judgement, LostReason, PodVerdict, Row},
@@ -38,6 +41,7 @@ pub fn summary(judgement: &Judgement) -> Summary {
         JobVerdict::Ending => job("ending"),
         JobVerdict::Paused => job("paused"),
         JobVerdict::Overdue => job("overdue"),
+        JobVerdict::ContainerFailed => job("container-failed"),
         JobVerdict::NotStarting => job("not-starting"),
         JobVerdict::Open => {
             let most_urgent = judgement.pods.iter().max_by_key(|pod| urgency(pod.verdict));
@@ -114,6 +118,23 @@ pub fn facts(judged: JudgedPod<'_>, now: Moment) -> Vec<Fact> {
         facts.push(fact("node", format!("{} {}", node.name, node_state(node.state, now))));
     }
     facts.push(fact("pod", pod_state(pod, now)));
+    if let Some(init) = &pod.initializing {
+        facts.push(fact("init", format!("container {} started {}", init.container, ago(now.since(init.since)))));
+    }
+    if let Some(exited) = &pod.exited {
+        let ExitedContainer { container, exit_code, since } = exited;
+        let ended =
+            format!("container {container} ended with exit code {exit_code}, observed {}", ago(now.since(*since)));
+        facts.push(fact("exit", format!("{ended}; another container keeps the pod running")));
+    }
+    if let Some(since) = pod.rebooted {
+        let booted =
+            format!("booted {}, and its kubelet still reports the containers of before", ago(now.since(since)));
+        facts.push(fact("boot", booted));
+    }
+    if let Some(stuck) = judged.stuck {
+        facts.push(fact("stuck", format!("{stuck}: {}", stuck.row().rule())));
+    }
     if let Some(problem) = &pod.start_problem {
         facts.push(fact("start", format!("{}: {}: {}", problem.container, problem.reason, problem.message)));
     }
@@ -162,6 +183,9 @@ fn node_state(state: NodeState, now: Moment) -> String {
         NodeState::Ready => "is ready according to the API server".to_owned(),
         NodeState::NotReady => "is not ready according to the API server".to_owned(),
         NodeState::OutOfService { since } => format!("was declared out of service {}", ago(now.since(since))),
+        NodeState::ShutDown { since } => {
+            format!("was reported shut down by the cloud provider {}", ago(now.since(since)))
+        }
         NodeState::Deleted { since } => format!("was deleted {}", ago(now.since(since))),
     }
 }
@@ -221,6 +245,7 @@ mod tests {
                 name: NodeName::from("n1"),
                 zone: None,
                 state: NodeState::NotReady,
+                avoided: true,
                 lease_changed: at(977),
             }),
             bound_since: Some(at(0)),
@@ -229,6 +254,9 @@ mod tests {
             terminating: None,
             mains: Vec::new(),
             starting_since: None,
+            initializing: None,
+            exited: None,
+            rebooted: None,
             start_problem: None,
             sidecar: Sidecar::Started(at(1)),
             beat: LastBeat::Running { last: at(979) },

@@ -109,7 +109,7 @@ pub fn is_held(evidence: &Evidence, judgement: &Judgement, policy: &Policy, hold
         JobVerdict::Finished | JobVerdict::Deleted | JobVerdict::Paused => {
             lost.any(|(pod, reason)| pod.terminating.is_some() && hold.holds(reason))
         }
-        JobVerdict::Ignored | JobVerdict::Overdue => false,
+        JobVerdict::Ignored | JobVerdict::Overdue | JobVerdict::ContainerFailed => false,
     }
 }
 

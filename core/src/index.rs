@@ -34,6 +34,7 @@ mod pods;
 mod records;
 mod signals;
 mod snapshot;
+mod stuck;
 #[cfg(test)]
 mod tests;
 mod timeline;

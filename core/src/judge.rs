@@ -6,22 +6,28 @@
 mod clock;
 mod job;
 mod pod;
+mod stuck;
 
 #[cfg(test)]
 mod tests;
 
 pub use crate::timeouts::{
     AGENT_SILENT_AFTER, GONE_REPORTS, LEASE_STALE_AFTER, LEASE_STALE_AFTER_LEAST, NODE_GONE_AFTER, PROCESS_GONE_AFTER,
-    STUCK_AFTER,
+    REBOOT_REPORTED_AFTER, STUCK_AFTER,
 };
 
-use self::{clock::Clock, job::judge_job, pod::judge_pod};
+use self::{
+    clock::Clock,
+    job::judge_job,
+    pod::judge_pod,
+    stuck::{has_failed_container, stuck},
+};
 use crate::{
     evidence::{AgentObservation, Evidence, LastBeat, PodEvidence},
     moment::Moment,
     policy::Policy,
     timeouts::Timeouts,
-    verdict::{Judgement, PodJudgement},
+    verdict::{JobVerdict, Judgement, PodJudgement},
 };
 
 /// The verdicts at `now`, and when time alone may change them.
@@ -52,10 +58,16 @@ pub(crate) fn is_lost_at(pod: &PodEvidence, listening_since: Moment, policy: &Po
 
 fn judge_by(evidence: &Evidence, policy: &Policy, timeouts: Timeouts, now: Moment) -> Judgement {
     let mut clock = Clock::new(now);
-    let job = judge_job(&evidence.job, policy, &mut clock);
+    let job = match judge_job(&evidence.job, policy, &mut clock) {
+        JobVerdict::Open | JobVerdict::NotStarting if has_failed_container(&evidence.pods, policy) => {
+            JobVerdict::ContainerFailed
+        }
+        verdict => verdict,
+    };
     let judged = |pod: &PodEvidence| {
         let verdict = judge_pod(pod, evidence.listening_since, policy, &timeouts, &mut clock);
-        PodJudgement { uid: pod.uid.clone(), verdict }
+        let stuck = stuck(pod, verdict, policy, &mut clock);
+        PodJudgement { uid: pod.uid.clone(), verdict, stuck }
     };
     let pods = evidence.pods.iter().map(judged).collect();
     Judgement { job, pods, recheck_at: clock.next_change(), judged_at: now }

@@ -28,6 +28,7 @@ pub mod policy;
 pub mod reconcile;
 pub mod second_look;
 pub mod server_clock;
+pub mod sidecar_fault;
 pub mod signals;
 pub mod snapshot;
 mod timeouts;

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 pub use self::{
-    choices::{NotStarting, OnLost, UnknownWord, Unseen},
+    choices::{NotStarting, OnContainerExit, OnLost, UnknownWord, Unseen},
     file::{FilePolicy, Preset, Rule},
     labels::Labels,
     layers::{Effective, Policies},
@@ -34,12 +34,19 @@ pub struct Policy {
     pub active_timeout: Option<Duration>,
     /// How long a worker may live without using CPU time; `None` is for ever.
     pub stall_after: Option<Duration>,
+    /// How long an init container may run; `None` is for ever.
+    pub init_timeout: Option<Duration>,
+    /// How long a Job waits for a node that is away to end its lost pod, if no other pod may be created before; `None` is until the
+    /// node is back.
+    pub stranded_after: Option<Duration>,
     /// What is done about a lost pod.
     pub on_lost: OnLost,
     /// What is done about a pod without any signal on a healthy node.
     pub unseen: Unseen,
     /// What is done about an open Job that gets no pod.
     pub not_starting: NotStarting,
+    /// What is done when a main container has failed while another one keeps the pod running.
+    pub on_container_exit: OnContainerExit,
     /// How long a finished Job is kept before it is deleted.
     pub retention: Duration,
     /// Whether the orchestrator is notified of late beats.
@@ -55,9 +62,12 @@ impl Default for Policy {
             unscheduled_timeout: None,
             active_timeout: None,
             stall_after: None,
+            init_timeout: None,
+            stranded_after: Some(Duration::from_mins(10)),
             on_lost: OnLost::Retry,
             unseen: Unseen::Report,
             not_starting: NotStarting::Report,
+            on_container_exit: OnContainerExit::Wait,
             retention: Duration::from_hours(1),
             notify_late: false,
         }
@@ -86,6 +96,7 @@ impl Policy {
             start_timeout: sooner(self.start_timeout),
             unscheduled_timeout: self.unscheduled_timeout.map(sooner),
             stall_after: self.stall_after.map(sooner),
+            init_timeout: self.init_timeout.map(sooner),
             ..self.clone()
         }
     }

@@ -26,7 +26,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use jobwarden_common::identity::JobUid;
+use jobwarden_common::identity::{JobUid, PodUid};
 
 use self::{
     memory::JobMemory,
@@ -39,12 +39,12 @@ use crate::{
     health::SignalHealth,
     judge::{judge, preview},
     moment::Moment,
-    outcome::OutcomeName,
+    outcome::{Episode, OutcomeName},
     plan::{
         plan, requeue_at,
         step::{Recorded, Step},
     },
-    policy::{NotStarting, OnLost, Policy},
+    policy::{NotStarting, OnContainerExit, OnLost, Policy},
     snapshot::JobSnapshot,
     verdict::{JobVerdict, Judgement, Row},
 };
@@ -147,7 +147,9 @@ impl Reconciler {
         let mut policy = policy.clone();
         self.restrict(&mut policy);
         let judgement = preview(evidence, &policy, now);
-        let is_recorded = |pod: &_| outcomes.contains_key(&OutcomeName::attempt_failed(pod));
+        let is_recorded = |pod: &PodUid| {
+            outcomes.contains_key(&OutcomeName::attempt_failed(pod, Episode::of(pod.as_str(), outcomes)))
+        };
         let status = JobStatus::of(evidence, &judgement, &policy, is_recorded);
         self.breaker.update(job, status, now);
         self.queue.set_preview_recheck(job, judgement.recheck_at);
@@ -185,6 +187,8 @@ impl Reconciler {
             outcomes: snapshot.outcomes.clone(),
             notified: memory.map(|memory| memory.notified.clone()).unwrap_or_default(),
             abandoned: memory.map(|memory| memory.abandoned.clone()).unwrap_or_default(),
+            refused: memory.map(|memory| memory.refused.clone()).unwrap_or_default(),
+            sidecar_faults: memory.map(|memory| memory.sidecar_faults.clone()).unwrap_or_default(),
         };
         let mut steps = plan(snapshot, &judgement, hold, &recorded, now);
         if judgement.job == JobVerdict::Finished && snapshot.gone {
@@ -219,16 +223,24 @@ impl Reconciler {
     /// Completes the work on a Job after its steps were executed or failed. `requeue` is that of the evaluation; `jitter` is a random
     /// number in `0..1` that spreads retries.
     pub fn done(&mut self, job: &JobUid, report: StepReport, requeue: Option<Duration>, at: Instant, jitter: f64) {
-        let StepReport { notified, cleared, abandoned, forget, failed } = report;
+        let StepReport { notified, cleared, abandoned, refused, sidecar_faults, forget, failed } = report;
         if forget {
             self.forget(job);
             return self.queue.done(job, Completion::Forgotten, at, jitter);
         }
-        if !notified.is_empty() || !cleared.is_empty() || !abandoned.is_empty() {
+        let refuses = self.memory.get(job).is_some_and(|memory| !memory.refused.is_empty());
+        let nothing_new = notified.is_empty() && cleared.is_empty() && abandoned.is_empty() && refused.is_empty();
+        if !nothing_new || !sidecar_faults.is_empty() || refuses {
             let memory = self.memory.entry(job.clone()).or_default();
             memory.notified.retain(|key| !cleared.contains(key));
             memory.notified.extend(notified);
             memory.abandoned.extend(abandoned);
+            // What no step was refused for in this run is not refused any more, unless a failure came first.
+            if !failed {
+                memory.refused.clear();
+            }
+            memory.refused.extend(refused);
+            memory.sidecar_faults.extend(sidecar_faults);
         }
         let completion = if failed { Completion::Failed } else { Completion::Done { requeue } };
         self.queue.done(job, completion, at, jitter);
@@ -316,6 +328,7 @@ impl Reconciler {
     fn restrict(&self, policy: &mut Policy) {
         if self.mode == Mode::ObserveOnly {
             (policy.on_lost, policy.not_starting) = (OnLost::Report, NotStarting::Report);
+            policy.on_container_exit = OnContainerExit::Wait;
         }
     }
 }

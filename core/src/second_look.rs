@@ -57,6 +57,8 @@ pub enum Contradiction {
     HasPod,
     #[error("the Job does not control it")]
     NotOfThisJob,
+    #[error("the heartbeat sidecar keeps it from starting")]
+    OurFault,
     #[error("it does not carry a verdict of jobwarden")]
     WithoutOurVerdict,
     #[error("the Job controller no longer counts on it")]

@@ -6,6 +6,9 @@ use crate::{moment::Nanos, policy::Policy};
 
 /// How long a node has to be gone before its pods are lost. It leaves time for a node that is recreated under the same name.
 pub const NODE_GONE_AFTER: Duration = Duration::from_secs(10);
+/// How long a kubelet may take after a boot to report the end of what ran before it, or to start it again: it lists its pods within
+/// seconds.
+pub const REBOOT_REPORTED_AFTER: Duration = Duration::from_secs(30);
 /// How long the kubelet may keep reporting a container as running whose processes are gone. A healthy one reports its end within
 /// seconds. One whose container runtime hangs can still learn the exit code when that returns; after three minutes without a list of
 /// containers it calls its runtime unhealthy itself (`relistThreshold` in `pkg/kubelet/pleg`).

@@ -1,5 +1,7 @@
 //! Verdicts: what [`crate::judge`] concludes, by which row of its table, and from which signals.
 
+mod stuck;
+
 use std::fmt;
 
 use jobwarden_common::{identity::PodUid, names::reason};
@@ -12,6 +14,8 @@ use crate::{
     signals::Signals,
     timeouts::Timeouts,
 };
+
+pub use self::stuck::StuckState;
 
 /// The verdicts on one Job and its pods.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +37,8 @@ pub struct PodJudgement {
     pub uid: PodUid,
     /// The verdict.
     pub verdict: PodVerdict,
+    /// What keeps the pod from ending although it is not lost.
+    pub stuck: Option<StuckState>,
 }
 
 /// A pod with the verdict on it.
@@ -42,6 +48,8 @@ pub struct JudgedPod<'a> {
     pub pod: &'a PodEvidence,
     /// The verdict.
     pub verdict: PodVerdict,
+    /// What keeps the pod from ending although it is not lost.
+    pub stuck: Option<StuckState>,
     listening_since: Moment,
     policy: &'a Policy,
     judged_at: Moment,
@@ -67,6 +75,7 @@ impl Judgement {
         let judged = |(pod, judgement): (&'a PodEvidence, &PodJudgement)| JudgedPod {
             pod,
             verdict: judgement.verdict,
+            stuck: judgement.stuck,
             listening_since: evidence.listening_since,
             policy,
             judged_at: self.judged_at,
@@ -95,6 +104,8 @@ pub enum JobVerdict {
     Paused,
     /// J7: it has run longer than its active-timeout.
     Overdue,
+    /// J8: a main container has failed while another one keeps the pod running, and the policy fails the Job for it.
+    ContainerFailed,
     /// J6: no pod was created for it.
     NotStarting,
     /// No row about Jobs matches: its pods decide.
@@ -108,7 +119,7 @@ pub enum PodVerdict {
     Finishing,
     /// P1: its phase is Failed.
     AttemptFailed,
-    /// P2, P3, P4, P5, P8 and, if the policy asks for them, P9, P12 and P13: it is lost.
+    /// P2, P3, P4, P5, P8 and, if the policy asks for them, P9, P12, P13 and P14: it is lost.
     Lost(LostReason),
     /// P3: the heartbeat sidecar prevents it from starting.
     SidecarBlocks,
@@ -150,6 +161,8 @@ pub enum LostReason {
     Stalled,
     /// P13.
     Unschedulable,
+    /// P14.
+    InitTimeout,
 }
 
 impl LostReason {
@@ -166,6 +179,7 @@ impl LostReason {
             Self::HeartbeatLost => reason::HEARTBEAT_LOST,
             Self::Stalled => reason::STALLED,
             Self::Unschedulable => reason::UNSCHEDULABLE,
+            Self::InitTimeout => reason::INIT_TIMEOUT,
         }
     }
 
@@ -188,6 +202,8 @@ pub enum EndReason {
     NotStarting,
     /// J7.
     DeadlineExceeded,
+    /// J8, if the policy asks for it.
+    ContainerFailed,
 }
 
 impl EndReason {
@@ -196,6 +212,7 @@ impl EndReason {
         match self {
             Self::NotStarting => reason::NOT_STARTING,
             Self::DeadlineExceeded => reason::DEADLINE_EXCEEDED,
+            Self::ContainerFailed => reason::CONTAINER_FAILED,
         }
     }
 }
@@ -217,6 +234,7 @@ pub enum Row {
     J5,
     J6,
     J7,
+    J8,
     P1,
     P2,
     P3,
@@ -230,6 +248,11 @@ pub enum Row {
     P11,
     P12,
     P13,
+    P14,
+    S1,
+    S2,
+    S3,
+    S4,
 }
 
 impl Row {
@@ -243,8 +266,11 @@ impl Row {
             Self::J5 => "the Job is suspended",
             Self::J6 => "no pod was created for the open Job within start-timeout after the Job controller's back-off",
             Self::J7 => "the Job has run longer than its active-timeout",
+            Self::J8 => "a main container has failed while another one keeps the pod running",
             Self::P1 => "the pod has Succeeded or Failed",
-            Self::P2 => "the node is deleted or out of service, and there is no recent beat or agent sighting",
+            Self::P2 => {
+                "the node is deleted, shut down, out of service or has booted again, and there is no recent beat or agent sighting"
+            }
             Self::P3 => "a main container did not start within start-timeout on a ready node",
             Self::P4 => {
                 "the processes have been gone for three minutes, and the kubelet has not reported how they ended"
@@ -260,6 +286,11 @@ impl Row {
             Self::P11 => "no signal is overdue",
             Self::P12 => "the worker is alive but has used no CPU time for stall-after",
             Self::P13 => "the pod has been unscheduled for unscheduled-timeout",
+            Self::P14 => "an init container has run longer than init-timeout",
+            Self::S1 => "the pod has been without a node for start-timeout",
+            Self::S2 => "the pod has not started for start-timeout because its node is not ready",
+            Self::S3 => "a main container ended start-timeout ago, and another one keeps the pod running",
+            Self::S4 => "no pod may replace the lost one before its node is back",
         }
     }
 }
@@ -275,6 +306,7 @@ impl Row {
             Self::J5 => "J5",
             Self::J6 => "J6",
             Self::J7 => "J7",
+            Self::J8 => "J8",
             Self::P1 => "P1",
             Self::P2 => "P2",
             Self::P3 => "P3",
@@ -288,6 +320,11 @@ impl Row {
             Self::P11 => "P11",
             Self::P12 => "P12",
             Self::P13 => "P13",
+            Self::P14 => "P14",
+            Self::S1 => "S1",
+            Self::S2 => "S2",
+            Self::S3 => "S3",
+            Self::S4 => "S4",
         }
     }
 }
@@ -308,6 +345,7 @@ impl JobVerdict {
             Self::Ending => Some(Row::J4),
             Self::Paused => Some(Row::J5),
             Self::Overdue => Some(Row::J7),
+            Self::ContainerFailed => Some(Row::J8),
             Self::NotStarting => Some(Row::J6),
             Self::Open => None,
         }
@@ -330,6 +368,7 @@ impl PodVerdict {
             Self::Lost(LostReason::HeartbeatLost) | Self::Unseen => Row::P9,
             Self::Lost(LostReason::Stalled) => Row::P12,
             Self::Lost(LostReason::Unschedulable) => Row::P13,
+            Self::Lost(LostReason::InitTimeout) => Row::P14,
             Self::Suspect => Row::P10,
             Self::Waiting => Row::P11,
         }

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser};
 use jobwarden_common::names::{object, port};
-use jobwarden_core::policy::{NotStarting, OnLost, Policy, Unseen};
+use jobwarden_core::policy::{NotStarting, OnContainerExit, OnLost, Policy, Unseen};
 use jobwarden_serve::{admin::AdminArgs, lease::LeaseArgs, logs::LogArgs, shutdown::ShutdownArgs};
 
 use crate::execute::FailWith;
@@ -132,6 +132,15 @@ pub struct PolicyArgs {
     #[arg(long, env = "JOBWARDEN_STALL_AFTER", value_parser = humantime::parse_duration, value_name = "DURATION")]
     pub stall_after: Option<Duration>,
 
+    /// How long an init container may run before its pod is lost; without the flag, for ever
+    #[arg(long, env = "JOBWARDEN_INIT_TIMEOUT", value_parser = humantime::parse_duration, value_name = "DURATION")]
+    pub init_timeout: Option<Duration>,
+
+    /// How long a Job waits for a node that is away to end its lost pod, if no other pod may be created before; `never` waits for the
+    /// node
+    #[arg(long, env = "JOBWARDEN_STRANDED_AFTER", default_value = "10m", value_parser = Limit::parse, value_name = "DURATION|never")]
+    pub stranded_after: Limit,
+
     /// What is done about a lost pod: `retry` removes it and leaves the rest to the Job's own rules, `fail` fails the Job,
     /// `report` only notifies
     #[arg(long, env = "JOBWARDEN_ON_LOST", default_value = "retry", value_name = "WHAT")]
@@ -145,6 +154,11 @@ pub struct PolicyArgs {
     #[arg(long, env = "JOBWARDEN_NOT_STARTING", default_value = "report", value_name = "WHAT")]
     pub not_starting: NotStarting,
 
+    /// What is done when a main container has failed while another one keeps the pod running: `wait` waits for the others, `fail`
+    /// fails the Job
+    #[arg(long, env = "JOBWARDEN_ON_CONTAINER_EXIT", default_value = "wait", value_name = "WHAT")]
+    pub on_container_exit: OnContainerExit,
+
     /// How long a finished Job is kept before it is deleted; a Job with a controller or ttlSecondsAfterFinished is left alone
     #[arg(long, env = "JOBWARDEN_RETENTION", default_value = "1h", value_parser = humantime::parse_duration, value_name = "DURATION")]
     pub retention: Duration,
@@ -152,6 +166,16 @@ pub struct PolicyArgs {
     /// Notify of late beats as well
     #[arg(long, env = "JOBWARDEN_NOTIFY_LATE")]
     pub notify_late: bool,
+}
+
+/// A duration, or `never`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit(pub Option<Duration>);
+
+impl Limit {
+    fn parse(text: &str) -> Result<Self, humantime::DurationError> {
+        if text == "never" { Ok(Self(None)) } else { humantime::parse_duration(text).map(|after| Self(Some(after))) }
+    }
 }
 
 impl PolicyArgs {
@@ -164,9 +188,12 @@ impl PolicyArgs {
             unscheduled_timeout,
             active_timeout,
             stall_after,
+            init_timeout,
+            stranded_after,
             on_lost,
             unseen,
             not_starting,
+            on_container_exit,
             retention,
             notify_late,
         } = self;
@@ -184,7 +211,10 @@ impl PolicyArgs {
             unscheduled_timeout: *unscheduled_timeout,
             active_timeout: *active_timeout,
             stall_after: *stall_after,
+            init_timeout: *init_timeout,
+            stranded_after: stranded_after.0,
             not_starting: *not_starting,
+            on_container_exit: *on_container_exit,
             on_lost: *on_lost,
             unseen: *unseen,
             retention: *retention,

@@ -91,7 +91,7 @@ impl Executor {
         let mut sequence = StepSequence::new(steps);
         let mut failure = None;
         while let Some(step) = sequence.next_step() {
-            let (name, pod) = (step.as_str(), step.pod().cloned());
+            let (name, pod, writes) = (step.as_str(), step.pod().cloned(), step.writes_workload());
             let result = runner.execute(step).await;
             let label = result.as_ref().map_or_else(ExecuteError::label, |()| "ok");
             self.metrics.steps.get_or_create(&StepLabels { step: name, result: label }).inc();
@@ -102,6 +102,7 @@ impl Executor {
                 }
                 Err(error) => {
                     error.log(name, job, pod.as_ref());
+                    runner.report.refused.extend(error.refusal().filter(|_| writes).map(|text| (pod.clone(), text)));
                     sequence.failed(pod);
                     failure.get_or_insert(error);
                 }
@@ -133,6 +134,7 @@ impl StepRunner<'_> {
             Step::FailJob { pod, reason, message } => self.fail_job(&pod, reason, &message).await,
             Step::EndJob { reason, started, message } => self.end_job(reason, started, &message).await,
             Step::ConfirmDeleted => self.confirm_deleted().await,
+            Step::ConfirmNotOurFault { pod } => self.confirm_not_our_fault(&pod).await,
             Step::DeletePod { pod, why } => self.delete_pod(&pod, why).await,
             Step::MarkPodFailed { pod, reason, message } => self.mark_pod_failed(&pod, reason, &message).await,
             Step::ForceDeletePod { pod } => self.force_delete_pod(&pod).await,

@@ -40,6 +40,8 @@ pub(crate) enum Failure {
     Before,
     /// The write is applied, but its response is lost.
     After,
+    /// A policy refuses the write.
+    Refused,
 }
 
 impl FakeApi {
@@ -138,6 +140,9 @@ impl State {
         let fail = self.fail.filter(|(at, _)| *at == number).map(|(_, failure)| failure);
         if fail == Some(Failure::Before) {
             return unavailable();
+        }
+        if fail == Some(Failure::Refused) {
+            return status(StatusCode::FORBIDDEN, "Forbidden");
         }
         let answer = match *method {
             Method::POST => self.create(path, body),

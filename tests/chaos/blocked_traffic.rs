@@ -10,7 +10,7 @@ use jobwarden_tests::job::{Worker, finish};
 use jobwarden_tests::shared_cluster::SharedCluster;
 use tokio::time::sleep;
 
-use crate::scenario::{LOST_AFTER, Scenario};
+use crate::scenario::{LOST_AFTER, RECOVERED, Scenario};
 
 pub(crate) async fn a_worker_whose_sidecar_is_cut_off_is_seen_by_the_agent(
     cluster: &SharedCluster,
@@ -42,6 +42,8 @@ pub(crate) async fn a_silent_worker_on_a_healthy_node_is_reported_unseen_and_nev
     let notification = scenario.notified("hidden", OutcomeKind::Suspect, reason::UNSEEN, LOST_AFTER + SOON).await;
     sleep(LOST_AFTER / 2).await;
     scenario.environment.cluster.unblock(node.name(), blocked).await?;
+    let (kind, reason) = RECOVERED;
+    scenario.notified("hidden", kind, reason, SOON).await?;
     let message = notification?.event.data.message;
     ensure!(message.contains("NetworkPolicy"), "the message has no advice: {message}");
     finish(running.process)?;

@@ -178,3 +178,6 @@ pub(crate) const BACKOFF_LIMIT_EXCEEDED: &str = "BackoffLimitExceeded";
 
 /// The kind and reason of the notification about a worker on an unreachable node.
 pub(crate) const LOST: (OutcomeKind, &str) = (OutcomeKind::Lost, reason::NODE_UNREACHABLE);
+
+/// The kind and reason of the notification about a worker that is alive after a notice.
+pub(crate) const RECOVERED: (OutcomeKind, &str) = (OutcomeKind::Recovered, reason::HEARTBEAT_RESUMED);

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use jobwarden_common::names::{FINALIZER, annotation, reason};
+use jobwarden_common::names::{FINALIZER, reason};
 use jobwarden_common::notification::OutcomeKind;
 use jobwarden_testbed::TempNamespace;
 use jobwarden_tests::environment::{ENDLESS, Environment, LeasedNode, RECOVERY, SOON};
@@ -86,10 +86,9 @@ pub(crate) async fn a_job_with_retries_left_is_retried_elsewhere_and_reported_as
     let environment = cluster.environment().await?;
     let node = environment.lease_node().await?;
     let namespace = environment.enrolled_namespace("retry").await?;
-    // The scheduler uses a dead node until Kubernetes marks it not ready: 50 s after its last Lease renewal, checked every 5 s. A
-    // retry before that would be placed on the same node. The last beat may be 11 s older than the crash, so 60 s would be too short.
-    let worker =
-        Worker::new("again", 8, ENDLESS).near_node(node.name()).annotation(annotation::LOST_AFTER, "75s").retries(2);
+    // The scheduler uses a dead node until Kubernetes marks it not ready, 50 s after its last Lease renewal. The loss is reported before,
+    // and the pod is removed after that.
+    let worker = Worker::new("again", 8, ENDLESS).near_node(node.name()).retries(2);
     let first = start(environment, &namespace, &worker).await?;
     let placed = first.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
     ensure!(placed == Some(node.name()), "the pod runs on {placed:?}, not on {}", node.name());

@@ -67,13 +67,22 @@ pub fn mk_pod(name: &str) -> PodEvidence {
         uid: PodUid::from(format!("{name}-uid")),
         name: name.to_owned(),
         phase: PodPhase::Running,
-        node: Some(NodeEvidence { name: "n1".into(), zone: None, state: NodeState::Ready, lease_changed: at(NOW - 1) }),
+        node: Some(NodeEvidence {
+            name: "n1".into(),
+            zone: None,
+            state: NodeState::Ready,
+            avoided: false,
+            lease_changed: at(NOW - 1),
+        }),
         bound_since: Some(at(10)),
         ran_since: Some(at(10)),
         unscheduled_since: None,
         terminating: None,
         mains: vec![MainContainer { name: "main".to_owned(), state: ContainerState::Running }],
         starting_since: None,
+        initializing: None,
+        exited: None,
+        rebooted: None,
         start_problem: None,
         sidecar: Sidecar::Started(at(11)),
         beat: LastBeat::Running { last: at(NOW - 1) },
@@ -86,7 +95,13 @@ pub fn mk_pod(name: &str) -> PodEvidence {
 
 /// P8: the node and everything on it went silent at `since`.
 pub fn unreachable(name: &str, since: u64) -> PodEvidence {
-    let node = NodeEvidence { name: "n1".into(), zone: None, state: NodeState::NotReady, lease_changed: at(since) };
+    let node = NodeEvidence {
+        name: "n1".into(),
+        zone: None,
+        state: NodeState::NotReady,
+        avoided: true,
+        lease_changed: at(since),
+    };
     PodEvidence {
         node: Some(node),
         beat: LastBeat::Running { last: at(since) },

@@ -56,6 +56,7 @@ pub fn mk_pod(uid: &str, job: &str) -> PodFacts {
         mains: vec![mk_main("main", ContainerState::Running, Some(&format!("{uid}-main")))],
         others_running: Box::default(),
         start: StartPhase::NotStarting,
+        initializing: None,
         start_problem: None,
         sidecar: SidecarFacts::Started,
         cause: None,
@@ -66,11 +67,11 @@ pub fn mk_pod(uid: &str, job: &str) -> PodFacts {
 }
 
 pub fn mk_main(name: &str, state: ContainerState, id: Option<&str>) -> MainFacts {
-    MainFacts { name: name.into(), state, id: id.map(Into::into), earlier_id: None }
+    MainFacts { name: name.into(), state, id: id.map(Into::into), earlier_id: None, exit_code: None }
 }
 
 pub fn mk_node(name: &str, health: Health) -> NodeFacts {
-    NodeFacts { name: name.into(), zone: None, health, changed: None }
+    NodeFacts { name: name.into(), zone: None, health, changed: None, avoided: false, boot_id: None }
 }
 
 pub fn mk_lease(node: &str, renewed: i64) -> LeaseFacts {

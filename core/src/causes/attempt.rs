@@ -7,7 +7,7 @@ use jobwarden_common::{
 
 use super::{by, of_container_word};
 use crate::{
-    evidence::{PodEvidence, StartProblem},
+    evidence::{NodeState, PodEvidence, StartProblem},
     verdict::LostReason,
 };
 
@@ -52,13 +52,23 @@ pub fn of_loss(lost: LostReason, pod: &PodEvidence) -> Cause {
     let Some(kind) = kind else { return Cause { kind: None, ..Cause::default() } };
     let node = pod.node.as_ref().map(|node| node.name.to_string());
     let message = node.map(|node| match lost {
-        LostReason::NodeGone => format!("node {node} was deleted or declared out of service"),
+        LostReason::NodeGone => format!("node {node} {}", how_gone(pod)),
         LostReason::OutcomeUnknown => {
             format!("node {node} stopped responding before it could report how the worker ended")
         }
         _ => format!("node {node} and everything on it stopped responding"),
     });
     Cause { kind: Some(kind), reason: Some(lost.as_str().to_owned()), message, by: None, ..Cause::default() }
+}
+
+/// How the node of a pod is known to be gone.
+fn how_gone(pod: &PodEvidence) -> &'static str {
+    match pod.node.as_ref().map(|node| node.state) {
+        Some(NodeState::ShutDown { .. }) => "was reported shut down by the cloud provider",
+        Some(NodeState::OutOfService { .. }) => "was declared out of service",
+        Some(NodeState::Deleted { .. }) => "was deleted",
+        Some(NodeState::Ready | NodeState::NotReady) | None => "has booted again",
+    }
 }
 
 /// Whether the pod may have been deleted by somebody whom its status does not name.

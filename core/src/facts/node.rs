@@ -9,6 +9,19 @@ use k8s_openapi::api::{coordination::v1::Lease, core::v1::Node};
 /// The taint by which an administrator declares that a node is shut down (`corev1.TaintNodeOutOfService`).
 const OUT_OF_SERVICE_TAINT: &str = "node.kubernetes.io/out-of-service";
 
+/// The taint by which a cloud provider declares that the machine of a node that does not respond is shut down
+/// (`TaintNodeShutdown` in `k8s.io/cloud-provider/api`).
+const SHUTDOWN_TAINT: &str = "node.cloudprovider.kubernetes.io/shutdown";
+
+/// The taints by which Kubernetes keeps new pods away from a node (`corev1.TaintNodeNotReady` and its like).
+const AVOIDED_TAINTS: [&str; 5] = [
+    "node.kubernetes.io/not-ready",
+    "node.kubernetes.io/unreachable",
+    "node.kubernetes.io/unschedulable",
+    OUT_OF_SERVICE_TAINT,
+    SHUTDOWN_TAINT,
+];
+
 /// The label that names the zone of a node (`corev1.LabelTopologyZone`).
 const ZONE: &str = "topology.kubernetes.io/zone";
 
@@ -23,6 +36,10 @@ pub struct NodeFacts {
     pub health: Health,
     /// When its condition `Ready` last changed, by the clock of who wrote it: only compared with itself.
     pub changed: Option<Timestamp>,
+    /// It is cordoned, not ready or shut down by its taints: the scheduler places no further pod on it, unless the pod tolerates that.
+    pub avoided: bool,
+    /// `status.nodeInfo.bootID`, which changes when the machine boots.
+    pub boot_id: Option<Box<str>>,
 }
 
 /// The health of a node by the API server.
@@ -34,6 +51,8 @@ pub enum Health {
     NotReady,
     /// It carries the taint `node.kubernetes.io/out-of-service`.
     OutOfService,
+    /// It is not ready and carries the taint `node.cloudprovider.kubernetes.io/shutdown`.
+    ShutDown,
 }
 
 impl NodeFacts {
@@ -42,16 +61,25 @@ impl NodeFacts {
         let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_deref()).unwrap_or_default();
         let conditions = node.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
         let ready = conditions.iter().find(|condition| condition.type_ == "Ready");
-        let health = if taints.iter().any(|taint| taint.key == OUT_OF_SERVICE_TAINT) {
+        let has = |key: &str| taints.iter().any(|taint| taint.key == key);
+        let health = if has(OUT_OF_SERVICE_TAINT) {
             Health::OutOfService
         } else if ready.is_some_and(|condition| condition.status == "True") {
             Health::Ready
+        } else if has(SHUTDOWN_TAINT) {
+            Health::ShutDown
         } else {
             Health::NotReady
         };
         let zone = node.metadata.labels.as_ref().and_then(|labels| labels.get(ZONE)).map(|zone| zone.as_str().into());
         let changed = ready.and_then(|condition| condition.last_transition_time.as_ref()).map(|at| at.0);
-        Some(Self { name: node.metadata.name.clone()?.into(), zone, health, changed })
+        let keeps_away = |effect: &str| matches!(effect, "NoSchedule" | "NoExecute");
+        let avoided = node.spec.as_ref().and_then(|spec| spec.unschedulable) == Some(true)
+            || taints.iter().any(|taint| keeps_away(&taint.effect) && AVOIDED_TAINTS.contains(&taint.key.as_str()));
+        let boot_id =
+            node.status.as_ref().and_then(|status| status.node_info.as_ref()).map(|info| info.boot_id.as_str());
+        let boot_id = boot_id.filter(|id| !id.is_empty()).map(Into::into);
+        Some(Self { name: node.metadata.name.clone()?.into(), zone, health, changed, avoided, boot_id })
     }
 }
 
@@ -98,9 +126,39 @@ mod tests {
     #[case::cordoned("True", json!([{"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}]), Health::Ready)]
     #[case::off("Unknown", json!([{"key": "node.kubernetes.io/out-of-service", "value": "nodeshutdown", "effect": "NoExecute"}]), Health::OutOfService)]
     #[case::off_though_ready("True", json!([{"key": "node.kubernetes.io/out-of-service", "effect": "NoSchedule"}]), Health::OutOfService)]
+    #[case::shut_down("Unknown", json!([{"key": "node.cloudprovider.kubernetes.io/shutdown", "effect": "NoSchedule"}]), Health::ShutDown)]
+    #[case::started_again("True", json!([{"key": "node.cloudprovider.kubernetes.io/shutdown", "effect": "NoSchedule"}]), Health::Ready)]
     fn health_is_taint_then_condition(#[case] ready: &str, #[case] taints: Value, #[case] expected: Health) {
         let facts = NodeFacts::read(&mk_node(ready, &taints)).expect("it has a name");
-        assert_eq!(facts, NodeFacts { name: "node-1".into(), zone: Some("a".into()), health: expected, changed: None });
+        assert_eq!((facts.name, facts.zone, facts.health), ("node-1".into(), Some("a".into()), expected));
+    }
+
+    #[rstest]
+    #[case::ready(json!(null), json!(null), false)]
+    #[case::cordoned(json!(true), json!(null), true)]
+    #[case::unreachable(json!(null), json!([{"key": "node.kubernetes.io/unreachable", "effect": "NoSchedule"}]), true)]
+    #[case::preferably(json!(null), json!([{"key": "node.kubernetes.io/not-ready", "effect": "PreferNoSchedule"}]), false)]
+    #[case::somebodys_own(json!(null), json!([{"key": "example.com/gpu", "effect": "NoSchedule"}]), false)]
+    fn the_scheduler_avoids_a_node_by_its_taints(
+        #[case] cordoned: Value,
+        #[case] taints: Value,
+        #[case] avoided: bool,
+    ) {
+        let mut node = mk_node("True", &taints);
+        node.spec.as_mut().expect("a spec").unschedulable = cordoned.as_bool();
+        assert_eq!(NodeFacts::read(&node).map(|facts| facts.avoided), Some(avoided));
+    }
+
+    #[test]
+    fn the_boot_of_a_node_is_known_once_its_kubelet_has_reported() {
+        let mut node = mk_node("True", &json!(null));
+        assert_eq!(NodeFacts::read(&node).and_then(|facts| facts.boot_id), None);
+        let info = json!({
+            "architecture": "", "bootID": "b1", "containerRuntimeVersion": "", "kernelVersion": "", "kubeProxyVersion": "",
+            "kubeletVersion": "", "machineID": "", "operatingSystem": "", "osImage": "", "systemUUID": "",
+        });
+        node.status.as_mut().expect("a status").node_info = serde_json::from_value(info).ok();
+        assert_eq!(NodeFacts::read(&node).and_then(|facts| facts.boot_id).as_deref(), Some("b1"));
     }
 
     #[test]

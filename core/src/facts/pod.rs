@@ -10,9 +10,9 @@ use jobwarden_common::{
 };
 use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, PodSpec, PodStatus};
 
-use self::container::{bare_id, find, has_run, is_running, main_facts};
+use self::container::{bare_id, find, has_run, is_running, is_sidecar, main_facts, restarts};
 pub use self::{container::MainFacts, start::StartPhase};
-use crate::evidence::{PodPhase, StartProblem};
+use crate::evidence::{ContainerState, PodPhase, StartProblem};
 
 mod cause;
 mod container;
@@ -46,6 +46,8 @@ pub struct PodFacts {
     pub others_running: Box<[Box<str>]>,
     /// What the start of its main containers waits for.
     pub start: StartPhase,
+    /// The init container of the workload that runs.
+    pub initializing: Option<Box<str>>,
     /// Why a container does not start.
     pub start_problem: Option<Box<StartProblem>>,
     /// Our sidecar.
@@ -89,8 +91,13 @@ impl PodFacts {
 
         let phase = phase(status);
         let node = spec.node_name.clone().filter(|name| !name.is_empty());
-        let mains: Vec<_> =
-            spec.containers.iter().map(|main| main_facts(&main.name, find(statuses, &main.name))).collect();
+        let mains: Vec<_> = spec
+            .containers
+            .iter()
+            .map(|main| main_facts(&main.name, find(statuses, &main.name), restarts(main, spec)))
+            .collect();
+        let mut inits = init.iter().filter(|container| !is_sidecar(container));
+        let initializing = inits.find(|container| find(init_statuses, &container.name).is_some_and(is_running));
         let job = controlling_job(pod);
         let start = if node.is_some() && matches!(phase, PodPhase::Pending | PodPhase::Running) {
             start::phase(init, init_statuses, &mains, job.is_some())
@@ -102,6 +109,7 @@ impl PodFacts {
             Duration::from_secs(seconds.try_into().unwrap_or(0))
         });
 
+        let has_started = mains.iter().any(|main| main.state != ContainerState::NotStarted);
         Some(Self {
             uid: metadata.uid.clone()?.into(),
             name: metadata.name.clone()?,
@@ -116,7 +124,8 @@ impl PodFacts {
                 .filter_map(|status| status.container_id.as_deref().map(bare_id))
                 .collect(),
             start,
-            start_problem: start::problem(init_statuses, statuses).map(Box::new),
+            initializing: initializing.map(|container| container.name.as_str().into()),
+            start_problem: start::problem(init_statuses, statuses, has_started).map(Box::new),
             sidecar: sidecar(init, init_statuses),
             cause: Some(cause::cause(pod, spec, status, phase)).filter(|cause| !cause.is_empty()).map(Box::new),
             oom_killed: cause::oom_killed(statuses),

@@ -15,15 +15,22 @@ use crate::{
 impl Index {
     /// A node was created or changed.
     pub fn apply_node(&mut self, facts: &NodeFacts, now: Moment) {
-        let NodeFacts { name, zone, health, changed } = facts;
+        let NodeFacts { name, zone, health, changed, avoided, boot_id } = facts;
         let node = self.nodes.entry(name.clone()).or_insert_with(|| NodeRecord::new(None, now));
-        let moved = node.zone != *zone;
+        let moved = node.zone != *zone || node.avoided != *avoided;
         node.zone.clone_from(zone);
+        node.avoided = *avoided;
+        let booted = boot_id.is_some() && node.boot_id.is_some() && node.boot_id != *boot_id;
+        if boot_id.is_some() {
+            node.boot_id.clone_from(boot_id);
+        }
         let state = match (health, node.state) {
             (Health::Ready, _) => NodeState::Ready,
             (Health::NotReady, _) => NodeState::NotReady,
             (Health::OutOfService, Some(NodeState::OutOfService { since })) => NodeState::OutOfService { since },
             (Health::OutOfService, _) => NodeState::OutOfService { since: now },
+            (Health::ShutDown, Some(NodeState::ShutDown { since })) => NodeState::ShutDown { since },
+            (Health::ShutDown, _) => NodeState::ShutDown { since: now },
         };
         // It may have been away while its watch was down.
         let flapped = node.changed != *changed;
@@ -37,6 +44,9 @@ impl Index {
         self.set_node(name, state, now);
         if moved || again {
             self.node_changed(name);
+        }
+        if booted {
+            self.node_rebooted(name, now);
         }
     }
 
@@ -94,6 +104,7 @@ impl Index {
                 NodeState::Ready => "became Ready",
                 NodeState::NotReady => "became NotReady",
                 NodeState::OutOfService { .. } => "was declared out of service",
+                NodeState::ShutDown { .. } => "was reported shut down by the cloud provider",
                 NodeState::Deleted { .. } => "was deleted",
             };
             for job in self.jobs_on(name) {

@@ -8,7 +8,10 @@ use super::{Index, share};
 use crate::{
     evidence::{AgentObservation, ContainerState, NodeState, PodPhase},
     facts::pod::{PodFacts, SidecarFacts},
-    index::records::{NodeRecord, PodRecord},
+    index::{
+        records::{NodeRecord, PodRecord},
+        stuck::exited,
+    },
     moment::Moment,
 };
 
@@ -105,6 +108,12 @@ impl PodRecord {
         self.unscheduled_since = since(live && facts.node.is_none(), self.unscheduled_since);
         self.terminating_since = since(facts.grace.is_some(), self.terminating_since);
         self.start.update(facts.start, now);
+        let same_init = facts.initializing == self.facts.initializing;
+        self.initializing_since = since(facts.initializing.is_some(), self.initializing_since.filter(|_| same_init));
+        self.exited_since = since(live && exited(&facts).is_some(), self.exited_since);
+        if facts.mains != self.facts.mains || !live {
+            self.rebooted = None;
+        }
         match &facts.start_problem {
             Some(problem) => self.start_problem = Some(problem.clone()),
             None if facts.mains.iter().any(|main| main.state == ContainerState::Running) => self.start_problem = None,

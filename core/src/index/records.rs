@@ -63,6 +63,12 @@ pub(super) struct PodRecord {
     pub(super) unscheduled_since: Option<Moment>,
     pub(super) terminating_since: Option<Moment>,
     pub(super) start: StartTimer,
+    /// Since when the init container that runs does so.
+    pub(super) initializing_since: Option<Moment>,
+    /// Since when a main container has ended while another one keeps the pod running.
+    pub(super) exited_since: Option<Moment>,
+    /// See [`PodEvidence::rebooted`](crate::evidence::PodEvidence::rebooted).
+    pub(super) rebooted: Option<Moment>,
     /// What last prevented a container from starting: the kubelet does not repeat it once the pod ends for that reason.
     pub(super) start_problem: Option<Box<StartProblem>>,
     pub(super) sidecar_since: Option<Moment>,
@@ -88,6 +94,9 @@ impl PodRecord {
             unscheduled_since: None,
             terminating_since: None,
             start: StartTimer::default(),
+            initializing_since: None,
+            exited_since: None,
+            rebooted: None,
             start_problem: None,
             sidecar_since: None,
             ran_since: None,
@@ -171,6 +180,8 @@ pub(super) struct NodeRecord {
     pub(super) ready_since: Option<Moment>,
     /// When it last became ready or ceased to be, as its condition says.
     pub(super) changed: Option<Timestamp>,
+    pub(super) avoided: bool,
+    pub(super) boot_id: Option<Box<str>>,
     /// When a change of its Lease was last received; at first, when the node was first seen.
     pub(super) lease_changed: Moment,
     /// What the Lease then said.
@@ -186,6 +197,8 @@ impl NodeRecord {
             zone: None,
             ready_since: None,
             changed: None,
+            avoided: false,
+            boot_id: None,
             lease_changed: now,
             renewed: None,
             pods: BTreeSet::new(),

@@ -63,6 +63,7 @@ impl Index {
             Phase::Ending => LastBeat::Ending { last: now },
         };
         let before = mem::replace(&mut pod.beat, after);
+        pod.rebooted = None;
         let (job, name) = (pod.facts.job.clone(), pod.facts.name.clone());
         let (event, pause) = match (before, after) {
             (LastBeat::None, _) => (Some("first beat"), None),
@@ -132,6 +133,7 @@ impl Index {
         let before = mem::replace(&mut pod.agent, after);
         if let AgentObservation::Alive { last } = after {
             pod.seen_alive = Some(last);
+            pod.rebooted = None;
         }
         let (job, name) = (pod.facts.job.clone(), pod.facts.name.clone());
         let pause = match before {

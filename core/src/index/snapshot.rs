@@ -87,6 +87,9 @@ impl Index {
             terminating: facts.grace.zip(pod.terminating_since).map(|(grace, since)| Terminating { since, grace }),
             mains: facts.mains.iter().map(main_container).collect(),
             starting_since: self.starting_since(pod),
+            initializing: pod.initializing(),
+            exited: pod.exited(),
+            rebooted: pod.rebooted,
             start_problem: facts.start_problem.as_deref().cloned(),
             sidecar: match (facts.sidecar, pod.sidecar_since) {
                 (SidecarFacts::Absent, _) => Sidecar::Absent,
@@ -131,6 +134,7 @@ impl Index {
             name: name.clone(),
             zone: known.and_then(|node| node.zone.clone()),
             state: known.and_then(|node| node.state).unwrap_or(NodeState::NotReady),
+            avoided: known.is_some_and(|node| node.avoided),
             lease_changed: lease_changed.max(self.listening_since),
         }
     }

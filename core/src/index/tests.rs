@@ -87,8 +87,13 @@ fn a_running_pod_has_all_evidence() {
     report(&mut state, &mk_report(&[("pod", 2)]), 4);
     let pod = pod(&state);
     assert_eq!(pod.phase, PodPhase::Running);
-    let expected =
-        NodeEvidence { name: "node-1".into(), zone: None, state: NodeState::Ready, lease_changed: moment(0) };
+    let expected = NodeEvidence {
+        name: "node-1".into(),
+        zone: None,
+        state: NodeState::Ready,
+        avoided: false,
+        lease_changed: moment(0),
+    };
     assert_eq!(pod.node, Some(expected));
     assert_eq!(pod.bound_since, Some(moment(0)));
     assert_eq!(pod.sidecar, Sidecar::Started(moment(0)));

@@ -9,7 +9,7 @@ use crate::{
     },
     moment::Moment,
     policy::{Policy, Unseen},
-    timeouts::{GONE_REPORTS, NODE_GONE_AFTER, Timeouts},
+    timeouts::{GONE_REPORTS, NODE_GONE_AFTER, REBOOT_REPORTED_AFTER, Timeouts},
     verdict::{LostReason, PodVerdict},
 };
 
@@ -67,6 +67,8 @@ impl PodView<'_> {
             PodVerdict::Stuck
         } else if self.stalled() {
             PodVerdict::Lost(LostReason::Stalled)
+        } else if self.init_runs_too_long() {
+            PodVerdict::Lost(LostReason::InitTimeout)
         } else if self.beat_fresh() {
             PodVerdict::Alive { without_beat: false }
         } else if self.agent_alive() {
@@ -89,6 +91,10 @@ impl PodView<'_> {
 
     /// P2.
     fn lost_with_node(&mut self) -> bool {
+        // A signal or a report of the kubelet after the boot would have ended this.
+        if self.pod.rebooted.is_some_and(|since| self.clock.passed(since, REBOOT_REPORTED_AFTER)) {
+            return true;
+        }
         let Some(since) = self.node.state.gone_since() else { return false };
         if !self.clock.passed(since, NODE_GONE_AFTER) {
             return false;
@@ -146,6 +152,15 @@ impl PodView<'_> {
         let (Some(progress), Some(after)) = (self.pod.cpu_progress, self.policy.stall_after) else { return false };
         let works = self.pod.phase == PodPhase::Running && self.pod.terminating.is_none();
         works && self.clock.passed(progress, after) && self.agent_alive()
+    }
+
+    /// P14: an init container of the workload runs on a node that works, and no main container does.
+    fn init_runs_too_long(&mut self) -> bool {
+        let (Some(init), Some(after)) = (&self.pod.initializing, self.policy.init_timeout) else { return false };
+        self.pod.terminating.is_none()
+            && self.clock.passed(init.since, after)
+            && !self.lease_stale()
+            && !self.agent_alive()
     }
 
     /// The last beat is younger than suspect-after and did not say that the pod ends.

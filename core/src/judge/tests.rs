@@ -20,6 +20,7 @@ mod laws;
 mod of_jobs;
 mod signals;
 mod silence;
+mod stuck;
 
 /// All tests judge at this moment; earlier moments are given as seconds [`ago`].
 const NOW: Moment = Moment::at(Duration::from_hours(2));
@@ -34,7 +35,13 @@ fn mk_job() -> JobEvidence {
 
 /// A pod that runs on a ready node; its last beat and agent report arrived 5 s ago.
 fn mk_pod() -> PodEvidence {
-    let node = NodeEvidence { name: "node-1".into(), zone: None, state: NodeState::Ready, lease_changed: ago(5) };
+    let node = NodeEvidence {
+        name: "node-1".into(),
+        zone: None,
+        state: NodeState::Ready,
+        avoided: false,
+        lease_changed: ago(5),
+    };
     PodEvidence {
         node: Some(node),
         bound_since: Some(ago(3600)),
@@ -105,6 +112,7 @@ fn p1_an_ended_pod_is_left_to_kubernetes_whatever_its_signals() {
 
 #[rstest]
 #[case::deleted(NodeState::Deleted { since: ago(10) }, 25, LOST(LostReason::NodeGone))]
+#[case::shut_down(NodeState::ShutDown { since: ago(10) }, 25, LOST(LostReason::NodeGone))]
 #[case::out_of_service(NodeState::OutOfService { since: ago(10) }, 25, LOST(LostReason::NodeGone))]
 #[case::too_soon(NodeState::Deleted { since: ago(9) }, 31, PodVerdict::Suspect)]
 #[case::beat_recently(NodeState::Deleted { since: ago(60) }, 24, PodVerdict::Alive { without_beat: false })]

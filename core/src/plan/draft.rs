@@ -13,7 +13,7 @@ use crate::{
     guard::Hold,
     moment::Moment,
     snapshot::{JobSnapshot, PastAttempt},
-    verdict::{JobVerdict, JudgedPod, Judgement, LostReason, PodVerdict, Row},
+    verdict::{EndReason, JobVerdict, JudgedPod, Judgement, LostReason, PodVerdict, Row, StuckState},
 };
 
 /// The Job controller's reason for a Job that ran too long (`JobReasonDeadlineExceeded` in `batch/v1`).
@@ -29,19 +29,34 @@ pub(super) struct Drafter<'a> {
 
 impl<'a> Drafter<'a> {
     /// A lost pod whose Job is failed.
-    pub(super) fn lost(&self, judged: JudgedPod<'_>, reason: LostReason) -> OutcomeData {
-        let consequence = match self.kind() {
-            JobKind::Job => "The Job was failed.",
-            JobKind::BarePod => "It is being deleted.",
+    pub(super) fn lost(&self, judged: JudgedPod<'_>, reason: LostReason, refusal: Option<&str>) -> OutcomeData {
+        let consequence = match (refusal, self.kind()) {
+            (Some(refusal), JobKind::Job) => refused("The Job could not be failed", refusal),
+            (Some(refusal), JobKind::BarePod) => refused("It could not be deleted", refusal),
+            (None, JobKind::Job) => "The Job was failed.".to_owned(),
+            (None, JobKind::BarePod) => "It is being deleted.".to_owned(),
         };
         let message = format!("{} {consequence}", self.messages().lost(judged, reason));
         self.about_pod(OutcomeKind::Lost, judged, PodVerdict::Lost(reason), reason.as_str(), message)
     }
 
     /// A lost pod whose Job goes on.
-    pub(super) fn attempt_failed(&self, judged: JudgedPod<'_>, reason: LostReason) -> OutcomeData {
+    pub(super) fn attempt_failed(
+        &self,
+        judged: JudgedPod<'_>,
+        reason: LostReason,
+        is_removed: bool,
+        refusal: Option<&str>,
+    ) -> OutcomeData {
         let sentence = self.messages().lost(judged, reason);
-        let message = format!("{sentence} It was deleted; the Job's own rules decide on a retry.");
+        let removal = match refusal {
+            Some(refusal) => refused("It could not be deleted", refusal),
+            None if is_removed => "It was deleted; the Job's own rules decide on a retry.".to_owned(),
+            None => "It is deleted once the scheduler places no further pod on its node, within a minute; the Job's own rules decide \
+                     on a retry."
+                .to_owned(),
+        };
+        let message = format!("{sentence} {removal}");
         self.about_pod(OutcomeKind::AttemptFailed, judged, PodVerdict::Lost(reason), reason.as_str(), message)
     }
 
@@ -70,6 +85,40 @@ impl<'a> Drafter<'a> {
     pub(super) fn late(&self, judged: JudgedPod<'_>) -> OutcomeData {
         let message = self.messages().late(judged);
         self.about_pod(OutcomeKind::Suspect, judged, PodVerdict::Suspect, reason::HEARTBEAT_LATE, message)
+    }
+
+    /// A pod whose sidecar keeps it from starting.
+    pub(super) fn sidecar_blocks(&self, judged: JudgedPod<'_>, says: Option<&str>) -> OutcomeData {
+        let message = self.messages().sidecar_blocks(judged, says);
+        self.about_pod(OutcomeKind::Suspect, judged, PodVerdict::SidecarBlocks, reason::SIDECAR_FAULT, message)
+    }
+
+    /// A pod in a stuck state.
+    pub(super) fn stuck(&self, judged: JudgedPod<'_>, stuck: StuckState) -> OutcomeData {
+        let message = self.messages().stuck_state(judged, stuck);
+        let mut data = self.about_pod(OutcomeKind::Suspect, judged, judged.verdict, stuck.as_str(), message);
+        data.decided_by = decided_by(stuck.row());
+        data
+    }
+
+    /// A lost pod that may have no replacement before its node is back.
+    pub(super) fn stranded(&self, judged: JudgedPod<'_>) -> OutcomeData {
+        let message = self.messages().stranded(judged);
+        let mut data = self.about_pod(OutcomeKind::Suspect, judged, judged.verdict, reason::STRANDED, message);
+        data.decided_by = decided_by(Row::S4);
+        data
+    }
+
+    /// A pod, or the Job that it is of, that is alive after notices for these reasons.
+    pub(super) fn recovered(&self, judged: JudgedPod<'_>, over: &[&str]) -> OutcomeData {
+        let message = self.messages().recovered(judged, over);
+        self.about_pod(OutcomeKind::Recovered, judged, judged.verdict, reason::HEARTBEAT_RESUMED, message)
+    }
+
+    /// A Job that could not be failed because the API server refuses it.
+    pub(super) fn end_refused(&self, end: EndReason, message: &str, refusal: &str) -> OutcomeData {
+        let message = format!("{message} {}", refused("The Job could not be failed", refusal));
+        self.about_job(OutcomeKind::Suspect, self.judgement.job, end.as_str(), message)
     }
 
     /// A Job for which no pod was created.
@@ -313,6 +362,11 @@ fn attempt(pod: &PodEvidence) -> Attempt {
     }
 }
 
+/// That the API server refuses what follows from a verdict.
+fn refused(what: &str, refusal: &str) -> String {
+    format!("{what}: the API server refuses it ({refusal}). It is tried again.")
+}
+
 /// The addition to the message of a lost Job whose pod succeeded while the Job was being failed.
 pub fn late_success(pod: &str) -> String {
     format!(" Pod {pod} succeeded in the same moment: its work may be done.")
@@ -331,6 +385,7 @@ pub(super) fn lost_reason(word: &str) -> Option<LostReason> {
         LostReason::StartTimeout,
         LostReason::Stalled,
         LostReason::Unschedulable,
+        LostReason::InitTimeout,
     ];
     ALL.into_iter().find(|reason| reason.as_str() == word)
 }

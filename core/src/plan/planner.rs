@@ -3,7 +3,9 @@
 mod context;
 mod history;
 mod job;
+mod notice;
 mod pod;
+mod removal;
 
 #[cfg(test)]
 mod tests;
@@ -37,6 +39,7 @@ pub fn plan(
         JobVerdict::Ending => planner.ending(),
         JobVerdict::Paused => planner.clean_up_terminating_pods(),
         JobVerdict::Overdue => planner.overdue(),
+        JobVerdict::ContainerFailed => planner.container_failed(),
         JobVerdict::NotStarting => planner.not_starting(),
         JobVerdict::Open => planner.open(),
     }
@@ -57,6 +60,7 @@ pub fn requeue_at(snapshot: &JobSnapshot, judgement: &Judgement, hold: Option<Ho
     // A pod that has ended but still exists is a leftover from then on.
     let judged_pods = judgement.judged_pods(&snapshot.evidence, &snapshot.policy);
     let stuck = judged_pods.filter_map(|judged| judged.signals().stuck_at);
-    let moments = judgement.recheck_at.into_iter().chain(retention).chain(warm_up).chain(stuck);
+    let removals = removal::moments(snapshot, judgement);
+    let moments = judgement.recheck_at.into_iter().chain(retention).chain(warm_up).chain(stuck).chain(removals);
     moments.filter(|at| *at > now).min()
 }

@@ -7,7 +7,7 @@ use jobwarden_common::{identity::PodUid, notification::OutcomeData};
 
 use crate::{
     evidence::PodEvidence,
-    outcome::OutcomeName,
+    outcome::{OutcomeName, Outcomes},
     verdict::{EndReason, LostReason},
 };
 
@@ -32,6 +32,11 @@ pub enum Step {
         started: Option<Timestamp>,
         /// The reason in a sentence.
         message: String,
+    },
+    /// Check that a pod that does not start is not kept from it by our own sidecar: a token that cannot be mounted is in Events only.
+    ConfirmNotOurFault {
+        /// The pod.
+        pod: PodRef,
     },
     /// Check with a live read that the Job is being deleted, or gone, and had not finished.
     ConfirmDeleted,
@@ -82,9 +87,10 @@ impl Step {
             | Self::ReleaseFinalizer
             | Self::DeleteJob
             | Self::Forget => None,
-            Self::DeletePod { pod, .. } | Self::MarkPodFailed { pod, .. } | Self::ForceDeletePod { pod } => {
-                Some(&pod.uid)
-            }
+            Self::ConfirmNotOurFault { pod }
+            | Self::DeletePod { pod, .. }
+            | Self::MarkPodFailed { pod, .. }
+            | Self::ForceDeletePod { pod } => Some(&pod.uid),
             Self::Record(draft) if draft.data.kind.is_final() => None,
             Self::Record(draft) => draft.data.attempt.as_ref().map(|attempt| &attempt.pod_uid),
             Self::RecordEvent(notice) => notice.pod.as_ref().map(|pod| &pod.uid),
@@ -104,9 +110,12 @@ impl Step {
             | Self::ReleaseFinalizer
             | Self::DeleteJob
             | Self::Abandon(_) => true,
-            Self::ConfirmDeleted | Self::Record(_) | Self::RecordEvent(_) | Self::ClearNotice(_) | Self::Forget => {
-                false
-            }
+            Self::ConfirmDeleted
+            | Self::ConfirmNotOurFault { .. }
+            | Self::Record(_)
+            | Self::RecordEvent(_)
+            | Self::ClearNotice(_)
+            | Self::Forget => false,
         }
     }
 
@@ -116,6 +125,7 @@ impl Step {
             Self::FailJob { .. } => "fail-job",
             Self::EndJob { .. } => "end-job",
             Self::ConfirmDeleted => "confirm-deleted",
+            Self::ConfirmNotOurFault { .. } => "confirm-not-our-fault",
             Self::DeletePod { .. } => "delete-pod",
             Self::MarkPodFailed { .. } => "mark-pod-failed",
             Self::ForceDeletePod { .. } => "force-delete-pod",
@@ -190,11 +200,16 @@ pub type NoticeKey = (Option<PodUid>, &'static str);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recorded {
     /// Its outcomes, and for each whether its delivery to every sink has ended.
-    pub outcomes: BTreeMap<OutcomeName, bool>,
+    pub outcomes: Outcomes,
     /// Events recorded since this process became the leader, which were still true at the last evaluation.
     pub notified: BTreeSet<NoticeKey>,
     /// Pods abandoned since this process became the leader.
     pub abandoned: BTreeSet<PodUid>,
+    /// What the API server answered to the last write about a pod, or about the Job if `None`, where it refused the write for good: a
+    /// policy, a quota or a missing permission.
+    pub refused: BTreeMap<Option<PodUid>, String>,
+    /// The pods that our own sidecar keeps from starting by what their Events say, and what that is.
+    pub sidecar_faults: BTreeMap<PodUid, String>,
 }
 
 impl Recorded {

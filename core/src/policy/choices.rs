@@ -31,6 +31,15 @@ pub enum NotStarting {
     Fail,
 }
 
+/// What is done when a main container has failed while another one keeps the pod running.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnContainerExit {
+    /// Wait for the others, as Kubernetes does.
+    Wait,
+    /// Fail the Job.
+    Fail,
+}
+
 /// A value that is not one of the choices.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{given:?} is not one of {allowed}")]
@@ -113,6 +122,28 @@ impl FromStr for NotStarting {
     }
 }
 
+impl OnContainerExit {
+    /// Its value in flags, files and annotations.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Wait => "wait",
+            Self::Fail => "fail",
+        }
+    }
+}
+
+impl FromStr for OnContainerExit {
+    type Err = UnknownWord;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        match word {
+            "wait" => Ok(Self::Wait),
+            "fail" => Ok(Self::Fail),
+            _ => Err(UnknownWord::new(word, "wait, fail")),
+        }
+    }
+}
+
 macro_rules! display {
     ($($choice:ty),+) => { $(
         impl fmt::Display for $choice {
@@ -123,4 +154,4 @@ macro_rules! display {
     )+ };
 }
 
-display!(OnLost, Unseen, NotStarting);
+display!(OnLost, Unseen, NotStarting, OnContainerExit);

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use serde::Deserialize;
 
 use super::{
+    OnContainerExit,
     labels::Labels,
     setting::{Changes, Setting},
 };
@@ -42,7 +43,8 @@ pub struct FilePolicy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Preset {
-    /// The OSS Review Toolkit's server: an active-timeout for each kind of worker.
+    /// The OSS Review Toolkit's server: an active-timeout for each kind of worker, each of which is failed as soon as one of its
+    /// containers fails.
     OrtServer,
 }
 
@@ -99,7 +101,11 @@ fn ort_rule((worker, minutes): (&str, u64)) -> Rule {
     Rule {
         name: Some(format!("ort-server/{worker}")),
         labels: BTreeMap::from([(ORT_WORKER.to_owned(), worker.to_owned())]),
-        set: Changes::from_iter([Setting::ActiveTimeout(Some(Duration::from_mins(minutes)))]),
+        set: Changes::from_iter([
+            Setting::ActiveTimeout(Some(Duration::from_mins(minutes))),
+            // ORT Server counts a Job as failed as soon as a container of it has failed.
+            Setting::OnContainerExit(OnContainerExit::Fail),
+        ]),
     }
 }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc, time::Duration};
 use jobwarden_common::names::annotation;
 use serde::{Deserialize, Deserializer, de::Error as _};
 
-use super::{NotStarting, OnLost, Policy, UnknownWord, Unseen};
+use super::{NotStarting, OnContainerExit, OnLost, Policy, UnknownWord, Unseen};
 
 /// The value for "no limit".
 const NEVER: &str = "never";
@@ -20,25 +20,31 @@ pub enum PolicyField {
     UnscheduledTimeout,
     ActiveTimeout,
     StallAfter,
+    InitTimeout,
+    StrandedAfter,
     OnLost,
     Unseen,
     NotStarting,
+    OnContainerExit,
     Retention,
     NotifyLate,
 }
 
 impl PolicyField {
     /// All there are, in the order in which people are shown them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 14] = [
         Self::LostAfter,
         Self::SuspectAfter,
         Self::StartTimeout,
         Self::UnscheduledTimeout,
         Self::ActiveTimeout,
         Self::StallAfter,
+        Self::InitTimeout,
+        Self::StrandedAfter,
         Self::OnLost,
         Self::Unseen,
         Self::NotStarting,
+        Self::OnContainerExit,
         Self::Retention,
         Self::NotifyLate,
     ];
@@ -52,9 +58,12 @@ impl PolicyField {
             Self::UnscheduledTimeout => annotation::UNSCHEDULED_TIMEOUT,
             Self::ActiveTimeout => annotation::ACTIVE_TIMEOUT,
             Self::StallAfter => annotation::STALL_AFTER,
+            Self::InitTimeout => annotation::INIT_TIMEOUT,
+            Self::StrandedAfter => annotation::STRANDED_AFTER,
             Self::OnLost => annotation::ON_LOST,
             Self::Unseen => annotation::UNSEEN,
             Self::NotStarting => annotation::NOT_STARTING,
+            Self::OnContainerExit => annotation::ON_CONTAINER_EXIT,
             Self::Retention => annotation::RETENTION,
             Self::NotifyLate => annotation::NOTIFY_LATE,
         }
@@ -95,9 +104,12 @@ pub enum Setting {
     UnscheduledTimeout(Option<Duration>),
     ActiveTimeout(Option<Duration>),
     StallAfter(Option<Duration>),
+    InitTimeout(Option<Duration>),
+    StrandedAfter(Option<Duration>),
     OnLost(OnLost),
     Unseen(Unseen),
     NotStarting(NotStarting),
+    OnContainerExit(OnContainerExit),
     Retention(Duration),
     NotifyLate(bool),
 }
@@ -112,9 +124,12 @@ impl Setting {
             PolicyField::UnscheduledTimeout => Self::UnscheduledTimeout(limit(text)?),
             PolicyField::ActiveTimeout => Self::ActiveTimeout(limit(text)?),
             PolicyField::StallAfter => Self::StallAfter(limit(text)?),
+            PolicyField::InitTimeout => Self::InitTimeout(limit(text)?),
+            PolicyField::StrandedAfter => Self::StrandedAfter(limit(text)?),
             PolicyField::OnLost => Self::OnLost(word(text)?),
             PolicyField::Unseen => Self::Unseen(word(text)?),
             PolicyField::NotStarting => Self::NotStarting(word(text)?),
+            PolicyField::OnContainerExit => Self::OnContainerExit(word(text)?),
             PolicyField::Retention => Self::Retention(duration(text)?),
             PolicyField::NotifyLate => Self::NotifyLate(match text {
                 "true" => true,
@@ -133,9 +148,12 @@ impl Setting {
             PolicyField::UnscheduledTimeout => Self::UnscheduledTimeout(policy.unscheduled_timeout),
             PolicyField::ActiveTimeout => Self::ActiveTimeout(policy.active_timeout),
             PolicyField::StallAfter => Self::StallAfter(policy.stall_after),
+            PolicyField::InitTimeout => Self::InitTimeout(policy.init_timeout),
+            PolicyField::StrandedAfter => Self::StrandedAfter(policy.stranded_after),
             PolicyField::OnLost => Self::OnLost(policy.on_lost),
             PolicyField::Unseen => Self::Unseen(policy.unseen),
             PolicyField::NotStarting => Self::NotStarting(policy.not_starting),
+            PolicyField::OnContainerExit => Self::OnContainerExit(policy.on_container_exit),
             PolicyField::Retention => Self::Retention(policy.retention),
             PolicyField::NotifyLate => Self::NotifyLate(policy.notify_late),
         }
@@ -150,9 +168,12 @@ impl Setting {
             Self::UnscheduledTimeout(_) => PolicyField::UnscheduledTimeout,
             Self::ActiveTimeout(_) => PolicyField::ActiveTimeout,
             Self::StallAfter(_) => PolicyField::StallAfter,
+            Self::InitTimeout(_) => PolicyField::InitTimeout,
+            Self::StrandedAfter(_) => PolicyField::StrandedAfter,
             Self::OnLost(_) => PolicyField::OnLost,
             Self::Unseen(_) => PolicyField::Unseen,
             Self::NotStarting(_) => PolicyField::NotStarting,
+            Self::OnContainerExit(_) => PolicyField::OnContainerExit,
             Self::Retention(_) => PolicyField::Retention,
             Self::NotifyLate(_) => PolicyField::NotifyLate,
         }
@@ -167,9 +188,12 @@ impl Setting {
             Self::UnscheduledTimeout(timeout) => policy.unscheduled_timeout = timeout,
             Self::ActiveTimeout(timeout) => policy.active_timeout = timeout,
             Self::StallAfter(after) => policy.stall_after = after,
+            Self::InitTimeout(timeout) => policy.init_timeout = timeout,
+            Self::StrandedAfter(after) => policy.stranded_after = after,
             Self::OnLost(what) => policy.on_lost = what,
             Self::Unseen(what) => policy.unseen = what,
             Self::NotStarting(what) => policy.not_starting = what,
+            Self::OnContainerExit(what) => policy.on_container_exit = what,
             Self::Retention(long) => policy.retention = long,
             Self::NotifyLate(whether) => policy.notify_late = whether,
         }
@@ -194,13 +218,18 @@ impl fmt::Display for Setting {
         match self {
             Self::LostAfter(after) | Self::SuspectAfter(after) => humantime::format_duration(*after).fmt(f),
             Self::StartTimeout(long) | Self::Retention(long) => humantime::format_duration(*long).fmt(f),
-            Self::UnscheduledTimeout(limit) | Self::ActiveTimeout(limit) | Self::StallAfter(limit) => match limit {
+            Self::UnscheduledTimeout(limit)
+            | Self::ActiveTimeout(limit)
+            | Self::StallAfter(limit)
+            | Self::InitTimeout(limit)
+            | Self::StrandedAfter(limit) => match limit {
                 Some(limit) => humantime::format_duration(*limit).fmt(f),
                 None => f.write_str(NEVER),
             },
             Self::OnLost(what) => what.fmt(f),
             Self::Unseen(what) => what.fmt(f),
             Self::NotStarting(what) => what.fmt(f),
+            Self::OnContainerExit(what) => what.fmt(f),
             Self::NotifyLate(whether) => whether.fmt(f),
         }
     }

@@ -15,6 +15,10 @@ pub struct StepReport {
     pub abandoned: Vec<PodUid>,
     /// The Job is to be forgotten.
     pub forget: bool,
+    /// What the API server answered where it refused a write about a pod, or about the Job if `None`, for good.
+    pub refused: Vec<(Option<PodUid>, String)>,
+    /// The pods that our own sidecar keeps from starting, and what their Events say.
+    pub sidecar_faults: Vec<(PodUid, String)>,
     /// A step failed, and the steps that depend on it were skipped.
     pub failed: bool,
 }

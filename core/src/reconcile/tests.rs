@@ -236,7 +236,7 @@ fn a_held_loss_does_not_count_as_acted_on() {
 fn a_pod_whose_loss_is_recorded_is_no_predicted_loss() {
     let mut reconciler = Reconciler::new(Mode::Enforce);
     let mut snapshot = snapshot_of(unreachable("w", 100));
-    snapshot.outcomes.insert(OutcomeName::attempt_failed(&"w-uid".into()), false);
+    snapshot.outcomes.insert(OutcomeName::attempt_failed(&"w-uid".into(), Episode::default()), false);
     preview_of(&mut reconciler, &snapshot, NOW);
     assert_eq!(reconciler.breaker_counts(), (0, 1));
 }

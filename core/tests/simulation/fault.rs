@@ -45,6 +45,8 @@ pub(crate) enum NodeFault {
     Deleted,
     /// An admin sets the taint `out-of-service`. The node is powered off.
     OutOfService,
+    /// The machine is shut down, and the cloud provider says so by a taint once the node is not ready.
+    ShutDown,
     /// The kubelet reports itself not ready, and renews the Lease.
     NotReady,
 }
@@ -86,6 +88,8 @@ pub(crate) enum JobFault {
     PodDeleted,
     /// The worker's processes run and use no CPU time.
     Stalled,
+    /// The API server refuses what the reaper writes to the Job and its pods: a policy engine, or a missing permission.
+    WritesRefused,
 }
 
 /// Faults of the cluster or of the reaper.

@@ -61,6 +61,13 @@ impl World<'_> {
                 }
                 return;
             }
+            NodeFault::ShutDown => {
+                count(&mut it.shut_down, on);
+                if !it.ready {
+                    self.provider_looks_at(node);
+                }
+                return self.set_power(node, on);
+            }
             NodeFault::OutOfService => {
                 count(&mut it.out_of_service, on);
                 let first_or_last = it.out_of_service == u32::from(on);
@@ -85,6 +92,7 @@ impl World<'_> {
                 }
             }
             (false, 0) => {
+                self.nodes[node].boots += 1;
                 if !self.nodes[node].exists {
                     self.register_node(node);
                 }
@@ -109,6 +117,7 @@ impl World<'_> {
             JobFault::SidecarImageMissing => count(&mut it.sidecar_missing, on),
             JobFault::Unschedulable => count(&mut it.unschedulable, on),
             JobFault::QuotaExceeded => count(&mut it.over_quota, on),
+            JobFault::WritesRefused => count(&mut it.writes_refused, on),
             JobFault::Suspended | JobFault::ScaledDown => {
                 count(if fault == JobFault::Suspended { &mut it.suspended } else { &mut it.scaled_down }, on);
                 if it.exists && !it.has_finished() {

@@ -53,6 +53,8 @@ pub(crate) struct JobPlan {
     pub(crate) restarts: bool,
     /// How long a main container runs.
     pub(crate) work: Duration,
+    /// How long the other main containers run, if not as long as the first one.
+    pub(crate) helpers: Option<Duration>,
     /// The exit codes of its attempts; the last one is that of all further attempts.
     pub(crate) exits: Vec<i32>,
     /// `spec.terminationGracePeriodSeconds`.
@@ -105,6 +107,12 @@ pub(crate) struct PolicyPlan {
     pub(crate) active_timeout: Option<Duration>,
     /// `jobwarden.io/stall-after`.
     pub(crate) stall_after: Option<Duration>,
+    /// `jobwarden.io/init-timeout`.
+    pub(crate) init_timeout: Option<Duration>,
+    /// `jobwarden.io/stranded-after`.
+    pub(crate) stranded_after: Option<Duration>,
+    /// `jobwarden.io/on-container-exit`.
+    pub(crate) on_container_exit: &'static str,
 }
 
 impl fmt::Display for History {

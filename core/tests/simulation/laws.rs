@@ -6,4 +6,5 @@ mod deadlines;
 pub(crate) mod evaluations;
 mod on_purpose;
 pub(crate) mod outcomes;
+mod stuck;
 mod waiting;

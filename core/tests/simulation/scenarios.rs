@@ -19,6 +19,7 @@ fn mk_history(seed: u64, fault: JobFault, lasts: Option<Duration>) -> History {
     (job.pods, job.mains, job.init, job.helper) = (1, 1, None, None);
     (job.sidecar, job.restarts) = (true, false);
     (job.policy.active_timeout, job.policy.stall_after) = (None, None);
+    job.helpers = None;
     history
 }
 

@@ -31,17 +31,20 @@ enum Format {
     Memory,
 }
 
-const FORMATS: [(&str, Format); 15] = [
+const FORMATS: [(&str, Format); 18] = [
     (annotation::LOST_AFTER, Format::Duration),
     (annotation::SUSPECT_AFTER, Format::Duration),
     (annotation::START_TIMEOUT, Format::Duration),
     (annotation::UNSCHEDULED_TIMEOUT, Format::Limit),
     (annotation::ACTIVE_TIMEOUT, Format::Limit),
     (annotation::STALL_AFTER, Format::Limit),
+    (annotation::INIT_TIMEOUT, Format::Limit),
+    (annotation::STRANDED_AFTER, Format::Limit),
     (annotation::RETENTION, Format::Duration),
     (annotation::ON_LOST, Format::OneOf(&["retry", "fail", "report"])),
     (annotation::UNSEEN, Format::OneOf(&["report", "lost"])),
     (annotation::NOT_STARTING, Format::OneOf(&["report", "fail"])),
+    (annotation::ON_CONTAINER_EXIT, Format::OneOf(&["wait", "fail"])),
     (annotation::NOTIFY_LATE, Format::OneOf(&["true", "false"])),
     (annotation::ON_FAILURE, Format::OneOf(&Watcher::WORDS)),
     (annotation::SAFE_TO_DUPLICATE, Format::OneOf(&["true", "false"])),

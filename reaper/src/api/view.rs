@@ -238,6 +238,7 @@ fn figures(judged: JudgedPod<'_>, now: Moment) -> Figures {
         NodeState::Ready => "ready",
         NodeState::NotReady => "not-ready",
         NodeState::OutOfService { .. } => "out-of-service",
+        NodeState::ShutDown { .. } => "shut-down",
         NodeState::Deleted { .. } => "deleted",
     });
     Figures {

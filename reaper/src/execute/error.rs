@@ -3,6 +3,11 @@
 use jobwarden_common::identity::PodUid;
 use jobwarden_core::{evidence::JobIdentity, second_look::Contradiction};
 
+use crate::outbox::shorten;
+
+/// How much of an answer of the API server is kept, in bytes.
+const MAX_REFUSAL_BYTES: usize = 512;
+
 /// Why a step failed. The next reconcile decides whether the step is still needed.
 #[derive(Debug, thiserror::Error)]
 pub enum ExecuteError {
@@ -43,9 +48,21 @@ impl ExecuteError {
         }
     }
 
+    /// What the API server answered, if it refused a write for good: a policy, a quota or a missing permission. To repeat the write is
+    /// of no use until somebody has changed that.
+    pub(super) fn refusal(&self) -> Option<String> {
+        let Self::Api { doing, what, source: kube::Error::Api(status) } = self else { return None };
+        // A policy may choose its code (`ValidatingAdmissionPolicy`, webhooks).
+        let refuses = matches!(status.code, 400 | 403 | 405 | 413 | 422);
+        let mut text = format!("cannot {doing} {what}: {}", status.message);
+        shorten(&mut text, MAX_REFUSAL_BYTES);
+        refuses.then_some(text)
+    }
+
     /// The value of the metric label `result`.
     pub(super) fn label(&self) -> &'static str {
         match self {
+            Self::Api { .. } if self.refusal().is_some() => "refused",
             Self::Api { .. } => "error",
             Self::Conflict { .. } | Self::SecondLook { .. } => "aborted",
         }

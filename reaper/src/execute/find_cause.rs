@@ -10,14 +10,20 @@ use jobwarden_common::{
     names::{FIELD_MANAGER, reason},
     notification::OutcomeData,
 };
-use jobwarden_core::causes::{
-    DeletionFacts, EventFact, SYSTEM_OOM, Writer, asks_node, asks_pod, of_deletion, with_node_events, with_pod_events,
+use jobwarden_core::{
+    causes::{
+        DeletionFacts, EventFact, SYSTEM_OOM, Writer, asks_node, asks_pod, of_deletion, with_node_events,
+        with_pod_events,
+    },
+    plan::step::PodRef,
+    second_look::Contradiction,
+    sidecar_fault::token_volume_fault,
 };
 use k8s_openapi::api::{batch::v1::Job, core::v1::Namespace, events::v1::Event};
 use kube::{Api, api::ListParams};
 use tokio::time::timeout;
 
-use super::StepRunner;
+use super::{ExecuteError, StepRunner};
 
 /// How long the look-ups for one outcome may take in total.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -60,6 +66,28 @@ impl StepRunner<'_> {
                 tracing::warn!(job, namespace, "looking up the cause timed out; recording the outcome without it");
             }
         }
+    }
+
+    /// Whether the Events of a pod blame the volume of our own sidecar for it not starting. If they cannot be read, they blame nothing.
+    pub(super) async fn confirm_not_our_fault(&mut self, pod: &PodRef) -> Result<(), ExecuteError> {
+        let query = format!("regarding.uid={}", pod.uid);
+        let events = match timeout(TIMEOUT, self.events(&self.job.namespace, &query)).await {
+            Ok(Ok(events)) => events,
+            Ok(Err(error)) => {
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(
+                    pod = pod.name,
+                    namespace = self.job.namespace,
+                    error,
+                    "cannot read the Events of the pod"
+                );
+                return Ok(());
+            }
+            Err(_) => return Ok(()),
+        };
+        let Some(says) = token_volume_fault(&events) else { return Ok(()) };
+        self.report.sidecar_faults.push((pod.uid.clone(), says.to_owned()));
+        self.second_look(Some(&pod.name), Err(Contradiction::OurFault))
     }
 
     async fn deletion_facts(&self) -> Result<DeletionFacts, kube::Error> {
@@ -213,6 +241,21 @@ mod tests {
         api.put("/api/v1/namespaces/ort", json!({ "metadata": { "deletionTimestamp": "2026-01-02T03:09:00Z" } }));
         let cause = recorded(&api, data, vec![Step::ConfirmDeleted]).await;
         assert_eq!(cause["by"], "namespace-controller");
+    }
+
+    #[tokio::test]
+    async fn a_pod_whose_token_cannot_be_mounted_is_not_lost() {
+        let api = FakeApi::default();
+        let note = "MountVolume.SetUp failed for volume \"jobwarden-token\" : failed to fetch token";
+        let event = json!({ "eventTime": null, "reason": "FailedMount", "note": note });
+        api.put("/apis/events.k8s.io/v1/namespaces/ort/events/w.17", event);
+        let pod = PodRef { uid: "w-uid".into(), name: "w".to_owned() };
+        let steps = vec![Step::ConfirmNotOurFault { pod }, Step::ReleaseFinalizer];
+        let (report, failure) = executor_of(&api).run_steps(&identity(), steps.clone()).await;
+        assert!(report.failed && failure.is_some_and(|failure| failure.to_string().contains("keeps it from starting")));
+        assert_eq!(report.sidecar_faults, [("w-uid".into(), note.to_owned())]);
+        let (report, _) = executor_of(&FakeApi::default()).run_steps(&identity(), steps).await;
+        assert!(!report.failed && report.sidecar_faults.is_empty());
     }
 
     #[tokio::test]

@@ -26,6 +26,7 @@ mod bare_pod;
 mod job;
 mod pod;
 mod record;
+mod refused;
 
 const JOB: &str = "/apis/batch/v1/namespaces/ort/jobs/analyzer-7";
 const POD: &str = "/api/v1/namespaces/ort/pods/w";

@@ -163,6 +163,7 @@ impl JobAudit<'_> {
                     || (dead.is_some() && self.reason_fits(notification))
                     || self.never_started(notification)
             }
+            OutcomeKind::Recovered => self.job.started.is_some(),
             // A verdict that a guard holds is reported as this.
             OutcomeKind::Suspect => self.job.kind == JobKind::MissingImage || self.is_disturbed(at),
         };

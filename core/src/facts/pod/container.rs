@@ -1,6 +1,6 @@
 //! One container, as the kubelet reports it.
 
-use k8s_openapi::api::core::v1::{Container, ContainerStateTerminated, ContainerStatus};
+use k8s_openapi::api::core::v1::{Container, ContainerStateTerminated, ContainerStatus, PodSpec};
 
 use crate::evidence::ContainerState;
 
@@ -18,14 +18,19 @@ pub struct MainFacts {
     pub id: Option<Box<str>>,
     /// The ID of the run before, where the kubelet reports it.
     pub earlier_id: Option<Box<str>>,
+    /// Its exit code, if it has ended and the kubelet does not restart it.
+    pub exit_code: Option<i32>,
 }
 
-pub(super) fn main_facts(name: &str, status: Option<&ContainerStatus>) -> MainFacts {
+/// `restarts` if the kubelet restarts the container after an error.
+pub(super) fn main_facts(name: &str, status: Option<&ContainerStatus>, restarts: bool) -> MainFacts {
+    let exit_code = status.and_then(terminated).map(|end| end.exit_code).filter(|code| *code == 0 || !restarts);
     let last_run = status.and_then(|status| last_terminated(status)?.container_id.as_deref()).map(bare_id);
     let id = status.and_then(|status| status.container_id.as_deref()).filter(|id| !id.is_empty()).map(bare_id);
     MainFacts {
         name: name.into(),
         state: status.map_or(ContainerState::NotStarted, state),
+        exit_code,
         earlier_id: last_run.filter(|earlier| Some(earlier) != id.as_ref()),
         id,
     }
@@ -59,6 +64,13 @@ pub(super) fn last_terminated(status: &ContainerStatus) -> Option<&ContainerStat
 /// Whether it has run and ended, at least once.
 pub(super) fn has_run(status: &ContainerStatus) -> bool {
     terminated(status).is_some() || last_terminated(status).is_some() || status.restart_count > 0
+}
+
+/// Whether the kubelet restarts a container after an error: by its own policy, by rules that jobwarden does not evaluate, or by the
+/// policy of its pod.
+pub(super) fn restarts(container: &Container, spec: &PodSpec) -> bool {
+    let policy = container.restart_policy.as_deref().or(spec.restart_policy.as_deref());
+    policy != Some("Never")
 }
 
 /// The runtime's ID without the `containerd://` that the kubelet puts before it.

@@ -3,12 +3,15 @@
 use jobwarden_common::names::SIDECAR_CONTAINER;
 use k8s_openapi::api::core::v1::{Container, ContainerStatus};
 
-use super::container::{MainFacts, find, has_run, is_running, is_sidecar, kept_message, last_terminated};
+use super::container::{MainFacts, find, has_run, is_running, is_sidecar, kept_message, last_terminated, terminated};
 use crate::evidence::{ContainerState, StartProblem};
 
 /// Why a container waits when nothing is wrong with its start (`pkg/kubelet/kubelet_pods.go`, `pkg/kubelet/kuberuntime`). Every other
 /// reason is a problem.
 const BENIGN_WAITING_REASONS: [&str; 3] = ["ContainerCreating", "PodInitializing", "CrashLoopBackOff"];
+
+/// How often our sidecar may have ended before its restarts count as a problem.
+const SIDECAR_RESTARTS: i32 = 3;
 
 /// What the start of the main containers of a pod waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,18 +60,40 @@ fn waits_for_another_run(status: &ContainerStatus) -> bool {
 
 /// Why a container does not start: the reason of the kubelet, or that an init container ends again and again before the main
 /// containers have started.
-pub(super) fn problem(init_statuses: &[ContainerStatus], statuses: &[ContainerStatus]) -> Option<StartProblem> {
-    let cannot_start = || init_statuses.iter().chain(statuses).find_map(start_problem);
+/// `has_started` if a main container has: our sidecar keeps none from starting then.
+pub(super) fn problem(
+    init_statuses: &[ContainerStatus],
+    statuses: &[ContainerStatus],
+    has_started: bool,
+) -> Option<StartProblem> {
+    let cannot_start = || init_statuses.iter().chain(statuses).find_map(|status| start_problem(status, has_started));
     cannot_start().or_else(|| init_statuses.iter().find_map(crash_loop))
 }
 
-fn start_problem(status: &ContainerStatus) -> Option<StartProblem> {
+fn start_problem(status: &ContainerStatus, has_started: bool) -> Option<StartProblem> {
+    if status.name == SIDECAR_CONTAINER && has_run(status) && !has_started {
+        return sidecar_ends(status);
+    }
     if has_run(status) {
         return None;
     }
     let waiting = status.state.as_ref()?.waiting.as_ref()?;
     let reason = waiting.reason.as_deref().filter(|reason| !BENIGN_WAITING_REASONS.contains(reason))?;
     Some(of(status, reason, waiting.message.as_deref()))
+}
+
+/// Our sidecar has run and ended, or does so again and again: the containers after it wait for it to run.
+fn sidecar_ends(status: &ContainerStatus) -> Option<StartProblem> {
+    if is_running(status) && status.restart_count < SIDECAR_RESTARTS {
+        return None;
+    }
+    let waiting = status.state.as_ref().and_then(|state| state.waiting.as_ref());
+    let end = terminated(status).or_else(|| last_terminated(status));
+    let reason = waiting.and_then(|waiting| waiting.reason.clone()).or_else(|| end.and_then(|end| end.reason.clone()));
+    let says = end.and_then(|end| kept_message(end.message.as_deref()));
+    let code = end.map(|end| format!("it ended with exit code {}", end.exit_code));
+    let reason = reason.unwrap_or_else(|| "CrashLoopBackOff".to_owned());
+    Some(of(status, &reason, says.or(code).as_deref()))
 }
 
 /// A native sidecar that has started is not in the way of the main containers.

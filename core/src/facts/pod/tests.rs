@@ -82,9 +82,11 @@ fn a_running_pod_is_read_whole() {
             state: ContainerState::Running,
             id: Some("c-main".into()),
             earlier_id: None,
+            exit_code: None,
         }],
         others_running: ["c-side".into()].into(),
         start: StartPhase::NotStarting,
+        initializing: None,
         start_problem: None,
         sidecar: SidecarFacts::Started,
         cause: None,
@@ -279,4 +281,43 @@ fn a_pod_that_admission_missed_has_no_sidecar() {
 fn a_deleted_pod_has_its_grace(#[case] mut metadata: Value, #[case] seconds: u64) {
     metadata["deletionTimestamp"] = json!("2026-01-02T04:00:00Z");
     assert_eq!(read(json!({"metadata": metadata})).grace, Some(Duration::from_secs(seconds)));
+}
+
+#[rstest]
+#[case::never("Never", json!(null), 3, Some(3))]
+#[case::on_failure("OnFailure", json!(null), 3, None)]
+#[case::on_failure_and_done("OnFailure", json!(null), 0, Some(0))]
+#[case::by_its_own_policy("Never", json!("OnFailure"), 3, None)]
+#[case::never_by_its_own_policy("OnFailure", json!("Never"), 3, Some(3))]
+fn a_main_container_has_ended_for_good_if_the_kubelet_does_not_restart_it(
+    #[case] of_pod: &str,
+    #[case] of_container: Value,
+    #[case] exit_code: i32,
+    #[case] expected: Option<i32>,
+) {
+    let mut pod = with_mains("Running", &[json!({"name": "main", "state": ended(exit_code, "Error")})]);
+    pod["spec"]["restartPolicy"] = of_pod.into();
+    pod["spec"]["containers"][0]["restartPolicy"] = of_container;
+    assert_eq!(read(pod).mains[0].exit_code, expected);
+}
+
+#[rstest]
+#[case::crashes(json!({"restartCount": 2, "state": {"waiting": {"reason": "CrashLoopBackOff"}}}), Some("CrashLoopBackOff"))]
+#[case::has_ended(json!({"restartCount": 0, "state": ended(1, "Error")}), Some("Error"))]
+#[case::runs_after_a_restart(json!({"restartCount": 1, "state": {"running": {}}}), None)]
+#[case::runs_after_many(json!({"restartCount": 3, "state": {"running": {}}, "lastState": ended(139, "Error")}), Some("Error"))]
+fn a_sidecar_that_ends_before_the_work_begins_is_a_problem_of_ours(
+    #[case] status: Value,
+    #[case] reason: Option<&str>,
+) {
+    let mut status = status;
+    status["name"] = SIDECAR_CONTAINER.into();
+    let waiting = json!({"name": "main", "state": {"waiting": {"reason": "PodInitializing"}}});
+    let pod =
+        json!({"status": {"phase": "Pending", "initContainerStatuses": [status], "containerStatuses": [waiting]}});
+    let problem = read(pod).start_problem;
+    assert_eq!(
+        problem.as_ref().map(|problem| (problem.reason.as_str(), problem.ours)),
+        reason.map(|reason| (reason, true))
+    );
 }

@@ -39,7 +39,10 @@ impl JobStatus {
         policy: &Policy,
         is_recorded: impl Fn(&PodUid) -> bool,
     ) -> Self {
-        if !matches!(preview.job, JobVerdict::Open | JobVerdict::NotStarting | JobVerdict::Overdue) {
+        if !matches!(
+            preview.job,
+            JobVerdict::Open | JobVerdict::NotStarting | JobVerdict::Overdue | JobVerdict::ContainerFailed
+        ) {
             return Self::default();
         }
         let live = |pod: &&PodEvidence| matches!(pod.phase, PodPhase::Pending | PodPhase::Running);

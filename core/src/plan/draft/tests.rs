@@ -88,7 +88,7 @@ fn the_node_of_a_lost_pod_is_the_cause() {
     let snapshot = mk_snapshot(mk_job(JobStage::Open), vec![unreachable("w", 100)]);
     let judgement = judged(&snapshot);
     let lost = judgement.judged_pods(&snapshot.evidence, &snapshot.policy).next().expect("the Job has a pod");
-    let data = drafter(&snapshot, &judgement).lost(lost, LostReason::NodeUnreachable);
+    let data = drafter(&snapshot, &judgement).lost(lost, LostReason::NodeUnreachable, None);
     assert_eq!(subject(&data), ("w", Some(CauseKind::NodeLost)));
 }
 

@@ -8,7 +8,7 @@ use crate::{
     evidence::PodEvidence,
     guard::Hold,
     moment::Moment,
-    outcome::OutcomeName,
+    outcome::{Episode, OutcomeName},
     plan::{
         draft::Drafter,
         step::{Draft, Notice, NoticeKey, PodRef, Recorded, Removal, Step},
@@ -58,6 +58,16 @@ impl<'a> Planner<'a> {
             self.steps.push(Step::Record(Box::new(Draft { name, data: data.clone() })));
         }
         data
+    }
+
+    /// The present episode of `subject`, the UID of a pod or of the Job.
+    pub(super) fn episode(&self, subject: &str) -> Episode {
+        Episode::of(subject, &self.recorded.outcomes)
+    }
+
+    /// Whether an attempt is reported as failed in the present episode of its pod.
+    pub(super) fn is_failed_attempt(&self, pod: &PodUid) -> bool {
+        self.recorded.has(&OutcomeName::attempt_failed(pod, self.episode(pod.as_str())))
     }
 
     /// Plans an Event unless it was recorded already and has been true since.

@@ -4,7 +4,6 @@ use super::context::Planner;
 use crate::{
     evidence::PodEvidence,
     judge::is_lost_at,
-    outcome::OutcomeName,
     policy::OnLost,
     verdict::{JudgedPod, LostReason},
 };
@@ -27,7 +26,7 @@ impl<'a> Planner<'a> {
         let Some(terminating) = pod.terminating.filter(|_| self.is_dropped(pod)) else { return false };
         let listening_since = self.snapshot.evidence.listening_since;
         let was_lost = || is_lost_at(pod, listening_since, &self.snapshot.policy, terminating.since);
-        !self.recorded.has(&OutcomeName::attempt_failed(&pod.uid)) && !was_lost()
+        !self.is_failed_attempt(&pod.uid) && !was_lost()
     }
 
     /// Cleans up such a pod where its node cannot: nobody is told of it.

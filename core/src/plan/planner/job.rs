@@ -86,10 +86,16 @@ impl Planner<'_> {
             let message = self.drafter.messages().not_starting();
             return self.end(EndReason::NotStarting, message);
         }
-        let outcome = OutcomeName::job_suspect(&self.snapshot.evidence.job.identity.uid);
-        let data = self.record(outcome, Drafter::not_starting);
-        self.notify(None, reason::NOT_STARTING, data.message);
+        self.job_notice(reason::NOT_STARTING, Drafter::not_starting);
         self.open();
+    }
+
+    /// J8. As for J7, no guard for losses applies: the kubelet has reported the end of the container.
+    pub(super) fn container_failed(&mut self) {
+        if self.hold != Some(Hold::WatchDown) {
+            let message = self.drafter.messages().container_failed(&self.snapshot.evidence.pods);
+            self.end(EndReason::ContainerFailed, message);
+        }
     }
 
     /// Fails a Job that has no lost pod. Its outcome is recorded once the Job controller has failed it, as for any failed Job.
@@ -100,6 +106,9 @@ impl Planner<'_> {
             return;
         }
         let started = job.active.map(|active| active.start);
+        if let Some(refusal) = self.recorded.refused.get(&None) {
+            self.job_notice(reason.as_str(), |drafter| drafter.end_refused(reason, &message, refusal));
+        }
         self.steps.push(Step::EndJob { reason, started, message: message.clone() });
         self.notify(None, reason.as_str(), message);
     }

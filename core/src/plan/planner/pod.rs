@@ -4,13 +4,13 @@ use jobwarden_common::names::reason;
 
 use super::context::Planner;
 use crate::{
-    evidence::{PodEvidence, PodPhase, Retries, Sidecar},
+    evidence::{JobEvidence, PodEvidence, PodPhase, Retries, Sidecar},
     guard::Hold,
     outcome::OutcomeName,
     plan::{
-        draft::lost_reason,
+        draft::{Drafter, lost_reason},
         messages::Messages,
-        step::{Removal, Step},
+        step::Step,
     },
     policy::OnLost,
     verdict::{JobVerdict, JudgedPod, LostReason, PodVerdict},
@@ -26,13 +26,21 @@ impl<'a> Planner<'a> {
                 }
                 continue;
             }
-            // A failed attempt whose pod still runs: its sidecar is told to stop.
-            let is_replaced = self.recorded.has(&OutcomeName::attempt_failed(&judged.pod.uid));
+            let is_replaced = self.is_replaced(judged.pod);
             self.not_lost(judged, is_replaced);
+            if let Some(stuck) = judged.stuck {
+                self.stuck(judged, stuck);
+            }
             if matches!(judged.verdict, PodVerdict::Alive { .. }) {
                 self.signals_resumed(judged, is_replaced);
             }
         }
+    }
+
+    /// Whether the loss of a pod is reported and its removal has begun, so that its loss stands even if it is alive.
+    fn is_replaced(&self, pod: &PodEvidence) -> bool {
+        let is_removed = pod.terminating.is_some() || self.recorded.abandoned.contains(&pod.uid);
+        is_removed && self.is_failed_attempt(&pod.uid)
     }
 
     /// A pod of an open Job that is not lost; `is_replaced` if its loss has been recorded.
@@ -46,7 +54,10 @@ impl<'a> Planner<'a> {
                 let message = Messages::sidecar_missing(pod);
                 self.notify(Some(pod), reason::SIDECAR_MISSING, message);
             }
-            PodVerdict::SidecarBlocks | PodVerdict::Alive { without_beat: true } => {
+            PodVerdict::SidecarBlocks => {
+                self.pod_notice(judged, reason::SIDECAR_FAULT, |drafter| drafter.sidecar_blocks(judged, None));
+            }
+            PodVerdict::Alive { without_beat: true } => {
                 let message = self.drafter.messages().sidecar_fault(judged);
                 self.notify(Some(pod), reason::SIDECAR_FAULT, message);
             }
@@ -55,12 +66,11 @@ impl<'a> Planner<'a> {
                 self.notify(Some(pod), reason::STUCK, message);
             }
             PodVerdict::Unseen if lease_outlived_beat(judged) => {
-                let data = self.record(OutcomeName::pod_suspect(&pod.uid), |drafter| drafter.unseen(judged));
-                self.notify(Some(pod), reason::UNSEEN, data.message);
+                self.pod_notice(judged, reason::UNSEEN, |drafter| drafter.unseen(judged));
             }
             PodVerdict::Suspect => {
                 if self.snapshot.policy.notify_late {
-                    self.record(OutcomeName::pod_late(&pod.uid), |drafter| drafter.late(judged));
+                    self.record_notice(pod.uid.as_str(), reason::HEARTBEAT_LATE, |drafter| drafter.late(judged));
                 }
                 self.notify(Some(pod), reason::SUSPECT, self.drafter.messages().late(judged));
             }
@@ -81,11 +91,20 @@ impl<'a> Planner<'a> {
             return false;
         }
         let hold = self.hold.filter(|_| self.holds(reason));
+        // Nothing of a pod that our own sidecar keeps from starting is lost.
+        let waits_for_us = reason == LostReason::StartTimeout && pod.sidecar == Sidecar::NotStarted;
+        if let Some(says) = self.recorded.sidecar_faults.get(&pod.uid).filter(|_| waits_for_us) {
+            self.pod_notice(judged, reason::SIDECAR_FAULT, |drafter| drafter.sidecar_blocks(judged, Some(says)));
+            return false;
+        }
+        if waits_for_us {
+            self.steps.push(Step::ConfirmNotOurFault { pod: pod.into() });
+        }
         if hold.is_some() || self.snapshot.policy.on_lost == OnLost::Report {
             self.report_loss(judged, reason, hold);
             return false;
         }
-        if !self.fails_job(pod) {
+        if !self.fails_job(pod) && !self.is_stranded_for_too_long(judged, reason) {
             self.replace(judged, reason);
             return false;
         }
@@ -94,8 +113,16 @@ impl<'a> Planner<'a> {
             return false;
         }
         let message = self.drafter.messages().lost(judged, reason);
-        self.steps.push(Step::FailJob { pod: pod.into(), reason, message: message.clone() });
-        self.record(OutcomeName::job_final(&job.identity.uid), |drafter| drafter.lost(judged, reason));
+        let step = Step::FailJob { pod: pod.into(), reason, message: message.clone() };
+        let outcome = OutcomeName::job_final(&job.identity.uid);
+        // What the API server refuses, it may refuse for ever: the outcome comes first then.
+        if let Some(refusal) = self.recorded.refused.get(&None) {
+            self.record(outcome, |drafter| drafter.lost(judged, reason, Some(refusal)));
+            self.steps.push(step);
+        } else {
+            self.steps.push(step);
+            self.record(outcome, |drafter| drafter.lost(judged, reason, None));
+        }
         self.abandon(&pod.uid);
         self.notify(Some(pod), reason.as_str(), message);
         true
@@ -115,25 +142,18 @@ impl<'a> Planner<'a> {
     fn report_loss(&mut self, judged: JudgedPod<'a>, reason: LostReason, hold: Option<Hold>) {
         let pod = judged.pod;
         // The loss was reported as a failed attempt, which is more than a suspicion.
-        if self.recorded.has(&OutcomeName::attempt_failed(&pod.uid)) {
+        if self.is_failed_attempt(&pod.uid) {
             return;
         }
-        let outcome = OutcomeName::pod_suspect(&pod.uid);
-        let data = self.record(outcome, |drafter| drafter.loss_without_action(judged, reason, hold));
-        let word = if hold.is_some() { reason::HELD } else { reason.as_str() };
+        let loss = reason.as_str();
+        // A loss that was held and is then left alone by policy is news.
+        let (word, key) = match hold {
+            Some(_) => (reason::HELD, format!("{}{loss}", reason::HELD)),
+            None => (loss, loss.to_owned()),
+        };
+        let draft = |drafter: &Drafter<'a>| drafter.loss_without_action(judged, reason, hold);
+        let data = self.record_notice(pod.uid.as_str(), &key, draft);
         self.notify(Some(pod), word, data.message);
-    }
-
-    /// Removes a lost pod so that its Job can retry.
-    fn replace(&mut self, judged: JudgedPod<'a>, reason: LostReason) {
-        let pod = judged.pod;
-        if pod.terminating.is_none() {
-            self.steps.push(Step::DeletePod { pod: pod.into(), why: Removal::Lost });
-        }
-        self.mark_failed(judged, reason, false);
-        self.record(OutcomeName::attempt_failed(&pod.uid), |drafter| drafter.attempt_failed(judged, reason));
-        self.abandon(&pod.uid);
-        self.notify(Some(pod), reason.as_str(), self.drafter.messages().lost(judged, reason));
     }
 
     /// Cleans up the lost pods that are terminating: their nodes cannot end them, and their Job would wait for as long as the nodes
@@ -157,10 +177,7 @@ impl<'a> Planner<'a> {
     pub(super) fn mark_failed(&mut self, judged: JudgedPod<'a>, reason: LostReason, is_ending: bool) {
         let pod = judged.pod;
         let is_gone = is_fenced(judged, reason);
-        let is_unreachable = matches!(reason, LostReason::NodeUnreachable | LostReason::OutcomeUnknown);
-        // The kubelet of a stalled pod is healthy and ends the pod.
-        let is_safe = self.snapshot.evidence.job.safe_to_duplicate && reason != LostReason::Stalled;
-        if is_gone || (is_ending && is_unreachable) || is_safe {
+        if may_be_marked_failed(judged, reason, &self.snapshot.evidence.job) || (is_ending && is_unreachable(reason)) {
             let message = format!("Marked Failed by jobwarden. {}", self.drafter.messages().lost(judged, reason));
             self.steps.push(Step::MarkPodFailed { pod: pod.into(), reason, message });
         }
@@ -178,22 +195,18 @@ impl<'a> Planner<'a> {
             self.steps.push(Step::ForceDeletePod { pod: pod.into() });
         }
     }
+}
 
-    /// Records that the signals of a pod have resumed, where the contrary was recorded; `is_replaced` if its loss has been recorded, which
-    /// stands.
-    fn signals_resumed(&mut self, judged: JudgedPod<'a>, is_replaced: bool) {
-        let pod = judged.pod;
-        let notified = |reason: &'static str| self.recorded.notified.contains(&(Some(pod.uid.clone()), reason));
-        let was_doubted =
-            [reason::SUSPECT, reason::UNSEEN, reason::HELD].iter().chain(&reason::LOST).any(|reason| notified(reason));
-        // A pod that is deleted because it stalled stays alive until its grace period is over.
-        if notified(reason::STALLED) {
-            self.keep_notice((Some(pod.uid.clone()), reason::STALLED));
-        } else if was_doubted || is_replaced {
-            let message = self.drafter.messages().signals_resumed(judged, is_replaced);
-            self.notify(Some(pod), reason::HEARTBEAT_RESUMED, message);
-        }
-    }
+/// Whether nothing tells the processes of a lost pod from those of a pod on a node that is cut off.
+pub(super) fn is_unreachable(reason: LostReason) -> bool {
+    matches!(reason, LostReason::NodeUnreachable | LostReason::OutcomeUnknown)
+}
+
+/// Whether a lost pod of a Job that goes on may be marked Failed, so that Kubernetes creates its replacement.
+pub(super) fn may_be_marked_failed(judged: JudgedPod<'_>, reason: LostReason, job: &JobEvidence) -> bool {
+    // The kubelet of a stalled or initializing pod is healthy and ends the pod.
+    let by_kubelet = matches!(reason, LostReason::Stalled | LostReason::InitTimeout);
+    is_fenced(judged, reason) || (job.safe_to_duplicate && !by_kubelet)
 }
 
 /// Whether the processes of a lost pod are known to be gone.

@@ -14,7 +14,7 @@ use crate::{
         Sidecar, StartProblem,
     },
     judge::GONE_REPORTS,
-    outcome::OutcomeName,
+    outcome::{Episode, OutcomeName},
     policy::{OnLost, Unseen},
 };
 
@@ -42,6 +42,7 @@ mod bare;
 mod choices;
 mod history;
 mod notices;
+mod removal;
 
 fn steps(snapshot: &JobSnapshot, recorded: &Recorded) -> Vec<Step> {
     plan(snapshot, &judged(snapshot), None, recorded, at(NOW))
@@ -59,6 +60,7 @@ fn brief(steps: &[Step]) -> Vec<String> {
         Step::RecordEvent(notice) => format!("notify {}", notice.reason),
         Step::ClearNotice((_, reason)) => format!("clear {reason}"),
         Step::Abandon(pod) => format!("abandon {pod}"),
+        Step::ConfirmNotOurFault { pod } => format!("confirm-not-our-fault {}", pod.name),
         other => other.as_str().to_owned(),
     });
     words.collect()
@@ -231,7 +233,7 @@ fn j6_a_job_without_a_pod_is_reported() {
     let job = JobEvidence { podless_since: Some(at(NOW - 600)), ..open() };
     assert_eq!(
         planned(&mk_snapshot(job, vec![])),
-        ["record job-uid.suspect suspect NotStarting", "notify NotStarting"]
+        ["record job-uid.suspect.not-starting suspect NotStarting", "notify NotStarting"]
     );
 }
 
@@ -338,7 +340,10 @@ fn with_on_lost_fail_every_loss_fails_the_job() {
 fn with_on_lost_report_a_loss_is_only_reported() {
     let mut snapshot = mk_snapshot(open(), vec![unreachable("w", 100)]);
     snapshot.policy.on_lost = OnLost::Report;
-    assert_eq!(planned(&snapshot), ["record w-uid.suspect suspect NodeUnreachable", "notify NodeUnreachable"]);
+    assert_eq!(
+        planned(&snapshot),
+        ["record w-uid.suspect.node-unreachable suspect NodeUnreachable", "notify NodeUnreachable"]
+    );
 }
 
 #[rstest]
@@ -349,7 +354,7 @@ fn a_guard_holds_every_write_but_not_the_notice(#[case] hold: Hold) {
     let lost = mk_snapshot(open(), vec![unreachable("w", 100)]);
     let planned =
         |snapshot: &JobSnapshot| brief(&plan(snapshot, &judged(snapshot), Some(hold), &Recorded::default(), at(NOW)));
-    assert_eq!(planned(&lost), ["record w-uid.suspect suspect NodeUnreachable", "notify Held"]);
+    assert_eq!(planned(&lost), ["record w-uid.suspect.held-node-unreachable suspect NodeUnreachable", "notify Held"]);
     let stuck = mk_snapshot(mk_job(failing("DeadlineExceeded")), vec![terminating(unreachable("w", 100), NOW - 5)]);
     assert!(planned(&stuck).is_empty());
     if let Hold::WarmUp { until } = hold {
@@ -371,7 +376,7 @@ fn a_job_that_the_job_controller_has_not_started_is_not_failed() {
 }
 
 #[test]
-fn p3_a_fault_of_our_sidecar_is_an_event_and_never_a_loss() {
+fn p3_a_fault_of_our_sidecar_is_reported_and_never_a_loss() {
     let problem = StartProblem {
         container: "jobwarden-heartbeat".to_owned(),
         reason: "ErrImagePull".to_owned(),
@@ -381,7 +386,10 @@ fn p3_a_fault_of_our_sidecar_is_an_event_and_never_a_loss() {
     let mut pod = PodEvidence { start_problem: Some(problem), starting_since: Some(at(1)), ..mk_pod("w") };
     pod.sidecar = Sidecar::NotStarted;
     pod.mains[0].state = ContainerState::NotStarted;
-    assert_eq!(planned(&mk_snapshot(open(), vec![pod])), ["notify SidecarFault"]);
+    assert_eq!(
+        planned(&mk_snapshot(open(), vec![pod])),
+        ["record w-uid.suspect.sidecar-fault suspect SidecarFault", "notify SidecarFault"]
+    );
 }
 
 #[test]
@@ -432,7 +440,7 @@ fn p9_an_unseen_pod_is_reported_or_lost_if_the_policy_says_so() {
     let unseen =
         || PodEvidence { beat: LastBeat::Running { last: at(1) }, agent: AgentObservation::None, ..mk_pod("w") };
     let mut snapshot = mk_snapshot(open(), vec![unseen()]);
-    assert_eq!(planned(&snapshot), ["record w-uid.suspect suspect Unseen", "notify Unseen"]);
+    assert_eq!(planned(&snapshot), ["record w-uid.suspect.unseen suspect Unseen", "notify Unseen"]);
     snapshot.policy.unseen = Unseen::Lost;
     assert_eq!(planned(&snapshot)[0], "fail HeartbeatLost");
 }
@@ -454,12 +462,15 @@ fn p9_a_pod_that_failed_with_its_node_is_not_reported_unseen_while_the_lease_is_
     assert!(planned(&still_fresh).is_empty());
     let judgement = judged(&still_fresh);
     assert_eq!(requeue_at(&still_fresh, &judgement, None, at(NOW)), Some(at(NOW + 30)), "when the Lease becomes stale");
-    assert_eq!(planned(&failed_with_its_node(NOW - 4)), ["record w-uid.suspect suspect Unseen", "notify Unseen"]);
+    assert_eq!(
+        planned(&failed_with_its_node(NOW - 4)),
+        ["record w-uid.suspect.unseen suspect Unseen", "notify Unseen"]
+    );
 }
 
 #[test]
 fn a_replaced_attempt_that_returns_from_a_partition_is_told_to_stop_and_not_reported_again() {
-    let recorded = recorded_outcomes(&[OutcomeName::attempt_failed(&"w-uid".into())], true);
+    let recorded = recorded_outcomes(&[OutcomeName::attempt_failed(&"w-uid".into(), Episode::default())], true);
     let alive = terminating(mk_pod("w"), NOW - 300);
     let silent =
         PodEvidence { beat: LastBeat::Running { last: at(1) }, agent: AgentObservation::None, ..alive.clone() };
@@ -478,7 +489,7 @@ fn p10_a_late_beat_is_an_event_and_a_notification_if_the_policy_says_so() {
     let mut snapshot = mk_snapshot(open(), vec![late]);
     assert_eq!(planned(&snapshot), ["notify Suspect"]);
     snapshot.policy.notify_late = true;
-    assert_eq!(planned(&snapshot), ["record w-uid.late suspect HeartbeatLate", "notify Suspect"]);
+    assert_eq!(planned(&snapshot), ["record w-uid.suspect.heartbeat-late suspect HeartbeatLate", "notify Suspect"]);
 }
 
 #[test]

@@ -59,6 +59,8 @@ impl History {
             if let Some(helper) = &mut job.helper {
                 helper.never_warm = false;
             }
+            (job.policy.stranded_after, job.policy.init_timeout) = (None, None);
+            job.policy.on_container_exit = "wait";
             // Eviction must not race with the reaper.
             job.toleration = Duration::from_hours(1);
             job.policy.on_lost = on_lost;
@@ -104,7 +106,7 @@ impl History {
     }
 }
 
-const NODE_FAULTS: [NodeFault; 10] = [
+const NODE_FAULTS: [NodeFault; 11] = [
     NodeFault::Crash,
     NodeFault::Partition,
     NodeFault::KubeletStopped,
@@ -114,10 +116,11 @@ const NODE_FAULTS: [NodeFault; 10] = [
     NodeFault::AgentBlind,
     NodeFault::Deleted,
     NodeFault::OutOfService,
+    NodeFault::ShutDown,
     NodeFault::NotReady,
 ];
 
-const JOB_FAULTS: [JobFault; 17] = [
+const JOB_FAULTS: [JobFault; 18] = [
     JobFault::ImageMissing,
     JobFault::ConfigMissing,
     JobFault::SidecarImageMissing,
@@ -135,6 +138,7 @@ const JOB_FAULTS: [JobFault; 17] = [
     JobFault::Orphaned,
     JobFault::PodDeleted,
     JobFault::Stalled,
+    JobFault::WritesRefused,
 ];
 
 fn cluster_fault(dice: &mut Dice) -> ClusterFault {
@@ -182,6 +186,7 @@ fn job(dice: &mut Dice) -> JobPlan {
         } else {
             2 * dice.seconds(200, 600)
         },
+        helpers: dice.percent(40).then(|| dice.seconds(10, 600)),
         exits: if fails_often { vec![3] } else { exits },
         grace: dice.pick(&[Duration::ZERO, Duration::from_secs(5), Duration::from_secs(30), 2 * MINUTE]),
         ignores_sigterm: dice.percent(20),
@@ -201,6 +206,9 @@ fn job(dice: &mut Dice) -> JobPlan {
             unscheduled_timeout: dice.percent(25).then(|| dice.seconds(30, 120)),
             active_timeout: dice.percent(15).then(|| dice.seconds(60, 600)),
             stall_after: dice.percent(40).then(|| dice.seconds(40, 120)),
+            init_timeout: dice.percent(25).then(|| dice.seconds(20, 200)),
+            stranded_after: dice.percent(80).then(|| dice.seconds(30, 300)),
+            on_container_exit: dice.pick(&["wait", "wait", "fail"]),
         },
     }
 }

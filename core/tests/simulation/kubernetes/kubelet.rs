@@ -244,7 +244,8 @@ impl World<'_> {
             }
             main.start();
             let code = Run::exit(&plan.exits, attempt, main.run);
-            events.push(Event::MainEnds { pod, main: index, run: main.run, life, code, oom: false });
+            let work = plan.helpers.filter(|_| index > 0).unwrap_or(plan.work);
+            events.push((work, Event::MainEnds { pod, main: index, run: main.run, life, code, oom: false }));
         }
         let all = it.actual.containers.mains.iter().all(|main| !main.waits());
         let name = it.name.clone();
@@ -255,8 +256,8 @@ impl World<'_> {
         if !events.is_empty() {
             self.log(|| format!("pod {name}: main containers start"));
         }
-        for event in events {
-            self.after(plan.work, event);
+        for (work, event) in events {
+            self.after(work, event);
         }
         self.actual_state_changed(pod);
         all

@@ -39,6 +39,10 @@ impl World<'_> {
         let ready = it.not_ready == 0;
         self.nodes[node].renewed = self.now;
         self.publish(Kind::Lease(node), false);
+        if self.nodes[node].reported_boot != self.nodes[node].boots {
+            self.nodes[node].reported_boot = self.nodes[node].boots;
+            self.publish(Kind::Node(node), false);
+        }
         if self.nodes[node].ready != ready {
             self.set_ready(node, ready, NOT_READY_TOLERATION);
         }
@@ -62,7 +66,7 @@ impl World<'_> {
         (it.ready, it.ready_changed) = (ready, self.now);
         it.taints += 1;
         let taints = it.taints;
-        self.publish(Kind::Node(node), false);
+        self.provider_looks_at(node);
         if ready {
             return;
         }
@@ -70,6 +74,16 @@ impl World<'_> {
             let tolerated = self.history.jobs[self.pods[pod].job].toleration.min(at_most);
             self.after(tolerated, Event::Evict { pod, node, taints });
         }
+    }
+
+    /// The cloud provider taints a node that is not ready and whose machine is shut down, and removes the taint from any other.
+    pub(crate) fn provider_looks_at(&mut self, node: usize) {
+        let it = &mut self.nodes[node];
+        if it.exists && it.out_of_service == 0 {
+            let is_tainted = it.shut_down > 0 && !it.ready;
+            it.gone_since = is_tainted.then(|| it.gone_since.unwrap_or(self.laws.signal_clock.at(self.now)));
+        }
+        self.publish(Kind::Node(node), false);
     }
 
     fn pods_on(&self, node: usize) -> Vec<usize> {
@@ -104,6 +118,7 @@ impl World<'_> {
     pub(crate) fn register_node(&mut self, node: usize) {
         let it = &mut self.nodes[node];
         (it.exists, it.ready, it.gone_since) = (true, true, None);
+        it.reported_boot = it.boots;
         (it.renewed, it.ready_changed) = (self.now, self.now);
         it.taints += 1;
         self.publish(Kind::Node(node), false);

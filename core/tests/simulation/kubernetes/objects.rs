@@ -11,7 +11,7 @@ use k8s_openapi::{
         core::v1::{
             Container as ContainerObject, ContainerState, ContainerStateRunning, ContainerStateTerminated,
             ContainerStateWaiting, ContainerStatus, Node as NodeObject, NodeCondition, NodeSpec, NodeStatus,
-            Pod as PodObject, PodSpec, PodStatus, Taint,
+            NodeSystemInfo, Pod as PodObject, PodSpec, PodStatus, Taint,
         },
     },
     apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, OwnerReference, Time},
@@ -48,11 +48,14 @@ pub(crate) fn job(number: usize, job: &Job, plan: &JobPlan) -> JobObject {
         (annotation::ON_LOST, plan.policy.on_lost.to_owned()),
         (annotation::UNSEEN, plan.policy.unseen.to_owned()),
         (annotation::NOT_STARTING, plan.policy.not_starting.to_owned()),
+        (annotation::ON_CONTAINER_EXIT, plan.policy.on_container_exit.to_owned()),
+        (annotation::STRANDED_AFTER, plan.policy.stranded_after.map_or_else(|| "never".to_owned(), text)),
     ];
     let by_choice = [
         (annotation::UNSCHEDULED_TIMEOUT, plan.policy.unscheduled_timeout),
         (annotation::ACTIVE_TIMEOUT, plan.policy.active_timeout),
         (annotation::STALL_AFTER, plan.policy.stall_after),
+        (annotation::INIT_TIMEOUT, plan.policy.init_timeout),
     ];
     annotations.extend(by_choice.into_iter().filter_map(|(key, after)| Some((key, text(after?)))));
     if plan.safe_to_duplicate {
@@ -164,6 +167,7 @@ pub(crate) fn pod(pod: &Pod, plan: &JobPlan) -> PodObject {
             node_name: pod.node.map(|node| node_name(node).to_string()),
             containers: (0..containers.mains.len()).map(|index| named(main_name(index))).collect(),
             init_containers: Some(init),
+            restart_policy: Some(if plan.restarts { "OnFailure" } else { "Never" }.to_owned()),
             ..PodSpec::default()
         }),
         status: Some(PodStatus {
@@ -224,11 +228,17 @@ fn status(pod: &Pod, name: &str, slot: usize, container: &Container) -> Containe
 }
 
 pub(crate) fn node(number: usize, node: &Node) -> NodeObject {
-    let taint = (node.out_of_service > 0).then(|| Taint {
-        key: "node.kubernetes.io/out-of-service".to_owned(),
-        effect: "NoExecute".to_owned(),
+    let taints = [
+        (node.out_of_service > 0, "node.kubernetes.io/out-of-service", "NoExecute"),
+        (node.shut_down > 0 && !node.ready, "node.cloudprovider.kubernetes.io/shutdown", "NoSchedule"),
+        (!node.ready, "node.kubernetes.io/unreachable", "NoSchedule"),
+    ];
+    let taints = taints.into_iter().filter(|(is, ..)| *is).map(|(_, key, effect)| Taint {
+        key: key.to_owned(),
+        effect: effect.to_owned(),
         ..Taint::default()
     });
+    let info = NodeSystemInfo { boot_id: format!("boot-{}", node.reported_boot), ..NodeSystemInfo::default() };
     let ready = NodeCondition {
         type_: "Ready".to_owned(),
         status: if node.ready { "True" } else { "Unknown" }.to_owned(),
@@ -242,8 +252,8 @@ pub(crate) fn node(number: usize, node: &Node) -> NodeObject {
             labels: Some(labels.into()),
             ..ObjectMeta::default()
         },
-        spec: Some(NodeSpec { taints: taint.map(|taint| vec![taint]), ..NodeSpec::default() }),
-        status: Some(NodeStatus { conditions: Some(vec![ready]), ..NodeStatus::default() }),
+        spec: Some(NodeSpec { taints: Some(taints.collect()), ..NodeSpec::default() }),
+        status: Some(NodeStatus { conditions: Some(vec![ready]), node_info: Some(info), ..NodeStatus::default() }),
     }
 }
 

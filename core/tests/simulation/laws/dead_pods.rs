@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use jobwarden_common::names::reason;
 use jobwarden_core::{
     judge::{AGENT_SILENT_AFTER, LEASE_STALE_AFTER, LEASE_STALE_AFTER_LEAST, NODE_GONE_AFTER, PROCESS_GONE_AFTER},
-    outcome::OutcomeName,
+    outcome::{Episode, OutcomeName, in_names},
 };
 
 use crate::{
@@ -81,14 +82,19 @@ impl World<'_> {
         let job = &self.jobs[it.job];
         let policy = &self.history.jobs[it.job].policy;
         let says = |name: OutcomeName| job.outcomes.contains_key(&name);
+        // What was reported before a recovery is about another time.
+        let episode = Episode::of(it.uid.as_str(), &job.outcomes);
+        let notices: Vec<_> = episode.notices(it.uid.as_str(), &job.outcomes).collect();
+        let is_told = |word: &str| notices.iter().any(|notice| *notice == in_names(word));
+        let loss_is_told = reason::LOST.iter().any(|word| is_told(word) || is_told(&format!("{}{word}", reason::HELD)));
         // A `suspect` outcome is enough if the reaper cannot know more, or if the policy wants no more.
         let renews = it.node.is_some_and(|node| self.nodes[node].renews());
-        let notice_will_do = policy.on_lost == "report" || (renews && policy.unseen == "report");
         !it.is_open()
             || self.is_left_to_kubernetes(pod)
-            || says(OutcomeName::attempt_failed(&it.uid))
+            || says(OutcomeName::attempt_failed(&it.uid, episode))
             || says(OutcomeName::job_final(&job.uid))
-            || (notice_will_do && says(OutcomeName::pod_suspect(&it.uid)))
+            || (policy.on_lost == "report" && loss_is_told)
+            || (renews && policy.unseen == "report" && is_told(reason::UNSEEN))
     }
 
     /// The moment by which some row has to report a dead pod, by the signals that have reached the reaper; `None` if no row can,

@@ -39,6 +39,7 @@ impl World<'_> {
         self.count(evaluated);
         self.check_no_running_pod_is_lost(evaluated);
         self.check_guards(evaluated);
+        self.check_retries_go_elsewhere(evaluated);
         self.check_breaker(evaluated);
         self.check_nothing_is_early(evaluated);
         self.check_waiting_is_no_failure(evaluated);
@@ -57,8 +58,11 @@ impl World<'_> {
             *self.statistics.rows.entry(row.as_str()).or_default() += 1;
         }
         if judgement.job == JobVerdict::Open {
-            for PodJudgement { verdict, .. } in &judgement.pods {
+            for PodJudgement { verdict, stuck, .. } in &judgement.pods {
                 *self.statistics.rows.entry(verdict.row().as_str()).or_default() += 1;
+                if let Some(stuck) = stuck {
+                    *self.statistics.rows.entry(stuck.row().as_str()).or_default() += 1;
+                }
                 if let Some(reason) = verdict.lost() {
                     *self.statistics.lost.entry(reason.as_str()).or_default() += 1;
                 }
@@ -103,8 +107,13 @@ impl World<'_> {
                 && self.now.saturating_sub(it.status_written_at) >= Duration::from_secs(1)
                 && self.cluster.reapers_reach_api()
                 && self.reapers[evaluated.reaper].watches_are_up();
-            let not_started =
-                matches!(reason, LostReason::ImagePullFailed | LostReason::CreateFailed | LostReason::StartTimeout);
+            let not_started = matches!(
+                reason,
+                LostReason::ImagePullFailed
+                    | LostReason::CreateFailed
+                    | LostReason::StartTimeout
+                    | LostReason::InitTimeout
+            );
             if not_started && !status_has_arrived {
                 continue;
             }
@@ -206,6 +215,7 @@ impl World<'_> {
                 return self.break_law(Law::EveryChangeIsEvaluated, how);
             }
             self.check_nothing_waits_forever(job, &judgement);
+            self.check_stuck_states_are_reported(job, &judgement);
             self.check_nothing_is_late(job, &judgement);
         }
     }

@@ -30,6 +30,18 @@ fn refines(before: &str, after: &str) -> bool {
     before == after || rank(before).zip(rank(after)).is_some_and(|(before, after)| before < after)
 }
 
+/// How old the last signal of a pod may be that has recovered: suspect-after, or the report of an agent, and the steps.
+const LAST_SIGNAL_MS: i64 = 36_000;
+
+/// Reasons of losses on a node that works. If the node goes silent while it ends the pod, the Job is stranded, and is failed for that.
+const ON_A_WORKING_NODE: [&str; 5] =
+    [reason::STALLED, reason::INIT_TIMEOUT, reason::START_TIMEOUT, reason::IMAGE_PULL_FAILED, reason::CREATE_FAILED];
+
+/// Whether a Job may be lost for the second reason after its attempt was lost for the first.
+fn strands(before: &str, after: &str) -> bool {
+    ON_A_WORKING_NODE.contains(&before) && [reason::NODE_UNREACHABLE, reason::OUTCOME_UNKNOWN].contains(&after)
+}
+
 impl World<'_> {
     /// An outcome is recorded.
     pub(crate) fn check_outcome(&mut self, job: usize, name: &OutcomeName, data: &OutcomeData) {
@@ -38,6 +50,7 @@ impl World<'_> {
         let wrong = match data.kind {
             OutcomeKind::Suspect => None,
             OutcomeKind::AttemptFailed => self.check_attempt_outcome(job, pod, &data.reason),
+            OutcomeKind::Recovered => self.check_recovery(job, pod),
             _ => self.check_final_outcome(job, pod, data),
         };
         if let Some(wrong) = wrong {
@@ -61,6 +74,22 @@ impl World<'_> {
         before.map(|before| format!("it was {before} before"))
     }
 
+    /// A pod that has recovered was reported before, and a signal of it has just arrived. Its loss, if that was reported, is no verdict any
+    /// more.
+    fn check_recovery(&mut self, job: usize, pod: Option<PodUid>) -> Option<String> {
+        let Some(uid) = pod else { return Some("of no pod".to_owned()) };
+        let Some(pod) = self.pods.iter().find(|it| it.uid == uid) else { return Some("of an unknown pod".to_owned()) };
+        let last = pod.received.any_at.max(pod.received.alive_at);
+        let silent = self.laws.signal_clock.at(self.now) - last;
+        self.laws.records[job].attempts.remove(&uid);
+        let reported = self.jobs[job].outcomes.keys().any(|name| !name.as_str().contains(".recovered"));
+        match (reported, silent > LAST_SIGNAL_MS) {
+            (false, _) => Some("nothing was reported before".to_owned()),
+            (_, true) => Some(format!("the last signal of pod {uid} arrived {silent} ms ago")),
+            _ => None,
+        }
+    }
+
     /// A final outcome agrees with the Job, and with the outcome of the attempt that it names.
     fn check_final_outcome(&mut self, job: usize, pod: Option<PodUid>, data: &OutcomeData) -> Option<String> {
         let now = self.now;
@@ -69,6 +98,8 @@ impl World<'_> {
         let agrees = match (data.kind, &ending) {
             (OutcomeKind::Succeeded, Some(Ending::Complete)) => true,
             (OutcomeKind::Failed, Some(Ending::Failed(by))) => !is_ours(by),
+            // The loss stands although the API server refuses to fail the Job.
+            (OutcomeKind::Lost, None) if is_ours(&data.reason) => it.writes_refused > 0,
             (OutcomeKind::Lost, Some(Ending::Failing(by) | Ending::Failed(by))) if *by == data.reason => is_ours(by),
             (OutcomeKind::Lost | OutcomeKind::Deleted, _) => {
                 data.reason == reason::JOB_DELETED && (it.deleting || !it.exists) && !it.has_finished()
@@ -79,9 +110,12 @@ impl World<'_> {
         if let Some((before, _)) = record.last.replace((data.kind, now)) {
             return Some(format!("it was {before} before"));
         }
-        let of_attempt = pod
-            .and_then(|pod| record.attempts.get(&pod))
-            .filter(|before| data.kind == OutcomeKind::Lost && is_ours(&data.reason) && !refines(before, &data.reason));
+        let of_attempt = pod.and_then(|pod| record.attempts.get(&pod)).filter(|before| {
+            data.kind == OutcomeKind::Lost
+                && is_ours(&data.reason)
+                && !refines(before, &data.reason)
+                && !strands(before, &data.reason)
+        });
         match of_attempt {
             Some(before) => Some(format!("its attempt was {before} before")),
             None if agrees => None,

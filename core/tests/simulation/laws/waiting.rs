@@ -9,7 +9,6 @@ use jobwarden_core::{
 };
 
 use crate::{
-    kubernetes::node_lifecycle::NOT_READY_TOLERATION,
     state::{
         laws::{Law, Wait},
         signal_clock::ms,
@@ -23,20 +22,20 @@ const PROBE_SLACK_MS: i64 = 60_000;
 impl World<'_> {
     /// A pod for which a row matches waits no longer, even if that is over before the next probe.
     pub(super) fn end_waits(&mut self, job: usize, judgement: &Judgement) {
-        for PodJudgement { uid, verdict, .. } in &judgement.pods {
+        for PodJudgement { uid, verdict, stuck } in &judgement.pods {
             let pod = self.jobs[job].attempts.iter().copied().find(|&pod| self.pods[pod].uid == *uid);
-            if let Some(pod) = pod.filter(|_| *verdict != PodVerdict::Waiting) {
+            if let Some(pod) = pod.filter(|_| *verdict != PodVerdict::Waiting || stuck.is_some()) {
                 self.laws.records[job].waiting.remove(&pod);
             }
         }
     }
 
     /// A bound pod has no row but P11 for start-timeout, lost-after or three minutes at most, whichever is longest: each of its
-    /// signals is missing for long enough by then. A pod that is being deleted has none for a minute past its grace period. On a
-    /// node that reports itself not ready, row P3 leaves the pod to Kubernetes, which evicts it after five minutes.
+    /// signals is missing for long enough by then. A pod that is being deleted has none for a minute past its grace period. A pod that
+    /// waits for a node, or for its node to be ready, is in a stuck state by then.
     ///
-    /// Not counted are a pod without a node, which may wait for one forever, and a pod whose own init container runs by the
-    /// status that its kubelet has written, for as long as that takes. A Job that should have a pod has none for start-timeout.
+    /// Not counted is a pod whose own init container runs by the status that its kubelet has written, for as long as that takes. A Job
+    /// that should have a pod has none for start-timeout.
     pub(super) fn check_nothing_waits_forever(&mut self, job: usize, judgement: &Judgement) {
         let policy = self.history.jobs[job].policy;
         let longest = policy.start_timeout.max(policy.lost_after).max(PROCESS_GONE_AFTER);
@@ -52,7 +51,7 @@ impl World<'_> {
         if record.podless.is_some_and(|since| moment - since > bound) {
             self.break_law(Law::NothingWaitsForever, format!("job-{job} has no pod and no row"));
         }
-        for PodJudgement { uid, verdict, .. } in &judgement.pods {
+        for PodJudgement { uid, verdict, stuck } in &judgement.pods {
             let Some(pod) = self.jobs[job].attempts.iter().copied().find(|&pod| self.pods[pod].uid == *uid) else {
                 continue;
             };
@@ -60,15 +59,14 @@ impl World<'_> {
             let inits = [it.actual.containers.init, it.status.containers.init];
             let warms_up = it.actual.containers.warm_up() || it.status.containers.warm_up();
             let initializes = warms_up || inits.into_iter().flatten().any(|init| init.is_running());
-            let waits = open && *verdict == PodVerdict::Waiting && it.node.is_some() && it.is_open() && !initializes;
+            let waits = open && *verdict == PodVerdict::Waiting && stuck.is_none() && it.is_open() && !initializes;
             // Row P6 is about a pod that is being deleted.
             let (deleting, grace) = (it.deleting, self.history.jobs[job].grace);
             let bound = if deleting { bound.max(ms(grace + STUCK_AFTER) + PROBE_SLACK_MS) } else { bound };
-            let not_ready = it.node.is_some_and(|node| !self.nodes[node].ready);
-            let bound = if not_ready { bound + ms(NOT_READY_TOLERATION) } else { bound };
+            // Each wait has its own bound: for a node, on it, and for its end.
             let record = self.laws.records[job].waiting.entry(pod).or_default();
             let ready_changed = it.node.map_or(Duration::ZERO, |node| self.nodes[node].ready_changed);
-            let wait = Wait { deleting, ready_changed, warmed: it.warmed };
+            let wait = Wait { bound: it.node.is_some(), deleting, ready_changed, warmed: it.warmed };
             *record = waits.then(|| record.filter(|(_, then)| *then == wait).unwrap_or((moment, wait)));
             if record.is_some_and(|(since, _)| moment - since > bound) {
                 self.break_law(Law::NothingWaitsForever, format!("pod {uid} has no row"));

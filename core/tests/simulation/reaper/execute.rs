@@ -24,6 +24,8 @@ use crate::{
 enum StepError {
     #[error("the API server does not answer")]
     Unreachable,
+    #[error("the API server refuses it")]
+    Refused,
     #[error("{0}")]
     SecondLook(#[from] Contradiction),
 }
@@ -47,6 +49,9 @@ impl World<'_> {
             if let Err(error) = self.take(reaper, job, &identity, step) {
                 self.log(|| format!("job-{job}: step {word} is not taken: {error}"));
                 if let Some(execution) = self.reapers[reaper].executions.get_mut(&job) {
+                    if matches!(error, StepError::Refused) {
+                        execution.report.refused.push((pod.clone(), error.to_string()));
+                    }
                     execution.steps.failed(pod);
                 }
             }
@@ -89,9 +94,15 @@ impl World<'_> {
         if !reachable {
             return Err(StepError::Unreachable);
         }
+        // The finalizer stays removable, so that every Job can end.
+        let is_refused = step.writes_workload() && !matches!(step, Step::ReleaseFinalizer | Step::DeleteJob);
+        if is_refused && self.jobs[job].writes_refused > 0 {
+            return Err(StepError::Refused);
+        }
         match step {
             Step::FailJob { pod, reason, .. } => self.fail_job(job, identity, &pod, reason)?,
             Step::EndJob { reason, started, .. } => self.end_job(job, reason, started)?,
+            Step::ConfirmNotOurFault { .. } => {}
             Step::ConfirmDeleted => second_look::job_deleted(self.live_job(job).as_ref())?,
             Step::DeletePod { pod, why } => self.delete_pod_for((reaper, job), identity, &pod, why)?,
             Step::MarkPodFailed { pod, reason, .. } => self.mark_pod_failed(&pod, reason)?,

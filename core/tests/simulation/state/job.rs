@@ -54,6 +54,7 @@ pub(crate) struct Job {
     pub(crate) image_missing: u32,
     pub(crate) config_missing: u32,
     pub(crate) sidecar_missing: u32,
+    pub(crate) writes_refused: u32,
     /// A sync is scheduled.
     pub(crate) sync_pending: bool,
     pub(crate) dice: Dice,
@@ -97,6 +98,7 @@ impl Job {
             image_missing: 0,
             config_missing: 0,
             sidecar_missing: 0,
+            writes_refused: 0,
             sync_pending: false,
             dice: Dice::of(seed, [3, number as u64, 0]),
         }

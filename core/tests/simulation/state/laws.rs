@@ -107,19 +107,25 @@ pub(crate) struct Record {
     pub(crate) attempts: BTreeMap<PodUid, String>,
     pub(crate) podless: Option<i64>,
     pub(crate) waiting: BTreeMap<usize, Option<(i64, Wait)>>,
+    /// Since when a pod has been stuck for a reason, and the Job been stranded.
+    pub(crate) stuck: BTreeMap<PodUid, Option<(&'static str, i64)>>,
+    pub(crate) stranded: Option<i64>,
 }
 
 impl Record {
     /// In a new term every wait starts again.
     pub(crate) fn restart_waiting(&mut self) {
-        self.podless = None;
+        (self.podless, self.stranded) = (None, None);
         self.waiting.clear();
+        self.stuck.clear();
     }
 }
 
 /// What a pod waits for: if it changes, the wait begins anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Wait {
+    /// It is bound to a node.
+    pub(crate) bound: bool,
     /// It is being deleted.
     pub(crate) deleting: bool,
     /// When its node became ready, or ceased to be.

@@ -33,6 +33,10 @@ pub(crate) struct Node {
     pub(crate) agent_blind: u32,
     pub(crate) out_of_service: u32,
     pub(crate) not_ready: u32,
+    pub(crate) shut_down: u32,
+    /// How often it has booted, and of which of these boots its kubelet has reported.
+    pub(crate) boots: u32,
+    pub(crate) reported_boot: u32,
     /// Counts the changes of its taints: an eviction that was scheduled for an earlier taint is void.
     pub(crate) taints: u32,
     /// When a change of its Lease last reached the reaper, and when the node was deleted or tainted, on the clock of
@@ -59,6 +63,9 @@ impl Node {
             agent_blind: u32::from(blind),
             out_of_service: 0,
             not_ready: 0,
+            shut_down: 0,
+            boots: 0,
+            reported_boot: 0,
             taints: 0,
             lease_received: 0,
             gone_since: None,

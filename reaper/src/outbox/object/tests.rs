@@ -2,6 +2,7 @@ use jobwarden_common::{
     names::GROUP,
     notification::{Attempt, Cause, DecidedBy, Fact, MAX_BYTES, TimelineEntry},
 };
+use jobwarden_core::outcome::Episode;
 use kube::{CustomResourceExt as _, Resource as _, runtime::watcher};
 use proptest::prelude::*;
 use serde_json::json;
@@ -103,14 +104,14 @@ fn outcome_names_are_derived_from_the_uid_of_the_job_or_pod() {
     let pod = PodUid::from("2222");
     assert_eq!(OutcomeName::job_final(&job).as_str(), "1111.final");
     let names = [
-        OutcomeName::job_suspect(&job),
-        OutcomeName::attempt_failed(&pod),
-        OutcomeName::pod_suspect(&pod),
-        OutcomeName::pod_late(&pod),
+        OutcomeName::notice(job.as_str(), "NotStarting", Episode::default()),
+        OutcomeName::attempt_failed(&pod, Episode::default()),
+        OutcomeName::notice(pod.as_str(), "NodeUnreachable", Episode::default()),
+        OutcomeName::recovered(pod.as_str(), Episode::default()),
     ];
     assert_eq!(
         names.map(|name| name.to_string()),
-        ["1111.suspect", "2222.attempt-failed", "2222.suspect", "2222.late"]
+        ["1111.suspect.not-starting", "2222.attempt-failed", "2222.suspect.node-unreachable", "2222.recovered"]
     );
 }
 

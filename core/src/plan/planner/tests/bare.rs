@@ -47,7 +47,10 @@ fn a_lost_bare_pod_is_failed_because_no_controller_replaces_it() {
 fn with_on_lost_report_a_bare_pod_is_kept() {
     let mut snapshot = mk_snapshot(mk_bare(JobStage::Open), vec![unreachable("w", 100)]);
     snapshot.policy.on_lost = OnLost::Report;
-    assert_eq!(planned(&snapshot), ["record w-uid.suspect suspect NodeUnreachable", "notify NodeUnreachable"]);
+    assert_eq!(
+        planned(&snapshot),
+        ["record w-uid.suspect.node-unreachable suspect NodeUnreachable", "notify NodeUnreachable"]
+    );
 }
 
 #[test]

@@ -59,7 +59,7 @@ fn j6_a_job_without_a_pod_is_failed_if_the_policy_says_so_and_no_guard_holds() {
     for hold in [BREAKER, Hold::SelfBeat, Hold::WarmUp { until: at(NOW + 7) }] {
         assert_eq!(
             held_by(&snapshot, Some(hold)),
-            ["record job-uid.suspect suspect NotStarting", "notify NotStarting"]
+            ["record job-uid.suspect.not-starting suspect NotStarting", "notify NotStarting"]
         );
     }
 }
@@ -67,12 +67,18 @@ fn j6_a_job_without_a_pod_is_failed_if_the_policy_says_so_and_no_guard_holds() {
 #[test]
 fn the_breaker_holds_losses_but_not_with_a_deleted_node() {
     let snapshot = mk_snapshot(open(), vec![unreachable("w", 100)]);
-    assert_eq!(held_by(&snapshot, Some(BREAKER)), ["record w-uid.suspect suspect NodeUnreachable", "notify Held"]);
+    assert_eq!(
+        held_by(&snapshot, Some(BREAKER)),
+        ["record w-uid.suspect.held-node-unreachable suspect NodeUnreachable", "notify Held"]
+    );
     for on_lost in [OnLost::Retry, OnLost::Fail] {
         let mut snapshot = mk_snapshot(open(), vec![on_gone_node("w")]);
         snapshot.policy.on_lost = on_lost;
         assert_eq!(held_by(&snapshot, Some(BREAKER)), planned(&snapshot));
-        assert_eq!(held_by(&snapshot, Some(Hold::SelfBeat)), ["record w-uid.suspect suspect NodeGone", "notify Held"]);
+        assert_eq!(
+            held_by(&snapshot, Some(Hold::SelfBeat)),
+            ["record w-uid.suspect.held-node-gone suspect NodeGone", "notify Held"]
+        );
     }
 }
 
@@ -109,7 +115,7 @@ fn p12_a_stalled_pod_is_deleted_and_left_to_its_kubelet() {
 fn p12_signs_of_life_during_the_grace_period_are_no_event() {
     let mut snapshot = stalled();
     snapshot.evidence.pods = vec![terminating(snapshot.evidence.pods.remove(0), NOW - 5)];
-    let mut recorded = recorded_outcomes(&[OutcomeName::attempt_failed(&"w-uid".into())], true);
+    let mut recorded = recorded_outcomes(&[OutcomeName::attempt_failed(&"w-uid".into(), Episode::default())], true);
     recorded.notified.insert((Some("w-uid".into()), reason::STALLED));
     recorded.abandoned.insert("w-uid".into());
     assert!(steps(&snapshot, &recorded).is_empty());
@@ -121,12 +127,12 @@ fn p13_a_pod_without_a_node_is_fenced() {
         phase: PodPhase::Pending,
         node: None,
         bound_since: None,
-        unscheduled_since: Some(at(NOW - 600)),
+        unscheduled_since: Some(at(NOW - 300)),
         ..mk_pod("w")
     };
     let mut snapshot = mk_snapshot(retrying(Retries::Left), vec![unscheduled]);
     assert!(planned(&snapshot).is_empty());
-    snapshot.policy.unscheduled_timeout = Some(Duration::from_mins(10));
+    snapshot.policy.unscheduled_timeout = Some(Duration::from_mins(5));
     let expected = [
         "delete w",
         "mark-failed w",
