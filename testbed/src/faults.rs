@@ -139,6 +139,19 @@ impl Cluster {
         .await
     }
 
+    /// Removes an image from the node's runtime, until [`Cluster::import_again`].
+    pub async fn remove_image(&self, node: &str, image: &str) -> Result<()> {
+        let machine = self.shared.layout.node(node)?;
+        let image = image.to_owned();
+        self.changing(move |shared| node_images::remove(&shared.layout, machine, &image)).await
+    }
+
+    /// Imports every image of the cluster on the node again.
+    pub async fn import_again(&self, node: &str) -> Result<()> {
+        let machine = self.shared.layout.node(node)?;
+        self.changing(move |shared| node_images::import(&shared.layout, machine)).await
+    }
+
     /// Imports the image in an OCI archive on every node. A node that is down imports it when it boots.
     pub async fn import_image(&self, archive: &Path) -> Result<()> {
         let archive = archive.to_owned();

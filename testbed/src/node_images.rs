@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::command::run_with_file;
+use crate::command::{run, run_with_file};
 use crate::error::{Context, Result};
 use crate::layout::{Layout, Machine};
 use crate::machine;
@@ -35,6 +35,15 @@ pub(crate) fn import(layout: &Layout, node: Machine) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Removes an image from the node's runtime. The next import imports every image again.
+pub(crate) fn remove(layout: &Layout, node: Machine, image: &str) -> Result<()> {
+    let imported = imported(layout, node);
+    if imported.exists() {
+        fs::remove_dir_all(&imported).context(|| format!("removing {}", imported.display()))?;
+    }
+    run(&mut machine::ctr(layout, node, &["images", "rm", "--sync", image])?).map(drop)
 }
 
 /// The folder with one empty file for each archive that the node has imported.

@@ -22,6 +22,7 @@ mod on_failure;
 mod reapers;
 mod scenario;
 mod waiting;
+mod stuck;
 mod workers;
 
 use std::process::ExitCode;
@@ -57,6 +58,13 @@ fn concurrent(cluster: &Arc<SharedCluster>) -> Vec<Trial> {
         waiting::a_drained_worker_whose_node_is_deleted_fails_no_job,
         nodes::a_loss_is_reported_within_the_default_lost_after_plus_two_seconds,
         on_failure::a_reboot_leaves_jobs_that_restart_in_place_as_they_are_without_jobwarden,
+        nodes::a_loss_is_reported_within_the_default_lost_after_plus_two_seconds,
+        stuck::a_worker_that_is_heard_again_is_reported_and_its_later_loss_as_well,
+        stuck::a_job_that_replaces_only_failed_pods_is_failed_after_stranded_after,
+        stuck::a_node_that_its_cloud_provider_reports_shut_down_ends_the_wait,
+        stuck::a_pod_on_a_node_that_is_not_ready_is_reported_and_lives_when_the_node_is_back,
+        stuck::a_refused_write_is_reported_and_tried_again,
+        stuck::a_sidecar_without_its_image_is_reported_and_its_job_is_not_failed,
     ];
     let quick = scenarios![
         cluster,
@@ -69,6 +77,11 @@ fn concurrent(cluster: &Arc<SharedCluster>) -> Vec<Trial> {
         nodes::a_pod_evicted_by_a_taint_is_reported_once_with_that_cause,
         blocked_traffic::a_worker_whose_sidecar_is_cut_off_is_seen_by_the_agent,
         on_failure::no_sidecar_uses_up_the_retries_of_a_job_that_restarts_in_place,
+        stuck::a_retry_goes_to_a_node_that_lives_and_costs_one_attempt,
+        stuck::a_helper_that_never_ends_is_reported_once,
+        stuck::a_failed_container_beside_one_that_runs_on_is_reported_or_fails_its_job_by_choice,
+        stuck::a_pod_without_a_node_is_reported_in_the_schedulers_words,
+        stuck::an_init_container_that_never_ends_is_lost_after_init_timeout,
         workers::a_suspended_and_resumed_job_is_reported_once_when_it_succeeds,
         workers::a_missing_image_is_reported_after_start_timeout,
         workers::a_worker_killed_by_a_signal_is_reported_once_with_that_cause,
