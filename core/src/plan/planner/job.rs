@@ -108,6 +108,8 @@ impl Planner<'_> {
         let started = job.active.map(|active| active.start);
         if let Some(refusal) = self.recorded.refused.get(&None) {
             self.job_notice(reason.as_str(), |drafter| drafter.end_refused(reason, &message, refusal));
+            // The Job may go on for ever, so its pods are reported as those of any open Job.
+            self.open();
         }
         self.steps.push(Step::EndJob { reason, started, message: message.clone() });
         self.notify(None, reason.as_str(), message);
