@@ -13,6 +13,7 @@
 //! server, so tests and the simulator drive the same code as the reaper does.
 
 pub mod causes;
+pub mod consistency;
 mod deadlines;
 pub mod evidence;
 pub mod explain;
