@@ -104,8 +104,14 @@ impl Controller {
         let exists = |job: &_| !self.observer.synced() || self.observer.snapshot(job).is_some();
         let collecting = collect_garbage(self.outcomes.clone(), self.outbox.clone(), self.outcome_retention, exists);
         let backfilling = async {
-            if let Some(backfill) = &self.backfill {
-                Box::pin(backfill.run()).await;
+            let Some(backfill) = &self.backfill else { return };
+            let mut inconsistencies = self.observer.inconsistencies();
+            loop {
+                // Its watches are as little to be relied upon as the one that was found to be inconsistent.
+                tokio::select! {
+                    () = Box::pin(backfill.run()) => {}
+                    _ = inconsistencies.changed() => {}
+                }
             }
         };
         tokio::join!(enforcing, self.deliverer.run(), collecting, backfilling);

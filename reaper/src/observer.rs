@@ -26,7 +26,7 @@ use jobwarden_core::{
     policy::{FilePolicy, Policies, Policy},
     snapshot::JobSnapshot,
 };
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::clock;
 
@@ -47,6 +47,9 @@ struct Inner {
     policies: RwLock<Policies>,
     observed: Mutex<Observed>,
     changed: Notify,
+    /// Counts the inconsistencies of watches.
+    inconsistencies: watch::Sender<u64>,
+    metrics: metrics::Metrics,
 }
 
 #[derive(Debug)]
@@ -67,7 +70,13 @@ impl Observer {
             health: SignalHealth::WatchDown,
         };
         let policies = RwLock::new(Policies::new(defaults));
-        Self(Arc::new(Inner { policies, observed: Mutex::new(observed), changed: Notify::new() }))
+        Self(Arc::new(Inner {
+            policies,
+            observed: Mutex::new(observed),
+            changed: Notify::new(),
+            inconsistencies: watch::channel(0).0,
+            metrics: metrics::Metrics::default(),
+        }))
     }
 
     /// The time of the listening clock, which stops while signals do not arrive.
@@ -215,6 +224,18 @@ impl Observer {
     /// Called when a watch fails.
     pub(crate) fn watch_failed(&self, watch: Watch, failure: Failure) {
         self.update_signals(|signals, at| signals.watch_failed(watch, failure, at));
+    }
+
+    /// Called when what a watch has delivered is not what the API server holds; `found_by` is the check that has shown it.
+    pub(crate) fn watch_inconsistent(&self, watch: Watch, found_by: &'static str) {
+        self.0.metrics.count_inconsistency(watch, found_by);
+        self.0.inconsistencies.send_modify(|count| *count += 1);
+    }
+
+    /// A receiver that is notified when a watch turns out to be inconsistent. So may be every other watch of this process, because etcd
+    /// was probably restored from a backup.
+    pub(crate) fn inconsistencies(&self) -> watch::Receiver<u64> {
+        self.0.inconsistencies.subscribe()
     }
 
     fn update_signals(&self, f: impl FnOnce(&mut SignalTracker, std::time::Instant)) {

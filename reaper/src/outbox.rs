@@ -160,6 +160,12 @@ impl Outbox {
         self.version.send_modify(|version| *version += 1);
     }
 
+    /// Called before the outcomes are listed again because etcd was probably restored from a backup: what is listed then replaces what
+    /// is cached, however old it is.
+    pub fn forget_versions(&self) {
+        self.state().entries.values_mut().for_each(|entry| entry.version = 0);
+    }
+
     /// Whether the outcomes have been listed once. Until then, an outcome that is not cached may exist.
     pub fn synced(&self) -> bool {
         self.state().synced

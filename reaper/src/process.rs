@@ -295,7 +295,15 @@ impl BackgroundTasks {
     fn follow_cluster(&mut self, client: &Client, namespace: &str, observer: &Observer, outbox: &Outbox, gate: Gate) {
         self.spawn(cluster::follow(client.clone(), observer.clone()));
         let (following, client, namespace) = (outbox.clone(), client.clone(), namespace.to_owned());
-        self.spawn(async move { following.follow(client, &namespace, Shutdown::manual()).await });
+        let mut inconsistencies = observer.inconsistencies();
+        self.spawn(async move {
+            loop {
+                tokio::select! {
+                    () = following.follow(client.clone(), &namespace, Shutdown::manual()) => {}
+                    _ = inconsistencies.changed() => following.forget_versions(),
+                }
+            }
+        });
         let (observer, outbox) = (observer.clone(), outbox.clone());
         self.spawn(async move {
             while !(observer.synced() && outbox.synced()) {

@@ -7,7 +7,10 @@ use std::{collections::HashSet, time::Duration};
 
 use futures::{Stream, StreamExt as _};
 use jobwarden_common::names::{label, label_value};
-use jobwarden_core::health::{Failure, Watch};
+use jobwarden_core::{
+    consistency::Listed,
+    health::{Failure, Watch},
+};
 use k8s_openapi::api::{
     batch::v1::Job,
     coordination::v1::Lease,
@@ -21,9 +24,13 @@ use kube::{
 };
 use tokio::time::{Instant, sleep, timeout};
 
-use self::objects::Watched;
+use self::{
+    consistency::{Checks, Inconsistency},
+    objects::Watched,
+};
 use crate::observer::Observer;
 
+mod consistency;
 mod objects;
 #[cfg(test)]
 mod tests;
@@ -107,11 +114,12 @@ struct Follower<K> {
     observer: Observer,
     /// The resourceVersion to watch from; `None` if everything has to be listed first.
     version: Option<String>,
+    checks: Checks,
 }
 
 impl<K: Watched> Follower<K> {
     fn new(api: Api<K>, labels: Option<String>, observer: &Observer) -> Self {
-        Self { api, labels, observer: observer.clone(), version: None }
+        Self { api, labels, observer: observer.clone(), version: None, checks: Checks::new() }
     }
 
     async fn run(mut self) {
@@ -121,6 +129,7 @@ impl<K: Watched> Follower<K> {
             let result = self.once().await;
             if let Err(error) = &result {
                 self.observer.watch_failed(K::WATCH, error.failure());
+                self.checks.watch_failed();
                 if error.is_expired() {
                     self.version = None;
                 }
@@ -136,6 +145,11 @@ impl<K: Watched> Follower<K> {
 
     /// Lists if necessary, and watches until the API server ends the watch.
     async fn once(&mut self) -> Result<(), WatchError> {
+        if self.version.is_some()
+            && let Some(inconsistency) = self.checks.run(&self.api, self.labels.as_ref()).await
+        {
+            self.list_again(inconsistency);
+        }
         let from = match self.version.clone() {
             Some(version) => version,
             None => self.list().await?,
@@ -153,6 +167,16 @@ impl<K: Watched> Follower<K> {
         self.process(std::pin::pin!(events)).await
     }
 
+    /// What was delivered is not what the API server holds, so everything has to be listed.
+    fn list_again(&mut self, inconsistency: Inconsistency) {
+        let objects = inconsistency.objects();
+        tracing::warn!(watch = K::WATCH.as_str(), objects, "{}", inconsistency.message());
+        self.observer.watch_inconsistent(K::WATCH, inconsistency.as_str());
+        // Until everything is listed, nothing may be concluded from what was delivered.
+        self.observer.watch_failed(K::WATCH, Failure::TimedOut);
+        self.version = None;
+    }
+
     async fn process(
         &mut self,
         mut events: impl Stream<Item = kube::Result<WatchEvent<K>>> + Unpin,
@@ -162,13 +186,24 @@ impl<K: Watched> Follower<K> {
             let version = match event.map_err(WatchError::Broken)? {
                 WatchEvent::Added(object) | WatchEvent::Modified(object) => {
                     object.applied(&self.observer);
-                    object.meta().resource_version.clone()
+                    let version = object.meta().resource_version.clone();
+                    if let Some(key) = K::key(object.meta()) {
+                        self.checks.received.apply(&key, version.as_deref());
+                    }
+                    version
                 }
                 WatchEvent::Deleted(object) => {
                     object.deleted(&self.observer);
-                    object.meta().resource_version.clone()
+                    let version = object.meta().resource_version.clone();
+                    if let Some(key) = K::key(object.meta()) {
+                        self.checks.received.delete(&key, version.as_deref());
+                    }
+                    version
                 }
-                WatchEvent::Bookmark(bookmark) => Some(bookmark.metadata.resource_version),
+                WatchEvent::Bookmark(bookmark) => {
+                    self.checks.received.progress(Some(&bookmark.metadata.resource_version));
+                    Some(bookmark.metadata.resource_version)
+                }
                 WatchEvent::Error(status) => return Err(WatchError::Ended(status)),
             };
             self.version = version.or_else(|| self.version.take());
@@ -179,20 +214,25 @@ impl<K: Watched> Follower<K> {
     }
 
     /// Lists all objects, which also shows which ones are gone; returns the resourceVersion to watch from.
-    async fn list(&self) -> Result<String, WatchError> {
+    async fn list(&mut self) -> Result<String, WatchError> {
         let mut params = ListParams { label_selector: self.labels.clone(), limit: Some(PAGE), ..ListParams::default() };
-        let mut listed = HashSet::new();
+        let (mut listed, mut versions) = (HashSet::new(), Listed::default());
         loop {
             let page = timeout(LIST_TIMEOUT, self.api.list(&params)).await;
             let page = page.map_err(|_| WatchError::ListTimeout)?.map_err(WatchError::List)?;
             for object in &page.items {
                 object.applied(&self.observer);
-                listed.extend(object.key());
+                let metadata = object.meta();
+                if let Some(key) = K::key(metadata) {
+                    versions.add(&key, metadata.resource_version.as_deref());
+                    listed.insert(key);
+                }
             }
             params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
             if params.continue_token.is_none() {
                 K::listed(&listed, &self.observer);
                 self.observer.watch_listed(K::WATCH);
+                self.checks = Checks::of(versions.at(page.metadata.resource_version.as_deref()).into());
                 return page.metadata.resource_version.ok_or(WatchError::NoVersion);
             }
         }

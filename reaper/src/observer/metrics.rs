@@ -5,18 +5,41 @@ use std::fmt;
 use jobwarden_core::health::{SignalHealth, Watch};
 use prometheus_client::{
     collector::Collector,
-    encoding::{DescriptorEncoder, EncodeMetric as _},
-    metrics::{MetricType, gauge::ConstGauge},
+    encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _},
+    metrics::{MetricType, counter::Counter, family::Family, gauge::ConstGauge},
     registry::Registry,
 };
 
 use super::Observer;
 
 impl Observer {
-    /// Registers `jobwarden_watched_jobs`, `jobwarden_pods`, `jobwarden_nodes`, `jobwarden_deaf` and
-    /// `jobwarden_watch_up{watch}`.
+    /// Registers `jobwarden_watched_jobs`, `jobwarden_pods`, `jobwarden_nodes`, `jobwarden_deaf`, `jobwarden_watch_up{watch}` and
+    /// `jobwarden_watch_inconsistencies_total{watch,found_by}`.
     pub fn register(&self, registry: &mut Registry) {
         registry.register_collector(Box::new(self.clone()));
+        registry.register(
+            "jobwarden_watch_inconsistencies",
+            "How often a watch had not delivered what the API server holds, and everything was listed again",
+            self.0.metrics.inconsistencies.clone(),
+        );
+    }
+}
+
+/// What is counted when it happens.
+#[derive(Debug, Default)]
+pub(super) struct Metrics {
+    inconsistencies: Family<InconsistencyLabels, Counter>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct InconsistencyLabels {
+    watch: &'static str,
+    found_by: &'static str,
+}
+
+impl Metrics {
+    pub(super) fn count_inconsistency(&self, watch: Watch, found_by: &'static str) {
+        self.inconsistencies.get_or_create(&InconsistencyLabels { watch: watch.as_str(), found_by }).inc();
     }
 }
 

@@ -8,6 +8,7 @@ use k8s_openapi::api::{
     coordination::v1::Lease,
     core::v1::{Namespace, Node, Pod},
 };
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use serde::de::DeserializeOwned;
 
@@ -21,8 +22,8 @@ pub(super) trait Watched: Resource + Clone + DeserializeOwned + Debug + Send + '
     /// Identifies an object of this kind.
     type Key: Eq + Hash;
 
-    /// The key of the object; `None` if the API server sent an object without one, which it never does.
-    fn key(&self) -> Option<Self::Key>;
+    /// The key of the object with this metadata; `None` if the API server sent an object without one, which it never does.
+    fn key(metadata: &ObjectMeta) -> Option<Self::Key>;
     /// Called when the object was listed, created or changed.
     fn applied(&self, observer: &Observer);
     /// Called with the last state of a deleted object.
@@ -35,8 +36,8 @@ impl Watched for Job {
     const WATCH: Watch = Watch::Jobs;
     type Key = JobUid;
 
-    fn key(&self) -> Option<JobUid> {
-        self.metadata.uid.clone().map(Into::into)
+    fn key(metadata: &ObjectMeta) -> Option<JobUid> {
+        metadata.uid.clone().map(Into::into)
     }
 
     fn applied(&self, observer: &Observer) {
@@ -56,8 +57,8 @@ impl Watched for Pod {
     const WATCH: Watch = Watch::Pods;
     type Key = PodUid;
 
-    fn key(&self) -> Option<PodUid> {
-        self.metadata.uid.clone().map(Into::into)
+    fn key(metadata: &ObjectMeta) -> Option<PodUid> {
+        metadata.uid.clone().map(Into::into)
     }
 
     fn applied(&self, observer: &Observer) {
@@ -77,8 +78,8 @@ impl Watched for Node {
     const WATCH: Watch = Watch::Nodes;
     type Key = NodeName;
 
-    fn key(&self) -> Option<NodeName> {
-        self.metadata.name.clone().map(Into::into)
+    fn key(metadata: &ObjectMeta) -> Option<NodeName> {
+        metadata.name.clone().map(Into::into)
     }
 
     fn applied(&self, observer: &Observer) {
@@ -98,8 +99,8 @@ impl Watched for Lease {
     const WATCH: Watch = Watch::Leases;
     type Key = NodeName;
 
-    fn key(&self) -> Option<NodeName> {
-        self.metadata.name.clone().map(Into::into)
+    fn key(metadata: &ObjectMeta) -> Option<NodeName> {
+        metadata.name.clone().map(Into::into)
     }
 
     fn applied(&self, observer: &Observer) {
@@ -118,8 +119,8 @@ impl Watched for Namespace {
     const WATCH: Watch = Watch::Namespaces;
     type Key = String;
 
-    fn key(&self) -> Option<String> {
-        self.metadata.name.clone()
+    fn key(metadata: &ObjectMeta) -> Option<String> {
+        metadata.name.clone()
     }
 
     fn applied(&self, observer: &Observer) {

@@ -9,6 +9,8 @@ use tower_test::mock::{self, Handle};
 use super::*;
 use jobwarden_common::identity::JobUid;
 
+mod restored;
+
 type ApiServer = Handle<Request<Body>, Response<Body>>;
 
 /// A follower of Jobs; the other watches are up.
@@ -106,6 +108,8 @@ async fn health_is_watch_down_until_the_api_server_is_back() {
     let following = tokio::spawn(follower.run());
     answer(&mut server, &["limit=500"], 200, list("7", "", &[])).await;
     answer(&mut server, &["resourceVersion=7"], 503, "shutting down".to_owned()).await;
+    // Before the watch resumes, a list of one object shows whether the history is still the same.
+    answer(&mut server, &["limit=1"], 200, list("7", "", &[])).await;
     let (request, send) = server.next_request().await.expect("another attempt");
     assert_eq!(observer.health(), SignalHealth::WatchDown);
     // The watch resumes from the last resourceVersion, without a list.

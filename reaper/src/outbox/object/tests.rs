@@ -188,6 +188,22 @@ fn a_late_watch_event_does_not_overwrite_a_newer_write() {
 }
 
 #[test]
+fn what_is_listed_after_a_restore_replaces_newer_versions() {
+    let outbox = Outbox::new();
+    let name = mk_outcome().outcome_name();
+    outbox.note(at_version(10, SinkState::Acknowledged));
+    outbox.forget_versions();
+    outbox.apply(watcher::Event::Init);
+    outbox.apply(watcher::Event::InitApply(at_version(3, SinkState::Pending)));
+    outbox.apply(watcher::Event::InitDone);
+    assert!(!outbox.get(&name).expect("listed").settled());
+    // From then on the versions of the new history are compared.
+    outbox.note(at_version(4, SinkState::Acknowledged));
+    outbox.note(at_version(3, SinkState::Pending));
+    assert!(outbox.get(&name).expect("listed").settled());
+}
+
+#[test]
 fn a_new_list_removes_outcomes_that_are_gone_and_no_others() {
     let outbox = Outbox::new();
     let name = mk_outcome().outcome_name();
