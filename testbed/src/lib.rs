@@ -40,6 +40,7 @@
 //! A cluster needs root on Linux, Go to build Kubernetes from source the first time, and a few Debian packages that are
 //! installed when they are missing. `README.md` beside this crate lists what a cluster changes on the machine.
 
+mod backup;
 mod binaries;
 mod build_cache;
 mod cgroup;

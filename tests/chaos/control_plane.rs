@@ -15,7 +15,7 @@ use crate::scenario::{BACKOFF_LIMIT_EXCEEDED, LOST, LOST_AFTER, Scenario};
 
 /// How long Kubernetes' controllers may take after an API server outage: the pauses between their attempts double up to 30 s and
 /// are stretched up to twofold (client-go, `tools/cache/reflector.go`), and their work then takes a while.
-const CONTROLLERS: Duration = Duration::from_mins(2);
+pub(crate) const CONTROLLERS: Duration = Duration::from_mins(2);
 
 pub(crate) async fn an_etcd_restart_changes_nothing(cluster: &SharedCluster) -> anyhow::Result<()> {
     let node = cluster.environment().await?.lease_node().await?;

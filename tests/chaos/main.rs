@@ -20,6 +20,7 @@ mod control_plane;
 mod nodes;
 mod on_failure;
 mod reapers;
+mod restored;
 mod scenario;
 mod waiting;
 mod stuck;
@@ -106,6 +107,7 @@ fn serial(cluster: &Arc<SharedCluster>) -> Vec<Trial> {
         control_plane::an_api_server_outage_of_a_minute_delays_reports_and_loses_none,
         reapers::outcomes_during_a_reaper_outage_are_reported_once_afterwards,
         breaker::of_thirty_jobs_silent_at_once_only_the_dead_one_is_failed,
+        restored::a_job_that_a_restored_etcd_does_not_know_is_reported_deleted,
     ];
     quick.into_iter().chain(ignored(slow)).collect()
 }
