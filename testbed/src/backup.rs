@@ -43,17 +43,18 @@ impl Cluster {
         self.wait_for_api_server().await?;
         self.changing(move |shared| {
             parts.into_iter().try_for_each(|part| control_plane::start(&shared.layout, part))?;
-            restart_kubelets(shared)
+            restart_agents(shared)
         })
         .await
     }
 }
 
-fn restart_kubelets(shared: &Shared) -> Result<()> {
+fn restart_agents(shared: &Shared) -> Result<()> {
     let layout = &shared.layout;
     for machine in layout.nodes().filter(|node| machine::init_of(layout, *node).is_some()) {
         node::stop_kubelet(layout, machine)?;
-        node::start_kubelet(layout, machine)?;
+        machine::stop(layout, machine, &["kubernetes", "kube-proxy"])?;
+        node::start_agents(layout, machine)?;
     }
     Ok(())
 }
