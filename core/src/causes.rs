@@ -39,6 +39,7 @@ pub use self::{
     job::{named_pod, of_failed_job},
 };
 pub(crate) use self::{
+    job::could_not_start,
     signal::signal_name,
     words::{of_container_word, of_disruption, of_pod_word, of_scheduling},
 };

@@ -204,6 +204,8 @@ pub struct PodEvidence {
     pub cpu_progress: Option<Moment>,
     /// Why it failed, as the kubelet reports it.
     pub cause: Cause,
+    /// Every main container ended with exit code 0 before the pod was deleted, if it was.
+    pub work_done: bool,
 }
 
 impl PodEvidence {

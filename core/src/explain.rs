@@ -264,6 +264,7 @@ mod tests {
             cpu_progress: None,
             seen_alive: None,
             cause: Cause::default(),
+            work_done: false,
         }
     }
 

@@ -38,4 +38,6 @@ pub struct PastAttempt {
     pub attempt: Attempt,
     /// Why it ended, by its last status.
     pub cause: Cause,
+    /// Every main container ended with exit code 0 before the pod was deleted.
+    pub work_done: bool,
 }

@@ -90,6 +90,7 @@ pub fn mk_pod(name: &str) -> PodEvidence {
         cpu_progress: None,
         seen_alive: None,
         cause: Cause::default(),
+        work_done: false,
     }
 }
 

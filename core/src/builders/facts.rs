@@ -61,6 +61,7 @@ pub fn mk_pod(uid: &str, job: &str) -> PodFacts {
         sidecar: SidecarFacts::Started,
         cause: None,
         oom_killed: false,
+        work_done: false,
         ran_for: None,
         earlier_failures: 0,
     }

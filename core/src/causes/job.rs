@@ -15,7 +15,7 @@ pub fn of_failed_job(reason: &str, message: &str, pod: Cause) -> Cause {
     let said = || Some(message.to_owned()).filter(|message| !message.is_empty());
     match (reason, pod.kind) {
         // A pod that cannot start runs into any deadline.
-        ("DeadlineExceeded", Some(CauseKind::ImagePullFailed | CauseKind::CreateFailed)) => pod,
+        ("DeadlineExceeded", Some(kind)) if could_not_start(kind) => pod,
         ("DeadlineExceeded", kind) => {
             // The end of the container follows from the deadline; a pod that had failed before has no part in it.
             let of_it = matches!(kind, None | Some(CauseKind::Deleted | CauseKind::DeadlineExceeded));
@@ -32,6 +32,11 @@ pub fn of_failed_job(reason: &str, message: &str, pod: Cause) -> Cause {
         }
         _ => pod,
     }
+}
+
+/// Whether the pod waited to start, and would have waited for as long as it existed.
+pub(crate) fn could_not_start(kind: CauseKind) -> bool {
+    matches!(kind, CauseKind::Unschedulable | CauseKind::ImagePullFailed | CauseKind::CreateFailed)
 }
 
 /// The pod that the message of the condition names: `Container main for pod ns/name failed with exit code 3 matching
@@ -59,6 +64,7 @@ mod tests {
     #[case("DeadlineExceeded", CauseKind::Deleted, CauseKind::DeadlineExceeded, Some(143))]
     #[case("DeadlineExceeded", CauseKind::ExitCode, CauseKind::DeadlineExceeded, None)]
     #[case("DeadlineExceeded", CauseKind::ImagePullFailed, CauseKind::ImagePullFailed, Some(143))]
+    #[case("DeadlineExceeded", CauseKind::Unschedulable, CauseKind::Unschedulable, Some(143))]
     #[case("PodFailurePolicy", CauseKind::ExitCode, CauseKind::PodFailurePolicy, Some(143))]
     #[case("PodFailurePolicy", CauseKind::OomKilled, CauseKind::OomKilled, Some(143))]
     #[case("PodFailurePolicy", CauseKind::Preempted, CauseKind::Preempted, Some(143))]

@@ -56,6 +56,8 @@ pub struct PodFacts {
     pub cause: Option<Box<Cause>>,
     /// A main container was killed for lack of memory, now or in its last run.
     pub oom_killed: bool,
+    /// Every main container has ended with exit code 0, and before the pod was deleted if it is.
+    pub work_done: bool,
     /// From the first start of a main container to the last end, once all have ended, by the clock of the kubelet.
     pub ran_for: Option<Duration>,
     /// How many pods of its index had failed before it, by the Job controller's note (`backoffLimitPerIndex`).
@@ -129,6 +131,7 @@ impl PodFacts {
             sidecar: sidecar(init, init_statuses),
             cause: Some(cause::cause(pod, spec, status, phase)).filter(|cause| !cause.is_empty()).map(Box::new),
             oom_killed: cause::oom_killed(statuses),
+            work_done: cause::work_done(pod, &mains, statuses),
             ran_for: cause::ran_for(&mains, statuses),
             earlier_failures: earlier_failures(pod),
             mains,

@@ -122,6 +122,8 @@ impl PodRecord {
         self.sidecar_since = since(facts.sidecar == SidecarFacts::Started, self.sidecar_since);
         self.ran_since = since(has_run, self.ran_since);
         self.ended_since = since(!live, self.ended_since);
+        // What was seen before the deletion needs no comparison of clocks, and stays true.
+        self.work_done |= facts.work_done;
         // `Gone` is about the runs that the agent observed: a new run, or the wait for one, invalidates it.
         if let AgentObservation::Gone { since, .. } = self.agent
             && facts.mains.iter().any(|main| !self.has_main_run(&main.name, main.id.as_deref(), main.state))

@@ -81,6 +81,8 @@ pub(super) struct PodRecord {
     /// When the agent last saw the worker alive.
     pub(super) seen_alive: Option<Moment>,
     pub(super) usage: PodUsage,
+    /// Every main container was seen to have ended with exit code 0 before the pod was deleted.
+    pub(super) work_done: bool,
     pub(super) cpu: Option<CpuProgress>,
     /// The agent has reported since the pod ended: no further report of the pod is expected.
     pub(super) acknowledged: bool,
@@ -105,6 +107,7 @@ impl PodRecord {
             agent: AgentObservation::None,
             seen_alive: None,
             usage: PodUsage::default(),
+            work_done: false,
             cpu: None,
             acknowledged: false,
         }
@@ -126,6 +129,7 @@ impl PodRecord {
         PastAttempt {
             attempt: Attempt { pod_uid: uid.clone(), pod_name: name.clone(), node: node.clone() },
             cause: self.cause(),
+            work_done: self.work_done,
         }
     }
 

@@ -101,6 +101,7 @@ impl Index {
             seen_alive: pod.seen_alive,
             cpu_progress: pod.cpu.map(|cpu| cpu.at),
             cause: pod.cause(),
+            work_done: pod.work_done,
         }
     }
 

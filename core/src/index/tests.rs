@@ -382,3 +382,15 @@ fn the_timeline_has_the_deletion_of_a_node() {
     ];
     assert_eq!(events(&state, 60), expected);
 }
+
+#[test]
+fn work_that_was_seen_done_stays_done_when_its_pod_is_deleted() {
+    let mut state = mk_state();
+    state.apply_pod(PodFacts { work_done: true, ..mk_pod("pod", "job") }, moment(5));
+    // By its clock the node ended the container in the second in which the pod was deleted.
+    let grace = Some(Duration::from_secs(30));
+    state.apply_pod(PodFacts { grace, phase: PodPhase::Succeeded, ..mk_pod("pod", "job") }, moment(6));
+    assert!(pod(&state).work_done);
+    state.delete_pod(&"pod".into(), moment(7));
+    assert!(known(&state, 7).past.is_some_and(|past| past.work_done));
+}

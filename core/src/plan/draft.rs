@@ -143,7 +143,8 @@ impl<'a> Drafter<'a> {
                 "The Job was deleted before it finished, and no controller owns it that could replace it.",
             )
         };
-        let mut data = self.about_job(kind, JobVerdict::Deleted, reason::JOB_DELETED, message.to_owned());
+        let message = format!("{message}{}", self.earlier_success().unwrap_or_default());
+        let mut data = self.about_job(kind, JobVerdict::Deleted, reason::JOB_DELETED, message);
         self.set_attempt(&mut data, self.last_pod());
         let job = self.snapshot.evidence.job.identity.name.clone();
         data.cause = causes::of_deletion(&DeletionFacts { job, ..DeletionFacts::default() });
@@ -152,7 +153,8 @@ impl<'a> Drafter<'a> {
 
     /// A bare pod that was deleted before it finished. Its status or its Events may show who deleted it.
     fn bare_pod_deleted(&self) -> OutcomeData {
-        let message = "The pod was deleted before it finished.".to_owned();
+        let success = self.earlier_success().unwrap_or_default();
+        let message = format!("The pod was deleted before it finished.{success}");
         let mut data = self.about_job(OutcomeKind::Deleted, JobVerdict::Deleted, reason::POD_DELETED, message);
         self.set_attempt(&mut data, self.last_pod());
         if data.cause.is_empty() {
@@ -233,11 +235,15 @@ impl<'a> Drafter<'a> {
         let own = |subject: &Subject<'_>| !matches!(subject.cause().kind, None | Some(CauseKind::Deleted));
         // A deadline ends the attempt that runs then, whatever happened to earlier attempts.
         let by_deadline = reason == DEADLINE_EXCEEDED;
+        // A pod that could not start has no time at which it ended. It waited until the deadline, unless another pod ran until then.
+        let is_kind = |subject: &Subject<'_>, is: fn(CauseKind) -> bool| subject.cause().kind.is_some_and(is);
+        let none_ran = by_deadline && !self.ended_pods().any(|pod| is_kind(&pod, |kind| kind == CauseKind::Deleted));
         let last = || {
             self.ended_pods().enumerate().max_by(|(at, one), (other_at, other)| {
                 let key = |subject: &Subject<'_>, at: usize| {
                     let cause = subject.cause();
-                    (!cause.is_empty(), own(subject) && !by_deadline, cause.finished_at.clone(), at)
+                    let waited = none_ran && cause.finished_at.is_none() && is_kind(subject, causes::could_not_start);
+                    (!cause.is_empty(), waited, own(subject) && !by_deadline, cause.finished_at.clone(), at)
                 };
                 key(one, *at).cmp(&key(other, *other_at))
             })
@@ -251,6 +257,19 @@ impl<'a> Drafter<'a> {
     fn last_pod(&self) -> Option<Subject<'a>> {
         let live = self.pods().rev().find(|judged| !judged.pod.has_ended()).map(Subject::Pod);
         live.or_else(|| self.pods().next_back().map(Subject::Pod)).or_else(|| self.past())
+    }
+
+    /// The addition to the message of a deleted Job whose work was done before. Some of many pods do not make the work of the Job: none
+    /// may be left that works, or waits to.
+    fn earlier_success(&self) -> Option<String> {
+        let mut pods = self.pods().filter(|judged| judged.pod.phase != PodPhase::Failed).peekable();
+        let name = match pods.peek() {
+            Some(first) => &first.pod.name,
+            None => &self.snapshot.past.as_ref().filter(|past| past.work_done)?.attempt.pod_name,
+        };
+        pods.all(|judged| judged.pod.work_done).then(|| {
+            format!(" Pod {name} had succeeded before: every container that does the work ended with exit code 0, so its work may be done.")
+        })
     }
 
     /// The pods that have failed, the one whose object is gone first.

@@ -256,7 +256,7 @@ fn figures(judged: JudgedPod<'_>, now: Moment) -> Figures {
 }
 
 fn past_pod(past: &PastAttempt) -> PastPod {
-    let PastAttempt { attempt, cause } = past.clone();
+    let PastAttempt { attempt, cause, work_done: _ } = past.clone();
     PastPod { name: attempt.pod_name, uid: attempt.pod_uid, node: attempt.node, cause }
 }
 

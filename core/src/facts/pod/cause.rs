@@ -32,8 +32,8 @@ const ERROR: &str = "Error";
 const STATUS_UNKNOWN: &str = "ContainerStatusUnknown";
 
 /// Why a pod ended or is being ended, from the most specific source to the least: the reason of the pod (`Evicted`, …), a disruption
-/// (`PreemptionByScheduler`, …), the reason of a container (`OOMKilled`, `StartError`), the deletion of the pod, the exit code of a
-/// container.
+/// (`PreemptionByScheduler`, …), the reason of a container (`OOMKilled`, `StartError`), the scheduler's reason if the pod never had a
+/// node, the deletion of the pod, the exit code of a container.
 ///
 /// Of several containers that failed, the first one counts: the others may have failed because of it. Of two in the same second,
 /// one that ran out of memory explains the other.
@@ -48,10 +48,12 @@ pub(super) fn cause(pod: &Pod, spec: &PodSpec, status: &PodStatus, phase: PodPha
         .as_deref()
         .and_then(|word| of_pod_word(word, kept_message(status.message.as_deref())))
         .or_else(|| over.then(|| disruption(status)).flatten())
-        .or_else(|| {
-            (deleted && over && !telling && ended_by_deletion(pod, first)).then(|| deletion(pod, &of_container))
-        })
+        // A pod that never had a node could not start: its deletion is not the cause, whoever deleted it and for which deadline.
         .or_else(|| unscheduled(spec, status))
+        .or_else(|| {
+            let ended = first.and_then(|(_, end)| finished_at(end));
+            (deleted && over && !telling && is_after_deletion(pod, ended)).then(|| deletion(pod, &of_container))
+        })
         // Some reasons say little, but nothing else is known.
         .or_else(|| of_container.is_empty().then(|| plain(status)).flatten());
     match whole {
@@ -133,14 +135,24 @@ fn unscheduled(spec: &PodSpec, status: &PodStatus) -> Option<Cause> {
     Some(of_scheduling(waits.reason.as_deref()?, kept_message(waits.message.as_deref())))
 }
 
-/// Whether the deletion of a pod may have ended its container: it did not end before. The one time is the API server's, the
-/// other the node's; they are compared for the message only.
-fn ended_by_deletion(pod: &Pod, first: Option<(&str, &ContainerStateTerminated)>) -> bool {
+/// Whether a container that ended at this time may have ended because its pod was deleted. The one time is the API server's, the
+/// other the node's; they are compared for messages only.
+fn is_after_deletion(pod: &Pod, ended: Option<Timestamp>) -> bool {
     let grace = pod.metadata.deletion_grace_period_seconds.unwrap_or(DEFAULT_GRACE_SECONDS);
     let grace = Duration::from_secs(grace.try_into().unwrap_or(0));
     let asked = pod.metadata.deletion_timestamp.as_ref().and_then(|at| at.0.checked_sub(grace).ok());
-    let ended = first.and_then(|(_, end)| finished_at(end));
     asked.zip(ended).is_none_or(|(asked, ended)| ended >= asked)
+}
+
+/// Whether every main container has ended well, and none of them after the pod was deleted: a worker that exits with code 0 when it is
+/// asked to stop has not done its work.
+pub(super) fn work_done(pod: &Pod, mains: &[MainFacts], statuses: &[ContainerStatus]) -> bool {
+    let deleted = pod.metadata.deletion_timestamp.is_some();
+    let done = |main: &MainFacts| {
+        let end = find(statuses, &main.name).and_then(terminated);
+        end.is_some_and(|end| !is_bad(end) && !(deleted && is_after_deletion(pod, finished_at(end))))
+    };
+    !mains.is_empty() && mains.iter().all(done)
 }
 
 /// The status does not say who deleted a pod: see [`crate::causes::with_pod_events`].

@@ -4,8 +4,8 @@ use rstest::rstest;
 
 use super::*;
 use crate::{
-    builders::evidence::{NOW, at, judged, mk_job, mk_pod, mk_snapshot, unreachable},
-    evidence::{Finish, JobStage},
+    builders::evidence::{NOW, at, judged, mk_bare, mk_job, mk_pod, mk_snapshot, unreachable},
+    evidence::{Finish, JobEvidence, JobStage},
 };
 
 fn drafter<'a>(snapshot: &'a JobSnapshot, judgement: &'a Judgement) -> Drafter<'a> {
@@ -21,7 +21,7 @@ fn ended(name: &str, kind: CauseKind, minute: u32) -> PodEvidence {
 
 fn past(name: &str, kind: CauseKind, minute: u32) -> PastAttempt {
     let pod = ended(name, kind, minute);
-    PastAttempt { attempt: attempt(&pod), cause: pod.cause }
+    PastAttempt { attempt: attempt(&pod), cause: pod.cause, work_done: false }
 }
 
 fn failed(reason: &str, message: &str, pods: Vec<PodEvidence>, past: Option<PastAttempt>) -> OutcomeData {
@@ -81,6 +81,53 @@ fn the_deletion_of_a_job_is_its_cause() {
     let snapshot = mk_snapshot(mk_job(JobStage::Deleting { orphaning: false }), vec![mk_pod("w")]);
     let data = drafter(&snapshot, &judged(&snapshot)).deleted();
     assert_eq!(subject(&data), ("w", Some(CauseKind::Deleted)));
+}
+
+#[test]
+fn a_deadline_names_the_attempt_that_waited_for_a_node_until_then() {
+    let pods = vec![ended("first", CauseKind::ExitCode, 1)];
+    let mut waited = past("second", CauseKind::Unschedulable, 2);
+    waited.cause.finished_at = None;
+    let data = failed("DeadlineExceeded", "too long", pods.clone(), Some(waited.clone()));
+    assert_eq!(subject(&data), ("second", Some(CauseKind::Unschedulable)));
+    let ran = vec![ended("first", CauseKind::Deleted, 1)];
+    let data = failed("DeadlineExceeded", "too long", ran, Some(waited));
+    assert_eq!(subject(&data), ("first", Some(CauseKind::DeadlineExceeded)));
+}
+
+/// A pod whose containers have ended with exit code 0.
+fn done(name: &str, phase: PodPhase) -> PodEvidence {
+    PodEvidence { phase, work_done: true, ..mk_pod(name) }
+}
+
+#[rstest]
+#[case::succeeded(vec![done("w", PodPhase::Succeeded)], None, true)]
+#[case::not_yet_succeeded(vec![done("w", PodPhase::Running)], None, true)]
+#[case::after_a_failed_attempt(vec![ended("v", CauseKind::ExitCode, 1), done("w", PodPhase::Running)], None, true)]
+#[case::the_object_of_the_pod_is_gone(vec![], Some(true), true)]
+#[case::the_object_of_a_working_pod_is_gone(vec![], Some(false), false)]
+#[case::working(vec![mk_pod("w")], None, false)]
+#[case::one_of_two(vec![done("w", PodPhase::Succeeded), mk_pod("v")], None, false)]
+#[case::asked_to_stop_it_exits_with_code_0(vec![PodEvidence { phase: PodPhase::Succeeded, ..mk_pod("w") }], None, false)]
+#[case::failed(vec![ended("w", CauseKind::ExitCode, 1)], None, false)]
+#[case::no_pod(vec![], None, false)]
+fn work_that_was_done_before_its_deletion_says_so(
+    #[case] pods: Vec<PodEvidence>,
+    #[case] gone: Option<bool>,
+    #[case] says_so: bool,
+) {
+    let jobs = [
+        mk_job(JobStage::Deleting { orphaning: false }),
+        JobEvidence { owned: true, ..mk_job(JobStage::Vanished) },
+        mk_bare(JobStage::Vanished),
+    ];
+    for job in jobs {
+        let mut snapshot = mk_snapshot(job, pods.clone());
+        snapshot.past = gone.map(|work_done| PastAttempt { work_done, ..past("w", CauseKind::Deleted, 1) });
+        let message = drafter(&snapshot, &judged(&snapshot)).deleted().message;
+        assert_eq!(message.contains("Pod w had succeeded before"), says_so, "{message}");
+        assert_eq!(message.ends_with("so its work may be done."), says_so, "{message}");
+    }
 }
 
 #[test]

@@ -150,17 +150,51 @@ fn a_pod_that_its_node_rejected_never_ran() {
 }
 
 #[rstest]
-#[case::waiting("", Some(CauseKind::Unschedulable))]
-#[case::bound("node-1", None)]
-fn a_pod_without_a_node_has_the_reason_of_the_scheduler(#[case] node: &str, #[case] kind: Option<CauseKind>) {
+#[case::waiting("", json!({}), Some(CauseKind::Unschedulable))]
+#[case::deleted_while_it_waits("", deleted_at("2026-01-02T03:06:00Z", 0), Some(CauseKind::Unschedulable))]
+#[case::bound("node-1", json!({}), None)]
+#[case::deleted_on_a_node("node-1", deleted_at("2026-01-02T03:06:00Z", 30), Some(CauseKind::Deleted))]
+fn a_pod_without_a_node_has_the_reason_of_the_scheduler(
+    #[case] node: &str,
+    #[case] deletion: Value,
+    #[case] kind: Option<CauseKind>,
+) {
     let mut pending = with_mains("Pending", &[]);
-    let condition = json!({"type": "PodScheduled", "status": "False", "reason": "Unschedulable",
-        "message": "0/3 nodes are available: 3 Insufficient memory."});
+    let sentence = "0/3 nodes are available: 3 Insufficient memory.";
+    let condition = json!({"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": sentence});
     let change =
         json!({"spec": {"nodeName": node}, "status": {"conditions": [condition], "initContainerStatuses": null}});
     json_patch::merge(&mut pending, &change);
+    json_patch::merge(&mut pending, &deletion);
     let cause = read(pending).cause();
-    assert_eq!((cause.kind, cause.message.is_some()), (kind, kind.is_some()));
+    assert_eq!(cause.kind, kind);
+    let by_scheduler = cause.by.as_deref() == Some("kube-scheduler") && cause.message.as_deref() == Some(sentence);
+    assert_eq!(by_scheduler, kind == Some(CauseKind::Unschedulable));
+}
+
+#[rstest]
+#[case::ended(&[(0, "03:05:35")], json!({}), true)]
+#[case::deleted_later(&[(0, "03:05:35")], deleted_at("2026-01-02T03:06:06Z", 30), true)]
+#[case::ended_when_asked_to_stop(&[(0, "03:05:36")], deleted_at("2026-01-02T03:06:06Z", 30), false)]
+#[case::one_of_two_ended_when_asked_to_stop(&[(0, "03:05:30"), (0, "03:05:37")], deleted_at("2026-01-02T03:06:06Z", 30), false)]
+#[case::failed(&[(1, "03:05:35")], json!({}), false)]
+#[case::one_of_two_failed(&[(0, "03:05:35"), (1, "03:05:35")], json!({}), false)]
+fn work_is_done_once_every_main_container_has_ended_well(
+    #[case] ends: &[(i32, &str)],
+    #[case] deletion: Value,
+    #[case] done: bool,
+) {
+    let mains = ends.iter().enumerate();
+    let mains =
+        mains.map(|(number, (code, at))| ended_at(&format!("m{number}"), *code, "x", &format!("2026-01-02T{at}Z")));
+    let mut pod = with_mains("Running", &mains.collect::<Vec<_>>());
+    json_patch::merge(&mut pod, &deletion);
+    assert_eq!(read(pod).work_done, done);
+}
+
+#[test]
+fn work_is_not_done_while_a_main_container_runs() {
+    assert!(!read(with_mains("Running", &[main_ended(0, "Completed"), mk_status("second", "c", running())])).work_done);
 }
 
 #[test]
