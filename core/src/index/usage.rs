@@ -70,19 +70,35 @@ impl PodUsage {
     }
 
     /// What the pod used, if anything was observed of it. `ran_for` is from the first start of a main container, and
-    /// `censored` says that one was killed for lack of memory.
+    /// `censored` says that one was killed for lack of memory. The upper bound is unknown unless it is known of every main container.
     pub(super) fn total(&self, ran_for: Option<Duration>, censored: bool) -> Option<Usage> {
         let sum = |figure: fn(&MainUsage) -> u64| figures(self.mains.iter().map(figure).fold(0, u64::saturating_add));
-        let cgroup = self.mains.iter().filter_map(|main| main.cgroup_peak_bytes).reduce(u64::saturating_add);
-        (!self.mains.is_empty()).then(|| Usage {
-            peak_rss_bytes: sum(|main| main.rss_sum_peak_bytes),
-            peak_lower_bytes: figures(self.mains.iter().map(|main| main.largest_hwm_bytes).max().unwrap_or(0)),
-            peak_upper_bytes: cgroup.map(figures),
-            cpu_ms: sum(|main| main.cpu.total_ms()),
-            wall_ms: ran_for.map(|ran| figures(ran.as_millis().try_into().unwrap_or(u64::MAX))),
-            censored,
+        let cgroup: Option<Vec<_>> = self.mains.iter().map(|main| main.cgroup_peak_bytes).collect();
+        let cgroup = cgroup.map(|peaks| peaks.into_iter().fold(0, u64::saturating_add));
+        (!self.mains.is_empty()).then(|| {
+            ordered(Usage {
+                peak_rss_bytes: sum(|main| main.rss_sum_peak_bytes),
+                peak_lower_bytes: figures(self.mains.iter().map(|main| main.largest_hwm_bytes).max().unwrap_or(0)),
+                peak_upper_bytes: cgroup.map(figures),
+                cpu_ms: sum(|main| main.cpu.total_ms()),
+                wall_ms: ran_for.map(|ran| figures(ran.as_millis().try_into().unwrap_or(u64::MAX))),
+                censored,
+            })
         })
     }
+}
+
+/// Puts the peaks in order: lower bound, estimate, upper bound.
+///
+/// They are measured apart, so each may contradict the others. A process that peaked between two samples has a larger high-water mark
+/// than any sum that was sampled: the estimate is at least that. A page that processes share counts once for each of them in the sum,
+/// and once in the cgroup: the estimate is at most the peak of the cgroup. But a page that another cgroup touched first is charged
+/// there, so that the peak of the cgroup may be below what one process holds: the upper bound is at least the lower one.
+fn ordered(usage: Usage) -> Usage {
+    let lower = usage.peak_lower_bytes;
+    let upper = usage.peak_upper_bytes.map(|upper| upper.max(lower));
+    let estimate = usage.peak_rss_bytes.max(lower).min(upper.unwrap_or(u64::MAX));
+    Usage { peak_rss_bytes: estimate, peak_upper_bytes: upper, ..usage }
 }
 
 fn figures(figure: u64) -> u64 {
@@ -122,21 +138,22 @@ impl CpuTime {
     }
 }
 
-/// The largest figures of two attempts of one job.
+/// The largest figures of two attempts of one job. The upper bound is unknown unless it is known of both.
 pub(super) fn max(a: &Usage, b: &Usage) -> Usage {
-    Usage {
+    ordered(Usage {
         peak_rss_bytes: a.peak_rss_bytes.max(b.peak_rss_bytes),
         peak_lower_bytes: a.peak_lower_bytes.max(b.peak_lower_bytes),
-        peak_upper_bytes: a.peak_upper_bytes.max(b.peak_upper_bytes),
+        peak_upper_bytes: a.peak_upper_bytes.zip(b.peak_upper_bytes).map(|(a, b)| a.max(b)),
         cpu_ms: a.cpu_ms.max(b.cpu_ms),
         wall_ms: a.wall_ms.max(b.wall_ms),
         censored: a.censored || b.censored,
-    }
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use rstest::rstest;
 
     use super::*;
     use crate::{
@@ -233,7 +250,62 @@ mod tests {
         assert_eq!(max(&second, &first), expected);
     }
 
+    /// Peaks of one container: sampled sum, largest high-water mark, peak of the cgroup.
+    type Peaks = (u64, u64, Option<u64>);
+
+    fn used(first: Peaks, second: Peaks) -> Usage {
+        let seen = |id, (rss, hwm, cgroup_peak_bytes): Peaks| ContainerObservation {
+            cgroup_peak_bytes,
+            ..mk_seen(id, rss, hwm, 1)
+        };
+        let mut usage = PodUsage::default();
+        usage.observe(&mk_pair(), &observation(vec![seen("a", first), seen("b", second)]));
+        total(&usage)
+    }
+
+    fn bracket(usage: &Usage) -> Peaks {
+        (usage.peak_lower_bytes, usage.peak_rss_bytes, usage.peak_upper_bytes)
+    }
+
+    #[rstest]
+    #[case::in_order((30, 20, Some(50)), (20, 10, Some(10)), (20, 50, Some(60)))]
+    #[case::a_peak_between_samples((5, 20, Some(50)), (5, 1, Some(10)), (20, 20, Some(60)))]
+    #[case::shared_pages((50, 20, Some(30)), (20, 10, Some(20)), (20, 50, Some(50)))]
+    #[case::many_shared_pages((90, 20, Some(30)), (20, 10, Some(20)), (20, 50, Some(50)))]
+    #[case::pages_charged_elsewhere((90, 80, Some(30)), (20, 10, Some(20)), (80, 80, Some(80)))]
+    #[case::one_cgroup_is_unknown((30, 20, None), (20, 10, Some(10)), (20, 50, None))]
+    fn the_peaks_are_in_order(#[case] first: Peaks, #[case] second: Peaks, #[case] expected: Peaks) {
+        assert_eq!(bracket(&used(first, second)), expected);
+    }
+
+    #[test]
+    fn an_upper_bound_holds_for_every_attempt() {
+        let bounded = used((30, 20, Some(40)), (1, 1, Some(1)));
+        let unbounded = used((90, 20, None), (1, 1, Some(1)));
+        assert_eq!(max(&bounded, &unbounded).peak_upper_bytes, None);
+        assert_eq!(max(&bounded, &bounded).peak_upper_bytes, Some(41));
+    }
+
+    fn peaks() -> impl Strategy<Value = Peaks> {
+        let figure = || prop_oneof![0_u64..100, Just(u64::MAX), any::<u64>()];
+        (figure(), figure(), prop::option::of(figure()))
+    }
+
     proptest! {
+        /// Whatever an agent reports of however many attempts.
+        #[test]
+        fn the_bracket_is_always_ordered(attempts in prop::collection::vec((peaks(), peaks()), 1..5)) {
+            let attempts = attempts.into_iter().map(|(first, second)| used(first, second));
+            let in_order = |usage: &Usage| {
+                let (lower, estimate, upper) = bracket(usage);
+                lower <= estimate && upper.is_none_or(|upper| estimate <= upper)
+            };
+            let attempts: Vec<_> = attempts.collect();
+            prop_assert!(attempts.iter().all(in_order));
+            let merged = attempts.into_iter().reduce(|a, b| max(&a, &b)).expect("one at least");
+            prop_assert!(in_order(&merged), "{:?}", merged);
+        }
+
         /// Reports may be lost from the middle, repeated and reordered: the peaks are those of all that came.
         #[test]
         fn the_order_of_reports_does_not_matter(mut reports in prop::collection::vec((0_u64..1000, 0_u64..1000, 0_u64..1000), 1..20)) {
