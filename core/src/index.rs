@@ -29,6 +29,7 @@ mod agent_observation;
 
 mod find;
 mod interner;
+mod job_pods;
 mod nodes;
 mod pods;
 mod records;
@@ -243,8 +244,7 @@ impl Index {
     /// Records since when the Job lacks the pods it should have.
     fn update_podless(&mut self, uid: &JobUid, now: Moment) {
         let Some(job) = self.jobs.get_mut(uid) else { return };
-        let lacks = job.facts.as_ref().is_some_and(JobFacts::should_have_pods)
-            && !job.pods.iter().any(|pod| self.pods.get(pod).is_some_and(|pod| pod.is_live()));
+        let lacks = job.facts.as_ref().is_some_and(JobFacts::should_have_pods) && !job.pods.has_live();
         job.podless_since = lacks.then(|| job.podless_since.unwrap_or(now));
     }
 

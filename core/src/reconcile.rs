@@ -232,7 +232,9 @@ impl Reconciler {
         let nothing_new = notified.is_empty() && cleared.is_empty() && abandoned.is_empty() && refused.is_empty();
         if !nothing_new || !sidecar_faults.is_empty() || refuses {
             let memory = self.memory.entry(job.clone()).or_default();
-            memory.notified.retain(|key| !cleared.contains(key));
+            for key in &cleared {
+                memory.notified.remove(key);
+            }
             memory.notified.extend(notified);
             memory.abandoned.extend(abandoned);
             // What no step was refused for in this run is not refused any more, unless a failure came first.

@@ -101,7 +101,7 @@ impl Controller {
             }
             self.enforce().await;
         };
-        let exists = |job: &_| !self.observer.synced() || self.observer.snapshot(job).is_some();
+        let exists = |job: &_| !self.observer.synced() || self.observer.identity(job).is_some();
         let collecting = collect_garbage(self.outcomes.clone(), self.outbox.clone(), self.outcome_retention, exists);
         let backfilling = async {
             let Some(backfill) = &self.backfill else { return };

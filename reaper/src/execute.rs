@@ -8,6 +8,8 @@ mod job;
 mod pod;
 mod record;
 
+use std::collections::VecDeque;
+
 use clap::ValueEnum;
 use jobwarden_common::{names::GROUP, notification::TimelineEntry};
 use jobwarden_core::{
@@ -26,6 +28,9 @@ use crate::{
     metrics::{Metrics, StepLabels},
     outbox::{JobOutcome, Outbox},
 };
+
+/// How many steps of a plan the timeline of an outcome has at most.
+const MAX_DONE: usize = 32;
 
 /// How to fail a Job.
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +88,7 @@ impl Executor {
             job,
             jobs: Api::namespaced(self.client.clone(), &job.namespace),
             pods: Api::namespaced(self.client.clone(), &job.namespace),
-            done: Vec::new(),
+            done: VecDeque::new(),
             late_success: None,
             deleted: None,
             report: StepReport::default(),
@@ -120,7 +125,7 @@ struct StepRunner<'a> {
     jobs: Api<Job>,
     pods: Api<Pod>,
     /// What the steps have done so far, for the timelines of the outcomes that are recorded later.
-    done: Vec<TimelineEntry>,
+    done: VecDeque<TimelineEntry>,
     /// The name of the lost pod that succeeded while its Job was being failed.
     late_success: Option<String>,
     /// The deleted Job as last read. It may be gone when its outcome is recorded.
@@ -160,9 +165,12 @@ impl StepRunner<'_> {
         }
     }
 
-    /// Adds an entry to the timeline.
+    /// Adds an entry to the timeline. Of the steps for thousands of pods, only the latest are kept: every outcome gets them all.
     fn log_done(&mut self, event: impl Into<String>) {
-        self.done.push(TimelineEntry { at: clock::wall_clock().to_string(), event: event.into() });
+        if self.done.len() == MAX_DONE {
+            self.done.pop_front();
+        }
+        self.done.push_back(TimelineEntry { at: clock::wall_clock().to_string(), event: event.into() });
     }
 
     /// The kind and name of the pod or Job, for errors.

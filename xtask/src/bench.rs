@@ -48,7 +48,15 @@ const JUDGE: Bench = Bench {
     name: "judge",
     package: "jobwarden-core",
     criterion: "judge",
-    figures: &[("judge_100k", "judge_100k_ms", 1e6)],
+    figures: &[
+        ("judge_100k", "judge_100k_ms", 1e6),
+        ("reconcile_alive_1_job", "reconcile_alive_1_job_ms", 1e6),
+        ("reconcile_alive_10k_jobs", "reconcile_alive_10k_jobs_ms", 1e6),
+        ("reconcile_lost_1_job", "reconcile_lost_1_job_ms", 1e6),
+        ("reconcile_lost_10k_jobs", "reconcile_lost_10k_jobs_ms", 1e6),
+        ("pods_come_and_go_1_job", "pods_come_and_go_1_job_ms", 1e6),
+        ("pods_come_and_go_10k_jobs", "pods_come_and_go_10k_jobs_ms", 1e6),
+    ],
 };
 
 const BENCHES: [Bench; 3] = [

@@ -45,9 +45,9 @@ pub fn upcoming(evidence: &Evidence, policy: &Policy, judgement: &Judgement) -> 
         if then.job != before.job {
             changes.push(Upcoming { at, verdict: UpcomingVerdict::Job(then.clone()) });
         }
-        for (pod, earlier) in then.pods.iter().zip(&before.pods) {
+        for ((pod, earlier), known) in then.pods.iter().zip(&before.pods).zip(&evidence.pods) {
             if pod.verdict != earlier.verdict {
-                let name = evidence.pods.iter().find(|known| known.uid == pod.uid).map(|known| known.name.clone());
+                let name = Some(known.name.clone());
                 changes.push(Upcoming { at, verdict: UpcomingVerdict::Pod { name, verdict: pod.verdict } });
             }
         }

@@ -76,6 +76,11 @@ pub enum SidecarFacts {
 }
 
 impl PodFacts {
+    /// Whether it is pending or running.
+    pub fn is_live(&self) -> bool {
+        matches!(self.phase, PodPhase::Pending | PodPhase::Running)
+    }
+
     /// Why it failed; empty for a pod that has not.
     pub fn cause(&self) -> Cause {
         self.cause.as_deref().cloned().unwrap_or_default()

@@ -19,6 +19,9 @@ impl Index {
     /// A pod was created or changed.
     pub fn apply_pod(&mut self, mut facts: PodFacts, now: Moment) {
         share(&self.pods, &mut facts.uid);
+        // A pod that its Job has released, and no other has adopted, remains the only trace of what the Job did.
+        let before = self.pods.get(&facts.uid).and_then(|pod| pod.facts.job.clone());
+        facts.job = facts.job.or_else(|| before.clone());
         facts.job.iter_mut().for_each(|job| share(&self.jobs, job));
         facts.node.iter_mut().for_each(|node| share(&self.nodes, node));
         let (uid, job) = (facts.uid.clone(), facts.job.clone());
@@ -33,13 +36,22 @@ impl Index {
         {
             job.podless_since = None;
         }
-        let before = known.and_then(|pod| pod.facts.job.clone());
-        if let Some(job) = job.as_ref().filter(|job| before.as_ref() != Some(*job)) {
-            // A pod that its Job has released may belong to another Job, or be a bare pod.
-            if let Some(before) = before.and_then(|before| self.jobs.get_mut(&before)) {
-                before.pods.retain(|other| *other != uid);
+        let (was_live, mut place) = known.map_or((false, 0), |pod| (pod.is_live(), pod.place));
+        let is_live = facts.is_live();
+        if before == job {
+            if let Some(job) = job.as_ref().and_then(|job| self.jobs.get_mut(job)) {
+                job.pods.note_live(was_live, is_live);
             }
-            self.jobs.entry(job.clone()).or_default().pods.push(uid.clone());
+        } else if let Some(job) = &job {
+            // A pod that its Job has released may belong to another Job, or be a bare pod.
+            if let Some(before) = &before {
+                if let Some(job) = self.jobs.get_mut(before) {
+                    job.pods.remove(place, was_live, &mut self.pods);
+                }
+                self.pod_changed(Some(before), now);
+                self.drop_job_if_idle(before);
+            }
+            place = self.jobs.entry(job.clone()).or_default().pods.add(uid.clone(), is_live);
         }
         if let Some(node) = &facts.node {
             // Once the nodes are listed, a node that is not among them does not exist.
@@ -49,6 +61,7 @@ impl Index {
         }
         let pod = self.pods.entry(uid).or_insert_with(|| Box::new(PodRecord::new(facts.clone())));
         pod.take(facts, now);
+        pod.place = place;
         for what in events {
             self.note(job.as_ref(), now, what);
         }
@@ -68,7 +81,7 @@ impl Index {
         }
         let Some(job_uid) = &pod.facts.job else { return };
         if let Some(job) = self.jobs.get_mut(job_uid) {
-            job.pods.retain(|other| other != uid);
+            job.pods.remove(pod.place, pod.is_live(), &mut self.pods);
             job.past = Some(Box::new(pod.past()));
             if let Some(usage) = pod.usage(job.finished_since.unwrap_or(now)) {
                 job.add_past_usage(usage);
@@ -104,7 +117,7 @@ impl PodRecord {
         let since = |holds: bool, before: Option<Moment>| holds.then(|| before.unwrap_or(now));
         let has_run = facts.mains.iter().any(|main| main.state != ContainerState::NotStarted);
         self.bound_since = since(facts.node.is_some(), self.bound_since);
-        let live = matches!(facts.phase, PodPhase::Pending | PodPhase::Running);
+        let live = facts.is_live();
         self.unscheduled_since = since(live && facts.node.is_none(), self.unscheduled_since);
         self.terminating_since = since(facts.grace.is_some(), self.terminating_since);
         self.start.update(facts.start, now);

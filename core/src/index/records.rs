@@ -9,12 +9,13 @@ use jobwarden_common::{
 };
 
 use super::{
+    job_pods::JobPods,
     timeline::Timeline,
     usage::{self, PodUsage},
 };
 use crate::{
     causes::of_attempt,
-    evidence::{Active, AgentObservation, LastBeat, NodeState, PodPhase, StartProblem},
+    evidence::{Active, AgentObservation, LastBeat, NodeState, StartProblem},
     facts::{
         job::JobFacts,
         pod::{PodFacts, StartPhase},
@@ -33,7 +34,7 @@ pub(super) struct JobRecord {
     pub(super) finished_since: Option<Moment>,
     pub(super) podless_since: Option<Moment>,
     pub(super) active: Option<Active>,
-    pub(super) pods: Vec<PodUid>,
+    pub(super) pods: JobPods,
     /// The largest figures of pods that are gone. Boxed: most Jobs have none.
     pub(super) past_usage: Option<Box<Usage>>,
     /// The last of its pods that is gone.
@@ -59,6 +60,8 @@ impl JobRecord {
 #[derive(Clone, Debug)]
 pub(super) struct PodRecord {
     pub(super) facts: PodFacts,
+    /// Its place among the pods of its Job.
+    pub(super) place: usize,
     pub(super) bound_since: Option<Moment>,
     pub(super) unscheduled_since: Option<Moment>,
     pub(super) terminating_since: Option<Moment>,
@@ -92,6 +95,7 @@ impl PodRecord {
     pub(super) fn new(facts: PodFacts) -> Self {
         Self {
             facts,
+            place: 0,
             bound_since: None,
             unscheduled_since: None,
             terminating_since: None,
@@ -115,7 +119,7 @@ impl PodRecord {
 
     /// Whether it is pending or running.
     pub(super) fn is_live(&self) -> bool {
-        matches!(self.facts.phase, PodPhase::Pending | PodPhase::Running)
+        self.facts.is_live()
     }
 
     /// Why it ended, as far as its status says.

@@ -40,7 +40,7 @@ impl StepRunner<'_> {
         if let (Some(pod), OutcomeKind::Lost) = (&self.late_success, data.kind) {
             data.message.push_str(&late_success(pod));
         }
-        data.timeline.append(&mut self.done.clone());
+        data.timeline.extend(self.done.iter().cloned());
         let event = format!("outcome {} with reason {}, by {}", data.kind, data.reason, data.decided_by.row);
         data.timeline.push(TimelineEntry { at: at.to_string(), event });
         let (kind, reason) = (data.kind, data.reason.clone());

@@ -1,4 +1,6 @@
-//! Judging over 100,000 Jobs of one pod each, of which one in ten has signals that may be too old.
+//! Judging over 100,000 Jobs of one pod each, of which one in ten has signals that may be too old; and whole reconciles of large Jobs.
+
+mod reconcile;
 
 use std::{hint::black_box, time::Duration};
 
@@ -64,6 +66,6 @@ fn judging(criterion: &mut Criterion) {
 criterion_group! {
     name = benches;
     config = Criterion::default().sample_size(20);
-    targets = judging
+    targets = judging, reconcile::reconciling
 }
 criterion_main!(benches);
