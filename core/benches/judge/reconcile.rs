@@ -2,6 +2,7 @@
 //! not depend on how many there are beside it.
 
 use std::{
+    collections::BTreeMap,
     hint::black_box,
     time::{Duration, Instant},
 };
@@ -75,7 +76,7 @@ fn reconcile(index: &Index, reconciler: &mut Reconciler, jobs: usize, second: u6
     for job in reconciler.promote_due(at) {
         let known = index.evidence(&job);
         let known = known.as_ref().map(|(evidence, policy)| (evidence, policy));
-        reconciler.preview(&job, known, &Default::default(), now);
+        reconciler.preview(&job, known, &BTreeMap::new(), now);
     }
     for job in reconciler.due(jobs) {
         let wall = |_| jiff::Timestamp::UNIX_EPOCH;

@@ -94,11 +94,12 @@ impl PodUsage {
 /// than any sum that was sampled: the estimate is at least that. A page that processes share counts once for each of them in the sum,
 /// and once in the cgroup: the estimate is at most the peak of the cgroup. But a page that another cgroup touched first is charged
 /// there, so that the peak of the cgroup may be below what one process holds: the upper bound is at least the lower one.
-fn ordered(usage: Usage) -> Usage {
+fn ordered(mut usage: Usage) -> Usage {
     let lower = usage.peak_lower_bytes;
     let upper = usage.peak_upper_bytes.map(|upper| upper.max(lower));
     let estimate = usage.peak_rss_bytes.max(lower).min(upper.unwrap_or(u64::MAX));
-    Usage { peak_rss_bytes: estimate, peak_upper_bytes: upper, ..usage }
+    (usage.peak_rss_bytes, usage.peak_upper_bytes) = (estimate, upper);
+    usage
 }
 
 fn figures(figure: u64) -> u64 {

@@ -150,7 +150,8 @@ pub(super) fn work_done(pod: &Pod, mains: &[MainFacts], statuses: &[ContainerSta
     let deleted = pod.metadata.deletion_timestamp.is_some();
     let done = |main: &MainFacts| {
         let end = find(statuses, &main.name).and_then(terminated);
-        end.is_some_and(|end| !is_bad(end) && !(deleted && is_after_deletion(pod, finished_at(end))))
+        let was_asked_to = |end| deleted && is_after_deletion(pod, finished_at(end));
+        end.is_some_and(|end| !is_bad(end) && !was_asked_to(end))
     };
     !mains.is_empty() && mains.iter().all(done)
 }
