@@ -20,23 +20,26 @@
 //! | `NotAdmitted` | the pod's reason `OutOf…`, `NodeAffinity`, `UnexpectedAdmissionError`, … | `pkg/kubelet/lifecycle/predicate.go` |
 //! | `ImagePullFailed` | `ErrImagePull`, `ImagePullBackOff`, `InvalidImageName`, … | `pkg/kubelet/images/types.go` |
 //! | `CreateFailed` | `CreateContainerConfigError`, `CreateContainerError`, `RunContainerError`, `StartError`, … | `pkg/kubelet/kuberuntime/kuberuntime_container.go`; the runtime |
+//! | | of a pod that never started: the Events `FailedMount`, `FailedMapVolume`, `FailedAttachVolume`, `FailedCreatePodSandBox` | `pkg/kubelet/events`; `pkg/controller/volume/attachdetach` |
 //! | `ExitCode`, `Signal` | a container's exit code, 128 + n being signal n | the convention of POSIX shells, which runtimes follow |
 //! | `DeadlineExceeded` | the pod's or the Job's reason of that name | `pkg/kubelet/active_deadline.go`; `JobReasonDeadlineExceeded` in `batch/v1` |
 //! | `PodFailurePolicy` | the Job's reason of that name | `JobReasonPodFailurePolicy` in `batch/v1` |
-//! | `Deleted` | the deletion timestamp of the pod, the Job | |
+//! | `Deleted` | the deletion timestamp of the pod, the Job; by whom: the owner's Event `SuccessfulDelete`, the namespace's deletion timestamp | `pkg/controller/cronjob`; `pkg/controller/namespace` |
 
 mod attempt;
 mod deletion;
 mod events;
 mod job;
 mod signal;
+mod start;
 mod words;
 
 pub use self::{
     attempt::{of_attempt, of_loss, of_start_problem},
-    deletion::{DeletionFacts, Writer, of_deletion},
+    deletion::{DeletionFacts, Writer, asks_owner_again, of_deletion, with_namespace},
     events::{EventFact, SYSTEM_OOM, asks_node, asks_pod, with_node_events, with_pod_events},
     job::{named_pod, of_failed_job},
+    start::{asks_start, with_start_events},
 };
 pub(crate) use self::{
     job::could_not_start,

@@ -8,12 +8,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jobwarden_common::{
     names::{FIELD_MANAGER, reason},
-    notification::OutcomeData,
+    notification::{Cause, OutcomeData},
 };
 use jobwarden_core::{
     causes::{
-        DeletionFacts, EventFact, SYSTEM_OOM, Writer, asks_node, asks_pod, of_deletion, with_node_events,
-        with_pod_events,
+        DeletionFacts, EventFact, SYSTEM_OOM, Writer, asks_node, asks_owner_again, asks_pod, asks_start, of_deletion,
+        with_namespace, with_node_events, with_pod_events, with_start_events,
     },
     plan::step::PodRef,
     second_look::Contradiction,
@@ -21,7 +21,7 @@ use jobwarden_core::{
 };
 use k8s_openapi::api::{batch::v1::Job, core::v1::Namespace, events::v1::Event};
 use kube::{Api, api::ListParams};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{ExecuteError, StepRunner};
 
@@ -29,14 +29,22 @@ use super::{ExecuteError, StepRunner};
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// The namespace of Events about nodes, which have no namespace (`metav1.NamespaceDefault`).
 const NODE_EVENTS: &str = "default";
-/// The most Events to read.
-const MAX_EVENTS: u32 = 50;
+/// The most Events to read. The API server lists the oldest first.
+const MAX_EVENTS: u32 = 500;
+/// For how long a CronJob is asked whether it deleted a Job: it publishes its Event after the deletion, and the outcome cannot be changed
+/// later.
+const ASK_OWNER_FOR: Duration = Duration::from_secs(2);
+/// How often.
+const ASK_OWNER_EVERY: Duration = Duration::from_millis(250);
+/// The reason of its Event. Without it, an hour of Events about a CronJob that runs every minute would be read.
+const OWNER_DELETED: &str = "SuccessfulDelete";
 /// The field manager of the Job controller, which writes to every Job.
 const CONTROLLER_MANAGER: &str = "kube-controller-manager";
 
 impl StepRunner<'_> {
     /// Completes the cause with what the cluster knows.
     pub(super) async fn find_cause(&self, data: &mut OutcomeData) {
+        let before = data.cause.clone();
         let lookup = async {
             if data.reason == reason::JOB_DELETED {
                 let facts = self.deletion_facts().await?;
@@ -48,10 +56,19 @@ impl StepRunner<'_> {
                 let query = format!("regarding.kind=Node,regarding.name={node},reason={SYSTEM_OOM}");
                 let events = self.events(NODE_EVENTS, &query).await?;
                 data.cause = with_node_events(std::mem::take(&mut data.cause), &events);
-            } else if asks_pod(&data.cause) {
+            } else if asks_pod(&data.cause) || asks_start(&data.reason, &data.cause) {
                 let query = format!("regarding.uid={}", attempt.pod_uid);
                 let events = self.events(&self.job.namespace, &query).await?;
-                data.cause = with_pod_events(std::mem::take(&mut data.cause), &events);
+                let cause = with_pod_events(std::mem::take(&mut data.cause), &events);
+                data.cause = with_start_events(cause, &events);
+                if asks_pod(&data.cause)
+                    && let Some(since) = self.namespace_deleted().await?
+                {
+                    data.cause = with_namespace(std::mem::take(&mut data.cause), since);
+                }
+            }
+            if data.cause != before {
+                replace_sentence(&mut data.message, &before, &data.cause);
             }
             Ok::<_, kube::Error>(())
         };
@@ -90,12 +107,17 @@ impl StepRunner<'_> {
         self.second_look(Some(&pod.name), Err(Contradiction::OurFault))
     }
 
-    async fn deletion_facts(&self) -> Result<DeletionFacts, kube::Error> {
+    /// When the namespace was deleted; `None` if it is not being deleted, and nothing in that if it is gone.
+    async fn namespace_deleted(&self) -> Result<Option<Option<Timestamp>>, kube::Error> {
         let namespaces: Api<Namespace> = Api::all(self.executor.client.clone());
-        let namespace = namespaces.get_opt(&self.job.namespace).await?;
+        let Some(namespace) = namespaces.get_opt(&self.job.namespace).await? else { return Ok(Some(None)) };
+        Ok(namespace.metadata.deletion_timestamp.map(|at| Some(at.0)))
+    }
+
+    async fn deletion_facts(&self) -> Result<DeletionFacts, kube::Error> {
         let mut facts = DeletionFacts {
             job: self.job.name.clone(),
-            namespace_terminating: namespace.is_none_or(|namespace| namespace.metadata.deletion_timestamp.is_some()),
+            namespace_terminating: self.namespace_deleted().await?.is_some(),
             ..DeletionFacts::default()
         };
         let Some(job) = &self.deleted else { return Ok(facts) };
@@ -103,7 +125,14 @@ impl StepRunner<'_> {
         facts.last_writer = last_writer(job);
         let mut owners = job.metadata.owner_references.iter().flatten();
         if let Some(owner) = owners.find(|owner| owner.controller == Some(true)) {
-            facts.owner_events = self.events(&self.job.namespace, &format!("regarding.uid={}", owner.uid)).await?;
+            let query = format!("regarding.uid={},reason={OWNER_DELETED}", owner.uid);
+            facts.owner_kind = Some(owner.kind.clone());
+            facts.owner_events = self.events(&self.job.namespace, &query).await?;
+            let until = Instant::now() + ASK_OWNER_FOR;
+            while asks_owner_again(&facts) && Instant::now() < until {
+                sleep(ASK_OWNER_EVERY).await;
+                facts.owner_events = self.events(&self.job.namespace, &query).await?;
+            }
         }
         Ok(facts)
     }
@@ -113,6 +142,16 @@ impl StepRunner<'_> {
         let listed = events.list(&ListParams::default().fields(query).limit(MAX_EVENTS)).await?;
         Ok(listed.items.into_iter().map(fact).collect())
     }
+}
+
+/// Replaces the sentence about the cause at the end of a message, or adds it.
+fn replace_sentence(message: &mut String, before: &Cause, after: &Cause) {
+    let Some(sentence) = after.sentence() else { return };
+    if let Some(kept) = before.sentence().and_then(|before| message.strip_suffix(&*before)) {
+        message.truncate(kept.trim_end().len());
+    }
+    message.push(' ');
+    message.push_str(&sentence);
 }
 
 fn fact(event: Event) -> EventFact {
@@ -150,7 +189,7 @@ fn last_writer(job: &Job) -> Option<Writer> {
 
 #[cfg(test)]
 mod tests {
-    use jobwarden_common::notification::{Attempt, Cause, CauseKind};
+    use jobwarden_common::notification::{Attempt, CauseKind};
     use jobwarden_core::{
         builders::evidence::identity,
         outcome::OutcomeName,
@@ -241,6 +280,93 @@ mod tests {
         api.put("/api/v1/namespaces/ort", json!({ "metadata": { "deletionTimestamp": "2026-01-02T03:09:00Z" } }));
         let cause = recorded(&api, data, vec![Step::ConfirmDeleted]).await;
         assert_eq!(cause["by"], "namespace-controller");
+    }
+
+    fn deleted_pod() -> OutcomeData {
+        let cause = Cause { kind: Some(CauseKind::Deleted), reason: Some("Deleted".to_owned()), ..Cause::default() };
+        let message = "Job has reached the specified backoff limit. The pod was deleted.".to_owned();
+        OutcomeData { message, ..with_cause(cause) }
+    }
+
+    fn message(api: &FakeApi) -> Value {
+        api.get(FINAL).expect("recorded")["spec"]["data"]["message"].clone()
+    }
+
+    #[tokio::test]
+    async fn a_pod_that_ends_with_its_namespace_says_so() {
+        let api = FakeApi::default();
+        api.put("/api/v1/namespaces/ort", json!({ "metadata": { "deletionTimestamp": "2026-01-02T03:09:00Z" } }));
+        let cause = recorded(&api, deleted_pod(), vec![]).await;
+        assert_eq!((&cause["kind"], &cause["by"]), (&json!("Deleted"), &json!("namespace-controller")));
+        let expected = "Job has reached the specified backoff limit. The pod was deleted by namespace-controller.";
+        assert_eq!(message(&api), expected);
+
+        let api = FakeApi::default();
+        api.put("/api/v1/namespaces/ort", json!({}));
+        let cause = recorded(&api, deleted_pod(), vec![]).await;
+        assert_eq!(cause["by"], Value::Null);
+        assert_eq!(message(&api), deleted_pod().message);
+    }
+
+    #[tokio::test]
+    async fn a_volume_that_cannot_be_mounted_is_the_cause_of_a_pod_that_did_not_start() {
+        let api = FakeApi::default();
+        let note = "MountVolume.SetUp failed for volume \"inputs\" : configmap \"inputs\" not found";
+        let event =
+            json!({ "eventTime": null, "reason": "FailedMount", "note": note, "reportingController": "kubelet" });
+        api.put("/apis/events.k8s.io/v1/namespaces/ort/events/w.17", event);
+        let lost = OutcomeData { reason: reason::START_TIMEOUT.to_owned(), ..with_cause(Cause::default()) };
+        for data in [lost, deleted_pod()] {
+            api.remove(FINAL);
+            let cause = recorded(&api, data, vec![]).await;
+            assert_eq!((&cause["kind"], &cause["reason"]), (&json!("CreateFailed"), &json!("FailedMount")));
+            assert_eq!(cause["message"], note);
+            let message = message(&api);
+            let message = message.as_str().expect("one");
+            assert!(message.ends_with(" The pod could not start: FailedMount, by kubelet."), "{message}");
+        }
+    }
+
+    /// A Job that its `CronJob` deletes.
+    fn mk_replaced() -> (FakeApi, OutcomeData) {
+        let api = FakeApi::default();
+        api.put("/api/v1/namespaces/ort", json!({}));
+        let owner = json!({ "apiVersion": "batch/v1", "kind": "CronJob", "name": "analyzer", "uid": "cron", "controller": true });
+        api.put(
+            JOB,
+            json!({
+                "metadata": {
+                    "namespace": "ort", "uid": "job-uid", "finalizers": ["jobwarden.io/outcome"],
+                    "deletionTimestamp": "2026-01-02T03:09:00Z", "ownerReferences": [owner],
+                },
+                "spec": { "template": {} },
+            }),
+        );
+        (api, OutcomeData { reason: reason::JOB_DELETED.to_owned(), ..mk_data() })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cron_job_is_asked_again_until_its_event_is_there() {
+        let (api, data) = mk_replaced();
+        let late = api.clone();
+        let publish = async move {
+            sleep(Duration::from_millis(1100)).await;
+            let event = json!({ "eventTime": null, "reason": OWNER_DELETED, "note": "Deleted job analyzer-7", "reportingController": "cronjob-controller" });
+            late.put("/apis/events.k8s.io/v1/namespaces/ort/events/analyzer.17", event);
+        };
+        let started = Instant::now();
+        let (cause, ()) = tokio::join!(recorded(&api, data, vec![Step::ConfirmDeleted]), publish);
+        assert_eq!(cause["by"], "cronjob-controller");
+        assert_eq!(started.elapsed().as_millis() / 10, 125);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cron_job_is_asked_for_two_seconds_and_no_longer() {
+        let (api, data) = mk_replaced();
+        let started = Instant::now();
+        let cause = recorded(&api, data, vec![Step::ConfirmDeleted]).await;
+        assert_eq!((&cause["kind"], &cause["by"]), (&json!("Deleted"), &Value::Null));
+        assert_eq!(started.elapsed().as_millis() / 10, 200);
     }
 
     #[tokio::test]
