@@ -16,6 +16,7 @@
 
 mod blocked_traffic;
 mod breaker;
+mod causes;
 mod control_plane;
 mod nodes;
 mod on_failure;
@@ -66,6 +67,8 @@ fn concurrent(cluster: &Arc<SharedCluster>) -> Vec<Trial> {
         stuck::a_pod_on_a_node_that_is_not_ready_is_reported_and_lives_when_the_node_is_back,
         stuck::a_refused_write_is_reported_and_tried_again,
         stuck::a_sidecar_without_its_image_is_reported_and_its_job_is_not_failed,
+        nodes::a_loss_is_reported_within_the_default_lost_after_plus_two_seconds,
+        causes::each_job_that_a_cron_job_replaces_is_reported_once_with_its_deleter,
     ];
     let quick = scenarios![
         cluster,
@@ -88,6 +91,10 @@ fn concurrent(cluster: &Arc<SharedCluster>) -> Vec<Trial> {
         workers::a_worker_killed_by_a_signal_is_reported_once_with_that_cause,
         workers::a_worker_out_of_memory_is_reported_once_with_that_cause,
         workers::a_worker_that_exits_3_is_reported_once_with_that_cause,
+        causes::a_deadline_that_passes_without_a_node_quotes_the_scheduler,
+        causes::a_volume_that_cannot_be_mounted_is_the_cause_of_a_pod_that_does_not_start,
+        causes::a_job_that_is_deleted_after_its_work_says_that_the_work_may_be_done,
+        causes::a_job_that_ends_with_its_namespace_says_so,
     ];
     ignored(slow).chain(quick).collect()
 }
