@@ -43,6 +43,13 @@ impl Cluster {
         .await
     }
 
+    /// Crashes a node and boots it again after this time, with another boot ID. Returns when its kubelet has been started.
+    pub async fn reboot(&self, node: &str, down: Duration) -> Result<()> {
+        self.crash(node).await?;
+        tokio::time::sleep(down).await;
+        self.start_node(node).await
+    }
+
     /// Cuts a node off the network. Its processes keep running.
     pub async fn partition(&self, node: &str) -> Result<()> {
         let node = self.shared.layout.node(node)?;

@@ -27,7 +27,8 @@ const BOOT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What PID 1 does before it sleeps. Arguments: the host name, the programs' folder, the machine's /var.
 /// The last mount hides paths below the host's /var, so the programs are mounted before it. Without `--no-mtab` the first
-/// mounts would leave a folder in the host's /run.
+/// mounts would leave a folder in the host's /run. The kernel's boot ID is that of the host, so each boot gets one of its own, which
+/// the kubelet reports as `nodeInfo.bootID`.
 const INIT: &str = r#"
 set -e
 mount --no-mtab --make-rshared /
@@ -35,6 +36,8 @@ mount --no-mtab -t tmpfs -o mode=755 tmpfs /run
 mkdir /run/jobwarden /run/lock
 mount --bind "$2" /run/jobwarden
 mount --bind "$3" /var
+cat /proc/sys/kernel/random/uuid > /run/boot_id
+mount --no-mtab --bind /run/boot_id /proc/sys/kernel/random/boot_id
 hostname "$1"
 touch /run/booted
 exec sleep infinity

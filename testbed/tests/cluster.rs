@@ -111,9 +111,15 @@ async fn nodes_fail_and_recover(cluster: &Cluster, namespace: &TempNamespace) ->
     cluster.crash("node-2").await?;
     ensure!(!Path::new(&format!("/proc/{}", before[0])).exists(), "a process is still running after its node crashed");
     cluster.wait_for_node("node-2", false, NOT_READY_TIMEOUT).await?;
+    let crashed = boot_id(cluster).await?;
     cluster.start_node("node-2").await?;
     cluster.wait_for_node("node-2", true, READY_TIMEOUT).await?;
+    ensure!(boot_id(cluster).await? != crashed, "the kubelet reports the boot ID of before the crash");
     run_pod(cluster, namespace, "successor", "node-2").await
+}
+
+async fn boot_id(cluster: &Cluster) -> Result<String> {
+    Ok(cluster.kubectl(["get", "node", "node-2", "--output=jsonpath={.status.nodeInfo.bootID}"]).await?)
 }
 
 async fn run_pod(cluster: &Cluster, namespace: &TempNamespace, name: &str, node: &str) -> Result<()> {
