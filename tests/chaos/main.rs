@@ -22,6 +22,8 @@ mod nodes;
 mod on_failure;
 mod reapers;
 mod restored;
+mod refused_writes;
+mod scaling;
 mod scenario;
 mod waiting;
 mod stuck;
@@ -69,6 +71,11 @@ fn concurrent(cluster: &Arc<SharedCluster>) -> Vec<Trial> {
         stuck::a_sidecar_without_its_image_is_reported_and_its_job_is_not_failed,
         nodes::a_loss_is_reported_within_the_default_lost_after_plus_two_seconds,
         causes::each_job_that_a_cron_job_replaces_is_reported_once_with_its_deleter,
+        nodes::a_loss_is_reported_within_the_default_lost_after_plus_two_seconds,
+        scaling::a_job_that_is_scaled_down_during_a_crash_is_not_failed,
+        scaling::a_drained_worker_that_goes_with_its_node_costs_no_retry,
+        refused_writes::a_loss_is_reported_in_time_although_a_policy_refuses_the_writes,
+        refused_writes::a_worker_that_could_not_be_failed_is_reported_once,
     ];
     let quick = scenarios![
         cluster,
@@ -113,6 +120,7 @@ fn serial(cluster: &Arc<SharedCluster>) -> Vec<Trial> {
         waiting::a_reaper_whose_clock_is_wrong_keeps_deadlines,
         control_plane::an_api_server_outage_of_a_minute_delays_reports_and_loses_none,
         reapers::outcomes_during_a_reaper_outage_are_reported_once_afterwards,
+        refused_writes::a_loss_is_reported_in_time_although_the_role_lacks_the_rights,
         breaker::of_thirty_jobs_silent_at_once_only_the_dead_one_is_failed,
         restored::a_job_that_a_restored_etcd_does_not_know_is_reported_deleted,
     ];

@@ -1,17 +1,20 @@
 //! The chaos campaign: random faults on a real cluster, and an oracle that judges jobwarden's notifications.
 //!
 //! ```text
-//!  fault_plan ─► injector ─► cluster ◄─ workload (40 open Jobs)
-//!                   │           │           │
-//!                   ▼           ▼           ▼
-//!                History    notifications  History        guard_monitor ─► History
-//!                   └───────────┴───────────┴──► oracle (deadline) ─► report
+//!  fault_plan ─► injector ─► cluster ◄─ workload (28 open Jobs a node)
+//!                   │         │     │
+//!                   ▼         ▼     ▼
+//!                History ◄─ truth  notifications        guard_monitor (domains) ─► History
+//!                   └───────────────┴──► oracle (deadline, domains) ─► report
 //! ```
 //!
-//! `docs/design/0004-chaos.md` has the rules. [`oracle`], [`deadline`], [`history`] and [`fault_plan`] are pure.
+//! `docs/design/0004-chaos.md` and `docs/design/0011-the-campaign.md` have the rules. [`oracle`], [`deadline`], [`domains`],
+//! [`history`] and [`fault_plan`] are pure.
 
 mod clock;
 pub mod deadline;
+pub mod domains;
+mod evidence;
 pub mod fault_plan;
 mod guard_monitor;
 pub mod history;
@@ -19,6 +22,7 @@ mod injector;
 pub mod oracle;
 mod report;
 mod state;
+mod truth;
 mod workload;
 
 use std::sync::Arc;
@@ -41,6 +45,10 @@ use crate::install::Settings;
 const CLUSTER: &str = "campaign";
 const NODES: u8 = 4;
 
+/// The number of Jobs on each node before the first fault.
+const LOADED: usize = 25;
+/// How long it may take to load the nodes.
+const LOADING: Duration = Duration::from_mins(6);
 /// The time between two looks at how far the campaign is.
 const POLL: Duration = Duration::from_secs(5);
 /// How long after the last fault everything that is due has been reported: the longest deadline, and the time until a
@@ -70,7 +78,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let environment = Environment::start(&ClusterConfig::new(CLUSTER).nodes(NODES), settings).await?;
     let campaign = Arc::new(Campaign::start(environment, lost_after).await?);
     let reporter = Box::pin(execute(&campaign, duration, seed)).await?;
-    let summary = reporter.summary(&campaign);
+    let summary = reporter.summary(&campaign, seed);
     report::print(&campaign, &summary);
     if json {
         report::print_json(&summary)?;
@@ -90,7 +98,7 @@ async fn execute(campaign: &Arc<Campaign>, duration: Duration, seed: u64) -> any
     let mut injector = Injector::new(Arc::clone(campaign));
     let draws = fault_plan::draws(seed, campaign.lost_after);
     let phases = async {
-        campaign.print(format!("starting {} Jobs", workload::OPEN));
+        campaign.print(format!("seed {seed}: starting {} Jobs on each of {NODES} nodes", workload::PER_NODE));
         wait_until_started(campaign).await;
         campaign
             .print(format!("the Jobs run; drawing faults with seed {seed} for {} minutes", duration.as_secs() / 60));
@@ -103,24 +111,27 @@ async fn execute(campaign: &Arc<Campaign>, duration: Duration, seed: u64) -> any
     };
     tokio::select! {
         () = phases => {}
-        result = workload::keep_open(campaign, Rng::with_seed(seed)) => result?,
-        () = workload::watch_processes(campaign) => {}
-        () = workload::watch_kubernetes(campaign) => {}
+        () = workload::keep_open(campaign, Rng::with_seed(seed)) => {}
+        () = truth::watch_processes(campaign) => {}
+        () = truth::watch_kubernetes(campaign) => {}
         () = monitor_guards(campaign) => {}
         () = reporter.run(campaign) => {}
     }
     Ok(reporter)
 }
 
-/// Waits until most Jobs run. Jobs that end early are replaced, so not all of them need to run at once.
+/// Waits until every node is loaded and most Jobs run. Jobs that end early are replaced, so not all of them need to run at once.
 async fn wait_until_started(campaign: &Campaign) {
-    let started = || campaign.workers().len();
+    let loaded = || workload::load(campaign).values().all(|jobs| *jobs >= LOADED);
+    let most = workload::PER_NODE * usize::from(NODES) * 3 / 4;
     let all = async {
-        while started() < workload::OPEN * 3 / 4 {
+        while !loaded() || campaign.workers().len() < most {
             sleep(POLL).await;
         }
     };
-    let _ = timeout(SETTLE, all).await;
+    if timeout(LOADING, all).await.is_err() {
+        campaign.print(format!("the nodes are not loaded yet after {LOADING:?}: {:?}", workload::load(campaign)));
+    }
     // A leader fails no Job before it has received signals for lost-after.
     sleep(campaign.lost_after).await;
 }
@@ -138,10 +149,10 @@ async fn monitor_guards(campaign: &Campaign) {
     let mut monitor = GuardMonitor::default();
     loop {
         let answer = guard_monitor::ask(&campaign.environment.client).await;
-        let (silent, now): (_, CampaignTime) = (campaign.silent(), campaign.now());
-        let news = monitor.record(&mut campaign.history(), answer.as_ref(), silent, now);
+        let now: CampaignTime = campaign.now();
+        let news = monitor.record(&mut campaign.history(), answer.as_ref(), campaign.lost_after, now);
         if let Some(news) = news {
-            campaign.print(news);
+            campaign.announce(None, news);
         }
     }
 }

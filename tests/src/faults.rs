@@ -1,5 +1,7 @@
 //! Faults of jobwarden itself.
 
+mod refused_writes;
+
 use anyhow::Context as _;
 use jobwarden_common::names::object;
 use k8s_openapi::api::apps::v1::DaemonSet;
@@ -11,6 +13,11 @@ use serde_json::json;
 use crate::install::{self, NAMESPACE};
 use crate::metrics;
 use jobwarden_testbed::Cluster;
+
+pub use refused_writes::{REFUSAL, Refusal, allow_writes, refuse_writes};
+
+/// The variable by which a reaper pretends that the clock of its host is wrong by so many seconds.
+const CLOCK_OFFSET: &str = "JOBWARDEN_CLOCK_OFFSET_SECONDS";
 
 /// Kills the leading reaper with SIGKILL.
 pub async fn kill_leader(cluster: &Cluster) -> anyhow::Result<()> {
@@ -67,5 +74,18 @@ pub async fn run_agents(cluster: &Cluster, run: bool) -> anyhow::Result<()> {
         let gone = ["wait", "--for=delete", "pod", "--all", &namespace, "--timeout=60s"];
         cluster.kubectl(gone).await.context("waiting for the last agent to be deleted")?;
     }
+    Ok(())
+}
+
+/// Sets the error of the clock that the reapers see, in seconds, and waits until they have been replaced. Zero means none.
+pub async fn skew_clock(cluster: &Cluster, seconds: i64) -> anyhow::Result<()> {
+    let (namespace, deployment) = (format!("--namespace={NAMESPACE}"), format!("deployment/{}", object::REAPER_SERVICE));
+    let offset = if seconds == 0 { format!("{CLOCK_OFFSET}-") } else { format!("{CLOCK_OFFSET}={seconds}") };
+    cluster
+        .kubectl(["set", "env", &namespace, &deployment, &offset])
+        .await
+        .context("setting the error of the reapers' clock")?;
+    let ready = ["rollout", "status", &namespace, &deployment, "--timeout=120s"];
+    cluster.kubectl(ready).await.context("waiting for reapers with another clock")?;
     Ok(())
 }

@@ -33,6 +33,7 @@ pub struct Worker {
     backoff_limit: u32,
     restarting: bool,
     suspended: bool,
+    grace_seconds: u32,
     image: String,
     memory_limit_mebibytes: Option<u32>,
 }
@@ -52,6 +53,7 @@ impl Worker {
             backoff_limit: 0,
             restarting: false,
             suspended: false,
+            grace_seconds: 5,
             image: WORKER_IMAGE.to_owned(),
             memory_limit_mebibytes: None,
         }
@@ -118,6 +120,12 @@ impl Worker {
         self
     }
 
+    /// Sets how long its pod may take to end.
+    #[must_use]
+    pub fn grace(self, seconds: u32) -> Self {
+        Self { grace_seconds: seconds, ..self }
+    }
+
     /// Sets another image.
     #[must_use]
     pub fn image(self, image: &str) -> Self {
@@ -162,7 +170,7 @@ impl Worker {
                     "spec": {
                         "restartPolicy": if self.restarting { "OnFailure" } else { "Never" },
                         "affinity": {"nodeAffinity": affinity},
-                        "terminationGracePeriodSeconds": 5,
+                        "terminationGracePeriodSeconds": self.grace_seconds,
                         "securityContext": {
                             "runAsNonRoot": true,
                             "runAsUser": 65532,

@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use super::history::{CampaignTime, Condition, History, JobHistory, JobKind, NodeHistory, Span};
 
+/// How long it may take to look at, write and report the Jobs of a node that carries many, after the first of them is due.
+const MANY: Duration = Duration::from_secs(3);
 /// `NodeGone`: after the deletion of the Node object.
-const NODE_GONE: Duration = Duration::from_secs(30);
+const NODE_GONE: Duration = Duration::from_secs(30).saturating_add(MANY);
 /// `ProcessGone`: after the end of the processes.
 const PROCESS_GONE: Duration = Duration::from_secs(220);
 /// `NodeUnreachable`: after lost-after.
-const NODE_UNREACHABLE: Duration = Duration::from_secs(2);
+const NODE_UNREACHABLE: Duration = Duration::from_secs(2).saturating_add(MANY);
 /// `OutcomeUnknown`: after lost-after from the last renewal of the Lease, or after the end of a worker that ends later.
 const OUTCOME_UNKNOWN: Duration = Duration::from_secs(30);
 /// What Kubernetes itself reports: jobwarden promises no time here, but a Job reported later counts as missed.
@@ -24,6 +26,8 @@ const NOTIFICATION: Duration = Duration::from_secs(10);
 const START: Duration = Duration::from_mins(1);
 /// The start-timeout of Jobs whose image is missing.
 pub(crate) const START_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long after a pause the pod that an eviction finds may be one that the Job controller is removing.
+const EVICTED_BEFORE: Duration = Duration::from_secs(10);
 /// The precision of the times when the reaper received signals: it is asked every second.
 const SAMPLING: Duration = Duration::from_secs(2);
 
@@ -40,23 +44,28 @@ pub struct Deadline {
 
 /// The time by which the end of a Job has to be reported, if it has ended.
 pub fn deadline(history: &History, job: &JobHistory, node: &NodeHistory, lost_after: Duration) -> Option<Deadline> {
-    let deleted = of_deletion(job).map(|deadline| extended(history, deadline));
-    deleted.into_iter().chain(of_worker(history, job, node, lost_after)).min_by_key(|deadline| deadline.at)
+    let by_kubernetes = [of_deletion(job), of_finish(job)].into_iter().flatten();
+    let by_kubernetes = by_kubernetes.map(|deadline| extended(history, deadline));
+    by_kubernetes.chain(of_worker(history, job, node, lost_after)).min_by_key(|deadline| deadline.at)
 }
 
 fn of_deletion(job: &JobHistory) -> Option<Deadline> {
-    let since = job.deleted?;
+    let since = job.deleted?.done?;
     Some(Deadline { at: since + BY_KUBERNETES, since, what: "the Job was deleted" })
+}
+
+/// Of a Job that wanted no pod for a while. Whether a worker that ended around that time decides the outcome, only Kubernetes knows.
+fn of_finish(job: &JobHistory) -> Option<Deadline> {
+    let since = job.finished.filter(|_| !job.pauses.is_empty())?;
+    Some(Deadline { at: since + BY_KUBERNETES, since, what: "Kubernetes finished the Job" })
 }
 
 /// The earliest deadline among the ways to detect the end that stay open long enough.
 fn of_worker(history: &History, job: &JobHistory, node: &NodeHistory, lost_after: Duration) -> Option<Deadline> {
-    if job.is_suspended() {
+    if job.is_paused() {
         return None;
     }
     let (end, kubernetes) = end(job);
-    // A live worker is lost if its node is cut off long enough. A worker that has ended can be detected in every condition.
-    let from = job.started.unwrap_or(job.submitted + START);
     let by_kubernetes = |since: CampaignTime| {
         let at = match job.finished {
             Some(finished) => (since + kubernetes).max(finished + NOTIFICATION),
@@ -64,21 +73,15 @@ fn of_worker(history: &History, job: &JobHistory, node: &NodeHistory, lost_after
         };
         Deadline { at, since, what: "the worker ended" }
     };
-    let reported = end.filter(|_| job.reported.is_some()).map(|since| extended(history, by_kubernetes(since)));
+    let reported = job.current().and_then(|attempt| attempt.reported);
+    let left_to_kubernetes = end.filter(|_| reported.is_some()).map(|since| extended(history, by_kubernetes(since)));
     let periods = node.periods(Duration::ZERO);
-    let unreported = periods.iter().filter(|(span, _)| job.reported.is_none_or(|reported| span.from < reported));
+    let unreported = periods.iter().filter(|(span, _)| reported.is_none_or(|reported| span.from < reported));
     let ways = unreported.filter_map(|(span, condition)| {
         let dead_since = end.map(|end| end.max(span.from));
         let way = match condition {
             Condition::Healthy => dead_since.map(by_kubernetes),
-            Condition::CutOff => {
-                let since = from.max(span.from);
-                let gone = node.deleted.iter().map(|span| span.from).find(|at| *at >= span.from);
-                let gone =
-                    gone.map(|at| Deadline { at: at.max(from) + NODE_GONE, since: at, what: "the node was deleted" });
-                let cut = Deadline { at: since + lost_after + NODE_UNREACHABLE, since, what: "the node was cut off" };
-                Some(gone.into_iter().chain([cut]).min_by_key(|deadline| deadline.at).unwrap_or(cut))
-            }
+            Condition::CutOff => on_a_cut_node(job, node, *span, lost_after),
             Condition::NoKubelet => dead_since.map(|since| Deadline {
                 at: (span.from + lost_after).max(since) + OUTCOME_UNKNOWN,
                 since,
@@ -94,16 +97,31 @@ fn of_worker(history: &History, job: &JobHistory, node: &NodeHistory, lost_after
         let way = extended(history, way);
         span.until.is_none_or(|until| way.at <= until).then_some(way)
     });
-    ways.chain(reported).min_by_key(|deadline| deadline.at)
+    ways.chain(left_to_kubernetes).min_by_key(|deadline| deadline.at)
+}
+
+/// A live worker is lost, too, if its node is cut off long enough. A pod that has no node waits for the scheduler.
+fn on_a_cut_node(job: &JobHistory, node: &NodeHistory, span: Span, lost_after: Duration) -> Option<Deadline> {
+    let from = match job.current() {
+        Some(attempt) => attempt.started.max(job.submitted),
+        None => job.bound?.max(job.submitted) + START,
+    };
+    let since = from.max(span.from);
+    let cut = Deadline { at: since + lost_after + NODE_UNREACHABLE, since, what: "the node was cut off" };
+    let gone = node.deleted.iter().map(|span| span.from).find(|at| *at >= span.from);
+    let gone = gone.map(|at| Deadline { at: at.max(from) + NODE_GONE, since: at, what: "the node was deleted" });
+    gone.into_iter().chain([cut]).min_by_key(|deadline| deadline.at)
 }
 
 /// When the worker ended, and how long Kubernetes may take to report that.
 fn end(job: &JobHistory) -> (Option<CampaignTime>, Duration) {
-    match (job.kind, job.ended, job.evicted) {
-        (JobKind::MissingImage, ..) => (Some(job.submitted), START_TIMEOUT + START + BY_KUBERNETES),
-        (JobKind::OutOfMemory, ..) => (Some(job.submitted), START + BY_KUBERNETES),
-        (_, Some(end), evicted) => (Some(evicted.map_or(end.at, |evicted| evicted.min(end.at))), BY_KUBERNETES),
-        (_, None, evicted) => (evicted, BY_KUBERNETES),
+    // A pod that was removed because the Job wanted none is not evicted as well.
+    let evicted = job.evicted.filter(|at| !job.was_paused(at.saturating_sub(EVICTED_BEFORE), *at));
+    match (job.kind, job.ended().filter(|end| !job.is_doubtful(*end))) {
+        (JobKind::MissingImage, _) => (Some(job.submitted), START_TIMEOUT + START + BY_KUBERNETES),
+        (JobKind::OutOfMemory, _) => (Some(job.submitted), START + BY_KUBERNETES),
+        (_, Some(end)) => (Some(evicted.map_or(end.at, |evicted| evicted.min(end.at))), BY_KUBERNETES),
+        (_, None) => (evicted, BY_KUBERNETES),
     }
 }
 

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-use super::history::JobKind;
+use super::history::{JobKind, Propagation};
+use crate::faults::Refusal;
 
 /// The time between two faults, in seconds.
 const PAUSE: std::ops::Range<u64> = 8..22;
@@ -25,6 +26,10 @@ pub enum Fault {
 pub enum NodeFault {
     /// A power cut.
     Crash,
+    /// A power cut of the node that carries most workers, for longer than it takes to detect.
+    DenseCrash,
+    /// A power cut of a few seconds: the node boots again, with another boot ID.
+    Reboot,
     /// A power cut, and the Node object is deleted.
     CrashAndDelete,
     /// The network link is down.
@@ -37,6 +42,8 @@ pub enum NodeFault {
     BlockReaper,
     /// A `NoExecute` taint evicts every pod.
     Taint,
+    /// The node is cordoned and its workers are evicted, as `kubectl drain` does.
+    Drain,
 }
 
 /// A fault of one Job.
@@ -50,8 +57,10 @@ pub enum JobFault {
     BlockSidecar,
     /// The Job is suspended and resumed.
     Suspend,
+    /// The Job is scaled down to no pod, and up again.
+    ScaleDown,
     /// The Job is deleted.
-    Delete,
+    Delete(Propagation),
 }
 
 /// A fault of the control plane, of jobwarden, or of all nodes at once.
@@ -69,6 +78,10 @@ pub enum ClusterFault {
     RemoveAgents,
     /// Every node is partitioned, except the node of jobwarden.
     Storm,
+    /// The clock of the reapers' host is wrong by so many seconds.
+    SkewClock(i64),
+    /// The API server refuses what the reaper writes to Jobs and pods.
+    RefuseWrites(Refusal),
 }
 
 /// A drawn fault.
@@ -98,33 +111,60 @@ pub fn draws(seed: u64, lost_after: Duration) -> impl Iterator<Item = Draw> {
 
 fn cards(rng: &mut Rng, lost_after: Duration) -> Vec<Fault> {
     let mut between = |least: u64, most: u64| Duration::from_secs(rng.u64(least..=most));
-    let short_or_long = [between(3, 25), between(40, 80)];
-    let mut cards = vec![
-        Fault::Node(NodeFault::Crash, between(5, 80)),
-        Fault::Node(NodeFault::CrashAndDelete, between(40, 60)),
-        Fault::Node(NodeFault::StopKubelet, between(30, 100)),
-        Fault::Node(NodeFault::FreezeRuntime, between(60, 130)),
-        Fault::Node(NodeFault::BlockReaper, between(20, 70)),
-        Fault::Node(NodeFault::Taint, between(5, 10)),
-        Fault::Job(JobFault::BlockSidecar, between(20, 90)),
-        Fault::Job(JobFault::Suspend, between(10, 40)),
-        Fault::Cluster(ClusterFault::StopApiServer, between(10, 60)),
-        Fault::Cluster(ClusterFault::RestartEtcd, Duration::ZERO),
-        Fault::Cluster(ClusterFault::KillLeader, Duration::ZERO),
-        Fault::Cluster(ClusterFault::StopReapers, 2 * lost_after),
-        Fault::Cluster(ClusterFault::RemoveAgents, between(30, 60)),
-        Fault::Cluster(ClusterFault::Storm, between(20, 70)),
+    let until_lost = lost_after.as_secs();
+    let mut cards = [
+        (NodeFault::Crash, between(5, 80)),
+        (NodeFault::DenseCrash, between(until_lost + 15, until_lost + 70)),
+        (NodeFault::CrashAndDelete, between(40, 60)),
+        (NodeFault::Reboot, between(2, 8)),
+        (NodeFault::Reboot, between(2, 8)),
+        (NodeFault::Partition, between(3, 25)),
+        (NodeFault::Partition, between(40, 80)),
+        (NodeFault::StopKubelet, between(30, 100)),
+        // Shorter and longer than the kubelet itself waits for its runtime.
+        (NodeFault::FreezeRuntime, between(60, 130)),
+        (NodeFault::FreezeRuntime, between(230, 250)),
+        (NodeFault::BlockReaper, between(20, 70)),
+        (NodeFault::Taint, between(5, 10)),
+        (NodeFault::Drain, between(15, 40)),
+    ]
+    .map(|(fault, duration)| Fault::Node(fault, duration))
+    .to_vec();
+    let of_jobs = [
+        (JobFault::KillWorker, Duration::ZERO),
+        (JobFault::KillWorker, Duration::ZERO),
+        (JobFault::KillSidecar, Duration::ZERO),
+        (JobFault::BlockSidecar, between(20, 90)),
+        // Possibly so short that the Job controller never acts.
+        (JobFault::Suspend, between(0, 3)),
+        (JobFault::Suspend, between(10, 40)),
+        (JobFault::ScaleDown, between(0, 3)),
+        (JobFault::ScaleDown, between(10, 40)),
+        (JobFault::Delete(Propagation::Background), Duration::ZERO),
+        (JobFault::Delete(Propagation::Foreground), Duration::ZERO),
+        (JobFault::Delete(Propagation::Orphan), Duration::ZERO),
     ];
-    cards.extend(short_or_long.map(|duration| Fault::Node(NodeFault::Partition, duration)));
-    let at_once = [JobFault::KillWorker, JobFault::KillWorker, JobFault::KillSidecar, JobFault::Delete];
-    cards.extend(at_once.map(|fault| Fault::Job(fault, Duration::ZERO)));
+    cards.extend(of_jobs.map(|(fault, duration)| Fault::Job(fault, duration)));
+    let of_cluster = [
+        (ClusterFault::StopApiServer, between(10, 60)),
+        (ClusterFault::RestartEtcd, Duration::ZERO),
+        (ClusterFault::KillLeader, Duration::ZERO),
+        (ClusterFault::StopReapers, 2 * lost_after),
+        (ClusterFault::RemoveAgents, between(30, 60)),
+        (ClusterFault::Storm, between(20, 70)),
+        (ClusterFault::SkewClock(120), between(60, 90)),
+        (ClusterFault::SkewClock(-120), between(60, 90)),
+        (ClusterFault::RefuseWrites(Refusal::ByPolicy), between(40, 90)),
+        (ClusterFault::RefuseWrites(Refusal::ByRights), between(40, 90)),
+    ];
+    cards.extend(of_cluster.map(|(fault, duration)| Fault::Cluster(fault, duration)));
     cards
 }
 
 /// The kind of the next Job.
 pub fn kind(rng: &mut Rng) -> JobKind {
     let mut seconds = |range| Duration::from_secs(rng.u64(range));
-    let (long, short, failing) = (seconds(120..600), seconds(20..60), seconds(20..120));
+    let (long, short, failing) = (seconds(180..900), seconds(20..60), seconds(20..120));
     match rng.u8(..100) {
         0..70 => JobKind::Succeeds(long),
         70..80 => JobKind::Succeeds(short),
@@ -148,9 +188,35 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_of_fault_occurs() {
-        let storms =
-            draws(1, LOST_AFTER).take(200).filter(|draw| matches!(draw.fault, Fault::Cluster(ClusterFault::Storm, _)));
-        assert_eq!(storms.count(), 10);
+    fn each_kind_of_fault_occurs_once_in_a_deck() {
+        let deck = cards(&mut Rng::with_seed(1), LOST_AFTER).len();
+        let drawn: Vec<_> = draws(1, LOST_AFTER).take(3 * deck).map(|draw| draw.fault).collect();
+        let count = |is: fn(&Fault) -> bool| drawn.iter().filter(|fault| is(fault)).count();
+        assert_eq!(count(|fault| matches!(fault, Fault::Cluster(ClusterFault::Storm, _))), 3);
+        assert_eq!(count(|fault| matches!(fault, Fault::Node(NodeFault::DenseCrash, _))), 3);
+        assert_eq!(count(|fault| matches!(fault, Fault::Node(NodeFault::Reboot, _))), 6);
+        assert_eq!(count(|fault| matches!(fault, Fault::Job(JobFault::Delete(Propagation::Orphan), _))), 3);
+        assert_eq!(count(|fault| matches!(fault, Fault::Cluster(ClusterFault::SkewClock(_), _))), 6);
+    }
+
+    #[test]
+    fn a_campaign_of_half_an_hour_draws_each_kind_of_fault() {
+        let deck = cards(&mut Rng::with_seed(1), LOST_AFTER).len();
+        let mut at = Duration::ZERO;
+        let in_time = draws(1, LOST_AFTER).take_while(|draw| {
+            at += draw.after;
+            at < Duration::from_mins(30)
+        });
+        assert!(in_time.count() >= 3 * deck);
+    }
+
+    #[test]
+    fn a_dense_crash_lasts_until_it_is_detected() {
+        let of_dense = |draw: Draw| match draw.fault {
+            Fault::Node(NodeFault::DenseCrash, duration) => Some(duration),
+            _ => None,
+        };
+        let durations: Vec<_> = draws(3, LOST_AFTER).take(500).filter_map(of_dense).collect();
+        assert!(durations.len() > 10 && durations.iter().all(|duration| *duration > LOST_AFTER + Duration::from_secs(10)));
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use kube::Client;
 use tokio::time::{sleep, timeout};
 
+use super::domains;
 use super::history::{CampaignTime, History, Span, close};
 use crate::reaper_api::{self, Guards};
 
@@ -15,12 +16,6 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// outage both retry for up to a minute (see [`super::deadline`]), and senders that could not reach the leader, including its
 /// self-beat, retry within another quarter of a minute.
 const RECOVERY: Duration = Duration::from_secs(90);
-/// The breaker holds when more Jobs than this are lost or about to be lost.
-const BREAKER_LIMIT: usize = 20;
-/// The number of silent Jobs from which the breaker rightly holds. It is lower than the limit because the reaper and the
-/// campaign count at different times.
-const RIGHTLY_HELD: usize = 18;
-
 /// The leader's last answer.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct GuardMonitor {
@@ -28,8 +23,10 @@ pub(crate) struct GuardMonitor {
     signals: String,
     /// Since when it receives none, if it receives none.
     deaf_since: Option<CampaignTime>,
-    /// Since when its breaker holds, if it holds.
+    /// Since when its breaker rightly holds, if it holds.
     holding_since: Option<CampaignTime>,
+    /// Whether its breaker holds although it may not.
+    holds_wrongly: bool,
     /// For how long it had received signals, and when it said so.
     listening: Option<(CampaignTime, Duration)>,
 }
@@ -42,17 +39,16 @@ pub(crate) async fn ask(client: &Client) -> Option<Guards> {
 }
 
 impl GuardMonitor {
-    /// Records an answer or its absence, and the true number of silent Jobs. Returns a line of text if something changed.
+    /// Records an answer or its absence. Returns a line of text if something changed.
     pub(crate) fn record(
         &mut self,
         history: &mut History,
         answer: Option<&Guards>,
-        silent: usize,
+        lost_after: Duration,
         now: CampaignTime,
     ) -> Option<String> {
         let signals = answer.map_or("no leader answers", |guards| guards.signals.as_str());
         let receives = answer.is_some_and(Guards::receives_signals);
-        let holds = answer.is_some_and(|guards| guards.breaker.holds || guards.breaker.lost > BREAKER_LIMIT);
         let mut news = None;
         if let Some(term) = answer.and_then(|guards| self.new_term(guards, now)) {
             history.terms.push(term);
@@ -64,11 +60,26 @@ impl GuardMonitor {
         }
         let excused = history.disruptions.iter().any(|span| span.overlaps(now.saturating_sub(RECOVERY), now));
         switch(&mut self.deaf_since, !receives && excused, &mut history.pauses, now);
-        let rightly = silent >= RIGHTLY_HELD || self.holding_since.is_some();
+        let holds = answer.is_some_and(|guards| guards.breaker.holds);
+        let rightly = self.may_hold(history, lost_after, now);
+        if holds && !rightly && !self.holds_wrongly {
+            let domains::Count { silent, carrying } = domains::count(history, lost_after, now);
+            news = Some(format!("the breaker holds for no reason: {silent} of {carrying} nodes are silent"));
+        }
+        self.holds_wrongly = holds && !rightly;
         if switch(&mut self.holding_since, holds && rightly, &mut history.pauses, now) {
-            news = Some(format!("the breaker holds: {silent} Jobs are silent"));
+            let domains::Count { silent, carrying } = domains::count(history, lost_after, now);
+            news = Some(format!("the breaker holds: {silent} of {carrying} nodes are silent"));
         }
         news
+    }
+
+    /// Whether the breaker may begin to hold, or go on. A hold for no reason, or for too long, excuses no late notification.
+    fn may_hold(&self, history: &History, lost_after: Duration, now: CampaignTime) -> bool {
+        match self.holding_since {
+            Some(since) => now <= since + domains::longest_hold(history.nodes.len()),
+            None => domains::may_hold(history, lost_after, now),
+        }
     }
 
     /// When the term of this leader began, if it is a new leader.
@@ -99,4 +110,62 @@ fn switch(state: &mut Option<CampaignTime>, active: bool, pauses: &mut Vec<Span>
         _ => {}
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::campaign::history::{Condition, JobHistory, JobKind};
+    use crate::reaper_api::Breaker;
+
+    const LOST_AFTER: Duration = Duration::from_secs(30);
+
+    fn at(seconds: u64) -> CampaignTime {
+        Duration::from_secs(seconds)
+    }
+
+    /// Four nodes with a Job each, of which the first `silent` have been cut off since 100.
+    fn mk_history(silent: usize) -> History {
+        let mut history = History::default();
+        for node in ["node-1", "node-2", "node-3", "node-4"] {
+            history.jobs.push(JobHistory::new(node, node, JobKind::Succeeds(at(1000)), at(0)));
+            history.node(node);
+        }
+        for node in ["node-2", "node-3", "node-4"].into_iter().take(silent) {
+            history.node(node).set_condition(at(100), Condition::CutOff);
+        }
+        history
+    }
+
+    fn mk_guards(holds: bool, listening_seconds: u64) -> Guards {
+        let breaker = Breaker { lost: 26, of: 104, holds };
+        Guards { signals: "receiving".to_owned(), listening_seconds, breaker, held: Vec::new() }
+    }
+
+    fn pauses(history: &mut History, holds: impl Fn(u64) -> bool, seconds: std::ops::Range<u64>) -> Vec<Span> {
+        let mut monitor = GuardMonitor::default();
+        for second in seconds {
+            monitor.record(history, Some(&mk_guards(holds(second), second)), LOST_AFTER, at(second));
+        }
+        history.pauses.clone()
+    }
+
+    #[test]
+    fn a_breaker_that_holds_for_one_or_two_nodes_excuses_nothing() {
+        for silent in [1, 2] {
+            assert_eq!(pauses(&mut mk_history(silent), |second| second >= 120, 90..300), [], "{silent} silent nodes");
+        }
+    }
+
+    #[test]
+    fn a_breaker_that_holds_for_three_nodes_excuses_until_it_releases() {
+        let holds = |second| (120..200).contains(&second);
+        assert_eq!(pauses(&mut mk_history(3), holds, 90..300), [Span { from: at(119), until: Some(at(200)) }]);
+    }
+
+    #[test]
+    fn a_breaker_that_never_releases_excuses_a_quarter_of_an_hour_and_a_minute_a_node() {
+        let held = pauses(&mut mk_history(3), |second| second >= 120, 90..1500);
+        assert_eq!(held.first(), Some(&Span { from: at(119), until: Some(at(119 + 19 * 60 + 1)) }));
+    }
 }

@@ -1,6 +1,7 @@
 //! Injects the drawn faults, undoes them in time, and records the truth about them.
 
 mod cluster;
+mod evictions;
 mod jobs;
 mod nodes;
 mod recovery;
@@ -8,6 +9,7 @@ mod targets;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use futures::StreamExt as _;
@@ -19,20 +21,24 @@ use super::fault_plan::{ClusterFault, Draw, Fault, NodeFault};
 use super::state::Campaign;
 use crate::install::HOME;
 
-/// Stands for the cluster among the busy targets.
+/// Stands for the control plane and jobwarden among the busy targets.
 const CLUSTER: &str = "cluster";
+/// Stands for the reaper's right to write.
+const WRITES: &str = "writes";
 
 /// Injects faults.
 pub(crate) struct Injector {
     campaign: Arc<Campaign>,
     /// The targets that have a fault or are still recovering.
     busy: Arc<Mutex<BTreeSet<String>>>,
+    /// A fault of all nodes, which waits until none of them has another fault. Until then no node gets a new one.
+    storm: Option<Duration>,
     tasks: FuturesUnordered<LocalBoxFuture<'static, ()>>,
 }
 
 impl Injector {
     pub(crate) fn new(campaign: Arc<Campaign>) -> Self {
-        Self { campaign, busy: Arc::default(), tasks: FuturesUnordered::new() }
+        Self { campaign, busy: Arc::default(), storm: None, tasks: FuturesUnordered::new() }
     }
 
     /// Injects fault after fault, without end.
@@ -43,7 +49,7 @@ impl Injector {
             loop {
                 tokio::select! {
                     () = sleep_until(at) => break,
-                    Some(()) = self.tasks.next() => {}
+                    Some(()) = self.tasks.next() => self.begin_storm(),
                 }
             }
             if !self.begin(fault, pick) {
@@ -58,40 +64,68 @@ impl Injector {
     }
 
     fn begin(&mut self, fault: Fault, pick: usize) -> bool {
-        let names = self.campaign.environment.cluster.node_names();
-        let nodes: Vec<_> = names.iter().filter(|node| *node != HOME).cloned().collect();
-        let campaign = Arc::clone(&self.campaign);
         match fault {
-            Fault::Node(fault, duration) => {
-                let node = nodes[pick % nodes.len()].clone();
-                // Without kubelet or runtime, only the agent can observe how a worker ends.
-                let needs_agent = matches!(fault, NodeFault::StopKubelet | NodeFault::FreezeRuntime);
-                if needs_agent && self.is_busy(CLUSTER) {
-                    return false;
-                }
-                self.spawn(vec![node.clone()], async move {
-                    nodes::inject(&campaign, &node, fault, duration, pick)
-                        .await
-                        .with_context(|| format!("{fault:?} {node}"))
-                })
-            }
+            Fault::Node(fault, duration) => self.begin_on_node(fault, duration, pick),
             Fault::Job(fault, duration) => {
-                let Some((job, worker)) = targets::pick_worker(&campaign, None, pick) else { return false };
+                let Some((job, worker)) = targets::pick_worker(&self.campaign, None, pick) else { return false };
+                let campaign = Arc::clone(&self.campaign);
                 self.spawn(vec![job.clone()], async move {
                     jobs::inject(&campaign, &job, &worker, fault, duration)
                         .await
                         .with_context(|| format!("{fault:?} {job}"))
                 })
             }
+            Fault::Cluster(ClusterFault::Storm, duration) => {
+                self.storm.get_or_insert(duration);
+                self.begin_storm();
+                true
+            }
             Fault::Cluster(fault, duration) => {
-                let agents_needed = fault == ClusterFault::RemoveAgents && nodes.iter().any(|node| self.is_busy(node));
-                let targets = if fault == ClusterFault::Storm { nodes } else { vec![CLUSTER.to_owned()] };
-                !agents_needed
-                    && self.spawn(targets, async move {
-                        cluster::inject(&campaign, fault, duration).await.with_context(|| format!("{fault:?}"))
-                    })
+                let needs_nodes = fault == ClusterFault::RemoveAgents;
+                if needs_nodes && self.nodes().iter().any(|node| self.is_busy(node)) {
+                    return false;
+                }
+                let target = if matches!(fault, ClusterFault::RefuseWrites(_)) { WRITES } else { CLUSTER };
+                self.spawn_on_cluster(vec![target.to_owned()], fault, duration)
             }
         }
+    }
+
+    /// A fault of a node that has none.
+    fn begin_on_node(&mut self, fault: NodeFault, duration: Duration, pick: usize) -> bool {
+        // Without kubelet or runtime, only the agent can observe how a worker ends.
+        let needs_agent = matches!(fault, NodeFault::StopKubelet | NodeFault::FreezeRuntime);
+        if self.storm.is_some() || (needs_agent && self.is_busy(CLUSTER)) {
+            return false;
+        }
+        let free: Vec<_> = self.nodes().into_iter().filter(|node| !self.is_busy(node)).collect();
+        let densest = free.iter().max_by_key(|node| self.campaign.workers_on(node));
+        let picked = if fault == NodeFault::DenseCrash { densest } else { free.get(pick % free.len().max(1)) };
+        let Some(node) = picked.cloned() else { return false };
+        let campaign = Arc::clone(&self.campaign);
+        self.spawn(vec![node.clone()], async move {
+            nodes::inject(&campaign, &node, fault, duration, pick).await.with_context(|| format!("{fault:?} {node}"))
+        })
+    }
+
+    /// Starts the storm that waits, if no node has a fault any more.
+    fn begin_storm(&mut self) {
+        let Some(duration) = self.storm else { return };
+        if self.spawn_on_cluster(self.nodes(), ClusterFault::Storm, duration) {
+            self.storm = None;
+        }
+    }
+
+    fn spawn_on_cluster(&mut self, targets: Vec<String>, fault: ClusterFault, duration: Duration) -> bool {
+        let campaign = Arc::clone(&self.campaign);
+        self.spawn(targets, async move {
+            cluster::inject(&campaign, fault, duration).await.with_context(|| format!("{fault:?}"))
+        })
+    }
+
+    /// The nodes that faults may damage.
+    fn nodes(&self) -> Vec<String> {
+        self.campaign.environment.cluster.node_names().into_iter().filter(|node| node != HOME).collect()
     }
 
     fn is_busy(&self, target: &str) -> bool {

@@ -8,9 +8,10 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::time::sleep;
 
-use super::clock::clock;
+use super::evidence;
 use super::oracle::{Assessment, Detection, Finding, Violation, assess};
 use super::state::Campaign;
+use super::workload;
 use crate::reaper_api;
 
 /// The time between two questions to the oracle.
@@ -30,6 +31,7 @@ pub(crate) struct Reporter {
 /// The line of JSON.
 #[derive(Debug, Serialize)]
 struct Figures {
+    seed: u64,
     jobs: usize,
     faults: usize,
     wrong: usize,
@@ -73,12 +75,13 @@ impl Reporter {
         }
     }
 
-    pub(crate) fn summary(self, campaign: &Campaign) -> Summary {
+    pub(crate) fn summary(self, campaign: &Campaign, seed: u64) -> Summary {
         let assessment = assess_now(campaign);
         let count = |violation| assessment.findings.iter().filter(|finding| finding.violation == violation).count();
         let took = sorted(assessment.detections.iter());
         let history = campaign.history();
         let figures = Figures {
+            seed,
             jobs: history.jobs.len(),
             faults: history.faults,
             wrong: count(Violation::Wrong),
@@ -102,8 +105,11 @@ fn print_status(campaign: &Campaign) {
     let history = campaign.history();
     let (jobs, running, faults) = (history.jobs.len(), campaign.workers().len(), history.faults);
     drop(history);
-    campaign
-        .print(format!("{jobs} Jobs so far: {running} workers running, {reported} outcomes reported, {faults} faults"));
+    let load: Vec<_> = workload::load(campaign).values().map(usize::to_string).collect();
+    campaign.print(format!(
+        "{jobs} Jobs so far: {running} workers running, {reported} outcomes reported, {faults} faults; open on each node: {}",
+        load.join(" ")
+    ));
 }
 
 async fn explain(campaign: &Campaign, job: &str) -> String {
@@ -129,12 +135,14 @@ pub(crate) fn print_json(summary: &Summary) -> anyhow::Result<()> {
 
 /// Prints the report.
 pub(crate) fn print(campaign: &Campaign, summary: &Summary) {
-    let Figures { jobs, faults, wrong, missed, duplicated, .. } = summary.figures;
-    campaign.print("the report");
+    let Figures { seed, jobs, faults, wrong, missed, duplicated, .. } = summary.figures;
+    campaign.print(format!("the report of seed {seed}"));
     line(format!("  {jobs} Jobs, {faults} faults: {wrong} wrong, {missed} missed, {duplicated} duplicated"));
     print_detections(&summary.assessment.detections);
+    let (history, notifications) = (campaign.history().clone(), campaign.notifications());
     for finding in &summary.assessment.findings {
-        print_finding(campaign, finding);
+        line(format!("  {}", text_of(finding)));
+        evidence::of(&history, &notifications, &finding.job).iter().for_each(|entry| line(format!("    {entry}")));
         if let Some(explanation) = summary.explained.get(&finding.job) {
             line(format!("    reaper    {explanation}"));
         }
@@ -154,25 +162,6 @@ fn print_detections(detections: &[Detection]) {
         let took = sorted(detections.into_iter());
         let (median, maximum) = (took[took.len() / 2].as_secs_f64(), took[took.len() - 1].as_secs_f64());
         line(format!("  {reason:<20} {:>6} {median:>8.1} {maximum:>8.1}", took.len()));
-    }
-}
-
-/// Prints a finding with its evidence: what was done to the Job and its node, and what was reported.
-fn print_finding(campaign: &Campaign, finding: &Finding) {
-    line(format!("  {}", text_of(finding)));
-    let notifications = campaign.notifications();
-    let history = campaign.history();
-    let job = history.jobs.iter().find(|job| job.name == finding.job);
-    for entry in job.iter().flat_map(|job| &job.log) {
-        line(format!("    job       {entry}"));
-    }
-    if let Some((job, node)) = job.and_then(|job| Some((job, history.nodes.get(&job.node)?))) {
-        for (span, condition) in node.periods(job.submitted.saturating_sub(STATUS)) {
-            line(format!("    node      {} {} {condition:?}", clock(span.from), job.node));
-        }
-    }
-    for it in notifications.iter().filter(|it| it.job == finding.job) {
-        line(format!("    notified  {} {} {} by {}", clock(it.at), it.kind, it.reason, it.explanation));
     }
 }
 

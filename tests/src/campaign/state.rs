@@ -8,10 +8,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use jobwarden_testbed::{Process, TempNamespace};
-use tokio::task::JoinSet;
 
 use super::clock::clock;
-use super::history::{CampaignTime, Condition, History, JobHistory, Notification};
+use super::history::{CampaignTime, Condition, Entry, History, JobHistory, Notification};
 use crate::environment::Environment;
 use crate::receiver::Received;
 
@@ -22,14 +21,14 @@ pub(crate) struct Campaign {
     namespace: TempNamespace,
     start: Instant,
     history: Mutex<History>,
+    /// The workers that run, by pod.
     workers: Mutex<BTreeMap<String, Worker>>,
-    /// Tasks that look for workers. They end with the campaign.
-    searches: Mutex<JoinSet<()>>,
 }
 
 /// A worker as a process of this machine.
 #[derive(Clone, Debug)]
 pub(crate) struct Worker {
+    pub(crate) job: String,
     pub(crate) pod: String,
     pub(crate) address: Option<IpAddr>,
     pub(crate) process: Process,
@@ -42,8 +41,8 @@ impl Campaign {
         for node in environment.cluster.node_names() {
             history.node(&node);
         }
-        let (history, workers, searches) = (Mutex::new(history), Mutex::default(), Mutex::default());
-        Ok(Self { environment, lost_after, namespace, start: Instant::now(), history, workers, searches })
+        let (history, workers) = (Mutex::new(history), Mutex::default());
+        Ok(Self { environment, lost_after, namespace, start: Instant::now(), history, workers })
     }
 
     pub(crate) fn namespace(&self) -> &str {
@@ -60,6 +59,20 @@ impl Campaign {
 
     pub(crate) fn workers(&self) -> MutexGuard<'_, BTreeMap<String, Worker>> {
         self.workers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The number of workers that run on a node.
+    pub(crate) fn workers_on(&self, node: &str) -> usize {
+        let history = self.history();
+        let on_node = |worker: &&Worker| history.jobs.iter().any(|job| job.name == worker.job && job.node == node);
+        self.workers().values().filter(on_node).count()
+    }
+
+    /// Prints a line, and keeps it as evidence for findings about the Jobs on this node, or on all.
+    pub(crate) fn announce(&self, node: Option<&str>, what: impl Into<String>) {
+        let (at, what) = (self.now(), what.into());
+        self.print(&what);
+        self.history().log.push(Entry { at, node: node.map(str::to_owned), what });
     }
 
     /// Prints a line with the campaign's time.
@@ -103,33 +116,8 @@ impl Campaign {
         }
     }
 
-    /// The number of Jobs that send no signals now: those on nodes that are cut off or blocked, and those whose workers have
-    /// ended.
-    pub(crate) fn silent(&self) -> usize {
-        let now = self.now();
-        let finals = self.notifications().into_iter().filter(|it| it.kind.is_final());
-        let reported: BTreeMap<_, _> = finals.map(|it| (it.job, it.at)).collect();
-        let mut history = self.history();
-        let jobs = history.jobs.clone();
-        jobs.iter()
-            .filter(|job| match reported.get(&job.name) {
-                Some(at) => now.saturating_sub(*at) < self.lost_after,
-                None => job.ended.is_some() || history.node(&job.node).is_silent(now),
-            })
-            .count()
-    }
-
-    /// Runs a search for a worker until it is found, or the campaign ends.
-    pub(crate) fn search(&self, search: impl Future<Output = ()> + Send + 'static) {
-        let mut searches = self.searches.lock().unwrap_or_else(PoisonError::into_inner);
-        while searches.try_join_next().is_some() {}
-        searches.spawn(search);
-    }
-
     /// Ends the campaign, and removes its namespace and its cluster.
     pub(crate) async fn tear_down(self: Arc<Self>) -> anyhow::Result<()> {
-        let mut searches = std::mem::take(&mut *self.searches.lock().unwrap_or_else(PoisonError::into_inner));
-        searches.shutdown().await;
         let campaign = Arc::into_inner(self).context("another task still uses the campaign")?;
         campaign.namespace.delete().await?;
         Ok(campaign.environment.cluster.down().await?)

@@ -1,6 +1,5 @@
 //! Faults of one Job.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -10,24 +9,24 @@ use k8s_openapi::api::batch::v1::Job;
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use nix::sys::signal::Signal;
+use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use super::recovery::persist;
+use super::recovery::{REST, persist};
 use super::targets::kill;
 use crate::campaign::fault_plan::JobFault;
-use crate::campaign::history::{Span, close};
+use crate::campaign::history::{Deletion, Propagation, Span, close};
 use crate::campaign::state::{Campaign, Worker};
-use crate::campaign::workload;
 
 pub(super) async fn inject(
-    campaign: &Arc<Campaign>,
+    campaign: &Campaign,
     job: &str,
     worker: &Worker,
     fault: JobFault,
     duration: Duration,
 ) -> anyhow::Result<()> {
     let cluster = &campaign.environment.cluster;
-    campaign.print(format!("{job}: {fault:?}"));
+    campaign.print(format!("{job}: {fault:?} for {} s", duration.as_secs()));
     let jobs = Api::<Job>::namespaced(campaign.environment.client.clone(), campaign.namespace());
     match fault {
         JobFault::KillWorker => kill(campaign, job, worker),
@@ -48,43 +47,71 @@ pub(super) async fn inject(
             });
             Ok(unblocked?)
         }
-        JobFault::Delete => {
-            jobs.delete(job, &DeleteParams::background()).await.context("deleting the Job")?;
-            campaign.record(job, "was deleted", |job, now| job.deleted = Some(now));
-            Ok(())
+        JobFault::Suspend => {
+            let (stop, go) = (json!({"suspend": true}), json!({"suspend": false}));
+            pause(campaign, &jobs, job, duration, ("was suspended", stop), ("was resumed", go)).await
         }
-        JobFault::Suspend => suspend(campaign, &jobs, job, worker, duration).await,
+        JobFault::ScaleDown => {
+            let (stop, go) = (json!({"parallelism": 0}), json!({"parallelism": 1}));
+            pause(campaign, &jobs, job, duration, ("was scaled down", stop), ("was scaled up", go)).await
+        }
+        JobFault::Delete(propagation) => delete(campaign, &jobs, job, propagation).await,
     }
 }
 
-async fn suspend(
-    campaign: &Arc<Campaign>,
+/// Makes the Job want no pod for a while. Whether its pod is stopped meanwhile is for Kubernetes to decide.
+async fn pause(
+    campaign: &Campaign,
     jobs: &Api<Job>,
     job: &str,
-    worker: &Worker,
     duration: Duration,
+    (stopped, stop): (&str, Value),
+    (resumed, go): (&str, Value),
 ) -> anyhow::Result<()> {
-    let set = async |suspend: bool| {
-        let patch = Patch::Merge(serde_json::json!({"spec": {"suspend": suspend}}));
+    let set = async |spec: &Value| {
+        let patch = Patch::Merge(json!({ "spec": spec }));
         jobs.patch(job, &PatchParams::default(), &patch).await.map(drop).context("patching the Job")
     };
-    campaign.record(job, "was suspended", |job, now| job.suspended.push(Span::open(now)));
-    if let Err(error) = set(true).await {
-        campaign.record(job, "could not be suspended", |job, _| {
-            job.suspended.truncate(job.suspended.len().saturating_sub(1));
-        });
-        return Err(error);
+    campaign.record(job, stopped, |job, now| job.pauses.push(Span::open(now)));
+    let patched = set(&stop).await;
+    if patched.is_ok() {
+        sleep(duration).await;
+    } else {
+        campaign.record(job, "or not: the API server gave no answer", |_, _| {});
     }
-    sleep(duration).await;
     persist(async || {
         // The Job may have been deleted after its retention.
-        if jobs.get_opt(job).await?.is_some() { set(false).await } else { Ok(()) }
+        if jobs.get_opt(job).await?.is_some() { set(&go).await } else { Ok(()) }
     })
     .await;
-    campaign.record(job, "was resumed", |job, now| {
-        close(job.suspended.last_mut(), now);
-        (job.submitted, job.started) = (now, None);
+    campaign.record(job, resumed, |job, now| {
+        close(job.pauses.last_mut(), now);
+        (job.submitted, job.bound) = (now, None);
     });
-    workload::find_worker(Arc::clone(campaign), job.to_owned(), Some(worker.pod.clone())).await;
+    sleep(REST).await;
+    patched
+}
+
+async fn delete(campaign: &Campaign, jobs: &Api<Job>, job: &str, propagation: Propagation) -> anyhow::Result<()> {
+    let parameters = match propagation {
+        Propagation::Background => DeleteParams::background(),
+        Propagation::Foreground => DeleteParams::foreground(),
+        Propagation::Orphan => DeleteParams::orphan(),
+    };
+    campaign.record(job, &format!("was deleted ({propagation:?})"), |job, now| {
+        job.deleted = Some(Deletion { asked: now, done: None, propagation });
+    });
+    let existed = persist(async || match jobs.delete(job, &parameters).await {
+        Ok(_) => Ok(true),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(false),
+        Err(error) => Err(error).context("deleting the Job"),
+    })
+    .await;
+    campaign.record(job, if existed { "is being deleted" } else { "was gone already" }, |job, now| {
+        // An earlier attempt may have deleted it without an answer.
+        if let Some(deletion) = job.deleted.as_mut().filter(|_| existed) {
+            deletion.done = Some(now);
+        }
+    });
     Ok(())
 }

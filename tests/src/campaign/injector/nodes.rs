@@ -10,10 +10,11 @@ use kube::Api;
 use kube::api::DeleteParams;
 use tokio::time::sleep;
 
-use super::recovery::{NODE_READY, REST, persist};
+use super::recovery::{NODE_READY, REST};
 use super::targets::{kill, pick_worker};
+use super::{evictions, recovery};
 use crate::campaign::fault_plan::NodeFault;
-use crate::campaign::history::{Condition, JobHistory, Span, close};
+use crate::campaign::history::{Condition, Span, close};
 use crate::campaign::state::Campaign;
 
 pub(super) async fn inject(
@@ -24,19 +25,21 @@ pub(super) async fn inject(
     pick: usize,
 ) -> anyhow::Result<()> {
     let cluster = &campaign.environment.cluster;
-    campaign.print(format!("{node}: {fault:?} for {} s", duration.as_secs()));
+    let workers = campaign.workers_on(node);
+    campaign.announce(Some(node), format!("{node}: {fault:?} for {} s, with {workers} workers", duration.as_secs()));
     match fault {
-        NodeFault::Crash | NodeFault::CrashAndDelete => {
-            campaign.set_condition(node, Condition::CutOff);
-            cluster.crash(node).await?;
-            if fault == NodeFault::CrashAndDelete
-                && let Err(error) = delete_node(campaign, node).await
-            {
+        NodeFault::Crash | NodeFault::DenseCrash | NodeFault::Reboot => {
+            power_cut(campaign, node).await?;
+            sleep(duration).await;
+            boot(campaign, node).await?;
+        }
+        NodeFault::CrashAndDelete => {
+            power_cut(campaign, node).await?;
+            if let Err(error) = delete_node(campaign, node).await {
                 campaign.print(format!("cannot delete the Node object of {node}: {error:#}"));
             }
             sleep(duration).await;
-            campaign.set_condition(node, Condition::Recovering);
-            cluster.start_node(node).await?;
+            boot(campaign, node).await?;
         }
         NodeFault::Partition => {
             campaign.set_condition(node, Condition::CutOff);
@@ -45,21 +48,21 @@ pub(super) async fn inject(
             cluster.heal(node).await?;
             campaign.set_condition(node, Condition::Recovering);
         }
-        NodeFault::StopKubelet | NodeFault::FreezeRuntime => {
-            let frozen = fault == NodeFault::FreezeRuntime;
-            campaign.set_condition(node, if frozen { Condition::Frozen } else { Condition::NoKubelet });
-            if frozen {
-                cluster.freeze_runtime(node).await?;
-            } else {
-                cluster.stop_kubelet(node).await?;
-            }
-            sleep(Duration::from_secs(2)).await;
-            if let Some((job, worker)) = pick_worker(campaign, Some(node), pick) {
-                kill(campaign, &job, &worker)?;
-            }
+        NodeFault::StopKubelet => {
+            campaign.set_condition(node, Condition::NoKubelet);
+            cluster.stop_kubelet(node).await?;
+            kill_one(campaign, node, pick).await?;
             sleep(duration).await;
             campaign.set_condition(node, Condition::Recovering);
-            if frozen { cluster.thaw_runtime(node).await? } else { cluster.start_kubelet(node).await? }
+            cluster.start_kubelet(node).await?;
+        }
+        NodeFault::FreezeRuntime => {
+            campaign.set_condition(node, Condition::Frozen);
+            cluster.freeze_runtime(node).await?;
+            kill_one(campaign, node, pick).await?;
+            sleep(duration).await;
+            campaign.set_condition(node, Condition::Recovering);
+            cluster.thaw_runtime(node).await?;
         }
         NodeFault::BlockReaper => {
             let from = campaign.now();
@@ -70,15 +73,37 @@ pub(super) async fn inject(
             let until = campaign.now();
             close(campaign.history().node(node).blocked.last_mut(), until);
         }
-        NodeFault::Taint => return evict(campaign, node, duration).await,
+        NodeFault::Taint => evictions::taint(campaign, node, duration).await?,
+        NodeFault::Drain => evictions::drain(campaign, node, duration).await?,
     }
-    cluster.wait_for_node(node, true, NODE_READY).await?;
+    // The API server may be away, and a node that nobody calls healthy would be closed for the rest of the campaign.
+    recovery::persist(async || Ok(cluster.wait_for_node(node, true, NODE_READY).await?)).await;
     if campaign.history().node(node).condition_at(campaign.now()) != Condition::Healthy {
         campaign.set_condition(node, Condition::Healthy);
     }
-    campaign.print(format!("{node} is healthy again"));
+    campaign.announce(Some(node), format!("{node} is healthy again"));
     sleep(REST).await;
     Ok(())
+}
+
+async fn power_cut(campaign: &Campaign, node: &str) -> anyhow::Result<()> {
+    campaign.set_condition(node, Condition::CutOff);
+    let now = campaign.now();
+    campaign.history().node(node).crashes.push(now);
+    Ok(campaign.environment.cluster.crash(node).await?)
+}
+
+async fn boot(campaign: &Campaign, node: &str) -> anyhow::Result<()> {
+    campaign.set_condition(node, Condition::Recovering);
+    let now = campaign.now();
+    campaign.history().node(node).boots.push(now);
+    Ok(campaign.environment.cluster.start_node(node).await?)
+}
+
+/// Kills a worker that neither the kubelet nor its runtime can watch any more.
+async fn kill_one(campaign: &Campaign, node: &str, pick: usize) -> anyhow::Result<()> {
+    sleep(Duration::from_secs(2)).await;
+    pick_worker(campaign, Some(node), pick).map_or(Ok(()), |(job, worker)| kill(campaign, &job, &worker))
 }
 
 async fn delete_node(campaign: &Campaign, node: &str) -> anyhow::Result<()> {
@@ -86,23 +111,5 @@ async fn delete_node(campaign: &Campaign, node: &str) -> anyhow::Result<()> {
     let from = campaign.now();
     nodes.delete(node, &DeleteParams::default()).await.context("deleting the node")?;
     campaign.history().node(node).deleted.push(Span::open(from));
-    Ok(())
-}
-
-async fn evict(campaign: &Campaign, node: &str, duration: Duration) -> anyhow::Result<()> {
-    let (cluster, taint) = (&campaign.environment.cluster, "chaos=yes:NoExecute");
-    // Until the taint is gone, the campaign places no Job on the node.
-    campaign.set_condition(node, Condition::Recovering);
-    if let Err(error) = cluster.kubectl(["taint", "node", node, taint]).await {
-        campaign.set_condition(node, Condition::Healthy);
-        return Err(error).context("tainting the node");
-    }
-    let now = campaign.now();
-    let affected = |job: &&mut JobHistory| job.node == node && job.ended.is_none();
-    campaign.history().jobs.iter_mut().filter(affected).for_each(|job| job.evicted = Some(now));
-    sleep(duration).await;
-    persist(async || Ok(cluster.kubectl(["taint", "node", node, &format!("{taint}-")]).await?)).await;
-    campaign.set_condition(node, Condition::Healthy);
-    sleep(REST).await;
     Ok(())
 }

@@ -1,5 +1,7 @@
+mod stories;
+
 use super::*;
-use crate::campaign::history::{End, Span};
+use crate::campaign::history::{Condition, JobKind, Span};
 
 const LOST_AFTER: Duration = Duration::from_secs(30);
 
@@ -7,8 +9,17 @@ fn at(seconds: u64) -> CampaignTime {
     Duration::from_secs(seconds)
 }
 
+/// A Job whose worker has run in `pod` since 5, for 1000 seconds.
 fn mk_job() -> JobHistory {
-    JobHistory { started: Some(at(5)), ..JobHistory::new("job", "node", JobKind::Succeeds(at(1000)), at(0)) }
+    let mut job = unstarted(0);
+    job.worker_started("pod", at(5));
+    job
+}
+
+/// A Job whose pod has a node and no worker yet.
+fn unstarted(submitted: u64) -> JobHistory {
+    let job = JobHistory::new("job", "node", JobKind::Succeeds(at(1000)), at(submitted));
+    JobHistory { bound: Some(at(submitted + 1)), ..job }
 }
 
 /// A Job, and the conditions of its node with the seconds when they began.
@@ -27,7 +38,13 @@ fn mk_notification(seconds: u64, kind: OutcomeKind, reason: &str) -> Notificatio
 }
 
 fn dead(at_seconds: u64) -> JobHistory {
-    JobHistory { ended: Some(End { at: at(at_seconds), succeeded: false }), ..mk_job() }
+    ended(at_seconds, How::Killed)
+}
+
+fn ended(at_seconds: u64, how: How) -> JobHistory {
+    let mut job = mk_job();
+    job.attempts[0].ended = Some(End { at: at(at_seconds), how });
+    job
 }
 
 fn lost(seconds: u64) -> Notification {
@@ -61,9 +78,10 @@ fn signals_of_a_worker_resume_within_17_s_after_its_node_is_repaired() {
 #[test]
 fn a_cut_off_worker_that_is_not_reported_in_time_is_missed() {
     let history = mk_history(mk_job(), &[(100, Condition::CutOff)]);
-    assert_eq!(violations(&history, &[], 131), []);
-    assert_eq!(violations(&history, &[], 133), [Violation::Missed]);
-    assert_eq!(violations(&history, &[lost(133)], 140), [Violation::Missed]);
+    assert_eq!(violations(&history, &[], 135), []);
+    assert_eq!(violations(&history, &[], 136), [Violation::Missed]);
+    assert_eq!(violations(&history, &[lost(135)], 140), []);
+    assert_eq!(violations(&history, &[lost(136)], 140), [Violation::Missed]);
 }
 
 #[test]
@@ -79,22 +97,22 @@ fn time_in_which_the_reaper_rightly_held_does_not_count() {
 fn the_time_starts_again_with_a_new_leader() {
     let mut history = mk_history(mk_job(), &[(100, Condition::CutOff)]);
     history.terms.push(at(125));
-    assert_eq!(violations(&history, &[lost(158)], 200), []);
-    assert_eq!(violations(&history, &[lost(161)], 200), [Violation::Missed]);
+    assert_eq!(violations(&history, &[lost(162)], 200), []);
+    assert_eq!(violations(&history, &[lost(163)], 200), [Violation::Missed]);
 }
 
 #[test]
-fn a_deleted_node_is_reported_within_thirty_seconds() {
+fn a_deleted_node_is_reported_within_33_seconds() {
     let mut history = mk_history(mk_job(), &[(100, Condition::CutOff)]);
     history.node("node").deleted.push(Span::open(at(101)));
     let gone = |seconds| mk_notification(seconds, OutcomeKind::Lost, reason::NODE_GONE);
-    assert_eq!(violations(&history, &[gone(131)], 200), []);
-    assert_eq!(violations(&history, &[gone(132)], 200), [Violation::Missed]);
+    assert_eq!(violations(&history, &[gone(134)], 200), []);
+    assert_eq!(violations(&history, &[gone(135)], 200), [Violation::Missed]);
 }
 
 #[test]
 fn a_worker_that_never_started_on_an_unhealthy_node_is_lost_after_the_time_its_reason_requires() {
-    let unseen = JobHistory { started: None, submitted: at(95), ..mk_job() };
+    let unseen = unstarted(95);
     let notified = |seconds, reason| [mk_notification(seconds, OutcomeKind::Lost, reason)];
     let mut history = mk_history(unseen, &[(100, Condition::NoKubelet)]);
     assert_eq!(violations(&history, &notified(130, reason::OUTCOME_UNKNOWN), 130), []);
@@ -111,7 +129,7 @@ fn a_worker_that_never_started_on_an_unhealthy_node_is_lost_after_the_time_its_r
 
 #[test]
 fn a_job_without_image_is_lost_after_start_timeout_and_no_earlier() {
-    let imageless = JobHistory { started: None, submitted: at(95), kind: JobKind::MissingImage, ..mk_job() };
+    let imageless = JobHistory { kind: JobKind::MissingImage, ..unstarted(95) };
     let notified = |seconds, reason| [mk_notification(seconds, OutcomeKind::Lost, reason)];
     let mut history = mk_history(imageless, &[]);
     for reason in [reason::IMAGE_PULL_FAILED, reason::START_TIMEOUT] {
@@ -156,10 +174,10 @@ fn an_end_that_the_kubelet_reported_is_left_to_kubernetes_even_if_the_node_is_cu
         [Violation::Missed],
         "nothing was reported before"
     );
-    (job.reported, job.finished) = (Some(at(120)), Some(at(200)));
+    (job.attempts[0].reported, job.finished) = (Some(at(120)), Some(at(200)));
     assert_eq!(violations(&mk_history(job.clone(), &cut), &failed, 300), []);
     assert_eq!(violations(&mk_history(job.clone(), &cut), &[], 300), [Violation::Missed]);
-    job.reported = Some(at(131));
+    job.attempts[0].reported = Some(at(131));
     assert_eq!(violations(&mk_history(job, &cut), &failed, 300), [Violation::Missed], "it was cut off before");
 }
 
@@ -175,8 +193,7 @@ fn an_end_that_kubernetes_reports_late_is_due_ten_seconds_later() {
 
 #[test]
 fn failed_is_wrong_for_a_worker_that_exited_0() {
-    let ended = Some(End { at: at(50), succeeded: true });
-    let history = mk_history(JobHistory { ended, ..mk_job() }, &[]);
+    let history = mk_history(ended(50, How::Exited { succeeded: true }), &[]);
     assert_eq!(violations(&history, &[mk_notification(52, OutcomeKind::Succeeded, "Completed")], 200), []);
     assert_eq!(
         violations(&history, &[mk_notification(52, OutcomeKind::Failed, "BackoffLimitExceeded")], 200),
@@ -220,23 +237,6 @@ fn a_notice_about_an_undisturbed_worker_is_wrong() {
 }
 
 #[test]
-fn a_deleted_job_is_reported_as_deleted() {
-    let history = mk_history(JobHistory { deleted: Some(at(50)), ..dead(52) }, &[]);
-    assert_eq!(violations(&history, &[mk_notification(51, OutcomeKind::Lost, reason::JOB_DELETED)], 200), []);
-    assert_eq!(violations(&history, &[], 200), [Violation::Missed]);
-    assert_eq!(
-        violations(&mk_history(mk_job(), &[]), &[mk_notification(51, OutcomeKind::Lost, reason::JOB_DELETED)], 52),
-        [Violation::Wrong]
-    );
-}
-
-#[test]
-fn a_suspended_job_has_no_deadline() {
-    let suspended = vec![Span::open(at(50))];
-    assert_eq!(violations(&mk_history(JobHistory { suspended, ..mk_job() }, &[(60, Condition::CutOff)]), &[], 900), []);
-}
-
-#[test]
 fn detection_time_counts_from_the_fault() {
     let history = mk_history(mk_job(), &[(100, Condition::CutOff)]);
     let detections = assess(&history, &[lost(131)], LOST_AFTER, at(200)).detections;
@@ -265,6 +265,6 @@ fn a_node_is_silent_while_it_is_cut_off_or_blocked() {
     let mut history =
         mk_history(mk_job(), &[(100, Condition::CutOff), (110, Condition::Healthy), (120, Condition::NoKubelet)]);
     history.node("node").blocked.push(Span { from: at(130), until: Some(at(140)) });
-    let silent = [99, 100, 110, 120, 130, 141].map(|seconds| history.node("node").is_silent(at(seconds)));
+    let silent = [99, 100, 111, 120, 130, 141].map(|seconds| history.node("node").was_silent(at(seconds), at(seconds)));
     assert_eq!(silent, [false, true, false, false, true, false]);
 }
