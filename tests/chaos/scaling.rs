@@ -50,7 +50,8 @@ pub(crate) async fn a_drained_worker_that_goes_with_its_node_costs_no_retry(
     let environment = scenario.environment;
     let node = environment.lease_node().await?;
     // Two failures would be too many: the eviction is one.
-    let worker = Worker::new("moved", 4, ENDLESS).near_node(node.name()).retries(1).argument("--ignore-term").grace(120);
+    let worker =
+        Worker::new("moved", 4, ENDLESS).near_node(node.name()).retries(1).argument("--ignore-term").grace(120);
     let first = scenario.start(&worker).await?;
     ensure!(node_of(&first.pod) == Some(node.name()), "the worker is on {:?}", node_of(&first.pod));
     environment.wait_for_warm_up().await?;

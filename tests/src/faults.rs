@@ -79,7 +79,8 @@ pub async fn run_agents(cluster: &Cluster, run: bool) -> anyhow::Result<()> {
 
 /// Sets the error of the clock that the reapers see, in seconds, and waits until they have been replaced. Zero means none.
 pub async fn skew_clock(cluster: &Cluster, seconds: i64) -> anyhow::Result<()> {
-    let (namespace, deployment) = (format!("--namespace={NAMESPACE}"), format!("deployment/{}", object::REAPER_SERVICE));
+    let (namespace, deployment) =
+        (format!("--namespace={NAMESPACE}"), format!("deployment/{}", object::REAPER_SERVICE));
     let offset = if seconds == 0 { format!("{CLOCK_OFFSET}-") } else { format!("{CLOCK_OFFSET}={seconds}") };
     cluster
         .kubectl(["set", "env", &namespace, &deployment, &offset])

@@ -105,6 +105,11 @@ impl Receiver {
         self.shared.inbox.borrow().received.clone()
     }
 
+    /// What `pick` takes of each acknowledged notification, oldest first.
+    pub fn picked<T>(&self, pick: impl Fn(&Received) -> Option<T>) -> Vec<T> {
+        self.shared.inbox.borrow().received.iter().filter_map(pick).collect()
+    }
+
     /// The acknowledged notifications about one Job.
     pub fn about(&self, namespace: &str, job: &str) -> Vec<Received> {
         self.received().into_iter().filter(|it| is_about(it, namespace, job)).collect()

@@ -116,7 +116,8 @@ fn on_a_cut_node(job: &JobHistory, node: &NodeHistory, span: Span, lost_after: D
 /// When the worker ended, and how long Kubernetes may take to report that.
 fn end(job: &JobHistory) -> (Option<CampaignTime>, Duration) {
     // A pod that was removed because the Job wanted none is not evicted as well.
-    let evicted = job.evicted.filter(|at| !job.was_paused(at.saturating_sub(EVICTED_BEFORE), *at));
+    let evicted = job.evicted.filter(|eviction| eviction.confirmed).map(|eviction| eviction.asked);
+    let evicted = evicted.filter(|at| !job.was_paused(at.saturating_sub(EVICTED_BEFORE), *at));
     match (job.kind, job.ended().filter(|end| !job.is_doubtful(*end))) {
         (JobKind::MissingImage, _) => (Some(job.submitted), START_TIMEOUT + START + BY_KUBERNETES),
         (JobKind::OutOfMemory, _) => (Some(job.submitted), START + BY_KUBERNETES),

@@ -217,6 +217,8 @@ mod tests {
             _ => None,
         };
         let durations: Vec<_> = draws(3, LOST_AFTER).take(500).filter_map(of_dense).collect();
-        assert!(durations.len() > 10 && durations.iter().all(|duration| *duration > LOST_AFTER + Duration::from_secs(10)));
+        assert!(
+            durations.len() > 10 && durations.iter().all(|duration| *duration > LOST_AFTER + Duration::from_secs(10))
+        );
     }
 }

@@ -31,11 +31,30 @@ pub(crate) struct GuardMonitor {
     listening: Option<(CampaignTime, Duration)>,
 }
 
-/// The guards of the leader, if it answers.
-pub(crate) async fn ask(client: &Client) -> Option<Guards> {
-    let answer = timeout(2 * INTERVAL, reaper_api::guards(client)).await.ok()?.ok();
+/// What the leader says of its guards.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    /// Whether it receives signals, in its words.
+    signals: String,
+    receives: bool,
+    /// For how long it has received signals.
+    listening: Duration,
+    /// Whether its breaker holds.
+    holds: bool,
+}
+
+impl From<Guards> for Answer {
+    fn from(guards: Guards) -> Self {
+        let listening = Duration::from_secs(guards.listening_seconds);
+        Self { receives: guards.receives_signals(), signals: guards.signals, listening, holds: guards.breaker.holds }
+    }
+}
+
+/// The answer of the leader, if there is one.
+pub(crate) async fn ask(client: &Client) -> Option<Answer> {
+    let answer = timeout(2 * INTERVAL, reaper_api::guards(client)).await;
     sleep(INTERVAL).await;
-    answer
+    Some(answer.ok()?.ok()?.into())
 }
 
 impl GuardMonitor {
@@ -43,14 +62,14 @@ impl GuardMonitor {
     pub(crate) fn record(
         &mut self,
         history: &mut History,
-        answer: Option<&Guards>,
+        answer: Option<&Answer>,
         lost_after: Duration,
         now: CampaignTime,
     ) -> Option<String> {
-        let signals = answer.map_or("no leader answers", |guards| guards.signals.as_str());
-        let receives = answer.is_some_and(Guards::receives_signals);
+        let signals = answer.map_or("no leader answers", |answer| answer.signals.as_str());
+        let receives = answer.is_some_and(|answer| answer.receives);
         let mut news = None;
-        if let Some(term) = answer.and_then(|guards| self.new_term(guards, now)) {
+        if let Some(term) = answer.and_then(|answer| self.new_term(answer.listening, now)) {
             history.terms.push(term);
             news = Some("a new leader receives signals".to_owned());
         }
@@ -60,11 +79,11 @@ impl GuardMonitor {
         }
         let excused = history.disruptions.iter().any(|span| span.overlaps(now.saturating_sub(RECOVERY), now));
         switch(&mut self.deaf_since, !receives && excused, &mut history.pauses, now);
-        let holds = answer.is_some_and(|guards| guards.breaker.holds);
+        let holds = answer.is_some_and(|answer| answer.holds);
         let rightly = self.may_hold(history, lost_after, now);
         if holds && !rightly && !self.holds_wrongly {
             let domains::Count { silent, carrying } = domains::count(history, lost_after, now);
-            news = Some(format!("the breaker holds for no reason: {silent} of {carrying} nodes are silent"));
+            news = Some(format!("the breaker holds, and excuses nothing: {silent} of {carrying} nodes are silent"));
         }
         self.holds_wrongly = holds && !rightly;
         if switch(&mut self.holding_since, holds && rightly, &mut history.pauses, now) {
@@ -83,8 +102,7 @@ impl GuardMonitor {
     }
 
     /// When the term of this leader began, if it is a new leader.
-    fn new_term(&mut self, guards: &Guards, now: CampaignTime) -> Option<CampaignTime> {
-        let listening = Duration::from_secs(guards.listening_seconds);
+    fn new_term(&mut self, listening: Duration, now: CampaignTime) -> Option<CampaignTime> {
         // A leader's figure stands still while it receives no signals. It goes back only by the time that is later found to
         // have been such a period.
         let known = self.listening.replace((now, listening));
@@ -116,7 +134,6 @@ fn switch(state: &mut Option<CampaignTime>, active: bool, pauses: &mut Vec<Span>
 mod tests {
     use super::*;
     use crate::campaign::history::{Condition, JobHistory, JobKind};
-    use crate::reaper_api::Breaker;
 
     const LOST_AFTER: Duration = Duration::from_secs(30);
 
@@ -137,15 +154,14 @@ mod tests {
         history
     }
 
-    fn mk_guards(holds: bool, listening_seconds: u64) -> Guards {
-        let breaker = Breaker { lost: 26, of: 104, holds };
-        Guards { signals: "receiving".to_owned(), listening_seconds, breaker, held: Vec::new() }
+    fn mk_answer(holds: bool, listening: Duration) -> Answer {
+        Answer { signals: "receiving".to_owned(), receives: true, listening, holds }
     }
 
     fn pauses(history: &mut History, holds: impl Fn(u64) -> bool, seconds: std::ops::Range<u64>) -> Vec<Span> {
         let mut monitor = GuardMonitor::default();
         for second in seconds {
-            monitor.record(history, Some(&mk_guards(holds(second), second)), LOST_AFTER, at(second));
+            monitor.record(history, Some(&mk_answer(holds(second), at(second))), LOST_AFTER, at(second));
         }
         history.pauses.clone()
     }

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use jobwarden_common::notification::OutcomeKind;
 
-pub use job::{Attempt, Deletion, End, How, JobHistory, JobKind, Propagation};
+pub use job::{Attempt, Deletion, End, Eviction, How, JobHistory, JobKind, Propagation};
 pub use node::{Condition, NodeHistory};
-pub use seen::PodSeen;
+pub use seen::{PodSeen, Stage};
 
 /// Time since the campaign began.
 pub type CampaignTime = Duration;

@@ -116,7 +116,10 @@ impl JobAudit<'_> {
             self.find(Violation::Duplicated, format!("{} follows {}", text_of(further), text_of(finals[0])));
         }
         if let Some(end) = self.ended_for_no_reason(finals.first().map(|it| it.at), now) {
-            self.find(Violation::Wrong, format!("its worker ended at {} before its time, and no fault did that", clock(end.at)));
+            self.find(
+                Violation::Wrong,
+                format!("its worker ended at {} before its time, and no fault did that", clock(end.at)),
+            );
         }
         let deadline = deadline(self.history, self.job, self.node, self.lost_after);
         match (finals.first(), deadline) {

@@ -101,7 +101,7 @@ fn assess_now(campaign: &Campaign) -> Assessment {
 }
 
 fn print_status(campaign: &Campaign) {
-    let reported = campaign.notifications().iter().filter(|it| it.kind.is_final()).count();
+    let reported = campaign.reported().len();
     let history = campaign.history();
     let (jobs, running, faults) = (history.jobs.len(), campaign.workers().len(), history.faults);
     drop(history);
@@ -142,7 +142,9 @@ pub(crate) fn print(campaign: &Campaign, summary: &Summary) {
     let (history, notifications) = (campaign.history().clone(), campaign.notifications());
     for finding in &summary.assessment.findings {
         line(format!("  {}", text_of(finding)));
-        evidence::of(&history, &notifications, &finding.job).iter().for_each(|entry| line(format!("    {entry}")));
+        for entry in evidence::of(&history, &notifications, &finding.job) {
+            line(format!("    {entry}"));
+        }
         if let Some(explanation) = summary.explained.get(&finding.job) {
             line(format!("    reaper    {explanation}"));
         }

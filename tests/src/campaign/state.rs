@@ -1,6 +1,6 @@
 //! What the parts of a campaign share: the cluster, and the history as it is recorded.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Write as _, stdout};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -98,9 +98,14 @@ impl Campaign {
 
     /// All notifications received so far.
     pub(crate) fn notifications(&self) -> Vec<Notification> {
-        let received = self.environment.receiver.received();
-        let ours = received.iter().filter(|it| it.event.data.namespace == self.namespace());
-        ours.map(|it| self.as_notification(it)).collect()
+        let ours = |it: &Received| it.event.data.namespace == self.namespace();
+        self.environment.receiver.picked(|it| ours(it).then(|| self.as_notification(it)))
+    }
+
+    /// The names of the Jobs whose final outcome was received.
+    pub(crate) fn reported(&self) -> BTreeSet<String> {
+        let ours = |it: &Received| it.event.data.namespace == self.namespace() && it.event.data.kind.is_final();
+        self.environment.receiver.picked(|it| ours(it).then(|| it.event.data.job_name.clone())).into_iter().collect()
     }
 
     fn as_notification(&self, received: &Received) -> Notification {

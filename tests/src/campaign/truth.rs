@@ -13,7 +13,7 @@ use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};
 use tokio::time::sleep;
 
-use super::history::PodSeen;
+use super::history::{PodSeen, Stage};
 use super::state::{Campaign, Worker};
 use crate::wait;
 
@@ -76,9 +76,12 @@ fn see(pod: &Pod) -> Option<PodSeen> {
     Some(PodSeen {
         name: pod.name_any(),
         job: pod.labels().get(label::JOB_NAME)?.clone(),
-        bound: pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some()),
-        running: wait::main_runs(pod),
-        ended: matches!(phase, Some("Succeeded" | "Failed")),
+        stage: match phase {
+            Some("Succeeded" | "Failed") => Stage::Ended,
+            _ if wait::main_runs(pod) => Stage::Running,
+            _ if pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some()) => Stage::Bound,
+            _ => Stage::Unscheduled,
+        },
         deleting: pod.metadata.deletion_timestamp.is_some(),
     })
 }
@@ -87,7 +90,7 @@ fn see(pod: &Pod) -> Option<PodSeen> {
 fn is_new(campaign: &Campaign, pod: &PodSeen) -> bool {
     let mut history = campaign.history();
     let job = history.job(&pod.job).filter(|job| job.kind.duration().is_some());
-    pod.running && !pod.ended && job.is_some_and(|job| !job.knows(&pod.name))
+    pod.stage == Stage::Running && job.is_some_and(|job| !job.knows(&pod.name))
 }
 
 /// The worker in a pod, and for how long its process has run.

@@ -1,6 +1,6 @@
 //! The Jobs that a campaign keeps open.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -57,8 +57,7 @@ fn next_node(campaign: &Campaign) -> Option<String> {
 
 /// The number of Jobs on each node that have no final outcome yet.
 pub(crate) fn load(campaign: &Campaign) -> BTreeMap<String, usize> {
-    let finals = campaign.notifications().into_iter().filter(|it| it.kind.is_final());
-    let reported: BTreeSet<_> = finals.map(|it| it.job).collect();
+    let reported = campaign.reported();
     let history = campaign.history();
     let mut load: BTreeMap<_, _> = history.nodes.keys().map(|node| (node.clone(), 0)).collect();
     for job in history.jobs.iter().filter(|job| !reported.contains(&job.name)) {

@@ -3,9 +3,7 @@
 use anyhow::Context as _;
 use jobwarden_common::names::object;
 use jobwarden_testbed::Cluster;
-use k8s_openapi::api::admissionregistration::v1::{
-    ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
-};
+use k8s_openapi::api::admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding};
 use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule};
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
@@ -131,9 +129,8 @@ async fn give_rights_back(cluster: &Cluster) -> anyhow::Result<()> {
 
 /// The rules without writes to Jobs and pods. A rule that grants nothing any more is left out, because it would be invalid.
 fn without_writes(rules: Vec<PolicyRule>) -> Vec<PolicyRule> {
-    let concerned = |rule: &PolicyRule| {
-        rule.resources.iter().flatten().any(|resource| OBJECTS.contains(&resource.as_str()))
-    };
+    let concerned =
+        |rule: &PolicyRule| rule.resources.iter().flatten().any(|resource| OBJECTS.contains(&resource.as_str()));
     let narrow = |mut rule: PolicyRule| {
         if concerned(&rule) {
             rule.verbs.retain(|verb| !WRITES.contains(&verb.as_str()));

@@ -103,6 +103,15 @@ pub struct Deletion {
     pub propagation: Propagation,
 }
 
+/// The eviction of its pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Eviction {
+    /// When it was asked for.
+    pub asked: CampaignTime,
+    /// Whether the API server confirmed it.
+    pub confirmed: bool,
+}
+
 /// What happened to one Job.
 #[derive(Clone, Debug)]
 pub struct JobHistory {
@@ -124,8 +133,8 @@ pub struct JobHistory {
     pub finished: Option<CampaignTime>,
     /// Its deletion.
     pub deleted: Option<Deletion>,
-    /// When its pod was evicted.
-    pub evicted: Option<CampaignTime>,
+    /// The eviction of its latest pod.
+    pub evicted: Option<Eviction>,
     /// When its sidecar's traffic was blocked.
     pub sidecar_blocked: Vec<Span>,
     /// When it wanted no pod: suspended, or scaled down to none.
@@ -159,7 +168,7 @@ impl JobHistory {
         let attempt = Attempt { pod: pod.to_owned(), started: at, ended: None, reported: None, dropped: None };
         self.attempts.push(attempt);
         // An eviction before the start concerned an earlier pod.
-        self.evicted = self.evicted.filter(|evicted| *evicted > at);
+        self.evicted = self.evicted.filter(|eviction| eviction.asked > at);
     }
 
     /// Records the end of the worker in this pod. A process that ends before its time, and was not killed, was told to by its kubelet.
@@ -221,9 +230,9 @@ impl JobHistory {
         self.deleted.is_some_and(|deletion| deletion.asked <= at)
     }
 
-    /// Whether its pod had been evicted.
+    /// Whether the eviction of its pod had been asked for.
     pub fn was_evicted(&self, at: CampaignTime) -> bool {
-        self.evicted.is_some_and(|evicted| evicted <= at)
+        self.evicted.is_some_and(|eviction| eviction.asked <= at)
     }
 
     /// Whether it was open: created, and neither finished nor deleted.

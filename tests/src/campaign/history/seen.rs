@@ -14,14 +14,24 @@ pub struct PodSeen {
     pub name: String,
     /// The Job's name.
     pub job: String,
-    /// Whether it has a node.
-    pub bound: bool,
-    /// Whether its main container runs.
-    pub running: bool,
-    /// Whether it is Succeeded or Failed.
-    pub ended: bool,
+    /// How far it is.
+    pub stage: Stage,
     /// Whether it is being deleted.
     pub deleting: bool,
+}
+
+/// How far a pod is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// It has no node.
+    #[default]
+    Unscheduled,
+    /// It has a node.
+    Bound,
+    /// A main container runs.
+    Running,
+    /// It is Succeeded or Failed.
+    Ended,
 }
 
 impl History {
@@ -40,8 +50,8 @@ impl JobHistory {
         let is_over = self.finished.is_some() || self.deleted.is_some();
         let (pauses, recently) = (&self.pauses, asked.saturating_sub(NOTICED));
         for attempt in self.attempts.iter_mut().filter(|attempt| attempt.started <= asked) {
-            let has_ended = |pod: &&PodSeen| pod.name == attempt.pod && pod.ended && !pod.deleting;
-            if attempt.ended.is_some() && pods.iter().any(|pod| has_ended(pod)) {
+            let has_ended = |pod: &&PodSeen| pod.name == attempt.pod && pod.stage == Stage::Ended && !pod.deleting;
+            if attempt.ended.is_some() && pods.iter().any(has_ended) {
                 attempt.reported.get_or_insert(asked);
             }
             let paused = pauses.iter().any(|span| span.overlaps(attempt.started.max(recently), asked));
@@ -50,7 +60,7 @@ impl JobHistory {
             }
         }
         // A list that was asked for before the Job wanted a pod shows earlier ones.
-        if self.submitted <= asked && pods.iter().any(|pod| pod.bound && !pod.deleting) {
+        if self.submitted <= asked && pods.iter().any(|pod| pod.stage >= Stage::Bound && !pod.deleting) {
             self.bound.get_or_insert(asked);
         }
     }

@@ -5,15 +5,15 @@ use std::time::Duration;
 use jobwarden_testbed::Cluster;
 use tokio::time::sleep;
 
-use super::recovery::{NODE_READY, REST, persist};
+use super::recovery::{REST, persist, until_ready};
 use crate::campaign::domains;
 use crate::campaign::fault_plan::ClusterFault;
 use crate::campaign::history::{CampaignTime, Condition, History, Span, Storm, close};
 use crate::campaign::state::Campaign;
-use crate::install::HOME;
-use crate::reaper_api::Guards;
 use crate::faults::{self, Refusal};
+use crate::install::HOME;
 use crate::reaper_api;
+use crate::reaper_api::Guards;
 
 /// How long to wait for a leader that receives signals.
 const LEADER: Duration = Duration::from_mins(2);
@@ -160,7 +160,7 @@ async fn storm(campaign: &Campaign, duration: Duration) -> anyhow::Result<()> {
     let until = campaign.now();
     close(campaign.history().storms.last_mut().map(|storm| &mut storm.span), until);
     for node in &nodes {
-        persist(async || Ok(cluster.wait_for_node(node, true, NODE_READY).await?)).await;
+        until_ready(campaign, node).await?;
         campaign.set_condition(node, Condition::Healthy);
     }
     campaign.announce(None, "the storm is over");

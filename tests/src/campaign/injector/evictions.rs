@@ -10,7 +10,7 @@ use kube::{Api, ResourceExt as _};
 use tokio::time::sleep;
 
 use super::recovery::persist;
-use crate::campaign::history::{JobHistory, Span, close};
+use crate::campaign::history::{CampaignTime, Eviction, History, JobHistory, Span, close};
 use crate::campaign::state::Campaign;
 
 const TAINT: &str = "chaos=yes:NoExecute";
@@ -19,12 +19,14 @@ const TAINT: &str = "chaos=yes:NoExecute";
 pub(super) async fn taint(campaign: &Campaign, node: &str, duration: Duration) -> anyhow::Result<()> {
     let cluster = &campaign.environment.cluster;
     shut(campaign, node);
-    let now = campaign.now();
+    let asked = campaign.now();
     let affected = |job: &&mut JobHistory| job.node == node && job.ended().is_none();
-    campaign.history().jobs.iter_mut().filter(affected).for_each(|job| job.evicted = Some(now));
-    // Without an answer it may have been tainted all the same.
+    for job in campaign.history().jobs.iter_mut().filter(affected) {
+        job.evicted = Some(Eviction { asked, confirmed: false });
+    }
     let tainted = cluster.kubectl(["taint", "node", node, TAINT]).await;
     if tainted.is_ok() {
+        confirm(&mut campaign.history(), asked);
         sleep(duration).await;
     }
     persist(async || {
@@ -37,6 +39,14 @@ pub(super) async fn taint(campaign: &Campaign, node: &str, duration: Duration) -
     .await;
     open(campaign, node);
     tainted.map(drop).context("tainting the node")
+}
+
+/// A pod without a node is not evicted.
+fn confirm(history: &mut History, asked: CampaignTime) {
+    let bound = history.jobs.iter_mut().filter(|job| job.bound.is_some());
+    for eviction in bound.filter_map(|job| job.evicted.as_mut()).filter(|eviction| eviction.asked == asked) {
+        eviction.confirmed = true;
+    }
 }
 
 /// Cordons the node and evicts its workers, as `kubectl drain` does.
@@ -65,10 +75,15 @@ async fn evict_all(campaign: &Campaign, node: &str) -> anyhow::Result<()> {
         if pod.metadata.deletion_timestamp.is_some() || matches!(phase, Some("Succeeded" | "Failed")) {
             continue;
         }
-        campaign.record(job, "its pod was evicted", |job, now| job.evicted = Some(now));
+        campaign.record(job, "its pod is to be evicted", |job, now| {
+            job.evicted = Some(Eviction { asked: now, confirmed: false });
+        });
         match pods.evict(&pod.name_any(), &EvictParams::default()).await {
+            Ok(_) => campaign.record(job, "its pod was evicted", |job, _| {
+                job.evicted = job.evicted.map(|eviction| Eviction { confirmed: true, ..eviction });
+            }),
             Err(kube::Error::Api(status)) if status.code == 404 => {}
-            evicted => evicted.map(drop).context("evicting a pod")?,
+            Err(error) => return Err(error).context("evicting a pod"),
         }
     }
     Ok(())

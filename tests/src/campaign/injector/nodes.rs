@@ -10,9 +10,9 @@ use kube::Api;
 use kube::api::DeleteParams;
 use tokio::time::sleep;
 
-use super::recovery::{NODE_READY, REST};
+use super::evictions;
+use super::recovery::{REST, until_ready};
 use super::targets::{kill, pick_worker};
-use super::{evictions, recovery};
 use crate::campaign::fault_plan::NodeFault;
 use crate::campaign::history::{Condition, Span, close};
 use crate::campaign::state::Campaign;
@@ -76,8 +76,7 @@ pub(super) async fn inject(
         NodeFault::Taint => evictions::taint(campaign, node, duration).await?,
         NodeFault::Drain => evictions::drain(campaign, node, duration).await?,
     }
-    // The API server may be away, and a node that nobody calls healthy would be closed for the rest of the campaign.
-    recovery::persist(async || Ok(cluster.wait_for_node(node, true, NODE_READY).await?)).await;
+    until_ready(campaign, node).await?;
     if campaign.history().node(node).condition_at(campaign.now()) != Condition::Healthy {
         campaign.set_condition(node, Condition::Healthy);
     }

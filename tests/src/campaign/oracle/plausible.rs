@@ -8,7 +8,9 @@ use jobwarden_common::notification::OutcomeKind;
 use crate::campaign::clock::clock;
 use crate::campaign::deadline::START_TIMEOUT;
 use crate::campaign::domains;
-use crate::campaign::history::{CampaignTime, Condition, End, History, How, JobHistory, JobKind, NodeHistory, Notification};
+use crate::campaign::history::{
+    CampaignTime, Condition, End, History, How, JobHistory, JobKind, NodeHistory, Notification,
+};
 
 /// How long after its repair a node's signals reach the reaper for certain: the longest pause of a sidecar or agent between
 /// two attempts (15 s), and some room.
@@ -58,7 +60,8 @@ impl Truth<'_> {
         let job = self.job;
         let ended_well = job.attempts.iter().any(|attempt| attempt.ended.is_some_and(End::succeeded));
         // A worker that was never found may have run and ended while the API server was away.
-        let unseen = job.current().is_none() && (job.attempts.is_empty() || (job.bound.is_some() && !job.was_paused(at, at)));
+        let unseen =
+            job.current().is_none() && (job.attempts.is_empty() || (job.bound.is_some() && !job.was_paused(at, at)));
         matches!(job.kind, JobKind::Succeeds(_)) && (ended_well || unseen) && !job.lives(at)
     }
 

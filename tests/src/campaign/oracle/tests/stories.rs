@@ -2,7 +2,7 @@
 //! wrong, missing or repeated.
 
 use super::*;
-use crate::campaign::history::{Deletion, PodSeen, Storm};
+use crate::campaign::history::{Deletion, Eviction, PodSeen, Stage, Storm};
 
 /// The worker of [`mk_job`] ends by itself at this time.
 const OVER: u64 = 1005;
@@ -21,7 +21,7 @@ fn gone(seconds: u64) -> Notification {
 
 fn pod(name: &str) -> PodSeen {
     let (name, job) = (name.to_owned(), "job".to_owned());
-    PodSeen { name, job, bound: true, running: true, ended: false, deleting: false }
+    PodSeen { name, job, stage: Stage::Running, deleting: false }
 }
 
 fn ending(name: &str) -> PodSeen {
@@ -38,6 +38,10 @@ fn paused(until: u64, conditions: &[(u64, Condition)]) -> History {
 
 fn job(history: &mut History) -> &mut JobHistory {
     history.job("job").expect("the history has this Job")
+}
+
+fn evict(history: &mut History, seconds: u64) {
+    job(history).evicted = Some(Eviction { asked: at(seconds), confirmed: true });
 }
 
 #[test]
@@ -95,7 +99,7 @@ fn a_worker_on_a_cut_node_whose_job_was_scaled_down_is_history() {
     let mut history = paused(60, &[(40, Condition::CutOff)]);
     history.see_pods(&[ending("pod")], at(54));
     // The next pod waits for a node.
-    let waiting = PodSeen { bound: false, running: false, ..pod("next") };
+    let waiting = PodSeen { stage: Stage::Unscheduled, ..pod("next") };
     history.see_pods(&[ending("pod"), waiting], at(62));
     assert_eq!(violations(&history, &[], 900), []);
     assert_eq!(violations(&history, &[lost(73)], 900), [Violation::Wrong]);
@@ -136,7 +140,7 @@ fn a_worker_that_dies_while_its_job_is_suspended_is_due_when_kubernetes_says_so(
 #[test]
 fn a_drained_worker_has_failed_and_is_due() {
     let mut history = mk_history(mk_job(), &[]);
-    job(&mut history).evicted = Some(at(100));
+    evict(&mut history, 100);
     history.worker_ended("job", "pod", at(102));
     assert_eq!(violations(&history, &[failed(104)], 400), []);
     assert_eq!(violations(&history, &[], 400), [Violation::Missed]);
@@ -145,11 +149,19 @@ fn a_drained_worker_has_failed_and_is_due() {
 }
 
 #[test]
+fn an_eviction_without_an_answer_is_allowed_and_not_due() {
+    let mut history = mk_history(mk_job(), &[]);
+    job(&mut history).evicted = Some(Eviction { asked: at(100), confirmed: false });
+    assert_eq!(violations(&history, &[], 900), []);
+    assert_eq!(violations(&history, &[failed(104)], 900), []);
+}
+
+#[test]
 fn a_drained_worker_whose_node_goes_afterwards_is_reported_once() {
     let mut history = mk_history(mk_job(), &[(110, Condition::CutOff)]);
     history.node("node").crashes.push(at(110));
     history.node("node").deleted.push(Span::open(at(111)));
-    job(&mut history).evicted = Some(at(100));
+    evict(&mut history, 100);
     history.worker_ended("job", "pod", at(102));
     assert_eq!(violations(&history, &[failed(104)], 400), []);
     assert_eq!(violations(&history, &[failed(104), gone(136)], 400), [Violation::Duplicated]);
@@ -272,7 +284,7 @@ fn a_worker_that_ends_before_its_time_without_a_fault_is_wrong() {
     history.worker_ended("job", "pod", at(100));
     assert_eq!(violations(&history, &[failed(103)], 103), [], "its cause may be seen a moment later");
     assert_eq!(violations(&history, &[failed(103)], 400), [Violation::Wrong]);
-    job(&mut history).evicted = Some(at(99));
+    evict(&mut history, 99);
     assert_eq!(violations(&history, &[failed(103)], 400), []);
 }
 
