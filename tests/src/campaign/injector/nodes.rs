@@ -8,7 +8,7 @@ use jobwarden_testbed::Traffic;
 use k8s_openapi::api::core::v1::Node;
 use kube::Api;
 use kube::api::DeleteParams;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::evictions;
 use super::recovery::{REST, until_ready};
@@ -16,6 +16,11 @@ use super::targets::{kill, pick_worker};
 use crate::campaign::fault_plan::NodeFault;
 use crate::campaign::history::{Condition, Span, close};
 use crate::campaign::state::Campaign;
+
+/// How long a node may take to report that it has booted: the API server may be away for a minute meanwhile.
+const BOOT: Duration = Duration::from_mins(4);
+/// The time between two looks at its boot ID.
+const POLL: Duration = Duration::from_secs(1);
 
 pub(super) async fn inject(
     campaign: &Campaign,
@@ -29,17 +34,19 @@ pub(super) async fn inject(
     campaign.announce(Some(node), format!("{node}: {fault:?} for {} s, with {workers} workers", duration.as_secs()));
     match fault {
         NodeFault::Crash | NodeFault::DenseCrash | NodeFault::Reboot => {
+            let before = boot_id(campaign, node).await;
             power_cut(campaign, node).await?;
             sleep(duration).await;
-            boot(campaign, node).await?;
+            boot(campaign, node, before).await?;
         }
         NodeFault::CrashAndDelete => {
+            let before = boot_id(campaign, node).await;
             power_cut(campaign, node).await?;
             if let Err(error) = delete_node(campaign, node).await {
                 campaign.print(format!("cannot delete the Node object of {node}: {error:#}"));
             }
             sleep(duration).await;
-            boot(campaign, node).await?;
+            boot(campaign, node, before).await?;
         }
         NodeFault::Partition => {
             campaign.set_condition(node, Condition::CutOff);
@@ -92,11 +99,28 @@ async fn power_cut(campaign: &Campaign, node: &str) -> anyhow::Result<()> {
     Ok(campaign.environment.cluster.crash(node).await?)
 }
 
-async fn boot(campaign: &Campaign, node: &str) -> anyhow::Result<()> {
+/// Boots the node, and waits until its kubelet has reported that: until then Kubernetes has the state of before the crash, and may
+/// still call the node ready.
+async fn boot(campaign: &Campaign, node: &str, before: Option<String>) -> anyhow::Result<()> {
     campaign.set_condition(node, Condition::Recovering);
     let now = campaign.now();
     campaign.history().node(node).boots.push(now);
-    Ok(campaign.environment.cluster.start_node(node).await?)
+    campaign.environment.cluster.start_node(node).await?;
+    let reported = async {
+        while boot_id(campaign, node).await.is_none_or(|id| Some(id) == before) {
+            sleep(POLL).await;
+        }
+    };
+    if timeout(BOOT, reported).await.is_err() {
+        campaign.announce(Some(node), format!("{node} has not reported a new boot ID after {BOOT:?}"));
+    }
+    Ok(())
+}
+
+/// The boot ID that the kubelet has reported, if the API server answers and has the node.
+async fn boot_id(campaign: &Campaign, node: &str) -> Option<String> {
+    let nodes = Api::<Node>::all(campaign.environment.client.clone());
+    Some(nodes.get_opt(node).await.ok()??.status?.node_info?.boot_id)
 }
 
 /// Kills a worker that neither the kubelet nor its runtime can watch any more.

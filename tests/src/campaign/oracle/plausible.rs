@@ -21,6 +21,8 @@ const LAST_SIGN: Duration = Duration::from_secs(5);
 const TERMINATION_GRACE: Duration = Duration::from_secs(10);
 /// How long the reaper may count on a pod that the Job no longer wants: what it was told by Kubernetes may be as old as this.
 const TOLD: Duration = Duration::from_secs(5);
+/// How long a notification may take to be delivered, if the reapers are replaced meanwhile.
+const DELIVERY: Duration = Duration::from_mins(2);
 /// How long before the end of a worker its Node object may have been deleted.
 const DELETED_BEFORE: Duration = Duration::from_mins(1);
 /// The precision of the time at which a pod was bound to its node: Kubernetes writes whole seconds, and answers later.
@@ -50,9 +52,13 @@ impl Truth<'_> {
             self.may_have_failed(at)
         } else if matches!(kind, OutcomeKind::Lost | OutcomeKind::AttemptFailed) {
             self.may_be_lost(notification)
-        } else {
-            // Notices. A verdict that a guard holds is reported as one, and so is a worker that returns.
+        } else if kind == OutcomeKind::Suspect {
+            // A verdict that a guard holds is reported as this.
             job.kind == JobKind::MissingImage || self.is_disturbed(at)
+        } else {
+            // A worker is reported alive.
+            let since = at.saturating_sub(DELIVERY);
+            job.attempts.iter().any(|it| it.started <= at && it.ended.is_none_or(|end| end.at >= since))
         }
     }
 
