@@ -17,6 +17,8 @@ const ZONE_NODES: usize = 3;
 const HOLD_FOR: Duration = Duration::from_mins(15);
 /// The time between two such releases.
 const RELEASE: Duration = Duration::from_mins(1);
+/// Nodes whose silence began further apart did not fall silent together.
+const TOGETHER: Duration = Duration::from_mins(5);
 /// How long after it was repaired a node may count as silent: its sidecars reconnect within 17 s, and the breaker waits until none has
 /// returned for half a minute.
 const RETURN: Duration = Duration::from_secs(50);
@@ -42,18 +44,18 @@ impl Count {
 
 /// The nodes that carry workers at this time, or have lost them so lately that the breaker may count them.
 pub fn count(history: &History, lost_after: Duration, at: CampaignTime) -> Count {
-    counted(history, lost_after, at).map(|(_, silent)| silent).fold(Count::default(), add)
+    counted(history, lost_after, at, TOGETHER).map(|(_, silent)| silent).fold(Count::default(), add)
 }
 
 /// The number of nodes that carry workers at this time.
 pub fn carrying(history: &History, at: CampaignTime) -> usize {
-    count(history, Duration::ZERO, at).carrying
+    counted(history, Duration::ZERO, at, Duration::ZERO).count()
 }
 
 /// Whether the breaker may hold at this time. It is generous: what is counted at which moment is the breaker's to decide.
 pub fn may_hold(history: &History, lost_after: Duration, at: CampaignTime) -> bool {
     let mut zones: BTreeMap<&str, Count> = BTreeMap::new();
-    for (node, silent) in counted(history, lost_after, at) {
+    for (node, silent) in counted(history, lost_after, at, TOGETHER) {
         if let Some(zone) = &node.zone {
             let count = zones.entry(zone).or_default();
             *count = add(*count, silent);
@@ -76,9 +78,15 @@ pub fn longest_hold(nodes: usize) -> Duration {
     HOLD_FOR + RELEASE * u32::try_from(nodes).unwrap_or(u32::MAX)
 }
 
-fn counted(history: &History, lost_after: Duration, at: CampaignTime) -> impl Iterator<Item = (&NodeHistory, bool)> {
-    // A loss counts for one lost-after from when it was acted on, which was within another one.
-    let lately = at.saturating_sub(2 * lost_after);
+/// Each node that carries workers, or did so up to `ago` before, and whether it is silent. A node that lost all its workers in the same
+/// event is still one of those that fell silent.
+fn counted(
+    history: &History,
+    lost_after: Duration,
+    at: CampaignTime,
+    ago: Duration,
+) -> impl Iterator<Item = (&NodeHistory, bool)> {
+    let lately = at.saturating_sub(ago);
     let carries = move |name: &str| {
         history.jobs.iter().any(|job| job.node == name && (job.is_open(at) || job.is_open(lately.max(job.submitted))))
     };
@@ -151,7 +159,7 @@ mod tests {
             job.finished = Some(at(132));
         }
         assert!(may_hold(&history, LOST_AFTER, at(180)), "its losses were acted on lately");
-        assert!(!may_hold(&history, LOST_AFTER, at(200)));
+        assert!(!may_hold(&history, LOST_AFTER, at(450)));
     }
 
     #[test]

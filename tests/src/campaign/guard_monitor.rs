@@ -78,7 +78,12 @@ impl GuardMonitor {
             signals.clone_into(&mut self.signals);
         }
         let excused = history.disruptions.iter().any(|span| span.overlaps(now.saturating_sub(RECOVERY), now));
+        let was_deaf = self.deaf_since.is_some();
         switch(&mut self.deaf_since, !receives && excused, &mut history.pauses, now);
+        if was_deaf && self.deaf_since.is_none() {
+            // What was silent meanwhile gets its whole time again, as with a new leader.
+            history.terms.push(now);
+        }
         let holds = answer.is_some_and(|answer| answer.holds);
         let rightly = self.may_hold(history, lost_after, now);
         if holds && !rightly && !self.holds_wrongly {
@@ -177,6 +182,21 @@ mod tests {
     fn a_breaker_that_holds_for_three_nodes_excuses_until_it_releases() {
         let holds = |second| (120..200).contains(&second);
         assert_eq!(pauses(&mut mk_history(3), holds, 90..300), [Span { from: at(119), until: Some(at(200)) }]);
+    }
+
+    #[test]
+    fn after_an_outage_of_the_signals_the_time_starts_again() {
+        let (mut history, mut monitor) = (mk_history(0), GuardMonitor::default());
+        history.disruptions.push(Span { from: at(118), until: Some(at(121)) });
+        for second in 90..200 {
+            let mut answer = mk_answer(false, at(second.min(120)));
+            if (120..135).contains(&second) {
+                (answer.receives, answer.signals) = (false, "self-beat".to_owned());
+            }
+            monitor.record(&mut history, Some(&answer), LOST_AFTER, at(second));
+        }
+        assert_eq!(history.pauses, [Span { from: at(119), until: Some(at(135)) }]);
+        assert_eq!(history.terms.last(), Some(&at(135)));
     }
 
     #[test]

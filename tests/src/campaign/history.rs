@@ -110,7 +110,7 @@ pub struct History {
     pub refusals: Vec<Span>,
     /// When the reaper received nothing, or a guard rightly held its verdicts.
     pub pauses: Vec<Span>,
-    /// When each leader began to receive signals.
+    /// When each leader began to receive signals, and when it received them again after an outage.
     pub terms: Vec<CampaignTime>,
     /// The number of faults.
     pub faults: usize,

@@ -94,6 +94,15 @@ fn time_in_which_the_reaper_rightly_held_does_not_count() {
 }
 
 #[test]
+fn the_time_of_what_was_silent_starts_again_after_an_outage_of_the_signals() {
+    let mut history = mk_history(mk_job(), &[(100, Condition::CutOff)]);
+    history.pauses.push(Span { from: at(125), until: Some(at(135)) });
+    history.terms.push(at(135));
+    assert_eq!(violations(&history, &[lost(172)], 300), []);
+    assert_eq!(violations(&history, &[lost(173)], 300), [Violation::Missed]);
+}
+
+#[test]
 fn the_time_starts_again_with_a_new_leader() {
     let mut history = mk_history(mk_job(), &[(100, Condition::CutOff)]);
     history.terms.push(at(125));
