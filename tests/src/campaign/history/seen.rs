@@ -70,3 +70,61 @@ impl JobHistory {
         self.attempts.iter().any(|attempt| attempt.pod == pod)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::campaign::history::{Deletion, JobKind, Propagation, Span};
+
+    fn at(seconds: u64) -> CampaignTime {
+        Duration::from_secs(seconds)
+    }
+
+    /// A Job that wanted no pod from 50 to 60.
+    fn mk_job() -> JobHistory {
+        let mut job = JobHistory::new("job", "node", JobKind::Succeeds(at(1000)), at(0));
+        job.worker_started("pod", at(5));
+        job.pauses.push(Span { from: at(50), until: Some(at(60)) });
+        job.submitted = at(60);
+        job
+    }
+
+    fn pod(stage: Stage, deleting: bool) -> PodSeen {
+        PodSeen { name: "pod".to_owned(), job: "job".to_owned(), stage, deleting }
+    }
+
+    fn seen(mut job: JobHistory, pods: &[PodSeen], asked: u64) -> JobHistory {
+        job.see_pods(&pods.iter().collect::<Vec<_>>(), at(asked));
+        job
+    }
+
+    #[test]
+    fn a_pod_that_is_removed_around_a_pause_is_dropped() {
+        let running = pod(Stage::Running, false);
+        for (pods, asked, dropped) in [
+            (vec![running.clone()], 55, None),
+            (vec![pod(Stage::Running, true)], 55, Some(at(55))),
+            (vec![], 62, Some(at(62))),
+            (vec![], 40, None),
+            (vec![], 300, None),
+        ] {
+            assert_eq!(seen(mk_job(), &pods, asked).attempts[0].dropped, dropped, "{pods:?} at {asked}");
+        }
+    }
+
+    #[test]
+    fn a_pod_that_goes_with_its_job_is_not_dropped() {
+        let deletion = Deletion { asked: at(58), done: Some(at(58)), propagation: Propagation::Background };
+        assert_eq!(seen(JobHistory { deleted: Some(deletion), ..mk_job() }, &[], 62).attempts[0].dropped, None);
+        assert_eq!(seen(JobHistory { finished: Some(at(58)), ..mk_job() }, &[], 62).attempts[0].dropped, None);
+    }
+
+    #[test]
+    fn a_list_of_before_the_job_wanted_a_pod_shows_an_earlier_one() {
+        let bound = |pods: &[PodSeen], asked| seen(mk_job(), pods, asked).bound;
+        assert_eq!(bound(&[pod(Stage::Running, false)], 59), None);
+        assert_eq!(bound(&[pod(Stage::Running, true)], 62), None);
+        assert_eq!(bound(&[pod(Stage::Unscheduled, false)], 62), None);
+        assert_eq!(bound(&[pod(Stage::Bound, false)], 62), Some(at(62)));
+    }
+}

@@ -86,6 +86,39 @@ fn a_pod_that_a_suspension_stops_late_is_no_failure() {
 }
 
 #[test]
+fn a_pod_that_stops_for_a_suspension_is_history_although_nobody_saw_its_deletion() {
+    let mut history = paused(60, &[]);
+    // The API server was away.
+    history.worker_ended("job", "pod", at(55));
+    assert_eq!(violations(&history, &[], 900), []);
+    assert_eq!(violations(&history, &[failed(58)], 900), [Violation::Wrong]);
+    assert_eq!(violations(&history, &[succeeded(58)], 900), [Violation::Wrong]);
+}
+
+#[test]
+fn a_pod_that_stopped_for_a_suspension_is_not_lost_with_its_node() {
+    let mut history = paused(60, &[(100, Condition::CutOff)]);
+    history.worker_ended("job", "pod", at(55));
+    assert_eq!(violations(&history, &[], 900), [], "the next pod has no node");
+}
+
+#[test]
+fn an_eviction_that_finds_a_pod_on_its_way_out_is_not_due() {
+    let mut history = paused(60, &[]);
+    evict(&mut history, 58);
+    history.worker_ended("job", "pod", at(59));
+    assert_eq!(violations(&history, &[], 900), []);
+    assert_eq!(violations(&history, &[failed(62)], 900), []);
+}
+
+#[test]
+fn a_node_that_was_deleted_long_ago_is_not_gone() {
+    let mut history = mk_history(dead(300), &[(300, Condition::CutOff)]);
+    history.node("node").deleted.push(Span { from: at(100), until: None });
+    assert_eq!(violations(&history, &[gone(310)], 310), [Violation::Wrong]);
+}
+
+#[test]
 fn nothing_is_due_about_a_job_that_wants_no_pod_and_nothing_is_lost() {
     let mut history = paused(52, &[(60, Condition::CutOff)]);
     job(&mut history).pauses[0].until = None;
