@@ -21,6 +21,7 @@ pub mod history;
 mod injector;
 pub mod oracle;
 mod report;
+pub mod span;
 mod state;
 mod truth;
 mod workload;

@@ -5,7 +5,6 @@ mod node;
 mod seen;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use jobwarden_common::notification::OutcomeKind;
 
@@ -13,46 +12,8 @@ pub use job::{Attempt, Deletion, End, Eviction, How, JobHistory, JobKind, Propag
 pub use node::{Condition, NodeHistory};
 pub use seen::{PodSeen, Stage};
 
-/// Time since the campaign began.
-pub type CampaignTime = Duration;
-
-/// A period that may not have ended yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span {
-    /// When it began.
-    pub from: CampaignTime,
-    /// When it ended; `None` while it lasts.
-    pub until: Option<CampaignTime>,
-}
-
-impl Span {
-    /// A period that has begun and lasts.
-    pub fn open(from: CampaignTime) -> Self {
-        Self { from, until: None }
-    }
-
-    /// When it ended, or `now` while it lasts.
-    pub fn end_or(self, now: CampaignTime) -> CampaignTime {
-        self.until.unwrap_or(now)
-    }
-
-    /// Whether a part of it is between these two times.
-    pub fn overlaps(self, from: CampaignTime, until: CampaignTime) -> bool {
-        self.from <= until && self.until.is_none_or(|end| end >= from)
-    }
-
-    /// Whether it lasts at this time.
-    pub fn contains(self, at: CampaignTime) -> bool {
-        self.overlaps(at, at)
-    }
-}
-
-/// Sets the end of a period, if there is one.
-pub(crate) fn close(span: Option<&mut Span>, at: CampaignTime) {
-    if let Some(span) = span {
-        span.until = Some(at);
-    }
-}
+pub(crate) use super::span::close;
+pub use super::span::{CampaignTime, Span};
 
 /// A notification that was received.
 #[derive(Clone, Debug)]
@@ -127,6 +88,14 @@ impl History {
     /// The node of this name, which is added if it is unknown.
     pub fn node(&mut self, name: &str) -> &mut NodeHistory {
         self.nodes.entry(name.to_owned()).or_default()
+    }
+
+    /// Records a complete list of pods that was asked for at this time.
+    pub fn see_pods(&mut self, pods: &[PodSeen], asked: CampaignTime) {
+        for job in &mut self.jobs {
+            let of_job: Vec<_> = pods.iter().filter(|pod| pod.job == job.name).collect();
+            job.see_pods(&of_job, asked);
+        }
     }
 
     /// Records that the worker process in this pod of the Job has ended, and how.

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{CampaignTime, NodeHistory, Span};
+use super::node::NodeHistory;
+use crate::campaign::span::{CampaignTime, Span};
 
 /// How much too early a process may seem to end: the kernel counts its start in hundredths of a second.
 const TOLERANCE: Duration = Duration::from_millis(500);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{CampaignTime, Span};
+use crate::campaign::span::{CampaignTime, Span};
 
 /// How much later than a power cut its processes may be found to have ended.
 const POWER_CUT: Duration = Duration::from_secs(1);

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{CampaignTime, History, JobHistory};
+use super::job::JobHistory;
+use crate::campaign::span::CampaignTime;
 
 /// How long after a pause its pod may still be found to have been removed for it: the API server may be away for a minute.
 const NOTICED: Duration = Duration::from_mins(3);
@@ -34,18 +35,9 @@ pub enum Stage {
     Ended,
 }
 
-impl History {
-    /// Records a complete list of pods that was asked for at this time.
-    pub fn see_pods(&mut self, pods: &[PodSeen], asked: CampaignTime) {
-        for job in &mut self.jobs {
-            let of_job: Vec<_> = pods.iter().filter(|pod| pod.job == job.name).collect();
-            job.see_pods(&of_job, asked);
-        }
-    }
-}
-
 impl JobHistory {
-    fn see_pods(&mut self, pods: &[&PodSeen], asked: CampaignTime) {
+    /// Records all pods of the Job in a list that was asked for at this time.
+    pub(super) fn see_pods(&mut self, pods: &[&PodSeen], asked: CampaignTime) {
         let is_there = |name: &str| pods.iter().any(|pod| pod.name == name && !pod.deleting);
         let is_over = self.finished.is_some() || self.deleted.is_some();
         let (pauses, recently) = (&self.pauses, asked.saturating_sub(NOTICED));
