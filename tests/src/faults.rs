@@ -17,7 +17,7 @@ use jobwarden_testbed::Cluster;
 pub use refused_writes::{REFUSAL, Refusal, allow_writes, refuse_writes};
 
 /// The variable by which a reaper pretends that the clock of its host is wrong by so many seconds.
-const CLOCK_OFFSET: &str = "JOBWARDEN_CLOCK_OFFSET_SECONDS";
+const CLOCK_SKEW: &str = "JOBWARDEN_CLOCK_SKEW_SECONDS";
 
 /// Kills the leading reaper with SIGKILL.
 pub async fn kill_leader(cluster: &Cluster) -> anyhow::Result<()> {
@@ -81,7 +81,7 @@ pub async fn run_agents(cluster: &Cluster, run: bool) -> anyhow::Result<()> {
 pub async fn skew_clock(cluster: &Cluster, seconds: i64) -> anyhow::Result<()> {
     let (namespace, deployment) =
         (format!("--namespace={NAMESPACE}"), format!("deployment/{}", object::REAPER_SERVICE));
-    let offset = if seconds == 0 { format!("{CLOCK_OFFSET}-") } else { format!("{CLOCK_OFFSET}={seconds}") };
+    let offset = if seconds == 0 { format!("{CLOCK_SKEW}-") } else { format!("{CLOCK_SKEW}={seconds}") };
     cluster
         .kubectl(["set", "env", &namespace, &deployment, &offset])
         .await
