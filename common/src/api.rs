@@ -1,4 +1,4 @@
-//! The wire types of the reaper's read-only API, as the reaper writes them and the command line reads them.
+//! The wire types of the reaper's API, as the reaper writes them and the command line reads them.
 //!
 //! Times are RFC 3339, durations are seconds, unknown values are absent.
 
@@ -6,10 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::identity::{JobId, JobUid, RunId};
 
+mod breaker;
 mod explanation;
 mod guards;
 
 pub use self::{
+    breaker::{BreakerDomain, BreakerHeld, BreakerReleased, BreakerStatus},
     explanation::{Explanation, Figures, Held, Outcome, PastPod, Pod, PolicyValue, Sink, Timer},
     guards::{BreakerState, Guards, HeldJob},
 };

@@ -96,6 +96,12 @@ pub const TOKEN_VOLUME: &str = "jobwarden-token";
 /// Audience of the tokens that sidecars and agents present to the reaper.
 pub const TOKEN_AUDIENCE: &str = "jobwarden-reaper";
 
+/// Audience of the tokens with which an operator releases the breaker.
+pub const OPERATOR_AUDIENCE: &str = "jobwarden-operator";
+
+/// The header that carries such a token to the reaper's API. The API server's proxy removes `Authorization` from what it forwards.
+pub const OPERATOR_TOKEN_HEADER: &str = "x-jobwarden-operator-token";
+
 /// The standard mount path of a service account's token. The sidecar's own token is mounted here, which keeps the
 /// `ServiceAccount` admission plugin from mounting the workload's.
 pub const SERVICE_ACCOUNT_DIR: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -132,6 +138,9 @@ pub mod object {
     pub const REAPER_ENDPOINT: &str = "jobwarden-reaper-endpoint";
     /// The Lease of the leading reaper.
     pub const REAPER_LEASE: &str = "jobwarden-reaper";
+    /// The service account without permissions for which an operator requests a token to release the breaker: who may create tokens of
+    /// it may release.
+    pub const OPERATOR: &str = "jobwarden-operator";
     /// Name of the agent's service account and of its namespace.
     pub const AGENT: &str = "jobwarden-agent";
 }
@@ -174,6 +183,10 @@ pub mod api_route {
     pub const JOBS: &str = "/v1/jobs";
     /// The guards.
     pub const GUARDS: &str = "/v1/guards";
+    /// The breaker in detail.
+    pub const BREAKER: &str = "/v1/breaker";
+    /// Releases what the breaker holds.
+    pub const BREAKER_RELEASE: &str = "/v1/breaker/release";
 }
 
 /// Paths of the webhook's HTTPS server, as the `MutatingWebhookConfiguration` calls them.

@@ -29,7 +29,15 @@ impl<'a> Deadlines<'a> {
         Deadlines { timeouts, ..self }
     }
 
-    /// When the beats are late.
+    /// Until when the last beat shows that the pod runs; `None` if it does not say so, or there was none.
+    pub(crate) fn fresh_until(self) -> Option<Moment> {
+        match self.pod.beat {
+            LastBeat::Running { last } => Some(last + self.timeouts.beat_late),
+            LastBeat::None | LastBeat::Ending { .. } => None,
+        }
+    }
+
+    /// When the beats are late: no beat has arrived for suspect-after in which one could have arrived.
     pub(crate) fn late_at(self) -> Moment {
         self.silent_since() + self.timeouts.beat_late
     }
@@ -39,7 +47,7 @@ impl<'a> Deadlines<'a> {
         self.silent_since() + self.timeouts.lost
     }
 
-    /// When the agent counts as silent; `None` if it never reported the pod, or reported that its processes are gone.
+    /// Until when the last report of the agent counts; `None` if it never reported the pod, or reported that its processes are gone.
     pub(crate) fn agent_silent_at(self) -> Option<Moment> {
         match self.pod.agent {
             AgentObservation::Alive { last } | AgentObservation::Blind { last } => {
@@ -47,6 +55,26 @@ impl<'a> Deadlines<'a> {
             }
             AgentObservation::None | AgentObservation::Gone { .. } => None,
         }
+    }
+
+    /// From when on it is certain that no beat or report of the pod is merely missing: a pod that can be heard has been heard by then.
+    /// A beat is not to be expected from a pod without a sidecar or after its last beat, nor a report after one that saw its processes
+    /// gone.
+    pub(crate) fn heard_by(self) -> Moment {
+        let Self { pod, listening_since, timeouts } = self;
+        let beat = match (pod.beat, pod.sidecar) {
+            (LastBeat::Running { last }, _) => Some(last.max(listening_since)),
+            (LastBeat::Ending { .. }, _) | (LastBeat::None, Sidecar::Absent) => None,
+            (LastBeat::None, Sidecar::NotStarted | Sidecar::Started(_)) => Some(listening_since),
+        };
+        let report = match pod.agent {
+            AgentObservation::Alive { last } => Some(last.max(listening_since)),
+            AgentObservation::None | AgentObservation::Blind { .. } => Some(listening_since),
+            AgentObservation::Gone { .. } => None,
+        };
+        let beat = beat.map(|since| since + timeouts.beat_late);
+        let report = report.map(|since| since + timeouts.agent_silent);
+        beat.max(report).unwrap_or_default()
     }
 
     /// When the Lease is stale.
@@ -69,12 +97,16 @@ impl<'a> Deadlines<'a> {
         let on_gone_node = self.timeouts.on_gone_node();
         let is_gone = node.is_some_and(|node| node.is_gone);
         let deadlines = if is_gone { self.by(&on_gone_node) } else { self };
-        let (since, expires_at) = (self.silent_since(), self.expires_at());
+        let expires_at = self.expires_at();
+        let since = match self.pod.beat {
+            LastBeat::None => self.silent_since(),
+            LastBeat::Running { last } | LastBeat::Ending { last } => last,
+        };
         let state = match self.pod.beat {
             LastBeat::None => BeatState::Never,
             LastBeat::Ending { .. } => BeatState::Ended,
             LastBeat::Running { .. } if now >= expires_at => BeatState::Expired,
-            LastBeat::Running { .. } if now >= deadlines.late_at() => BeatState::Late,
+            LastBeat::Running { .. } if deadlines.fresh_until().is_none_or(|until| now >= until) => BeatState::Late,
             LastBeat::Running { .. } => BeatState::Fresh,
         };
         let is_silent = deadlines.agent_silent_at().is_some_and(|at| now >= at);
@@ -88,12 +120,13 @@ impl<'a> Deadlines<'a> {
         }
     }
 
-    /// The last beat; if there was none, the earliest moment at which there could have been one.
+    /// The last beat; if there was none, the earliest moment at which there could have been one. The time in which none could be
+    /// received does not count.
     fn silent_since(self) -> Moment {
         let Self { pod, listening_since, .. } = self;
         let bound_since = pod.bound_since.unwrap_or(listening_since);
         match (pod.beat, pod.sidecar) {
-            (LastBeat::Running { last } | LastBeat::Ending { last }, _) => last,
+            (LastBeat::Running { last } | LastBeat::Ending { last }, _) => last.max(listening_since),
             (LastBeat::None, Sidecar::Started(at)) => at.max(listening_since),
             // Without a sidecar only the agent can report the pod, and only once a main container runs.
             (LastBeat::None, Sidecar::Absent) => pod.ran_since.unwrap_or(bound_since).max(listening_since),

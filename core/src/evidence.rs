@@ -18,7 +18,8 @@ pub struct Evidence {
     pub job: JobEvidence,
     /// Its pods, including finished and terminating ones.
     pub pods: Vec<PodEvidence>,
-    /// When this reaper began to receive signals as the leader. A signal that never arrived is missing from here at the earliest.
+    /// Since when this reaper receives beats and reports as the leader: since the end of the last time in which it did not.
+    /// [`Moment::NEVER`] while it does not. A beat or a report is missing from here on at the earliest.
     pub listening_since: Moment,
 }
 

@@ -246,7 +246,7 @@ mod tests {
                 zone: None,
                 state: NodeState::NotReady,
                 avoided: true,
-                lease_changed: at(977),
+                lease_changed: at(975),
             }),
             bound_since: Some(at(0)),
             ran_since: Some(at(0)),
@@ -284,7 +284,7 @@ mod tests {
     fn a_lost_pod_is_explained_by_all_its_signals() {
         let pod = pod();
         assert_eq!(statement(&pod, "beat"), "expired, last 21s ago");
-        assert_eq!(statement(&pod, "lease"), "stale, last change 23s ago");
+        assert_eq!(statement(&pod, "lease"), "stale, last change 25s ago");
         assert_eq!(statement(&pod, "agent"), "silent, last report 25s ago: alive");
         assert_eq!(statement(&pod, "node"), "n1 is not ready according to the API server");
         assert_eq!(statement(&pod, "pod"), "Running");

@@ -1,8 +1,12 @@
 //! Guards: what holds back the writes for a lost pod although a row of the table has matched.
 //!
+//! A guard holds exactly the losses that could be its own fault. A loss that rests on missing signals could be the fault of whatever
+//! brings them: *warm-up*, *self-beat* and the [`Breaker`] hold it. A loss that rests on objects could only be out of date: *watch-down*
+//! holds it, and every other one, since the Leases come by a watch too.
+//!
 //! One more guard is [`crate::second_look`], a live read of Job and pod before every write.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use crate::{
     evidence::Evidence,
@@ -12,14 +16,24 @@ use crate::{
     verdict::{JobVerdict, Judgement, LostReason},
 };
 
-pub use self::breaker::{Breaker, JobStatus, Location};
+pub use self::{
+    breaker::{Breaker, BreakerReport, DomainReport, HOLD_FOR, JobStatus, SILENT_AFTER, Unit, WorkerNode},
+    holds::Holds,
+};
 
 mod breaker;
+mod holds;
 
-/// Why the writes for lost pods are held.
+/// The name of the guard [`Hold::Breaker`].
+pub const BREAKER: &str = "breaker";
+
+/// The shortest warm-up, however short the lost-after of a Job is: the [`Breaker`] has counted the nodes by then.
+const WARM_UP_LEAST: Duration = Duration::from_secs(15);
+
+/// Why the writes for a lost pod are held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hold {
-    /// The leader has not yet received signals for lost-after.
+    /// The leader has not yet received signals for lost-after, or for 15 s if that is less.
     WarmUp {
         /// When it will have.
         until: Moment,
@@ -28,15 +42,39 @@ pub enum Hold {
     SelfBeat,
     /// A watch is down: the Jobs, pods and nodes in the index may be out of date.
     WatchDown,
-    /// Too many Jobs are lost at the same time: see [`Breaker`].
+    /// Too many failure domains fail at the same time: see [`Breaker`].
     Breaker {
+        /// What is counted.
+        counted: Counted,
         /// Where.
         scope: Scope,
-        /// How many Jobs are lost there, or about to be.
-        lost: usize,
-        /// How many open Jobs there are.
+        /// How many are affected there.
+        affected: usize,
+        /// Of how many.
         of: usize,
     },
+}
+
+/// What a [`Breaker`] counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Counted {
+    /// Nodes from which nothing is received.
+    SilentNodes,
+    /// Nodes where processes are gone that the kubelet reports as running.
+    ProcessGoneNodes,
+    /// Jobs on healthy nodes that have lost their heartbeats.
+    HeartbeatLostJobs,
+}
+
+impl Counted {
+    /// The name in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::SilentNodes => "silent-nodes",
+            Self::ProcessGoneNodes => "process-gone-nodes",
+            Self::HeartbeatLostJobs => "heartbeat-lost-jobs",
+        }
+    }
 }
 
 /// Where a [`Breaker`] has tripped.
@@ -44,8 +82,21 @@ pub enum Hold {
 pub enum Scope {
     /// In the whole cluster.
     Cluster,
-    /// In the zone of a lost pod.
+    /// In the zone of the lost pod's node.
     Zone,
+    /// In the namespace of the Job.
+    Namespace,
+}
+
+impl Scope {
+    /// The name in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Cluster => "cluster",
+            Self::Zone => "zone",
+            Self::Namespace => "namespace",
+        }
+    }
 }
 
 impl Hold {
@@ -55,17 +106,7 @@ impl Hold {
             Self::WarmUp { .. } => "warm-up",
             Self::SelfBeat => "self-beat",
             Self::WatchDown => "watch-down",
-            Self::Breaker { .. } => "breaker",
-        }
-    }
-
-    /// Whether the guard holds a loss for this reason. The breaker does not hold a loss with a node that is deleted or out of
-    /// service: a controller or an administrator has confirmed it, however many Jobs it concerns. The other guards hold it because
-    /// that confirmation may be out of date.
-    pub fn holds(self, reason: LostReason) -> bool {
-        match self {
-            Self::WarmUp { .. } | Self::SelfBeat | Self::WatchDown => true,
-            Self::Breaker { .. } => reason != LostReason::NodeGone,
+            Self::Breaker { .. } => BREAKER,
         }
     }
 }
@@ -73,53 +114,69 @@ impl Hold {
 impl fmt::Display for Hold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())?;
-        match self {
-            Self::Breaker { scope, lost, of } => {
-                let place = match scope {
-                    Scope::Cluster => "in the cluster",
-                    Scope::Zone => "in its zone",
-                };
-                write!(f, " ({lost} of {of} Jobs {place} are silent or lost at the same time)")
+        let Self::Breaker { counted, scope, affected, of } = self else { return Ok(()) };
+        let place = match scope {
+            Scope::Cluster => "in the cluster",
+            Scope::Zone => "in its zone",
+            Scope::Namespace => "in its namespace",
+        };
+        match counted {
+            Counted::SilentNodes => write!(f, " ({affected} of {of} nodes {place} fell silent together)"),
+            Counted::ProcessGoneNodes => {
+                write!(f, " (processes are gone on {affected} of {of} nodes {place} at the same time)")
             }
-            Self::WarmUp { .. } | Self::SelfBeat | Self::WatchDown => Ok(()),
+            Counted::HeartbeatLostJobs => {
+                write!(f, " ({affected} of {of} Jobs {place} lost their heartbeats at the same time)")
+            }
         }
     }
 }
 
-/// The guard that holds the writes for lost pods of this Job at `now` because signals may be missing. The [`Breaker`] holds
-/// them by their number.
-pub fn hold(evidence: &Evidence, policy: &Policy, health: SignalHealth, now: Moment) -> Option<Hold> {
-    match health {
-        SignalHealth::NotReceiving => return Some(Hold::SelfBeat),
-        SignalHealth::WatchDown => return Some(Hold::WatchDown),
-        SignalHealth::Receiving => {}
+/// Whether a loss rests on a signal that is missing: a beat, a report of an agent that would say something else, a renewal. Then
+/// whatever should have brought the signal may be at fault. The others rest on what the API server has.
+pub fn rests_on_silence(reason: LostReason) -> bool {
+    match reason {
+        LostReason::ProcessGone
+        | LostReason::OutcomeUnknown
+        | LostReason::NodeUnreachable
+        | LostReason::HeartbeatLost
+        | LostReason::Stalled => true,
+        // That no sign of life has arrived from a node that is gone counts only once one could have: see row P2.
+        LostReason::NodeGone
+        | LostReason::ImagePullFailed
+        | LostReason::CreateFailed
+        | LostReason::StartTimeout
+        | LostReason::Unschedulable => false,
     }
-    let until = evidence.listening_since + policy.lost_after;
-    (now < until).then_some(Hold::WarmUp { until })
 }
 
-/// Whether this guard holds a verdict of the judgement: whether something would be written without it.
-pub fn is_held(evidence: &Evidence, judgement: &Judgement, policy: &Policy, hold: Hold) -> bool {
-    let mut lost =
-        judgement.judged_pods(evidence, policy).filter_map(|judged| Some((judged.pod, judged.verdict.lost()?)));
+/// The guards that hold losses of this Job at `now` because signals or objects may be missing. What the [`Breaker`] holds comes on top.
+pub fn holds(evidence: &Evidence, policy: &Policy, health: SignalHealth, now: Moment) -> Holds {
+    let until = evidence.listening_since + policy.lost_after.max(WARM_UP_LEAST);
+    let (silence, objects) = match health {
+        SignalHealth::NotReceiving => (Some(Hold::SelfBeat), None),
+        SignalHealth::WatchDown => (None, Some(Hold::WatchDown)),
+        SignalHealth::Receiving => ((now < until).then_some(Hold::WarmUp { until }), None),
+    };
+    Holds::new(silence, objects)
+}
+
+/// The guard that holds a verdict of the judgement: without it, something would be written.
+pub fn held(evidence: &Evidence, judgement: &Judgement, policy: &Policy, holds: &Holds) -> Option<Hold> {
+    let held = |only_terminating: bool| {
+        let lost =
+            judgement.judged_pods(evidence, policy).filter_map(|judged| Some((judged.pod, judged.verdict.lost()?)));
+        let mut written = lost.filter(|(pod, _)| !only_terminating || pod.terminating.is_some());
+        written.find_map(|(pod, reason)| holds.of(&pod.uid, reason))
+    };
     match judgement.job {
-        JobVerdict::NotStarting if policy.not_starting == NotStarting::Fail => true,
-        JobVerdict::Open | JobVerdict::NotStarting | JobVerdict::Ending => lost.any(|(_, reason)| hold.holds(reason)),
+        JobVerdict::NotStarting if policy.not_starting == NotStarting::Fail => {
+            holds.of_objects().or_else(|| held(false))
+        }
+        JobVerdict::Open | JobVerdict::NotStarting | JobVerdict::Ending => held(false),
         // In these states, only lost pods that are terminating are written to.
-        JobVerdict::Finished | JobVerdict::Deleted | JobVerdict::Paused => {
-            lost.any(|(pod, reason)| pod.terminating.is_some() && hold.holds(reason))
-        }
-        JobVerdict::Ignored | JobVerdict::Overdue | JobVerdict::ContainerFailed => false,
-    }
-}
-
-/// Whether the judgement contains a loss that the breaker counts: one that would be acted on if no guard held it.
-pub fn is_loss(judgement: &Judgement, policy: &Policy) -> bool {
-    let has_lost_pod = || judgement.losses().any(|reason| reason != LostReason::NodeGone);
-    match judgement.job {
-        JobVerdict::NotStarting => policy.not_starting == NotStarting::Fail || has_lost_pod(),
-        JobVerdict::Open => has_lost_pod(),
-        _ => false,
+        JobVerdict::Finished | JobVerdict::Deleted | JobVerdict::Paused => held(true),
+        JobVerdict::Ignored | JobVerdict::Overdue | JobVerdict::ContainerFailed => None,
     }
 }
 

@@ -1,4 +1,4 @@
-//! Whether the reaper receives the signals that it judges by, and the clock that pauses while it does not.
+//! Whether the reaper receives the signals that it judges by, and the clock that pauses while a watch is down.
 
 use std::time::{Duration, Instant};
 
@@ -64,7 +64,9 @@ pub enum Failure {
     TimedOut,
 }
 
-/// Follows what is received, and pauses the clock while something is missing.
+/// Follows what is received, and pauses the clock while a watch is down: then nothing that any deadline rests on is up to date. While
+/// only the reaper's own beat is missing, the clock runs, because objects still arrive. What rests on missing beats and reports does
+/// not count then: see [`Index::set_receiving`](crate::index::Index::set_receiving).
 #[derive(Clone, Debug)]
 pub struct SignalTracker {
     clock: PausingClock,
@@ -84,7 +86,7 @@ enum OwnBeat {
     /// This reaper does not lead: it sends no beats to itself.
     NotExpected,
     /// No beat has arrived since this reaper leads.
-    Awaited { since: Instant },
+    Awaited,
     /// The last beat arrived at this time.
     Arrived(Instant),
 }
@@ -118,7 +120,7 @@ impl SignalTracker {
         self.refresh(at);
         if self.watches.iter().any(|watch| watch.down_since.is_some()) {
             SignalHealth::WatchDown
-        } else if self.own_beat_missing_since(at).is_some() {
+        } else if !self.is_receiving(at) {
             SignalHealth::NotReceiving
         } else {
             SignalHealth::Receiving
@@ -164,15 +166,13 @@ impl SignalTracker {
 
     /// This reaper leads from now on. It counts as not receiving until its first own beat arrives: the Service may still route beats
     /// to another reaper.
-    pub fn expect_own_beat(&mut self, at: Instant) {
-        self.own_beat = OwnBeat::Awaited { since: at };
-        self.refresh(at);
+    pub fn expect_own_beat(&mut self) {
+        self.own_beat = OwnBeat::Awaited;
     }
 
     /// This reaper no longer leads.
-    pub fn expect_no_beat(&mut self, at: Instant) {
+    pub fn expect_no_beat(&mut self) {
         self.own_beat = OwnBeat::NotExpected;
-        self.refresh(at);
     }
 
     /// The reaper's own beat has arrived.
@@ -180,21 +180,21 @@ impl SignalTracker {
         if !matches!(self.own_beat, OwnBeat::NotExpected) {
             self.own_beat = OwnBeat::Arrived(at);
         }
-        self.refresh(at);
     }
 
-    fn own_beat_missing_since(&self, at: Instant) -> Option<Instant> {
+    /// Whether beats and reports can be expected to arrive: the reaper's own beat does, or this reaper does not lead. Watches may be
+    /// down all the same.
+    pub fn is_receiving(&self, at: Instant) -> bool {
         match self.own_beat {
-            OwnBeat::NotExpected => None,
-            OwnBeat::Awaited { since } => Some(since),
-            OwnBeat::Arrived(last) => (at.saturating_duration_since(last) >= NOT_RECEIVING_AFTER).then_some(last),
+            OwnBeat::NotExpected => true,
+            OwnBeat::Awaited => false,
+            OwnBeat::Arrived(last) => at.saturating_duration_since(last) < NOT_RECEIVING_AFTER,
         }
     }
 
     /// Pauses or resumes the clock by what is true at `at`.
     fn refresh(&mut self, at: Instant) {
-        let watches = self.watches.iter().filter_map(|watch| watch.down_since);
-        match watches.chain(self.own_beat_missing_since(at)).min() {
+        match self.watches.iter().filter_map(|watch| watch.down_since).min() {
             Some(since) => self.clock.pause(since),
             None => self.clock.resume(at),
         }
@@ -226,7 +226,7 @@ mod tests {
     /// The same, with a beat of its own at `start`.
     fn mk_leading(start: Instant) -> SignalTracker {
         let mut tracker = mk_synced(start);
-        tracker.expect_own_beat(start);
+        tracker.expect_own_beat();
         tracker.own_beat_arrived(start);
         tracker
     }
@@ -253,31 +253,30 @@ mod tests {
     fn a_new_leader_is_not_receiving_until_its_first_own_beat_arrives() {
         let start = Instant::now();
         let mut tracker = mk_synced(start);
-        tracker.expect_own_beat(start + seconds(10));
+        tracker.expect_own_beat();
         assert_eq!(tracker.health(start + seconds(11)), SignalHealth::NotReceiving);
         tracker.own_beat_arrived(start + seconds(13));
         assert_eq!(tracker.health(start + seconds(13)), SignalHealth::Receiving);
-        assert_eq!(tracker.now(start + seconds(14)), moment(11));
     }
 
     #[test]
-    fn a_missing_own_beat_sets_the_clock_back_to_the_last_one() {
+    fn the_clock_runs_while_the_own_beat_is_missing() {
         let start = Instant::now();
         let mut tracker = mk_leading(start);
         tracker.own_beat_arrived(start + seconds(5));
-        assert_eq!(tracker.now(start + seconds(19)), moment(19));
+        assert!(tracker.is_receiving(start + seconds(19)));
         assert_eq!(tracker.health(start + seconds(20)), SignalHealth::NotReceiving);
-        assert_eq!(tracker.now(start + seconds(20)), moment(5));
+        assert_eq!(tracker.now(start + seconds(20)), moment(20));
         tracker.own_beat_arrived(start + seconds(60));
         assert_eq!(tracker.health(start + seconds(60)), SignalHealth::Receiving);
-        assert_eq!(tracker.now(start + seconds(61)), moment(6));
+        assert_eq!(tracker.now(start + seconds(61)), moment(61));
     }
 
     #[test]
     fn a_standby_needs_no_own_beat() {
         let start = Instant::now();
         let mut tracker = mk_leading(start);
-        tracker.expect_no_beat(start + seconds(1));
+        tracker.expect_no_beat();
         assert_eq!(tracker.health(start + seconds(100)), SignalHealth::Receiving);
         tracker.own_beat_arrived(start + seconds(100));
         assert_eq!(tracker.health(start + seconds(200)), SignalHealth::Receiving);
@@ -307,13 +306,14 @@ mod tests {
     }
 
     #[test]
-    fn the_clock_is_paused_until_the_last_of_several_outages_is_over() {
+    fn a_watch_that_is_down_counts_before_a_missing_own_beat() {
         let start = Instant::now();
         let mut tracker = mk_leading(start);
         tracker.watch_failed(Watch::Jobs, Failure::Disconnected, start + seconds(1));
+        assert_eq!(tracker.health(start + seconds(20)), SignalHealth::WatchDown);
+        assert!(!tracker.is_receiving(start + seconds(20)));
         tracker.watch_received(Watch::Jobs, start + seconds(30));
         assert_eq!(tracker.health(start + seconds(30)), SignalHealth::NotReceiving);
-        tracker.own_beat_arrived(start + seconds(40));
-        assert_eq!(tracker.now(start + seconds(41)), moment(1));
+        assert_eq!(tracker.now(start + seconds(41)), moment(11));
     }
 }

@@ -52,7 +52,7 @@ const HANDOVER: Duration = Duration::from_mins(2);
 const QUIET: Duration = Duration::from_secs(20);
 
 /// Everything known of all Jobs, pods and nodes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Index {
     // Boxed: a hash table that has just grown is half empty.
     jobs: HashMap<JobUid, Box<JobRecord>>,
@@ -68,7 +68,35 @@ pub struct Index {
     /// Jobs whose objects went away while this reaper did not lead, the earliest first.
     departed: VecDeque<(Moment, JobUid)>,
     listening: bool,
-    listening_since: Moment,
+    /// Since when this reaper leads.
+    leading_since: Moment,
+    /// Beats and reports can arrive.
+    receiving: bool,
+    /// Since when they can, while this reaper leads.
+    receiving_since: Moment,
+    /// What the clock last showed.
+    latest: Moment,
+}
+
+impl Default for Index {
+    fn default() -> Self {
+        Self {
+            jobs: HashMap::new(),
+            pods: HashMap::new(),
+            nodes: HashMap::new(),
+            nodes_listed: false,
+            pods_listed: false,
+            abandoned: AbandonedPods::default(),
+            interner: Interner::default(),
+            changed: HashSet::new(),
+            departed: VecDeque::new(),
+            listening: false,
+            leading_since: Moment::default(),
+            receiving: true,
+            receiving_since: Moment::default(),
+            latest: Moment::default(),
+        }
+    }
 }
 
 impl Index {
@@ -79,8 +107,25 @@ impl Index {
         for pod in self.pods.values_mut() {
             (pod.beat, pod.agent, pod.seen_alive, pod.cpu) = (LastBeat::None, AgentObservation::None, None, None);
         }
-        (self.listening, self.listening_since) = (true, now);
+        self.nodes.values_mut().for_each(|node| node.heard = None);
+        (self.listening, self.leading_since, self.receiving_since) = (true, now, now);
         self.all_changed();
+    }
+
+    /// Whether beats and reports can arrive, by [`SignalTracker::is_receiving`](crate::health::SignalTracker::is_receiving). While they
+    /// cannot, none is missing; afterwards the time of every missing one starts again. So the deadlines that rest on silence are
+    /// extended, and those that rest on objects are not.
+    pub fn set_receiving(&mut self, receiving: bool, now: Moment) {
+        if receiving && !self.receiving {
+            self.receiving_since = now;
+        }
+        self.receiving = receiving;
+        // The clock was set back, because a watch has been down for longer than was known. What was heard meanwhile must not make a node
+        // look alive for longer: the breaker has to count it in time.
+        if now < self.latest {
+            self.nodes.values_mut().for_each(|node| node.heard = node.heard.min(Some(now)));
+        }
+        self.latest = now;
     }
 
     /// This reaper no longer leads.

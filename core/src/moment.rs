@@ -2,7 +2,7 @@
 
 use std::{num::NonZeroU64, ops::Add, time::Duration};
 
-/// An instant on the reaper's signal clock: the time since the clock started, without the time during which signals did not arrive.
+/// An instant on the reaper's signal clock: the time since the clock started, without the time during which a watch was down.
 ///
 /// Clocks of nodes and of the API server are never compared with each other: everything that reaches the reaper is stamped with the
 /// moment of its receipt.
@@ -20,6 +20,9 @@ impl Default for Moment {
 }
 
 impl Moment {
+    /// Later than every moment that will be.
+    pub const NEVER: Self = Self(NonZeroU64::MAX);
+
     /// The moment `since_start` after the clock's start. Saturates after five centuries.
     pub const fn at(since_start: Duration) -> Self {
         Self(NonZeroU64::MIN.saturating_add(nanos(since_start)))

@@ -1,7 +1,7 @@
 //! The reconciler: which Job is evaluated when, which steps follow, and what is kept in memory about each Job.
 //!
 //! ```text
-//!  changed Jobs, deadlines ──enqueue──► WorkQueue ──promote_due──► preview ──► Breaker
+//!  changed Jobs, deadlines ──enqueue──► WorkQueue ──promote_due──► preview ──► Breaker ◄── survey of the nodes
 //!                                          ▲  └──────due─────────► evaluate ──► Evaluation { steps, verdict, requeue }
 //!                                          └──────done───────────── StepReport ◄── the executor of the steps
 //! ```
@@ -34,8 +34,8 @@ use self::{
     verdict_cache::VerdictCache,
 };
 use crate::{
-    evidence::Evidence,
-    guard::{self, Breaker, Hold, JobStatus},
+    evidence::{Evidence, JobIdentity},
+    guard::{self, BREAKER, Breaker, BreakerReport, Hold, Holds, JobStatus, WorkerNode},
     health::SignalHealth,
     judge::{judge, preview},
     moment::Moment,
@@ -54,9 +54,8 @@ pub use self::{report::StepReport, verdict_cache::Conclusion};
 /// The requeue delay of a Job whose loss is held by a guard.
 const HELD_REQUEUE: Duration = Duration::from_secs(2);
 
-/// For the breaker at least this delay for each Job that it counts as lost: it releases only when many of them have been evaluated
-/// again.
-const HELD_REQUEUE_PER_LOST_JOB: Duration = Duration::from_millis(2);
+/// The same where the breaker holds it: the Jobs that it holds are enqueued when it releases anything, and this is in case one was missed.
+const HELD_BY_BREAKER_REQUEUE: Duration = Duration::from_mins(1);
 
 /// Whether verdicts are enforced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,8 +82,8 @@ pub struct Reconciler {
 pub struct Inspection {
     /// The verdicts and their signals.
     pub judgement: Judgement,
-    /// The guard that would hold a loss, whether there is one or not.
-    pub hold: Option<Hold>,
+    /// What the guards hold.
+    pub holds: Holds,
     /// The guard that holds a loss; `None` if there is no loss or no guard holds it.
     pub held: Option<Hold>,
 }
@@ -94,8 +93,8 @@ pub struct Inspection {
 pub struct Evaluation {
     /// The verdicts and their signals.
     pub judgement: Judgement,
-    /// The guard that would hold a loss, whether there is one or not.
-    pub hold: Option<Hold>,
+    /// What the guards hold.
+    pub holds: Holds,
     /// The guard that holds a loss; `None` if there is no loss or no guard holds it.
     pub held: Option<Hold>,
     /// `held` differs from the previous evaluation.
@@ -141,7 +140,7 @@ impl Reconciler {
         now: Moment,
     ) {
         let Some((evidence, policy)) = known else {
-            self.breaker.update(job, JobStatus::default(), now);
+            self.breaker.update(job, "", JobStatus::default(), now);
             return;
         };
         let mut policy = policy.clone();
@@ -151,7 +150,7 @@ impl Reconciler {
             outcomes.contains_key(&OutcomeName::attempt_failed(pod, Episode::of(pod.as_str(), outcomes)))
         };
         let status = JobStatus::of(evidence, &judgement, &policy, is_recorded);
-        self.breaker.update(job, status, now);
+        self.breaker.update(job, &evidence.job.identity.namespace, status, now);
         self.queue.set_preview_recheck(job, judgement.recheck_at);
     }
 
@@ -166,19 +165,10 @@ impl Reconciler {
     }
 
     /// Evaluates a Job that was taken with [`due`](Self::due): its judgement at `now`, whether a guard holds a loss, and the steps that
-    /// follow. `nodes_in` gives the number of nodes in a zone.
-    pub fn evaluate(
-        &mut self,
-        snapshot: &mut JobSnapshot,
-        health: SignalHealth,
-        nodes_in: impl Fn(&str) -> usize,
-        now: Moment,
-    ) -> Evaluation {
-        let Inspection { judgement, hold, held } = self.inspect(snapshot, health, nodes_in, now);
+    /// follow. The caller surveys the nodes before, if [`needs_survey`](Self::needs_survey) says so.
+    pub fn evaluate(&mut self, snapshot: &mut JobSnapshot, health: SignalHealth, now: Moment) -> Evaluation {
+        let Inspection { judgement, holds, held } = self.inspect(snapshot, health, now);
         let job = &snapshot.evidence.job.identity.uid;
-        if hold.is_none() && guard::is_loss(&judgement, &snapshot.policy) {
-            self.breaker.record_acted_on(job, now, now + snapshot.policy.lost_after);
-        }
         let held_changed = self.set_held(job, held.map(Hold::as_str));
         self.verdicts.record(job, &judgement, now);
 
@@ -190,34 +180,76 @@ impl Reconciler {
             refused: memory.map(|memory| memory.refused.clone()).unwrap_or_default(),
             sidecar_faults: memory.map(|memory| memory.sidecar_faults.clone()).unwrap_or_default(),
         };
-        let mut steps = plan(snapshot, &judgement, hold, &recorded, now);
+        let mut steps = plan(snapshot, &judgement, &holds, &recorded, now);
         if judgement.job == JobVerdict::Finished && snapshot.gone {
             steps.push(Step::Forget);
         }
         if self.mode == Mode::ObserveOnly {
             steps.retain(|step| !step.writes_workload());
         }
-        let deadlines = requeue_at(snapshot, &judgement, hold, now).into_iter().chain(self.queue.preview_recheck(job));
+        let deadlines =
+            requeue_at(snapshot, &judgement, &holds, now).into_iter().chain(self.queue.preview_recheck(job));
         let requeue = deadlines.map(|moment| moment.since(now)).chain(held.map(held_requeue)).min();
-        Evaluation { judgement, hold, held, held_changed, steps, requeue }
+        Evaluation { judgement, holds, held, held_changed, steps, requeue }
     }
 
     /// Judges a Job without recording anything: for the API. Replaces the policy of the snapshot with the one that the Job is judged
     /// by.
-    pub fn inspect(
-        &mut self,
-        snapshot: &mut JobSnapshot,
-        health: SignalHealth,
-        nodes_in: impl Fn(&str) -> usize,
-        now: Moment,
-    ) -> Inspection {
+    pub fn inspect(&mut self, snapshot: &mut JobSnapshot, health: SignalHealth, now: Moment) -> Inspection {
         self.restrict(&mut snapshot.policy);
         let JobSnapshot { evidence, policy, .. } = snapshot;
         let judgement = judge(evidence, policy, now);
-        let hold = guard::hold(evidence, policy, health, now)
-            .or_else(|| self.breaker.hold(&evidence.job.identity.uid, nodes_in, now));
-        let held = hold.filter(|hold| guard::is_held(evidence, &judgement, policy, *hold));
-        Inspection { judgement, hold, held }
+        let mut holds = guard::holds(evidence, policy, health, now);
+        let JobIdentity { uid, namespace, .. } = &evidence.job.identity;
+        for judged in judgement.judged_pods(evidence, policy) {
+            let Some(reason) = judged.verdict.lost() else { continue };
+            if let Some(hold) = self.breaker.hold(uid, namespace, judged.pod, reason, now) {
+                holds.add(judged.pod.uid.clone(), hold);
+            }
+        }
+        let held = guard::held(evidence, &judgement, policy, &holds);
+        Inspection { judgement, holds, held }
+    }
+
+    /// Sets after how long what the breaker holds is released.
+    pub fn set_hold_for(&mut self, hold_for: Duration) {
+        self.breaker.set_hold_for(hold_for);
+    }
+
+    /// Whether the nodes have to be surveyed before anything is decided at `now`.
+    pub fn needs_survey(&self, now: Moment) -> bool {
+        self.breaker.needs_survey(now)
+    }
+
+    /// Surveys the nodes for the breaker. If it releases anything, the Jobs that it holds are evaluated again.
+    pub fn survey<'a>(&mut self, nodes: impl Iterator<Item = WorkerNode<'a>>, now: Moment, at: Instant) {
+        if self.breaker.survey(nodes, now) {
+            self.enqueue_held_by_breaker(at);
+        }
+    }
+
+    /// Releases everything that the breaker holds, and evaluates the Jobs again. Returns how many nodes and Jobs it held.
+    pub fn release_breaker(&mut self, now: Moment, at: Instant) -> usize {
+        let released = self.breaker.release(now);
+        self.enqueue_held_by_breaker(at);
+        released
+    }
+
+    /// The state of the breaker.
+    pub fn breaker(&self) -> BreakerReport {
+        self.breaker.report()
+    }
+
+    /// Whether the breaker has tripped anywhere.
+    pub fn breaker_is_tripped(&self) -> bool {
+        self.breaker.is_tripped()
+    }
+
+    fn enqueue_held_by_breaker(&mut self, at: Instant) {
+        let mut held: Vec<_> =
+            self.held_jobs().filter(|(_, guard)| *guard == BREAKER).map(|(job, _)| job.clone()).collect();
+        held.sort_unstable();
+        held.into_iter().for_each(|job| self.queue.enqueue(job, at));
     }
 
     /// Completes the work on a Job after its steps were executed or failed. `requeue` is that of the evaluation; `jitter` is a random
@@ -288,11 +320,6 @@ impl Reconciler {
         &self.held
     }
 
-    /// How many Jobs the breaker counts as lost, and how many are open.
-    pub fn breaker_counts(&self) -> (usize, usize) {
-        self.breaker.counts()
-    }
-
     /// How many Jobs have each verdict. A verdict stays in the map when no Job has it any more.
     pub fn jobs_by_verdict(&self) -> &BTreeMap<&'static str, usize> {
         self.verdicts.jobs_by_verdict()
@@ -338,9 +365,7 @@ impl Reconciler {
 /// The requeue delay of a Job whose loss is held.
 fn held_requeue(hold: Hold) -> Duration {
     match hold {
-        Hold::Breaker { lost, .. } => {
-            HELD_REQUEUE.max(HELD_REQUEUE_PER_LOST_JOB.saturating_mul(lost.try_into().unwrap_or(u32::MAX)))
-        }
+        Hold::Breaker { .. } => HELD_BY_BREAKER_REQUEUE,
         Hold::WarmUp { .. } | Hold::SelfBeat | Hold::WatchDown => HELD_REQUEUE,
     }
 }

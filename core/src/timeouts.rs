@@ -22,8 +22,10 @@ pub const GONE_REPORTS: u32 = 2;
 /// After how long without a change a Lease is stale: the `leaseDurationSeconds` that Kubernetes sets on node Leases. The kubelet
 /// renews at a quarter of it.
 pub const LEASE_STALE_AFTER: Duration = Duration::from_secs(40);
-/// The lower bound of [`LEASE_STALE_AFTER`] under a short lost-after: two renewals of the kubelet.
-pub const LEASE_STALE_AFTER_LEAST: Duration = Duration::from_secs(20);
+/// The lower bound of [`LEASE_STALE_AFTER`] under a short lost-after: two renewals of the kubelet, and half a one more. Nodes that fall
+/// silent together differ by one renewal, and the [breaker](crate::guard::Breaker) has to count all of them before the first of them
+/// is acted upon, however short the lost-after of a tenant is.
+pub const LEASE_STALE_AFTER_LEAST: Duration = Duration::from_secs(25);
 /// The fraction, one in this many, by which the lifetime of a sign of life is cut on a node that is gone. No worker returns from
 /// there, so a sign of life need not outlast three missing ones. With the defaults it counts for 25 s, two and a half beat
 /// intervals, and a loss is reported within 30 s even if a beat arrived just before the node was deleted.
@@ -64,12 +66,7 @@ impl Timeouts {
 
     /// The thresholds of a preview, under [`Policy::for_preview`].
     pub(crate) fn of_preview(policy: &Policy) -> Self {
-        let verdicts = Self::of(policy);
-        Self {
-            lease_stale: verdicts.lost.min(const { Nanos::of(LEASE_STALE_AFTER) }),
-            process_gone: const { Nanos::of(PROCESS_GONE_AFTER_IN_PREVIEW) },
-            ..verdicts
-        }
+        Self { process_gone: const { Nanos::of(PROCESS_GONE_AFTER_IN_PREVIEW) }, ..Self::of(policy) }
     }
 
     /// The thresholds for the signs of life of a pod whose node has been gone for [`NODE_GONE_AFTER`].

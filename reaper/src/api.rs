@@ -1,10 +1,12 @@
-//! The read-only API: evidence, verdicts and guards as JSON.
+//! The API: evidence, verdicts and guards as JSON, and the release of the breaker.
 //!
 //! | route | response |
 //! |---|---|
 //! | `GET /v1/jobs?namespace=&verdict=&limit=&after=` | all watched Jobs with their verdicts |
 //! | `GET /v1/jobs/{namespace}/{name}` | one Job: evidence, the matching row and its rule, pending timers, the policy with the origin of each value, guards, outcomes, timeline |
 //! | `GET /v1/guards` | the state of the guards, and the Jobs that they hold |
+//! | `GET /v1/breaker` | what the breaker holds, since when, and what it releases next |
+//! | `POST /v1/breaker/release` | releases what the breaker holds; needs the token of an operator, see [`operator`] |
 //!
 //! Only the leader responds: only the leader receives beats and reports, so a standby would report live workers as silent. A
 //! standby responds with 503 and the name of the leader.
@@ -20,9 +22,10 @@ use std::sync::Arc;
 use jobwarden_serve::lease::Leadership;
 use tokio::sync::watch;
 
-pub use self::server::serve;
+pub use self::{operator::Operators, server::serve};
 use crate::{controller::Enforcer, observer::Observer, outbox::Outbox};
 
+mod operator;
 mod problem;
 mod routes;
 mod server;
@@ -40,6 +43,8 @@ pub struct Api {
     pub outbox: Outbox,
     /// Verdicts and guards.
     pub enforcer: Arc<Enforcer>,
+    /// Who may release the breaker.
+    pub operators: Arc<Operators>,
     /// The current leader.
     pub leadership: watch::Receiver<Leadership>,
 }

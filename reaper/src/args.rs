@@ -24,16 +24,16 @@ pub struct ReaperArgs {
     #[arg(long, env = "JOBWARDEN_LISTEN", default_value_t = SocketAddr::from(([0, 0, 0, 0], port::REAPER)), value_name = "IP:PORT")]
     pub listen: SocketAddr,
 
-    /// Address of the API that shows evidence and verdicts, over plain HTTP without authentication. `jobwarden explain` needs it to
-    /// listen on the pod's address
+    /// Address of the API that shows evidence and verdicts, over plain HTTP without authentication; only the release of the breaker takes
+    /// a token. `jobwarden explain` and `jobwarden breaker` need it to listen on the pod's address
     #[arg(long, env = "JOBWARDEN_API_ADDR", default_value_t = SocketAddr::from(([127, 0, 0, 1], port::API)), value_name = "IP:PORT")]
     pub api_addr: SocketAddr,
 
     /// File with the sinks of notifications and the policies of Jobs; without it there are no sinks and only the default policy
     ///
-    /// YAML: `sinks: [{name, url, secretFile, caFile, format: cloudevents, timeout: 10s, giveUpAfter: 24h}]` and
-    /// `policy: {preset: ort-server, set: {lostAfter: 90s}, rules: [{match: {label: value}, set: {activeTimeout: 2h}}]}`. A changed
-    /// policy applies at once, changed sinks at the next start
+    /// YAML: `sinks: [{name, url, secretFile, caFile, format: cloudevents, timeout: 10s, giveUpAfter: 24h}]`,
+    /// `policy: {preset: ort-server, set: {lostAfter: 90s}, rules: [{match: {label: value}, set: {activeTimeout: 2h}}]}` and
+    /// `breaker: {holdFor: 15m}`. A changed policy or breaker applies at once, changed sinks at the next start
     #[arg(long, env = "JOBWARDEN_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
 

@@ -20,7 +20,7 @@ use kube::Api;
 use tokio::{
     sync::watch,
     task::yield_now,
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, MissedTickBehavior, interval, sleep, sleep_until},
 };
 
 pub use self::{
@@ -39,6 +39,8 @@ use crate::{
 const CONCURRENCY: usize = 16;
 /// Jobs that are previewed before the task yields.
 const PREVIEW_BATCH: usize = 256;
+/// How often the nodes are surveyed for the breaker, whether any Job is due or not.
+const SURVEY_INTERVAL: Duration = Duration::from_secs(1);
 /// How often a new leader checks whether its watches have listed.
 const SYNC_CHECK_INTERVAL: Duration = Duration::from_millis(200);
 
@@ -121,7 +123,10 @@ impl Controller {
     async fn enforce(&self) {
         let mut recorded = self.outbox.subscribe();
         let mut running = FuturesUnordered::new();
+        let mut surveys = interval(SURVEY_INTERVAL);
+        surveys.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            self.enforcer.survey();
             recorded.borrow_and_update();
             let now = Instant::now();
             let changed = self.observer.take_changed().into_iter().chain(self.outbox.take_changed());
@@ -149,6 +154,8 @@ impl Controller {
                 // The channel stays open because the controller holds the outbox.
                 _ = recorded.changed() => {}
                 Some(()) = running.next() => {}
+                () = self.enforcer.breaker_released() => {}
+                _ = surveys.tick() => {}
                 () = sleep_until(wake.unwrap_or(now)), if wake.is_some() => {}
             }
         }

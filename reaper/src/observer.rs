@@ -5,7 +5,7 @@
 //!  watch (namespaces), file ──policies────────┤
 //!  intake (beats, observations) ──────────────┼─► Observer ─► Index ──► JobSnapshot: evidence, policy, usage, timeline
 //!  self_beat ──► the Service ──► intake ──────┘      │
-//!                                                 SignalTracker: health, and the clock that stops while signals do not arrive
+//!                                                 SignalTracker: health, and the clock that stops while a watch is down
 //! ```
 //!
 //! [`Index`] and [`SignalTracker`] are values without I/O that take the time as an argument. [`Observer`] holds both under one
@@ -20,6 +20,7 @@ use jiff::Timestamp;
 use jobwarden_common::identity::{JobUid, PodUid};
 use jobwarden_core::{
     evidence::{Evidence, JobIdentity},
+    guard::WorkerNode,
     health::{Failure, SignalHealth, SignalTracker, Watch},
     index::Index,
     moment::Moment,
@@ -60,6 +61,15 @@ struct Observed {
     health: SignalHealth,
 }
 
+impl Observed {
+    /// The moment at `at`, with everything that time alone changes up to date.
+    fn refresh(&mut self, at: std::time::Instant) -> Moment {
+        let now = self.signals.now(at);
+        self.index.set_receiving(self.signals.is_receiving(at), now);
+        now
+    }
+}
+
 impl Observer {
     /// An empty observer. Its health is [`SignalHealth::WatchDown`] until all watches have listed, and it rejects beats and
     /// reports until [`start_listening`](Self::start_listening). `defaults` is the lowest layer of every policy.
@@ -79,7 +89,7 @@ impl Observer {
         }))
     }
 
-    /// The time of the listening clock, which stops while signals do not arrive.
+    /// The time of the listening clock, which stops while a watch is down.
     pub fn now(&self) -> Moment {
         self.with(|_, now| now)
     }
@@ -106,7 +116,7 @@ impl Observer {
     pub fn snapshot(&self, job: &JobUid) -> Option<JobSnapshot> {
         let (at, wall_at) = (instant(), clock::now());
         let mut observed = self.lock();
-        let now = observed.signals.now(at);
+        let now = observed.refresh(at);
         let Observed { index, signals, .. } = &*observed;
         index.snapshot(job, now, |moment| signals.wall(moment, at, wall_at))
     }
@@ -134,14 +144,18 @@ impl Observer {
         changed
     }
 
-    /// The number of nodes in a zone.
-    pub fn nodes_in(&self, zone: &str) -> usize {
-        self.lock().index.nodes_in(zone)
+    /// Calls `f` with all nodes, as the breaker counts them, and the present moment.
+    pub fn survey(&self, f: impl FnOnce(&mut dyn Iterator<Item = WorkerNode<'_>>, Moment)) {
+        let mut observed = self.lock();
+        let now = observed.refresh(instant());
+        f(&mut observed.index.worker_nodes(), now);
     }
 
     /// The evidence and policy of a Job: less than a [`JobSnapshot`], and cheaper to build.
     pub fn evidence(&self, job: &JobUid) -> Option<(Evidence, Policy)> {
-        self.lock().index.evidence(job)
+        let mut observed = self.lock();
+        observed.refresh(instant());
+        observed.index.evidence(job)
     }
 
     /// Removes a Job from the index: it is gone, and nothing is left to do about it.
@@ -152,11 +166,10 @@ impl Observer {
     /// Called when this reaper becomes the leader: accepts beats and reports, and counts silence, from now on. The health is
     /// [`SignalHealth::NotReceiving`] until the reaper's own beat first arrives.
     pub fn start_listening(&self) {
-        let at = instant();
         {
             let mut observed = self.lock();
-            observed.signals.expect_own_beat(at);
-            let now = observed.signals.now(at);
+            observed.signals.expect_own_beat();
+            let now = observed.refresh(instant());
             observed.index.start_listening(now);
         }
         self.0.changed.notify_one();
@@ -165,7 +178,7 @@ impl Observer {
     /// Called when this reaper stops being the leader: beats and reports are rejected.
     pub fn stop_listening(&self) {
         self.with(Index::stop_listening);
-        self.lock().signals.expect_no_beat(instant());
+        self.lock().signals.expect_no_beat();
     }
 
     /// Whether beats and reports are accepted, because this reaper is the leader.
@@ -193,7 +206,7 @@ impl Observer {
         self.lock().index.identity(job)
     }
 
-    /// How long this reaper has been receiving as the leader, by the listening clock; zero if it is not the leader.
+    /// How long this reaper has been receiving as the leader, by the listening clock; zero if it does not receive, or does not lead.
     pub fn listening_for(&self) -> Duration {
         self.with(|index, now| if index.is_listening() { now.since(index.listening_since()) } else { Duration::ZERO })
     }
@@ -249,8 +262,9 @@ impl Observer {
         let at = instant();
         let (result, changed) = {
             let mut observed = self.lock();
+            let now = observed.refresh(at);
             let Observed { index, signals, health } = &mut *observed;
-            let (now, current) = (signals.now(at), signals.health(at));
+            let current = signals.health(at);
             if *health != current {
                 tracing::info!(was = ?health, is = ?current, "signal health changed");
                 *health = current;

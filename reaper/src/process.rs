@@ -24,7 +24,7 @@ use prometheus_client::registry::Registry;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet, time::sleep};
 
 use crate::{
-    api,
+    api::{self, Operators},
     args::ReaperArgs,
     backfill::{self, Backfill, rules},
     clock, configuration,
@@ -138,6 +138,7 @@ async fn serve(args: ReaperArgs) -> Result<(), RunError> {
         Executor::new(client.clone(), &namespace, pod_name.clone(), outbox.clone(), sinks, fail_with, metrics.clone());
     let mode = if observe_only { Mode::ObserveOnly } else { Mode::Enforce };
     let enforcer = Arc::new(Enforcer::new(observer.clone(), outbox.clone(), executor, mode));
+    enforcer.set_hold_for(config.breaker.hold_for);
     enforcer.register(&mut registry);
     let readiness = Readiness::new();
     let (certificate, watches) = (readiness.condition("certificate"), readiness.condition("watches"));
@@ -149,7 +150,11 @@ async fn serve(args: ReaperArgs) -> Result<(), RunError> {
     tasks.follow_cluster(&client, &namespace, &observer, &outbox, watches);
     tasks.beat(&namespace, &token_file, &ca, &observer);
     let reloading = observer.clone();
-    tasks.spawn(configuration.follow(config_metrics, move |config| reloading.set_policy(config.policy)));
+    let holding = Arc::clone(&enforcer);
+    tasks.spawn(configuration.follow(config_metrics, move |config| {
+        reloading.set_policy(config.policy);
+        holding.set_hold_for(config.breaker.hold_for);
+    }));
     let keys = KeyRing::new();
     tasks.spawn(keys.clone().follow(client.clone()));
 
@@ -180,8 +185,9 @@ async fn serve(args: ReaperArgs) -> Result<(), RunError> {
     // The Lease is released after the work of the leader has ended, not before.
     let resign = Shutdown::manual();
     let me = format!("{pod_name}_{:08x}", fastrand::u32(..));
+    let operators = Operators::new(client.clone(), &namespace);
     let election = Election::start(client, &namespace, object::REAPER_LEASE, me, lease, resign.clone());
-    tasks.spawn(api::serve(api_listener, api_over(&controller, election.clone())));
+    tasks.spawn(api::serve(api_listener, api_over(&controller, operators, election.clone())));
     let leading = async {
         let mut resigned = election.clone();
         controller.run(election, shutdown.clone()).await;
@@ -229,9 +235,10 @@ fn max_connections() -> usize {
 }
 
 /// What the API shows of a controller that may lead.
-fn api_over(controller: &Controller, leadership: watch::Receiver<Leadership>) -> api::Api {
+fn api_over(controller: &Controller, operators: Operators, leadership: watch::Receiver<Leadership>) -> api::Api {
     let Controller { observer, outbox, enforcer, .. } = controller;
-    api::Api { observer: observer.clone(), outbox: outbox.clone(), enforcer: Arc::clone(enforcer), leadership }
+    let (enforcer, operators) = (Arc::clone(enforcer), Arc::new(operators));
+    api::Api { observer: observer.clone(), outbox: outbox.clone(), enforcer, operators, leadership }
 }
 
 /// The metrics of each room.

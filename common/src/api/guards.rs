@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub struct Guards {
     /// Whether the reaper receives beats, reports and watch events: `receiving`, `self-beat` or `watch-down`.
     pub signals: String,
-    /// For how long this leader has received them.
+    /// For how long this leader has received them without a break.
     pub listening_seconds: u64,
     /// The breaker.
     pub breaker: BreakerState,
@@ -20,9 +20,9 @@ pub struct Guards {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BreakerState {
-    /// Number of Jobs that are lost or about to be.
-    pub lost: usize,
-    /// Number of open Jobs.
+    /// Number of nodes that carry workers and from which nothing is received.
+    pub silent: usize,
+    /// Number of nodes that carry workers.
     pub of: usize,
     /// Whether the breaker holds a lost verdict now.
     pub holds: bool,

@@ -9,6 +9,7 @@ use crate::{
         AgentObservation, ContainerState, Evidence, JobEvidence, JobIdentity, JobKind, JobStage, LastBeat,
         MainContainer, NodeEvidence, NodeState, PodEvidence, PodPhase, Retries, Sidecar, Terminating,
     },
+    guard::{Hold, Holds},
     judge::judge,
     moment::Moment,
     policy::{Origins, Policy},
@@ -135,6 +136,16 @@ pub fn mk_snapshot(job: JobEvidence, pods: Vec<PodEvidence>) -> JobSnapshot {
         gone: false,
         outcomes: BTreeMap::new(),
     }
+}
+
+/// What a guard holds of the pod `w`.
+pub fn held_by(hold: Option<Hold>) -> Holds {
+    let Some(hold) = hold else { return Holds::default() };
+    let mut holds = Holds::from(hold);
+    if let Hold::Breaker { .. } = hold {
+        holds.add("w-uid".into(), hold);
+    }
+    holds
 }
 
 pub fn judged(snapshot: &JobSnapshot) -> Judgement {

@@ -1,221 +1,290 @@
-//! The breaker: holds losses while too many Jobs are lost at the same time.
+//! The breaker: holds losses while too many failure domains fail at the same time.
 //!
-//! Many losses at once indicate a fault of the network, of a zone or of the reaper rather than many dead workers. The deadlines of
-//! Jobs that went silent together differ by a beat interval, a report interval and a Lease renewal. By their verdicts alone they
-//! would be seen one by one, and the first twenty would be acted on. Therefore a Job counts as soon as its loss is predicted
-//! ([`crate::judge::preview`]): when no signal has arrived for at most half of lost-after. And because Jobs are evaluated in turns,
-//! every Job that is due is previewed before anything is written for any of them.
+//! A node that dies takes any number of Jobs with it, and that is no reason to hesitate. Suspicious is that many *nodes* fall silent
+//! together: that indicates a fault of the network, of a zone or of the reaper rather than many dead nodes. So the breaker counts
 //!
-//! Jobs do not recover all at once either: a sidecar that cannot connect retries within 15 s, and a kubelet renews its Lease within
-//! 10 s. When enough Jobs have recovered for the count to be below the limits, those that are about to recover would be taken for
-//! dead. Therefore the breaker releases only when no Job has recovered for a while.
+//! - nodes that are silent: no renewal of the Lease, no beat of any pod, no report of the agent ([`SILENT_AFTER`]). That is before any
+//!   loss on them can be acted upon, and no policy of a Job has a part in it;
+//! - nodes where processes are gone and the kubelet says that they run, apart from these;
+//! - Jobs on healthy nodes without a heartbeat, in each namespace alone: what beats depend on there is the namespace's own.
 //!
-//! A value without I/O and without a clock. Each update costs the same however many Jobs there are.
+//! The latter two by the preview of each Job ([`crate::judge::preview`]), so that what began together counts together; and because
+//! Jobs are evaluated in turns, every Job that is due is previewed before anything is written for any of them.
+//!
+//! A hold ends. It ends when members return: not at once, because they do not return all at once, and those about to return would be
+//! taken for dead. It ends when somebody releases it. And it ends for one node after another when it has lasted for
+//! [`Breaker::set_hold_for`], as long as at least one node reports: then what is silent is silent for itself.
+//!
+//! A value without I/O and without a clock.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     sync::Arc,
+    time::Duration,
 };
 
-use jobwarden_common::identity::JobUid;
+use jobwarden_common::identity::{JobUid, NodeName};
 
-use self::count::{Change, Count, Counted};
-pub use self::job_status::{JobStatus, Location};
-use super::{Hold, Scope};
-use crate::moment::Moment;
+use self::{
+    group::{Group, Leave, Limit},
+    node::NodeSign,
+    schedule::next_release,
+    tally::NodeTally,
+};
+pub use self::{
+    job_status::JobStatus,
+    node::{SILENT_AFTER, WorkerNode},
+    report::{BreakerReport, DomainReport, Unit},
+};
+use super::{Counted, Hold, Scope};
+use crate::{evidence::PodEvidence, moment::Moment, verdict::LostReason};
 
-mod count;
+mod group;
 mod job_status;
+mod node;
+mod report;
+mod schedule;
+mod tally;
 
-/// The breaker trips when more Jobs than this are lost in the cluster,
-const JOBS: usize = 20;
-/// and more than this percentage of all open Jobs.
-const PERCENT: usize = 10;
+/// After how long what is held is released, unless the configuration says otherwise.
+pub const HOLD_FOR: Duration = Duration::from_mins(15);
+/// For how long a survey of the nodes is recent enough.
+const SURVEY_EVERY: Duration = Duration::from_millis(500);
+/// A namespace trips when at least three of its Jobs have lost their heartbeats together, and more than 30 % of its open Jobs.
+const NAMESPACE: Limit = Limit { members: 3, of: 0, percent: 30, more_than: true };
 
-/// It trips for a zone when at least this percentage of the Jobs of the zone is lost,
-const ZONE_PERCENT: usize = 55;
-/// and more Jobs than this: all of two or three Jobs may well be lost for reasons of their own,
-const ZONE_JOBS: usize = 5;
-/// on at least this many nodes: on a single node, the node failed and not the zone,
-const ZONE_NODES_LOST: usize = 2;
-/// and the zone has at least this many nodes.
-const ZONE_NODES: usize = 3;
-
-/// Counts the lost Jobs of the cluster and of each zone, and holds losses while there are too many.
-///
-/// A Job counts as lost while its loss is predicted or held, and for one lost-after once its loss was acted on, so that losses
-/// that follow one another add up too. The breaker holds while the counts exceed the limits, and then until no more Jobs recover.
-#[derive(Debug, Default)]
+/// Counts the failure domains that fail together, and holds losses while there are too many.
+#[derive(Debug)]
 pub struct Breaker {
-    // Boxed because a table that has just grown is half empty.
-    jobs: HashMap<JobUid, Box<Entry>>,
-    cluster: Count,
-    zones: HashMap<Arc<str>, Count>,
-    /// When losses that were acted on stop counting.
-    expiries: BTreeSet<(Moment, JobUid)>,
+    hold_for: Duration,
+    silence: NodeTally,
+    process_gone: NodeTally,
+    /// On how many Jobs each node is counted in `process_gone`.
+    gone_on: BTreeMap<NodeName, usize>,
+    namespaces: HashMap<Arc<str>, Namespace>,
+    jobs: HashMap<JobUid, Entry>,
+    /// How many nodes that carry workers report.
+    reporting: usize,
+    surveyed: Option<Moment>,
 }
 
-/// One Job. Its size matters: there is an entry for every open Job.
+/// The open Jobs of a namespace.
 #[derive(Debug, Default)]
+struct Namespace {
+    jobs: Group<JobUid>,
+    last_release: Option<Moment>,
+}
+
+/// An open Job. Its size matters: there is an entry for each.
+#[derive(Debug)]
 struct Entry {
-    status: JobStatus,
-    acted_on: ActedOn,
+    namespace: Arc<str>,
+    losses: Option<Box<JobStatus>>,
 }
 
-/// Whether the loss of a Job was acted on.
-#[derive(Debug, Default)]
-enum ActedOn {
-    /// No: the loss counts while it is predicted or held.
-    #[default]
-    No,
-    /// Yes: the loss counts until `at`, whatever happens to the Job.
-    Until {
-        at: Moment,
-        locations: Vec<Location>,
-        /// The Job recovered, and another loss followed that will count by itself.
-        another: bool,
-    },
-    /// Yes, and it no longer counts. The Job is still lost because by policy the loss is only reported.
-    Expired,
-}
-
-impl Entry {
-    /// The locations of the loss that counts; `None` if none does.
-    fn counted_loss(&self) -> Option<&[Location]> {
-        match (&self.acted_on, &self.status.loss) {
-            (ActedOn::No | ActedOn::Until { another: true, .. }, Some(locations))
-            | (ActedOn::Until { locations, .. }, _) => Some(locations.as_slice()),
-            (ActedOn::No | ActedOn::Expired, _) => None,
+impl Default for Breaker {
+    fn default() -> Self {
+        Self {
+            hold_for: HOLD_FOR,
+            silence: NodeTally::default(),
+            process_gone: NodeTally::default(),
+            gone_on: BTreeMap::new(),
+            namespaces: HashMap::new(),
+            jobs: HashMap::new(),
+            reporting: 0,
+            surveyed: None,
         }
-    }
-
-    /// How the Job is counted in the cluster.
-    fn in_cluster(&self) -> Option<Counted> {
-        let counted = if self.counted_loss().is_some() { Counted::Lost(BTreeSet::new()) } else { Counted::Healthy };
-        (!self.is_idle()).then_some(counted)
-    }
-
-    /// How the Job is counted in each zone where it has pods or lost some.
-    fn in_zones(&self) -> BTreeMap<Arc<str>, Counted> {
-        if self.is_idle() {
-            return BTreeMap::new();
-        }
-        let mut zones: BTreeMap<_, _> =
-            self.status.zones.iter().map(|zone| (Arc::clone(zone), Counted::Healthy)).collect();
-        for location in self.counted_loss().unwrap_or_default() {
-            let Some(zone) = &location.zone else { continue };
-            let counted = zones.entry(Arc::clone(zone)).or_insert(Counted::Healthy);
-            match counted {
-                Counted::Lost(nodes) => nodes.extend(location.node.clone()),
-                Counted::Healthy => *counted = Counted::Lost(location.node.clone().into_iter().collect()),
-            }
-        }
-        zones
-    }
-
-    /// Whether the entry need not be kept.
-    fn is_idle(&self) -> bool {
-        !self.status.open && matches!(self.acted_on, ActedOn::No | ActedOn::Expired)
     }
 }
 
 impl Breaker {
-    /// Records the status of a Job at `now`. Called for every open Job whenever its status may have changed.
-    pub fn update(&mut self, job: &JobUid, status: JobStatus, now: Moment) {
-        self.expire(now);
-        self.change(job, now, |entry| {
-            let (was_lost, is_lost) = (entry.status.loss.is_some(), status.loss.is_some());
-            match &mut entry.acted_on {
-                ActedOn::Until { another, .. } => *another = is_lost && (*another || !was_lost),
-                acted_on @ ActedOn::Expired if !is_lost => *acted_on = ActedOn::No,
-                ActedOn::No | ActedOn::Expired => {}
-            }
-            entry.status = status;
-        });
+    /// Sets after how long what is held is released, one node a minute.
+    pub fn set_hold_for(&mut self, hold_for: Duration) {
+        self.hold_for = hold_for;
     }
 
-    /// The loss of a Job is acted on at `now`: steps follow from it, or it is reported. It counts `until` then.
-    pub fn record_acted_on(&mut self, job: &JobUid, now: Moment, until: Moment) {
-        self.expire(now);
-        let mut expiry = None;
-        self.change(job, now, |entry| {
-            let Some(locations) = entry.status.loss.clone() else { return };
-            // A loss that was acted on before and is evaluated again counts from the first time on.
-            if matches!(entry.acted_on, ActedOn::No | ActedOn::Until { another: true, .. }) {
-                entry.acted_on = ActedOn::Until { at: until, locations, another: false };
-                expiry = Some(until);
-            }
-        });
-        if let Some(at) = expiry {
-            self.expiries.insert((at, job.clone()));
-        }
+    /// Whether the nodes have to be surveyed again before anything is decided at `now`.
+    pub fn needs_survey(&self, now: Moment) -> bool {
+        self.surveyed.is_none_or(|at| now >= at + SURVEY_EVERY)
     }
 
-    /// The hold on the loss of a Job at `now`. `nodes_in` gives the number of nodes in a zone.
-    pub fn hold(&mut self, job: &JobUid, nodes_in: impl Fn(&str) -> usize, now: Moment) -> Option<Hold> {
-        self.expire(now);
-        if self.cluster.holds(now) {
-            let (lost, of) = self.counts();
-            return Some(Hold::Breaker { scope: Scope::Cluster, lost, of });
-        }
-        let locations = self.jobs.get(job).and_then(|entry| entry.counted_loss())?;
-        let tripped = locations.iter().filter_map(|location| location.zone.as_ref()).find_map(|zone| {
-            let count = self.zones.get(zone)?;
-            let holds = count.holds(now) && nodes_in(zone) >= ZONE_NODES;
-            holds.then_some((count.lost, count.jobs))
-        });
-        tripped.map(|(lost, of)| Hold::Breaker { scope: Scope::Zone, lost, of })
-    }
-
-    /// How many Jobs count as lost, and how many are open.
-    pub fn counts(&self) -> (usize, usize) {
-        (self.cluster.lost, self.cluster.jobs)
-    }
-
-    /// Removes all Jobs, because another reaper leads.
-    pub fn clear(&mut self) {
-        *self = Self::default();
-    }
-
-    fn change(&mut self, job: &JobUid, now: Moment, change: impl FnOnce(&mut Entry)) {
-        let mut entry = self.jobs.remove(job).unwrap_or_default();
-        let (in_cluster_before, mut in_zones_before) = (entry.in_cluster(), entry.in_zones());
-        change(&mut entry);
-        let has_recovered = entry.status.open && entry.status.loss.is_none();
-        let change = Change { before: in_cluster_before, after: entry.in_cluster(), has_recovered, now };
-        self.cluster.change(change, |count| count.lost > JOBS && count.lost * 100 > count.jobs * PERCENT);
-        let mut in_zones_after = entry.in_zones();
-        let zones: BTreeSet<_> = in_zones_before.keys().chain(in_zones_after.keys()).cloned().collect();
-        for zone in zones {
-            let count = self.zones.entry(Arc::clone(&zone)).or_default();
-            let (before, after) = (in_zones_before.remove(&zone), in_zones_after.remove(&zone));
-            let change = Change { before, after, has_recovered, now };
-            count.change(change, |count| {
-                count.lost > ZONE_JOBS
-                    && count.lost * 100 >= count.jobs * ZONE_PERCENT
-                    && count.nodes.len() >= ZONE_NODES_LOST
-            });
-            if count.jobs == 0 {
-                self.zones.remove(&zone);
-            }
-        }
-        if !entry.is_idle() {
-            self.jobs.insert(job.clone(), entry);
-        }
-    }
-
-    fn expire(&mut self, now: Moment) {
-        while let Some((at, _)) = self.expiries.first()
-            && *at <= now
-            && let Some((at, job)) = self.expiries.pop_first()
-        {
-            self.change(&job, at, |entry| match &entry.acted_on {
-                ActedOn::Until { at: until, another, .. } if *until == at => {
-                    let is_only_reported = entry.status.loss.is_some() && !another;
-                    entry.acted_on = if is_only_reported { ActedOn::Expired } else { ActedOn::No };
+    /// Counts the nodes, all of which are in `nodes`, and releases what is due. Returns whether anything was released.
+    pub fn survey<'a>(&mut self, nodes: impl Iterator<Item = WorkerNode<'a>>, now: Moment) -> bool {
+        self.surveyed = Some(now);
+        let (mut of, mut zones) = (0, BTreeMap::<_, usize>::new());
+        let mut signs = HashMap::new();
+        self.reporting = 0;
+        for node in nodes {
+            let sign = node.sign(now);
+            if node.carries_workers && sign != NodeSign::Gone {
+                of += 1;
+                self.reporting += usize::from(sign == NodeSign::Heard);
+                if let Some(zone) = node.zone {
+                    match zones.get_mut(zone) {
+                        Some(of) => *of += 1,
+                        None => drop(zones.insert(Arc::clone(zone), 1)),
+                    }
                 }
-                ActedOn::Until { .. } | ActedOn::No | ActedOn::Expired => {}
-            });
+            }
+            match sign {
+                NodeSign::Silent(since) if node.carries_workers => self.silence.join(node.name, node.zone, since),
+                _ => {}
+            }
+            if self.silence.cluster().members().contains_key(node.name) {
+                signs.insert(node.name.clone(), (sign, node.carries_workers));
+            }
+        }
+        let members: Vec<_> = self.silence.cluster().members().keys().cloned().collect();
+        for node in members {
+            match signs.get(&node) {
+                Some((NodeSign::Heard, _)) => self.silence.leave(&node, Leave::Returned, now),
+                Some((NodeSign::Unknown, _) | (NodeSign::Silent(_), true)) => {}
+                // A released node without workers was acted upon, and has not returned.
+                Some((NodeSign::Silent(_), false)) => self.silence.leave(&node, Leave::Vanished, now),
+                // An administrator or a controller has confirmed it.
+                Some((NodeSign::Gone, _)) | None => self.silence.leave(&node, Leave::Gone, now),
+            }
+        }
+        self.silence.set_of(of, &zones);
+        self.process_gone.set_of(of, &zones);
+        self.settle(now)
+    }
+
+    /// Records the status of a Job. Called for every open Job whenever its status may have changed.
+    pub fn update(&mut self, job: &JobUid, namespace: &str, status: JobStatus, now: Moment) {
+        let has_losses = status.heartbeat_lost || !status.process_gone.is_empty();
+        // Most Jobs are well, and were.
+        if status.open && !has_losses && self.jobs.get(job).is_some_and(|known| known.losses.is_none()) {
+            return;
+        }
+        if let Some(before) = self.jobs.remove(job) {
+            self.uncount(job, &before, &status, now);
+        }
+        if !status.open {
+            return;
+        }
+        let namespace = match self.namespaces.get_key_value(namespace) {
+            Some((known, _)) => Arc::clone(known),
+            None => Arc::from(namespace),
+        };
+        let group = &mut self.namespaces.entry(Arc::clone(&namespace)).or_default().jobs;
+        group.of += 1;
+        if status.heartbeat_lost {
+            group.join(job, now);
+        }
+        for (node, zone) in &status.process_gone {
+            *self.gone_on.entry(node.clone()).or_default() += 1;
+            self.process_gone.join(node, zone.as_ref(), now);
+        }
+        self.jobs.insert(job.clone(), Entry { namespace, losses: has_losses.then(|| Box::new(status)) });
+    }
+
+    /// The hold on the loss of a pod at `now`.
+    pub fn hold(
+        &mut self,
+        job: &JobUid,
+        namespace: &str,
+        pod: &PodEvidence,
+        reason: LostReason,
+        now: Moment,
+    ) -> Option<Hold> {
+        let node = pod.node.as_ref().map(|node| &node.name);
+        let (counted, (scope, (affected, of))) = match reason {
+            LostReason::NodeUnreachable | LostReason::OutcomeUnknown => {
+                (Counted::SilentNodes, self.silence.hold(node?)?)
+            }
+            LostReason::ProcessGone => {
+                self.process_gone.settle(now);
+                (Counted::ProcessGoneNodes, self.process_gone.hold(node?)?)
+            }
+            LostReason::HeartbeatLost => {
+                let group = &mut self.namespaces.get_mut(namespace)?.jobs;
+                group.settle(NAMESPACE, now);
+                let held = group.holds(job).then(|| (Scope::Namespace, group.counts()));
+                (Counted::HeartbeatLostJobs, held?)
+            }
+            LostReason::NodeGone
+            | LostReason::ImagePullFailed
+            | LostReason::CreateFailed
+            | LostReason::StartTimeout
+            | LostReason::Stalled
+            | LostReason::Unschedulable => return None,
+        };
+        Some(Hold::Breaker { counted, scope, affected, of })
+    }
+
+    /// Releases everything that is held. Returns how many nodes and Jobs were.
+    pub fn release(&mut self, now: Moment) -> usize {
+        let mut released = self.silence.release_all(now) + self.process_gone.release_all(now);
+        for Namespace { jobs, .. } in self.namespaces.values_mut() {
+            let held: Vec<_> = jobs.held().map(|(job, _)| job.clone()).collect();
+            held.iter().for_each(|job| jobs.release(job));
+            jobs.settle(NAMESPACE, now);
+            released += held.len();
+        }
+        released
+    }
+
+    /// Whether anything has tripped.
+    pub fn is_tripped(&self) -> bool {
+        let nodes = [&self.silence, &self.process_gone].into_iter().any(|tally| tally.tripped().next().is_some());
+        nodes || self.namespaces.values().any(|namespace| namespace.jobs.trip().is_some())
+    }
+
+    /// Forgets everything but the configuration, because another reaper leads.
+    pub fn clear(&mut self) {
+        *self = Self { hold_for: self.hold_for, ..Self::default() };
+    }
+
+    /// Trips and releases by what is true at `now`. Returns whether anything was released.
+    fn settle(&mut self, now: Moment) -> bool {
+        let mut released = self.silence.settle(now);
+        released |= self.process_gone.settle(now);
+        let may_release = self.reporting > 0;
+        for tally in [&mut self.silence, &mut self.process_gone] {
+            if may_release && tally.release_due(self.hold_for, now) {
+                tally.settle(now);
+                released = true;
+            }
+        }
+        for Namespace { jobs, last_release } in self.namespaces.values_mut() {
+            released |= jobs.settle(NAMESPACE, now);
+            let next = next_release(jobs.held(), *last_release, self.hold_for).filter(|_| may_release);
+            if let Some(job) = next.filter(|(at, _)| now >= *at).map(|(_, job)| job.clone()) {
+                *last_release = Some(now);
+                jobs.release(&job);
+                jobs.settle(NAMESPACE, now);
+                released = true;
+            }
+        }
+        released
+    }
+
+    /// Takes back what was counted of a Job, as far as it is not counted again.
+    fn uncount(&mut self, job: &JobUid, before: &Entry, after: &JobStatus, now: Moment) {
+        let losses = before.losses.as_deref();
+        for (node, _) in losses.iter().flat_map(|losses| &losses.process_gone) {
+            let Some(jobs) = self.gone_on.get_mut(node) else { continue };
+            *jobs -= 1;
+            if *jobs == 0 {
+                self.gone_on.remove(node);
+                let stays = after.process_gone.iter().any(|(other, _)| other == node);
+                // What was released is acted upon, which is no return.
+                let acted_on = self.process_gone.cluster().is_released(node);
+                if !stays {
+                    self.process_gone.leave(node, if acted_on { Leave::Vanished } else { Leave::Returned }, now);
+                }
+            }
+        }
+        let Some(namespace) = self.namespaces.get_mut(&before.namespace) else { return };
+        let group = &mut namespace.jobs;
+        group.of -= 1;
+        if losses.is_some_and(|losses| losses.heartbeat_lost) && !after.heartbeat_lost {
+            let how = if group.is_released(job) { Leave::Vanished } else { Leave::Returned };
+            group.leave(job, how, now);
+        }
+        if group.is_empty() {
+            self.namespaces.remove(&before.namespace);
         }
     }
 }

@@ -6,17 +6,19 @@ use rstest::rstest;
 
 use super::*;
 use crate::{
-    builders::evidence::{NOW, at, mk_job, mk_pod, on_gone_node, terminating, unreachable},
+    builders::evidence::{NOW, at, held_by, mk_job, mk_pod, on_gone_node, terminating, unreachable},
     evidence::{JobEvidence, JobStage, PodEvidence, PodPhase},
     judge::judge,
 };
 
-const BREAKER: Hold = Hold::Breaker { scope: Scope::Cluster, lost: 30, of: 40 };
+const BREAKER_HOLD: Hold = Hold::Breaker { counted: Counted::SilentNodes, scope: Scope::Cluster, affected: 3, of: 4 };
+const SILENCE: LostReason = LostReason::NodeUnreachable;
+const OBJECTS: LostReason = LostReason::NodeGone;
 
-fn hold_at(health: SignalHealth, now: u64) -> Option<Hold> {
+fn holds_at(health: SignalHealth, now: u64) -> Holds {
     let evidence = Evidence { job: mk_job(JobStage::Open), pods: vec![], listening_since: at(100) };
     let policy = Policy { lost_after: Duration::from_secs(30), ..Policy::default() };
-    hold(&evidence, &policy, health, at(now))
+    holds(&evidence, &policy, health, at(now))
 }
 
 #[rstest]
@@ -27,41 +29,72 @@ fn hold_at(health: SignalHealth, now: u64) -> Option<Hold> {
 #[case::watch_down(SignalHealth::WatchDown, 500, Some(Hold::WatchDown))]
 #[case::not_receiving_before_warm(SignalHealth::NotReceiving, 100, Some(Hold::SelfBeat))]
 fn missing_signals_hold_losses(#[case] health: SignalHealth, #[case] now: u64, #[case] expected: Option<Hold>) {
-    assert_eq!(hold_at(health, now), expected);
+    let holds = holds_at(health, now);
+    assert_eq!(holds.of(&"w-uid".into(), SILENCE), expected);
+    assert_eq!(holds.of_silence(), expected);
+    let out_of_date = expected.filter(|hold| *hold == Hold::WatchDown);
+    assert_eq!(holds.of(&"w-uid".into(), OBJECTS), out_of_date, "objects are held by watch-down alone");
+    assert_eq!(holds.of_objects(), out_of_date);
+}
+
+#[test]
+fn the_warm_up_lasts_until_the_breaker_has_counted_the_nodes() {
+    let evidence = Evidence { job: mk_job(JobStage::Open), pods: vec![], listening_since: at(100) };
+    let policy = Policy { lost_after: Duration::from_secs(1), ..Policy::default() };
+    let until = at(115);
+    let holds = holds(&evidence, &policy, SignalHealth::Receiving, at(101));
+    assert_eq!(holds.of_silence(), Some(Hold::WarmUp { until }));
+    assert!(until >= at(100) + SILENT_AFTER);
 }
 
 #[rstest]
-#[case(Hold::WarmUp { until: at(130) }, true)]
-#[case(Hold::SelfBeat, true)]
-#[case(Hold::WatchDown, true)]
-#[case(BREAKER, false)]
-fn only_the_breaker_does_not_hold_the_loss_with_a_deleted_node(#[case] hold: Hold, #[case] holds: bool) {
-    assert_eq!(hold.holds(LostReason::NodeGone), holds);
-    assert!(hold.holds(LostReason::NodeUnreachable));
+#[case(LostReason::NodeGone, false)]
+#[case(LostReason::ImagePullFailed, false)]
+#[case(LostReason::CreateFailed, false)]
+#[case(LostReason::StartTimeout, false)]
+#[case(LostReason::ProcessGone, true)]
+#[case(LostReason::OutcomeUnknown, true)]
+#[case(LostReason::NodeUnreachable, true)]
+#[case(LostReason::HeartbeatLost, true)]
+#[case(LostReason::Stalled, true)]
+#[case(LostReason::Unschedulable, false)]
+fn a_loss_rests_on_missing_signals_or_on_objects(#[case] reason: LostReason, #[case] by_silence: bool) {
+    for hold in [Hold::SelfBeat, Hold::WarmUp { until: at(130) }] {
+        assert_eq!(Holds::from(hold).of(&"w-uid".into(), reason).is_some(), by_silence);
+    }
+    assert_eq!(Holds::from(Hold::WatchDown).of(&"w-uid".into(), reason), Some(Hold::WatchDown));
 }
 
 #[rstest]
 #[case::open(mk_job(JobStage::Open), unreachable("w", 100), Hold::SelfBeat, true)]
-#[case::open_by_the_breaker(mk_job(JobStage::Open), unreachable("w", 100), BREAKER, true)]
-#[case::a_deleted_node(mk_job(JobStage::Open), on_gone_node("w"), Hold::SelfBeat, true)]
-#[case::a_deleted_node_is_not_held_by_the_breaker(mk_job(JobStage::Open), on_gone_node("w"), BREAKER, false)]
-#[case::nothing_lost(mk_job(JobStage::Open), mk_pod("w"), BREAKER, false)]
-#[case::suspended(suspended(), unreachable("w", 100), BREAKER, false)]
-#[case::suspended_and_terminating(suspended(), terminating(unreachable("w", 100), 900), BREAKER, true)]
-#[case::deleted_and_terminating(mk_job(JobStage::Vanished), terminating(unreachable("w", 100), 900), BREAKER, true)]
-#[case::without_a_pod(podless(), PodEvidence { phase: PodPhase::Failed, ..mk_pod("w") }, BREAKER, true)]
+#[case::open_by_the_breaker(mk_job(JobStage::Open), unreachable("w", 100), BREAKER_HOLD, true)]
+#[case::another_pod(mk_job(JobStage::Open), unreachable("v", 100), BREAKER_HOLD, false)]
+#[case::a_deleted_node(mk_job(JobStage::Open), on_gone_node("w"), Hold::SelfBeat, false)]
+#[case::a_deleted_node_that_may_be_there(mk_job(JobStage::Open), on_gone_node("w"), Hold::WatchDown, true)]
+#[case::nothing_lost(mk_job(JobStage::Open), mk_pod("w"), BREAKER_HOLD, false)]
+#[case::suspended(suspended(), unreachable("w", 100), BREAKER_HOLD, false)]
+#[case::suspended_and_terminating(suspended(), terminating(unreachable("w", 100), 900), BREAKER_HOLD, true)]
+#[case::deleted_and_terminating(
+    mk_job(JobStage::Vanished),
+    terminating(unreachable("w", 100), 900),
+    BREAKER_HOLD,
+    true
+)]
+#[case::without_a_pod(podless(), PodEvidence { phase: PodPhase::Failed, ..mk_pod("w") }, Hold::SelfBeat, false)]
+#[case::without_a_known_pod(podless(), PodEvidence { phase: PodPhase::Failed, ..mk_pod("w") }, Hold::WatchDown, true)]
 fn a_guard_holds_what_would_be_written_without_it(
     #[case] job: JobEvidence,
     #[case] pod: PodEvidence,
     #[case] hold: Hold,
-    #[case] held: bool,
+    #[case] is_held: bool,
 ) {
     let evidence = Evidence { job, pods: vec![pod], listening_since: at(0) };
     let policy = Policy { not_starting: NotStarting::Fail, ..Policy::default() };
     let judgement = judge(&evidence, &policy, at(NOW));
-    assert_eq!(is_held(&evidence, &judgement, &policy, hold), held);
+    let holds = held_by(Some(hold));
+    assert_eq!(held(&evidence, &judgement, &policy, &holds), is_held.then_some(hold));
     if judgement.job == JobVerdict::NotStarting {
-        assert!(!is_held(&evidence, &judgement, &Policy::default(), BREAKER), "it is only reported");
+        assert_eq!(held(&evidence, &judgement, &Policy::default(), &holds), None, "it is only reported");
     }
 }
 
@@ -73,8 +106,17 @@ fn podless() -> JobEvidence {
     JobEvidence { podless_since: Some(at(1)), ..mk_job(JobStage::Open) }
 }
 
-#[test]
-fn a_hold_states_its_reason() {
-    assert_eq!(BREAKER.to_string(), "breaker (30 of 40 Jobs in the cluster are silent or lost at the same time)");
-    assert_eq!(Hold::SelfBeat.to_string(), "self-beat");
+#[rstest]
+#[case(BREAKER_HOLD, "breaker (3 of 4 nodes in the cluster fell silent together)")]
+#[case(
+    Hold::Breaker { counted: Counted::ProcessGoneNodes, scope: Scope::Zone, affected: 2, of: 3 },
+    "breaker (processes are gone on 2 of 3 nodes in its zone at the same time)"
+)]
+#[case(
+    Hold::Breaker { counted: Counted::HeartbeatLostJobs, scope: Scope::Namespace, affected: 5, of: 9 },
+    "breaker (5 of 9 Jobs in its namespace lost their heartbeats at the same time)"
+)]
+#[case(Hold::SelfBeat, "self-beat")]
+fn a_hold_states_its_reason(#[case] hold: Hold, #[case] expected: &str) {
+    assert_eq!(hold.to_string(), expected);
 }

@@ -1,4 +1,4 @@
-//! The pausing clock: monotonic time without the time in which signals did not arrive.
+//! The pausing clock: monotonic time without the time in which a watch was down.
 
 use std::{
     collections::VecDeque,

@@ -18,8 +18,8 @@ impl Index {
         self.jobs.get(job)?.facts.as_ref().map(|facts| facts.identity.clone())
     }
 
-    /// Since when this reaper has listened as the leader.
+    /// Since when this reaper receives beats and reports as the leader; [`Moment::NEVER`] while it does not.
     pub fn listening_since(&self) -> Moment {
-        self.listening_since
+        if self.receiving { self.receiving_since } else { Moment::NEVER }
     }
 }

@@ -8,6 +8,7 @@ use super::{Index, QUIET};
 use crate::{
     evidence::NodeState,
     facts::node::{Health, LeaseFacts, NodeFacts},
+    guard::WorkerNode,
     index::records::NodeRecord,
     moment::Moment,
 };
@@ -50,10 +51,16 @@ impl Index {
         }
     }
 
-    /// How many nodes a zone has.
-    pub fn nodes_in(&self, zone: &str) -> usize {
-        let there = |node: &&NodeRecord| node.state.is_some_and(|state| !matches!(state, NodeState::Deleted { .. }));
-        self.nodes.values().filter(there).filter(|node| node.zone.as_deref() == Some(zone)).count()
+    /// All nodes, as the breaker counts them.
+    pub fn worker_nodes(&self) -> impl Iterator<Item = WorkerNode<'_>> {
+        self.nodes.iter().map(|(name, node)| WorkerNode {
+            name,
+            zone: node.zone.as_ref(),
+            carries_workers: node.pods.iter().any(|uid| self.pods.get(uid).is_some_and(|pod| pod.is_worker())),
+            is_gone: node.state.is_some_and(|state| state.gone_since().is_some()),
+            heard: node.lease_changed.max(node.heard.unwrap_or_default()),
+            listening_since: self.listening_since(),
+        })
     }
 
     /// The object of a node is gone.

@@ -122,6 +122,11 @@ impl PodRecord {
         self.facts.is_live()
     }
 
+    /// Whether it is a live pod of a Job, or a bare pod that opted in.
+    pub(super) fn is_worker(&self) -> bool {
+        self.is_live() && self.facts.job.is_some()
+    }
+
     /// Why it ended, as far as its status says.
     pub(super) fn cause(&self) -> Cause {
         of_attempt(&self.facts.cause(), self.start_problem.as_deref())
@@ -194,6 +199,8 @@ pub(super) struct NodeRecord {
     pub(super) lease_changed: Moment,
     /// What the Lease then said.
     pub(super) renewed: Option<Timestamp>,
+    /// When a beat of one of its pods or a report of its agent was last received, whatever it said.
+    pub(super) heard: Option<Moment>,
     /// The pods bound to it.
     pub(super) pods: BTreeSet<PodUid>,
 }
@@ -209,6 +216,7 @@ impl NodeRecord {
             boot_id: None,
             lease_changed: now,
             renewed: None,
+            heard: None,
             pods: BTreeSet::new(),
         }
     }

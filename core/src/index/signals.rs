@@ -64,6 +64,9 @@ impl Index {
         };
         let before = mem::replace(&mut pod.beat, after);
         pod.rebooted = None;
+        if let Some(node) = pod.facts.node.as_ref().and_then(|node| self.nodes.get_mut(node)) {
+            node.heard = Some(now);
+        }
         let (job, name) = (pod.facts.job.clone(), pod.facts.name.clone());
         let (event, pause) = match (before, after) {
             (LastBeat::None, _) => (Some("first beat"), None),
@@ -102,7 +105,11 @@ impl Index {
             }
         }
         let seen: HashMap<_, _> = report.pods.iter().map(|entry| (&entry.pod_uid, entry)).collect();
-        let bound: Vec<_> = self.nodes.get(node).map(|node| node.pods.iter().cloned().collect()).unwrap_or_default();
+        let known = self.nodes.get_mut(node);
+        let bound: Vec<_> = known.map_or_else(Vec::new, |node| {
+            node.heard = Some(now);
+            node.pods.iter().cloned().collect()
+        });
         let mut wanted = Vec::with_capacity(bound.len());
         for uid in bound {
             if self.record_observation(&uid, report.blind.is_none(), seen.get(&uid).copied(), now) {

@@ -70,7 +70,7 @@ impl Index {
         Evidence {
             job: job_evidence(job, facts, self.podless_since(job, facts)),
             pods: pods.map(|pod| self.pod_evidence(pod)).collect(),
-            listening_since: self.listening_since,
+            listening_since: self.listening_since(),
         }
     }
 
@@ -130,13 +130,13 @@ impl Index {
 
     fn node_evidence(&self, name: &NodeName) -> NodeEvidence {
         let known = self.nodes.get(name);
-        let lease_changed = known.map_or(self.listening_since, |node| node.lease_changed);
+        let lease_changed = known.map_or(self.leading_since, |node| node.lease_changed);
         NodeEvidence {
             name: name.clone(),
             zone: known.and_then(|node| node.zone.clone()),
             state: known.and_then(|node| node.state).unwrap_or(NodeState::NotReady),
             avoided: known.is_some_and(|node| node.avoided),
-            lease_changed: lease_changed.max(self.listening_since),
+            lease_changed: lease_changed.max(self.leading_since),
         }
     }
 

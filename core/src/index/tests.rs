@@ -21,6 +21,7 @@ use crate::{
 };
 
 mod bare;
+mod breaker;
 mod choices;
 mod signals;
 mod waiting;

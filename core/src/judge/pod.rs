@@ -26,7 +26,7 @@ pub(super) fn judge_pod(
         (PodPhase::Failed, _) => PodVerdict::AttemptFailed,
         (PodPhase::Pending | PodPhase::Running, Some(node)) if pod.bound_since.is_some() => {
             let deadlines = Deadlines::of(pod, listening_since, timeouts);
-            PodView { pod, node, deadlines, policy, timeouts, clock }.judge()
+            PodView { pod, node, listening_since, deadlines, policy, timeouts, clock }.judge()
         }
         (PodPhase::Pending | PodPhase::Running, _) => judge_unscheduled(pod, policy, clock),
     }
@@ -47,6 +47,7 @@ fn judge_unscheduled(pod: &PodEvidence, policy: &Policy, clock: &mut Clock) -> P
 struct PodView<'a> {
     pod: &'a PodEvidence,
     node: &'a NodeEvidence,
+    listening_since: Moment,
     deadlines: Deadlines<'a>,
     policy: &'a Policy,
     timeouts: &'a Timeouts,
@@ -100,8 +101,8 @@ impl PodView<'_> {
             return false;
         }
         let timeouts = self.timeouts.on_gone_node();
-        let deadlines = self.deadlines.by(&timeouts);
-        !self.has_beat_before(deadlines.late_at()) && !self.seen_before(deadlines.agent_silent_at())
+        let heard_by = self.deadlines.by(&timeouts).heard_by();
+        self.clock.reached(heard_by)
     }
 
     /// P3.
@@ -120,6 +121,7 @@ impl PodView<'_> {
     /// P4: a healthy kubelet reports an ended container within seconds, and this one does not.
     fn process_gone(&mut self) -> bool {
         let Some(since) = self.agent_gone_since().filter(|_| self.kubelet_says_running()) else { return false };
+        let since = since.max(self.listening_since);
         !self.lease_stale() && self.clock.reached(since + self.timeouts.process_gone)
     }
 
@@ -138,7 +140,7 @@ impl PodView<'_> {
     fn outcome_unknown(&mut self) -> bool {
         let ended = matches!(self.pod.beat, LastBeat::Ending { .. }) || self.agent_gone_since().is_some();
         let silence = self.timeouts.lost.max(self.timeouts.lease_stale);
-        ended && !self.agent_alive() && self.clock.reached(self.node.lease_changed + silence)
+        ended && !self.agent_may_see_it() && self.clock.reached(self.node.lease_changed + silence)
     }
 
     /// P6. The row applies to a pod that the agent sees alive, and to a pod of which no other row says anything: one that never
@@ -151,7 +153,7 @@ impl PodView<'_> {
     fn stalled(&mut self) -> bool {
         let (Some(progress), Some(after)) = (self.pod.cpu_progress, self.policy.stall_after) else { return false };
         let works = self.pod.phase == PodPhase::Running && self.pod.terminating.is_none();
-        works && self.clock.passed(progress, after) && self.agent_alive()
+        works && self.clock.passed(progress.max(self.listening_since), after) && self.agent_alive()
     }
 
     /// P14: an init container of the workload runs on a node that works, and no main container does.
@@ -165,11 +167,7 @@ impl PodView<'_> {
 
     /// The last beat is younger than suspect-after and did not say that the pod ends.
     fn beat_fresh(&mut self) -> bool {
-        self.has_beat_before(self.deadlines.late_at())
-    }
-
-    fn has_beat_before(&mut self, late_at: Moment) -> bool {
-        matches!(self.pod.beat, LastBeat::Running { .. }) && !self.clock.reached(late_at)
+        self.deadlines.fresh_until().is_some_and(|until| !self.clock.reached(until))
     }
 
     /// The last beat is older than suspect-after.
@@ -204,12 +202,14 @@ impl PodView<'_> {
 
     /// The agent saw processes of a main container in a recent report.
     fn agent_alive(&mut self) -> bool {
-        self.seen_before(self.deadlines.agent_silent_at())
+        let sees = matches!(self.pod.agent, AgentObservation::Alive { .. });
+        sees && self.deadlines.agent_silent_at().is_some_and(|at| !self.clock.reached(at))
     }
 
-    fn seen_before(&mut self, silent_at: Option<Moment>) -> bool {
-        let sees = matches!(self.pod.agent, AgentObservation::Alive { .. });
-        sees && silent_at.is_some_and(|at| !self.clock.reached(at))
+    /// The same, and a newer report that says so may be missing because the reaper did not receive it.
+    fn agent_may_see_it(&mut self) -> bool {
+        let AgentObservation::Alive { last } = self.pod.agent else { return false };
+        !self.clock.reached(last.max(self.listening_since) + self.timeouts.agent_silent)
     }
 
     /// The kubelet has not renewed the node's Lease for too long.

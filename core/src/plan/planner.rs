@@ -14,7 +14,7 @@ use self::context::Planner;
 use super::step::{Recorded, Step};
 use crate::{
     evidence::JobStage,
-    guard::Hold,
+    guard::Holds,
     moment::Moment,
     snapshot::JobSnapshot,
     verdict::{JobVerdict, Judgement},
@@ -27,11 +27,11 @@ use crate::{
 pub fn plan(
     snapshot: &JobSnapshot,
     judgement: &Judgement,
-    hold: Option<Hold>,
+    holds: &Holds,
     recorded: &Recorded,
     now: Moment,
 ) -> Vec<Step> {
-    let mut planner = Planner::new(snapshot, judgement, hold, recorded, now);
+    let mut planner = Planner::new(snapshot, judgement, holds, recorded, now);
     match judgement.job {
         JobVerdict::Finished => planner.finished(),
         JobVerdict::Deleted => planner.deleted(),
@@ -48,19 +48,16 @@ pub fn plan(
 }
 
 /// The earliest moment after `now` at which time alone may change the plan.
-pub fn requeue_at(snapshot: &JobSnapshot, judgement: &Judgement, hold: Option<Hold>, now: Moment) -> Option<Moment> {
+pub fn requeue_at(snapshot: &JobSnapshot, judgement: &Judgement, holds: &Holds, now: Moment) -> Option<Moment> {
     let retention = match snapshot.evidence.job.stage {
         JobStage::Finished { since, .. } => Some(since + snapshot.policy.retention),
-        _ => None,
-    };
-    let warm_up = match hold {
-        Some(Hold::WarmUp { until }) => Some(until),
         _ => None,
     };
     // A pod that has ended but still exists is a leftover from then on.
     let judged_pods = judgement.judged_pods(&snapshot.evidence, &snapshot.policy);
     let stuck = judged_pods.filter_map(|judged| judged.signals().stuck_at);
     let removals = removal::moments(snapshot, judgement);
+    let warm_up = holds.warm_up_until();
     let moments = judgement.recheck_at.into_iter().chain(retention).chain(warm_up).chain(stuck).chain(removals);
     moments.filter(|at| *at > now).min()
 }

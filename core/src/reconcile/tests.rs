@@ -1,12 +1,13 @@
 //! The reconciler: what holds a loss, what is remembered, and when a Job is evaluated again.
 
+use jobwarden_common::identity::NodeName;
 use rstest::rstest;
 
 use super::*;
 use crate::{
     builders::evidence::{NOW, at, identity, judged, mk_job, mk_pod, mk_snapshot, on_gone_node, unreachable},
-    evidence::{Finish, JobEvidence, JobStage, LastBeat, NodeState, PodEvidence, Retries},
-    guard::Scope,
+    evidence::{AgentObservation, Finish, JobEvidence, JobStage, LastBeat, NodeState, PodEvidence, Retries},
+    guard::{Counted, Scope},
     verdict::PodVerdict,
 };
 
@@ -35,7 +36,7 @@ fn finished() -> JobStage {
 }
 
 fn evaluate_at(reconciler: &mut Reconciler, snapshot: &mut JobSnapshot, health: SignalHealth, now: u64) -> Evaluation {
-    reconciler.evaluate(snapshot, health, |_| 0, at(now))
+    reconciler.evaluate(snapshot, health, at(now))
 }
 
 fn evaluate(reconciler: &mut Reconciler, snapshot: &mut JobSnapshot) -> Evaluation {
@@ -95,7 +96,7 @@ fn a_guard_that_replaces_another_is_counted_instead() {
 fn a_guard_without_a_loss_holds_nothing() {
     let mut reconciler = Reconciler::new(Mode::Enforce);
     let healthy = evaluate_at(&mut reconciler, &mut snapshot_of(mk_pod("w")), SignalHealth::NotReceiving, NOW);
-    assert_eq!((healthy.hold, healthy.held, healthy.held_changed), (Some(Hold::SelfBeat), None, false));
+    assert_eq!((healthy.holds.of_silence(), healthy.held, healthy.held_changed), (Some(Hold::SelfBeat), None, false));
     assert!(reconciler.held_by_guard().is_empty());
 }
 
@@ -117,18 +118,6 @@ fn observe_only_plans_no_write_to_a_job_or_pod() {
         let observed = evaluate(&mut Reconciler::new(Mode::ObserveOnly), snapshot);
         assert!(!observed.steps.is_empty() && !observed.steps.iter().any(Step::writes_workload), "{observed:?}");
         assert_eq!((snapshot.policy.on_lost, snapshot.policy.not_starting), (OnLost::Report, NotStarting::Report));
-    }
-}
-
-#[test]
-fn observe_only_previews_no_job_without_a_pod_as_lost() {
-    let podless = JobEvidence { podless_since: Some(at(1)), ..mk_job(JobStage::Open) };
-    let mut snapshot = mk_snapshot(podless, vec![]);
-    snapshot.policy.not_starting = NotStarting::Fail;
-    for (mode, lost) in [(Mode::Enforce, 1), (Mode::ObserveOnly, 0)] {
-        let mut reconciler = Reconciler::new(mode);
-        preview_of(&mut reconciler, &snapshot, NOW);
-        assert_eq!(reconciler.breaker_counts(), (lost, 1));
     }
 }
 
@@ -170,9 +159,22 @@ fn a_forgotten_job_leaves_nothing_behind(#[case] forget: fn(&mut Reconciler, Ins
     forget(&mut reconciler, start);
     reconciler.preview(&job_uid(), None, &BTreeMap::new(), at(NOW));
     assert_empty(&reconciler);
-    assert_eq!(reconciler.breaker_counts(), (0, 0));
     assert_eq!(*reconciler.jobs_by_verdict().get("lost").unwrap_or(&0), 0);
     assert_eq!(reconciler.decisions_by_row()[&Row::P8], 1, "counters of a process only grow");
+}
+
+/// Surveys four nodes, all but the last of which have been silent since `since`.
+fn survey(reconciler: &mut Reconciler, since: u64, now: u64, start: Instant) {
+    let names: Vec<NodeName> = (1..5).map(|node| format!("n{node}").into()).collect();
+    let nodes = names.iter().map(|name| WorkerNode {
+        name,
+        zone: None,
+        carries_workers: true,
+        is_gone: false,
+        heard: at(if *name == names[3] { now } else { since }),
+        listening_since: at(0),
+    });
+    reconciler.survey(nodes, at(now), start);
 }
 
 #[test]
@@ -180,74 +182,93 @@ fn clearing_empties_the_queue_and_the_breaker() {
     let start = Instant::now();
     let mut reconciler = Reconciler::new(Mode::Enforce);
     reconciler.enqueue(job_uid(), start);
-    preview_of(&mut reconciler, &snapshot_of(unreachable("w", 100)), NOW);
-    assert_eq!(reconciler.breaker_counts(), (1, 1));
+    survey(&mut reconciler, NOW - 100, NOW, start);
+    assert!(reconciler.breaker_is_tripped() && !reconciler.needs_survey(at(NOW)));
     reconciler.clear();
-    assert_eq!(reconciler.breaker_counts(), (0, 0));
+    assert!(!reconciler.breaker_is_tripped() && reconciler.needs_survey(at(NOW)));
     assert!(reconciler.promote_due(start).is_empty());
+}
+
+#[test]
+fn however_many_jobs_are_lost_with_one_node_all_are_acted_upon() {
+    let mut reconciler = Reconciler::new(Mode::Enforce);
+    let mut snapshots: Vec<_> = (0..60).map(lost_job).collect();
+    for snapshot in &snapshots {
+        preview_of(&mut reconciler, snapshot, NOW);
+    }
+    assert!(snapshots.iter_mut().all(|snapshot| deletes_pod(&evaluate(&mut reconciler, snapshot))));
+}
+
+#[test]
+fn jobs_that_the_breaker_holds_are_evaluated_again_when_it_releases_anything() {
+    let start = Instant::now();
+    for by_an_operator in [true, false] {
+        let mut reconciler = Reconciler::new(Mode::Enforce);
+        reconciler.set_hold_for(Duration::from_secs(50));
+        survey(&mut reconciler, NOW - 100, NOW, start);
+        let mut snapshot = lost_job(0);
+        reconciler.enqueue(uid(0), start);
+        assert_eq!((reconciler.promote_due(start).len(), reconciler.due(9).len()), (1, 1));
+        let held = evaluate(&mut reconciler, &mut snapshot);
+        let hold = Hold::Breaker { counted: Counted::SilentNodes, scope: Scope::Cluster, affected: 3, of: 4 };
+        assert_eq!((held.held, deletes_pod(&held)), (Some(hold), false));
+        assert_eq!(held.requeue, Some(HELD_BY_BREAKER_REQUEUE));
+        reconciler.done(&uid(0), StepReport::default(), held.requeue, start, 0.5);
+        survey(&mut reconciler, NOW - 100, NOW + 49, start);
+        assert!(reconciler.promote_due(start).is_empty());
+        if by_an_operator {
+            assert_eq!(reconciler.release_breaker(at(NOW + 50), start), 3);
+        } else {
+            survey(&mut reconciler, NOW - 100, NOW + 50, start);
+        }
+        assert_eq!(reconciler.promote_due(start), [uid(0)]);
+        assert!(deletes_pod(&evaluate(&mut reconciler, &mut snapshot)));
+    }
+}
+
+/// A pod whose processes are gone, while its kubelet says that it runs.
+fn process_gone(node: &str) -> PodEvidence {
+    let mut pod = PodEvidence {
+        beat: LastBeat::Ending { last: at(NOW - 100) },
+        agent: AgentObservation::Gone { since: at(NOW - 100), reports: 2 },
+        ..mk_pod("w")
+    };
+    if let Some(evidence) = &mut pod.node {
+        evidence.name = node.into();
+    }
+    pod
 }
 
 #[test]
 fn the_preview_of_all_due_jobs_trips_the_breaker_before_any_loss_is_planned() {
     let start = Instant::now();
-    let mut reconciler = Reconciler::new(Mode::Enforce);
-    (0..30).for_each(|job| reconciler.enqueue(uid(job), start));
-    assert_eq!(reconciler.promote_due(start).len(), 30);
-    let mut snapshots: Vec<_> = (0..30).map(lost_job).collect();
-    for snapshot in &snapshots {
-        preview_of(&mut reconciler, snapshot, NOW);
+    for recorded in [false, true] {
+        let mut reconciler = Reconciler::new(Mode::Enforce);
+        survey(&mut reconciler, NOW, NOW, start);
+        let mut snapshots: Vec<_> = (1..4)
+            .map(|node| {
+                let mut snapshot = snapshot_of(process_gone(&format!("n{node}")));
+                snapshot.evidence.job.identity.uid = uid(node);
+                if recorded {
+                    snapshot.outcomes.insert(OutcomeName::attempt_failed(&"w-uid".into(), Episode::default()), false);
+                }
+                preview_of(&mut reconciler, &snapshot, NOW);
+                snapshot
+            })
+            .collect();
+        for snapshot in &mut snapshots {
+            let evaluation = evaluate(&mut reconciler, snapshot);
+            let hold = Hold::Breaker { counted: Counted::ProcessGoneNodes, scope: Scope::Cluster, affected: 3, of: 4 };
+            assert_eq!(evaluation.held, (!recorded).then_some(hold), "a loss that is recorded is not counted");
+            assert_eq!(deletes_pod(&evaluation), recorded);
+        }
     }
-    for snapshot in &mut snapshots {
-        let evaluation = evaluate(&mut reconciler, snapshot);
-        assert_eq!(evaluation.held, Some(Hold::Breaker { scope: Scope::Cluster, lost: 30, of: 30 }));
-        assert!(!deletes_pod(&evaluation));
-    }
-}
-
-#[test]
-fn losses_that_follow_one_another_trip_the_breaker() {
-    let mut reconciler = Reconciler::new(Mode::Enforce);
-    let mut acted_on = 0;
-    for job in 0..30 {
-        let mut snapshot = lost_job(job);
-        preview_of(&mut reconciler, &snapshot, NOW);
-        acted_on += usize::from(deletes_pod(&evaluate(&mut reconciler, &mut snapshot)));
-        // The Job fails because of the loss.
-        reconciler.preview(&uid(job), None, &BTreeMap::new(), at(NOW));
-    }
-    assert_eq!(acted_on, 20);
-    reconciler.preview(&uid(29), None, &BTreeMap::new(), at(NOW + 119));
-    assert_eq!(reconciler.breaker_counts().0, 20);
-    reconciler.preview(&uid(29), None, &BTreeMap::new(), at(NOW + 120));
-    assert_eq!(reconciler.breaker_counts().0, 0, "a loss counts for one lost-after");
-}
-
-#[test]
-fn a_held_loss_does_not_count_as_acted_on() {
-    let mut reconciler = Reconciler::new(Mode::Enforce);
-    let mut snapshot = snapshot_of(unreachable("w", 100));
-    preview_of(&mut reconciler, &snapshot, NOW);
-    evaluate_at(&mut reconciler, &mut snapshot, SignalHealth::NotReceiving, NOW);
-    reconciler.preview(&job_uid(), None, &BTreeMap::new(), at(NOW));
-    assert_eq!(reconciler.breaker_counts(), (0, 0));
-}
-
-#[test]
-fn a_pod_whose_loss_is_recorded_is_no_predicted_loss() {
-    let mut reconciler = Reconciler::new(Mode::Enforce);
-    let mut snapshot = snapshot_of(unreachable("w", 100));
-    snapshot.outcomes.insert(OutcomeName::attempt_failed(&"w-uid".into(), Episode::default()), false);
-    preview_of(&mut reconciler, &snapshot, NOW);
-    assert_eq!(reconciler.breaker_counts(), (0, 1));
 }
 
 /// A pod whose last beat is late in 20 s and expires in 110 s, and that no agent sees.
 fn beating() -> PodEvidence {
-    let mut pod = PodEvidence {
-        beat: LastBeat::Running { last: at(NOW - 10) },
-        agent: crate::evidence::AgentObservation::None,
-        ..mk_pod("w")
-    };
+    let mut pod =
+        PodEvidence { beat: LastBeat::Running { last: at(NOW - 10) }, agent: AgentObservation::None, ..mk_pod("w") };
     if let Some(node) = &mut pod.node {
         (node.state, node.lease_changed) = (NodeState::NotReady, at(NOW - 10));
     }
@@ -274,22 +295,11 @@ fn a_job_is_requeued_at_the_end_of_the_warm_up_or_sooner_while_a_guard_holds_its
     let mut healthy = snapshot_of(PodEvidence { beat: LastBeat::Ending { last: at(NOW) }, ..mk_pod("w") });
     healthy.evidence.listening_since = at(NOW - 119);
     assert_eq!(evaluate(&mut reconciler, &mut healthy).requeue, Some(Duration::from_secs(1)));
-    let mut held = snapshot_of(on_gone_node("w"));
+    let mut held = snapshot_of(process_gone("n1"));
     held.evidence.listening_since = at(NOW - 100);
     let evaluation = evaluate(&mut reconciler, &mut held);
     assert_eq!(evaluation.held, Some(Hold::WarmUp { until: at(NOW + 20) }));
     assert_eq!(evaluation.requeue, Some(HELD_REQUEUE));
-}
-
-#[rstest]
-#[case(Hold::SelfBeat, 2000)]
-#[case(Hold::WatchDown, 2000)]
-#[case(Hold::WarmUp { until: at(NOW) }, 2000)]
-#[case(Hold::Breaker { scope: Scope::Cluster, lost: 1000, of: 1000 }, 2000)]
-#[case(Hold::Breaker { scope: Scope::Zone, lost: 1001, of: 9000 }, 2002)]
-#[case(Hold::Breaker { scope: Scope::Cluster, lost: 50_000, of: 50_000 }, 100_000)]
-fn the_breaker_requeues_more_slowly_the_more_jobs_are_lost(#[case] hold: Hold, #[case] millis: u64) {
-    assert_eq!(held_requeue(hold), Duration::from_millis(millis));
 }
 
 #[test]
@@ -349,9 +359,9 @@ fn recorded_events_and_abandoned_pods_are_not_planned_again() {
 fn an_inspection_records_nothing() {
     let mut reconciler = Reconciler::new(Mode::Enforce);
     let mut snapshot = snapshot_of(unreachable("w", 100));
-    let inspection = reconciler.inspect(&mut snapshot, SignalHealth::NotReceiving, |_| 0, at(NOW));
+    let inspection = reconciler.inspect(&mut snapshot, SignalHealth::NotReceiving, at(NOW));
     assert!(matches!(inspection.judgement.pods[0].verdict, PodVerdict::Lost(_)));
-    assert_eq!((inspection.hold, inspection.held), (Some(Hold::SelfBeat), Some(Hold::SelfBeat)));
+    assert_eq!((inspection.holds.of_silence(), inspection.held), (Some(Hold::SelfBeat), Some(Hold::SelfBeat)));
     assert_empty(&reconciler);
     assert!(reconciler.decisions_by_row().is_empty() && reconciler.held_by_guard().is_empty());
 }

@@ -7,6 +7,8 @@ use axum::{
 };
 use jobwarden_common::api::Problem;
 
+use super::operator::Refusal;
+
 /// A response that is not a success.
 #[derive(Debug)]
 pub(super) struct Failure {
@@ -39,6 +41,19 @@ impl Failure {
         )
     }
 
+    pub(super) fn refused(refusal: Refusal) -> Self {
+        let (status, error) = match refusal {
+            Refusal::NoToken => (StatusCode::UNAUTHORIZED, "the request has no token of an operator"),
+            Refusal::NotAnOperator => (StatusCode::FORBIDDEN, "the token is not that of an operator"),
+            Refusal::Unverifiable => {
+                (StatusCode::SERVICE_UNAVAILABLE, "the API server cannot verify the token at the moment")
+            }
+        };
+        let hint = "use `jobwarden breaker release`, which requests a token of the service account jobwarden-operator; bind the Role \
+                    jobwarden-operator to who may do so";
+        Self::new(status, error.to_owned(), hint.to_owned())
+    }
+
     pub(super) fn internal() -> Self {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -51,7 +66,8 @@ impl Failure {
         Self::new(
             StatusCode::NOT_FOUND,
             "no such route".to_owned(),
-            "the routes are /v1/jobs, /v1/jobs/{namespace}/{name} and /v1/guards".to_owned(),
+            "the routes are /v1/jobs, /v1/jobs/{namespace}/{name}, /v1/guards, /v1/breaker and, with POST, /v1/breaker/release"
+                .to_owned(),
         )
     }
 

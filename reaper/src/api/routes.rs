@@ -3,11 +3,12 @@
 use axum::{
     Json, Router,
     extract::{Path, Query, State, rejection::QueryRejection},
-    routing::get,
+    http::HeaderMap,
+    routing::{get, post},
 };
 use jobwarden_common::{
-    api::{Explanation, Guards, JobLine, JobList},
-    names::api_route,
+    api::{BreakerReleased, BreakerStatus, Explanation, Guards, JobLine, JobList},
+    names::{OPERATOR_TOKEN_HEADER, api_route},
 };
 use jobwarden_serve::lease::Leadership;
 use serde::Deserialize;
@@ -25,6 +26,8 @@ pub(super) fn router(api: Api) -> Router {
         .route(api_route::JOBS, get(jobs))
         .route(&format!("{}/{{namespace}}/{{name}}", api_route::JOBS), get(job))
         .route(api_route::GUARDS, get(guards))
+        .route(api_route::BREAKER, get(breaker))
+        .route(api_route::BREAKER_RELEASE, post(release_breaker))
         .fallback(|| async { Failure::no_route() })
         .with_state(api)
 }
@@ -70,6 +73,20 @@ async fn job(
 async fn guards(State(api): State<Api>) -> Result<Json<Guards>, Failure> {
     api.leads()?;
     Ok(Json(view::guards(&api)))
+}
+
+async fn breaker(State(api): State<Api>) -> Result<Json<BreakerStatus>, Failure> {
+    api.leads()?;
+    Ok(Json(view::breaker(&api)))
+}
+
+async fn release_breaker(State(api): State<Api>, headers: HeaderMap) -> Result<Json<BreakerReleased>, Failure> {
+    api.leads()?;
+    let token = headers.get(OPERATOR_TOKEN_HEADER).and_then(|value| value.to_str().ok());
+    api.operators.verify(token).await.map_err(Failure::refused)?;
+    let released = api.enforcer.release_breaker();
+    tracing::warn!(released, "an operator has released the breaker");
+    Ok(Json(BreakerReleased { released }))
 }
 
 impl Api {

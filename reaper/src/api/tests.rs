@@ -7,7 +7,12 @@ use jobwarden_common::{
     api::{Explanation, Problem},
     identity::JobUid,
 };
-use jobwarden_core::reconcile::Mode;
+use jobwarden_core::{
+    builders::facts::{mk_job, mk_node, mk_pod},
+    facts::{node::Health, pod::PodFacts},
+    health::{Failure, Watch},
+    reconcile::Mode,
+};
 use rstest::rstest;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
@@ -41,11 +46,42 @@ fn mk_api() -> TestApi {
     let enforcer = Enforcer::new(observer.clone(), outbox.clone(), executor, Mode::Enforce);
     let enforcer = Arc::new(enforcer);
     let (leadership, following) = watch::channel(Leadership::Leader { term: 1 });
-    let parts = Api { observer: observer.clone(), outbox, enforcer: Arc::clone(&enforcer), leadership: following };
+    let parts = Api {
+        observer: observer.clone(),
+        outbox,
+        enforcer: Arc::clone(&enforcer),
+        operators: Arc::new(Operators::new(token_reviews(), "jobwarden")),
+        leadership: following,
+    };
     TestApi { observer, enforcer, leadership, router: routes::router(parts) }
 }
 
+/// An API server that knows the token `operator`.
+fn token_reviews() -> kube::Client {
+    let service = tower::service_fn(|request: Request<kube::client::Body>| async move {
+        let body = request.into_body().collect().await.expect("a body").to_bytes();
+        let mut review: Value = serde_json::from_slice(&body).expect("JSON");
+        let user = json!({ "username": "system:serviceaccount:jobwarden:jobwarden-operator" });
+        let is_known = review["spec"]["token"] == "operator";
+        review["status"] = json!({ "authenticated": is_known, "audiences": review["spec"]["audiences"], "user": user });
+        http::Response::builder().body(kube::client::Body::from(review.to_string().into_bytes()))
+    });
+    kube::Client::new(service, "default")
+}
+
 impl TestApi {
+    async fn release(&self, token: Option<&str>) -> (u16, Value) {
+        let mut request = Request::post("/v1/breaker/release");
+        if let Some(token) = token {
+            request = request.header("X-Jobwarden-Operator-Token", token);
+        }
+        let request = request.body(Body::empty()).expect("a valid request");
+        let response = self.router.clone().oneshot(request).await.expect("it cannot fail");
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.expect("a body in memory").to_bytes();
+        (status, serde_json::from_slice(&body).expect("always JSON"))
+    }
+
     async fn get(&self, path: &str) -> (u16, Value) {
         let request = Request::get(path).body(Body::empty()).expect("a valid request");
         let response = self.router.clone().oneshot(request).await.expect("it cannot fail");
@@ -103,14 +139,43 @@ async fn the_guards_are_shown() {
 async fn a_held_loss_is_shown_by_every_route() {
     let test = mk_api();
     test.observer.silence(121).await;
-    // The reaper's own beat stops, too, after the others.
-    tokio::time::advance(std::time::Duration::from_secs(20)).await;
+    test.observer.watch_failed(Watch::Nodes, Failure::Disconnected);
     test.reconcile().await;
-    assert_eq!(test.get("/v1/jobs/ort/job-name").await.1["held"]["guard"], "self-beat");
-    assert_eq!(test.get("/v1/jobs").await.1["jobs"][0]["held"], "self-beat");
+    assert_eq!(test.get("/v1/jobs/ort/job-name").await.1["held"]["guard"], "watch-down");
+    assert_eq!(test.get("/v1/jobs").await.1["jobs"][0]["held"], "watch-down");
     let guards = test.get("/v1/guards").await.1;
-    assert_eq!(guards["held"], json!([{ "namespace": "ort", "name": "job-name", "guard": "self-beat" }]));
-    assert_eq!(guards["signals"], "self-beat");
+    assert_eq!(guards["held"], json!([{ "namespace": "ort", "name": "job-name", "guard": "watch-down" }]));
+    assert_eq!(guards["signals"], "watch-down");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_breaker_is_shown_and_released_by_an_operator_alone() {
+    let test = mk_api();
+    test.observer.with(|index, now| {
+        for node in 0..3 {
+            let (name, pod) = (format!("silent-{node}"), format!("pod-{node}"));
+            index.apply_node(&mk_node(&name, Health::Ready), now);
+            index.apply_job(mk_job(&format!("job-{node}")), now);
+            index.apply_pod(PodFacts { node: Some(name.as_str().into()), ..mk_pod(&pod, &format!("job-{node}")) }, now);
+        }
+    });
+    for _ in 0..13 {
+        test.observer.silence(1).await;
+        test.observer.with(|index, now| {
+            let _ = index.beat(&"pod".into(), None, jobwarden_common::beat::Phase::Running, now);
+        });
+    }
+    test.reconcile().await;
+    insta::assert_json_snapshot!("breaker", without_times(test.get("/v1/breaker").await.1));
+    for (token, expected) in [(None, 401), (Some("tenant"), 403)] {
+        assert_eq!(test.release(token).await.0, expected);
+        assert_eq!(test.get("/v1/breaker").await.1["domains"][0]["affected"], 3);
+    }
+    assert_eq!(test.release(Some("operator")).await, (200, json!({ "released": 3 })));
+    assert_eq!(test.get("/v1/breaker").await.1["domains"], json!([]));
+    let opened = Request::get("/v1/breaker/release").body(Body::empty()).expect("a valid request");
+    let answer = test.router.clone().oneshot(opened).await.expect("it cannot fail");
+    assert_eq!(answer.status().as_u16(), 405, "a page that somebody opens releases nothing");
 }
 
 #[rstest]

@@ -2,15 +2,15 @@
 
 use jobwarden_common::{
     api::{
-        BreakerState, Explanation, Figures, Guards, Held, HeldJob, JobLine, JobName, Outcome, PastPod, Pod,
-        PolicyValue, Sink, Timer, Verdict,
+        BreakerDomain, BreakerHeld, BreakerState, BreakerStatus, Explanation, Figures, Guards, Held, HeldJob, JobLine,
+        JobName, Outcome, PastPod, Pod, PolicyValue, Sink, Timer, Verdict,
     },
     identity::JobUid,
 };
 use jobwarden_core::{
     evidence::{Evidence, JobIdentity, JobKind, JobStage, NodeState, PodPhase},
     explain::{self, Upcoming, UpcomingVerdict, upcoming},
-    guard::Hold,
+    guard::{BREAKER, BreakerReport, DomainReport, Hold, Unit},
     health::SignalHealth,
     moment::Moment,
     outcome::OutcomeName,
@@ -136,10 +136,10 @@ pub(super) fn guards(api: &Api) -> Guards {
         SignalHealth::NotReceiving => Hold::SelfBeat.as_str(),
         SignalHealth::WatchDown => Hold::WatchDown.as_str(),
     };
-    let (held, (lost, of)) = {
+    let (held, report) = {
         let reconciler = api.enforcer.reconciler();
         let held: Vec<_> = reconciler.held_jobs().map(|(uid, guard)| (uid.clone(), guard)).collect();
-        (held, reconciler.breaker_counts())
+        (held, reconciler.breaker())
     };
     let held = held.into_iter().filter_map(|(uid, guard)| {
         let JobIdentity { namespace, name, .. } = api.observer.identity(&uid)?;
@@ -149,11 +149,48 @@ pub(super) fn guards(api: &Api) -> Guards {
     held.sort();
     let holds = held.iter().any(|job| job.guard == BREAKER);
     let listening_seconds = api.observer.listening_for().as_secs();
-    Guards { signals: signals.to_owned(), listening_seconds, breaker: BreakerState { lost, of, holds }, held }
+    let breaker = BreakerState { silent: report.silent, of: report.nodes, holds };
+    Guards { signals: signals.to_owned(), listening_seconds, breaker, held }
 }
 
-/// The name of [`Hold::Breaker`].
-const BREAKER: &str = "breaker";
+/// The state of the breaker.
+pub(super) fn breaker(api: &Api) -> BreakerStatus {
+    let now = api.observer.now();
+    let (report, held_jobs) = {
+        let reconciler = api.enforcer.reconciler();
+        (reconciler.breaker(), reconciler.held_jobs().filter(|(_, guard)| *guard == BREAKER).count())
+    };
+    let BreakerReport { nodes, silent, hold_for, domains } = report;
+    let held = |(unit, since): (Unit, Moment)| {
+        let (kind, namespace, name) = match unit {
+            Unit::Node(node) => ("Node", None, node.to_string()),
+            Unit::Job(job) => {
+                let JobIdentity { namespace, name, .. } = api.observer.identity(&job)?;
+                ("Job", Some(namespace), name)
+            }
+        };
+        Some(BreakerHeld { kind: kind.to_owned(), namespace, name, held_seconds: now.since(since).as_secs() })
+    };
+    let domain = |domain: DomainReport| BreakerDomain {
+        counted: domain.counted.as_str().to_owned(),
+        scope: domain.scope.as_str().to_owned(),
+        name: domain.name,
+        affected: domain.affected,
+        of: domain.of,
+        since: format!("{:.3}", api.observer.wall(domain.since)),
+        returning: domain.returning,
+        held: domain.held.into_iter().filter_map(held).collect(),
+        next_release_in_seconds: domain.next_release.map(|at| at.since(now).as_secs()),
+    };
+    BreakerStatus {
+        holds: held_jobs > 0,
+        held_jobs,
+        nodes,
+        silent,
+        hold_for_seconds: hold_for.as_secs(),
+        domains: domains.into_iter().map(domain).collect(),
+    }
+}
 
 /// The verdict on a Job.
 pub(super) fn of_job(judgement: &Judgement) -> Verdict {

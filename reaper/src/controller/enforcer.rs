@@ -10,7 +10,10 @@ use jobwarden_core::{
     reconcile::{Evaluation, Inspection, Mode, Reconciler, StepReport},
     snapshot::JobSnapshot,
 };
-use tokio::time::{Duration, Instant, timeout};
+use tokio::{
+    sync::Notify,
+    time::{Duration, Instant, timeout},
+};
 
 use crate::{execute::Executor, observer::Observer, outbox::Outbox};
 
@@ -23,6 +26,7 @@ pub struct Enforcer {
     outbox: Outbox,
     executor: Executor,
     reconciler: Mutex<Reconciler>,
+    released: Notify,
 }
 
 /// The snapshot and the verdict of one Job at one moment.
@@ -39,16 +43,41 @@ pub struct Inspected {
 impl Enforcer {
     /// Evaluates Jobs of `observer`, and executes their steps with `executor`.
     pub fn new(observer: Observer, outbox: Outbox, executor: Executor, mode: Mode) -> Self {
-        Self { observer, outbox, executor, reconciler: Mutex::new(Reconciler::new(mode)) }
+        Self { observer, outbox, executor, reconciler: Mutex::new(Reconciler::new(mode)), released: Notify::new() }
     }
 
     /// Evaluates a Job without side effects; `None` if it is not in the index.
     pub fn inspect(&self, job: &JobUid) -> Option<Inspected> {
         let mut snapshot = self.snapshot(job)?;
         let (now, health) = (self.observer.now(), self.observer.health());
-        let nodes_in = |zone: &str| self.observer.nodes_in(zone);
-        let inspection = self.reconciler().inspect(&mut snapshot, health, nodes_in, now);
+        let inspection = self.reconciler().inspect(&mut snapshot, health, now);
         Some(Inspected { snapshot, inspection, now })
+    }
+
+    /// Surveys the nodes for the breaker, unless it has done so a moment ago.
+    pub(crate) fn survey(&self) {
+        let mut reconciler = self.reconciler();
+        if reconciler.needs_survey(self.observer.now()) {
+            self.observer.survey(|nodes, now| reconciler.survey(nodes, now, Instant::now().into_std()));
+        }
+    }
+
+    /// Sets after how long what the breaker holds is released.
+    pub fn set_hold_for(&self, hold_for: Duration) {
+        self.reconciler().set_hold_for(hold_for);
+    }
+
+    /// Releases everything that the breaker holds. Returns how many nodes and Jobs it held.
+    pub fn release_breaker(&self) -> usize {
+        let now = self.observer.now();
+        let released = self.reconciler().release_breaker(now, Instant::now().into_std());
+        self.released.notify_one();
+        released
+    }
+
+    /// Waits until somebody has released the breaker.
+    pub(crate) async fn breaker_released(&self) {
+        self.released.notified().await;
     }
 
     /// Records the state of a Job for the breaker.
@@ -64,9 +93,9 @@ impl Enforcer {
         let Some(mut snapshot) = self.snapshot(job) else {
             return self.reconciler().vanished(job, Instant::now().into_std());
         };
+        self.survey();
         let (now, health) = (self.observer.now(), self.observer.health());
-        let nodes_in = |zone: &str| self.observer.nodes_in(zone);
-        let evaluation = self.reconciler().evaluate(&mut snapshot, health, nodes_in, now);
+        let evaluation = self.reconciler().evaluate(&mut snapshot, health, now);
         let identity = &snapshot.evidence.job.identity;
         log_hold(identity, &evaluation);
         let Evaluation { steps, requeue, .. } = evaluation;

@@ -1,10 +1,12 @@
 //! Metrics of verdicts and guards, collected at each scrape.
 
 use std::{
+    collections::BTreeSet,
     fmt,
     sync::{Arc, Weak},
 };
 
+use jobwarden_core::guard::{BreakerReport, Counted};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric},
@@ -32,13 +34,13 @@ impl fmt::Debug for ReconcilerMetrics {
 impl Collector for ReconcilerMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
         let Some(enforcer) = self.0.upgrade() else { return Ok(()) };
-        let (jobs, decisions, held, (lost, _)) = {
+        let (jobs, decisions, held, breaker) = {
             let reconciler = enforcer.reconciler();
             (
                 reconciler.jobs_by_verdict().clone(),
                 reconciler.decisions_by_row().clone(),
                 reconciler.held_by_guard().clone(),
-                reconciler.breaker_counts(),
+                reconciler.breaker(),
             )
         };
         let help = "Jobs by verdict; only the leader judges";
@@ -56,10 +58,25 @@ impl Collector for ReconcilerMetrics {
         for (guard, jobs) in held {
             ConstGauge::new(gauge(jobs)).encode(family.encode_family(&[("guard", guard)])?)?;
         }
-        let help = "Jobs that the breaker counts as lost: silent, lost, or lost within the last lost-after";
-        let breaker = encoder.encode_descriptor("jobwarden_breaker_jobs", help, None, MetricType::Gauge)?;
-        ConstGauge::new(gauge(lost)).encode(breaker)
+        encode_breaker(&mut encoder, &breaker)
     }
+}
+
+fn encode_breaker(encoder: &mut DescriptorEncoder<'_>, breaker: &BreakerReport) -> fmt::Result {
+    let help = "Nodes that carry workers, by whether anything is received from them";
+    let mut nodes = encoder.encode_descriptor("jobwarden_worker_nodes", help, None, MetricType::Gauge)?;
+    let heard = breaker.nodes.saturating_sub(breaker.silent);
+    for (state, count) in [("heard", heard), ("silent", breaker.silent)] {
+        ConstGauge::new(gauge(count)).encode(nodes.encode_family(&[("state", state)])?)?;
+    }
+    let help = "Nodes and Jobs whose losses the breaker holds, by what it counts";
+    let mut held = encoder.encode_descriptor("jobwarden_breaker_held", help, None, MetricType::Gauge)?;
+    for counted in [Counted::SilentNodes, Counted::ProcessGoneNodes, Counted::HeartbeatLostJobs] {
+        let of_kind = breaker.domains.iter().filter(|domain| domain.counted == counted);
+        let units: BTreeSet<_> = of_kind.flat_map(|domain| &domain.held).map(|(unit, _)| unit).collect();
+        ConstGauge::new(gauge(units.len())).encode(held.encode_family(&[("counted", counted.as_str())])?)?;
+    }
+    Ok(())
 }
 
 fn gauge(count: usize) -> i64 {

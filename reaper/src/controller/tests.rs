@@ -9,7 +9,7 @@ use jobwarden_core::{
         node::{Health, NodeFacts},
         pod::PodFacts,
     },
-    guard::{Hold, Scope},
+    guard::{Counted, HOLD_FOR, Hold, Scope},
     policy::Policy,
     reconcile::Mode,
 };
@@ -159,30 +159,35 @@ impl Scenario {
         self.controller.enforcer.reconciler().held_by_guard().get(guard).copied().unwrap_or_default()
     }
 
+    /// How many nodes that carry workers are silent, and how many carry workers.
+    fn silent_nodes(&self) -> (usize, usize) {
+        let report = self.controller.enforcer.reconciler().breaker();
+        (report.silent, report.nodes)
+    }
+
     fn inspect(&self, job: usize) -> Inspected {
         self.controller.enforcer.inspect(&JobUid::from(name(job))).expect("the Job is indexed")
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_breaker_holds_thirty_of_forty_silent_jobs_until_most_are_back() {
+async fn the_breaker_holds_jobs_of_thirty_of_forty_silent_nodes_until_most_are_back() {
     let mut scenario = Scenario::new(40, 40, Mode::Enforce);
     scenario.until(WARM + 10).await;
-    assert_eq!(scenario.controller.enforcer.reconciler().breaker_counts().0, 0);
+    assert_eq!(scenario.silent_nodes(), (0, 40));
     // The nodes, sidecars and agents of 30 Jobs fall silent at once.
     scenario.silent = (0..40).map(|job| job % 4 != 0).collect();
     let silent = 30;
-    scenario.until(WARM + 10 + 45).await;
-    assert_eq!(
-        scenario.controller.enforcer.reconciler().breaker_counts().0,
-        silent,
-        "the breaker counts silent Jobs before they are lost"
-    );
+    scenario.until(WARM + 10 + 23).await;
+    assert_eq!(scenario.silent_nodes(), (silent, 40), "the breaker counts silent nodes before their Jobs are lost");
     scenario.until(WARM + 10 + 120 + 60).await;
     assert_eq!(scenario.failed(), [], "no Job is failed");
     assert_eq!(scenario.held("breaker"), silent);
     assert_eq!(scenario.events("Held"), 30);
-    assert_eq!(scenario.inspect(1).inspection.held, Some(Hold::Breaker { scope: Scope::Cluster, lost: 30, of: 40 }));
+    assert_eq!(
+        scenario.inspect(1).inspection.held,
+        Some(Hold::Breaker { counted: Counted::SilentNodes, scope: Scope::Cluster, affected: 30, of: 40 })
+    );
     assert!(scenario.api.paths("joboutcomes/pod-1.suspect").len() == 1, "the notice is recorded");
     assert!(scenario.api.writes().iter().all(|write| write.starts_with("POST") || write.contains("joboutcomes")));
 
@@ -198,10 +203,10 @@ async fn the_breaker_holds_thirty_of_forty_silent_jobs_until_most_are_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_single_dead_node_is_failed_without_delay() {
-    let mut scenario = Scenario::new(100, 7, Mode::Enforce);
+async fn a_single_dead_node_is_failed_without_delay_however_many_jobs_it_carries() {
+    let mut scenario = Scenario::new(100, 3, Mode::Enforce);
     scenario.until(WARM + 10).await;
-    scenario.silent = (0..100).map(|job| job % 7 == 1).collect();
+    scenario.silent = (0..100).map(|job| job % 3 == 1).collect();
     let dead: Vec<_> = (0..100).filter(|&job| scenario.silent[job]).collect();
     scenario.until(WARM + 10 + 120 + 1).await;
     assert_eq!(scenario.failed().into_iter().map(|(job, _)| job).collect::<Vec<_>>(), dead);
@@ -253,26 +258,40 @@ async fn a_job_is_failed_after_its_active_timeout_or_start_timeout() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_breaker_holds_jobs_without_a_pod_until_most_have_one() {
-    let mut scenario = Scenario::new(40, 40, Mode::Enforce);
-    let set = "set: {startTimeout: 60s, notStarting: fail}";
-    scenario.controller.observer.set_policy(serde_saphyr::from_str(set).expect("valid"));
-    scenario.controller.observer.with(|index, now| {
-        for job in 0..30 {
-            index.delete_pod(&format!("pod-{job}").into(), now);
-        }
-    });
-    scenario.until(WARM + 60).await;
+async fn two_of_three_nodes_of_a_zone_are_held_for_a_quarter_of_an_hour_and_released_one_a_minute() {
+    let mut scenario = Scenario::new(6, 3, Mode::Enforce);
+    scenario.until(WARM + 10).await;
+    scenario.silent = (0..6).map(|job| job % 3 != 0).collect();
+    scenario.until(WARM + 300).await;
+    assert_eq!((scenario.held("breaker"), scenario.failed()), (4, vec![]));
+    // Both were last heard of within ten seconds before, and count 12 s later.
+    let earliest = WARM + 10 + 12 - 10 + HOLD_FOR.as_secs();
+    scenario.until(earliest).await;
     assert_eq!(scenario.failed(), []);
-    assert_eq!(scenario.held("breaker"), 30);
-    scenario.controller.observer.with(|index, now| {
-        for job in 0..25 {
-            let node = Some(format!("n{job}").as_str().into());
-            index.apply_pod(PodFacts { node, ..mk_pod(&format!("pod-{job}"), &name(job)) }, now);
-        }
-    });
-    scenario.until(WARM + 60 + 35).await;
-    assert_eq!(scenario.failed().into_iter().map(|(job, _)| job).collect::<Vec<_>>(), [25, 26, 27, 28, 29]);
+    while scenario.failed().is_empty() && scenario.second < earliest + 15 {
+        scenario.until(scenario.second + 1).await;
+    }
+    assert_eq!(
+        (scenario.held("breaker"), scenario.failed().len()),
+        (2, 2),
+        "of the node that has been held for longest"
+    );
+    let first = scenario.second;
+    scenario.until(first + 58).await;
+    assert_eq!(scenario.failed().len(), 2);
+    scenario.until(first + 62).await;
+    assert_eq!((scenario.held("breaker"), scenario.failed().len()), (0, 4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_operator_releases_what_is_held_at_once() {
+    let mut scenario = Scenario::new(6, 3, Mode::Enforce);
+    scenario.until(WARM + 10).await;
+    scenario.silent = (0..6).map(|job| job % 3 != 0).collect();
+    scenario.until(WARM + 300).await;
+    assert_eq!(scenario.controller.enforcer.release_breaker(), 2);
+    scenario.settle().await;
+    assert_eq!((scenario.held("breaker"), scenario.failed().len()), (0, 4));
 }
 
 #[test]

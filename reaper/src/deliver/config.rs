@@ -1,4 +1,4 @@
-//! The reaper's configuration file: sinks and policy.
+//! The reaper's configuration file: sinks, policy and breaker.
 
 use std::{
     collections::BTreeSet,
@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use jobwarden_core::policy::FilePolicy;
+use jobwarden_core::{guard::HOLD_FOR, policy::FilePolicy};
 use serde::{Deserialize, Deserializer};
 
 /// The configuration file of the reaper.
@@ -19,6 +19,24 @@ pub struct Config {
     /// The policies of Jobs.
     #[serde(default)]
     pub policy: FilePolicy,
+    /// The breaker.
+    #[serde(default)]
+    pub breaker: BreakerConfig,
+}
+
+/// The breaker, which holds losses while many nodes fall silent together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BreakerConfig {
+    /// After how long what it holds is released, one node a minute, while at least one node that carries workers reports.
+    #[serde(default = "hold_for", deserialize_with = "duration")]
+    pub hold_for: Duration,
+}
+
+impl Default for BreakerConfig {
+    fn default() -> Self {
+        Self { hold_for: HOLD_FOR }
+    }
 }
 
 /// A receiver of notifications.
@@ -135,6 +153,10 @@ impl Config {
     }
 }
 
+fn hold_for() -> Duration {
+    HOLD_FOR
+}
+
 fn ten_seconds() -> Duration {
     Duration::from_secs(10)
 }
@@ -184,6 +206,16 @@ mod tests {
     }
 
     #[rstest]
+    #[case("{}", 15)]
+    #[case("breaker: {}", 15)]
+    #[case("breaker: {holdFor: 5m}", 5)]
+    fn the_breaker_holds_for_a_quarter_of_an_hour_unless_told_otherwise(#[case] text: &str, #[case] minutes: u64) {
+        assert_eq!(parse(text).expect("valid").breaker.hold_for, Duration::from_mins(minutes));
+    }
+
+    #[rstest]
+    #[case("breaker: {holdFor: long}", false)]
+    #[case("breaker: {nodes: 3}", false)]
     #[case("sinks: []", true)]
     #[case("policy: {preset: ort-server, set: {lostAfter: 90s}, rules: [{match: {a: b}, set: {onLost: fail}}]}", true)]
     #[case("policy: {set: {lostAfter: soon}}", false)]

@@ -5,6 +5,7 @@ use jobwarden_common::{identity::PodUid, names::FINALIZER, notification::Outcome
 use jobwarden_core::{
     builders::evidence::{NOW, at, identity, judged, mk_job, mk_snapshot, on_gone_node, terminating, unreachable},
     evidence::{JobEvidence, JobStage, PodEvidence, Retries},
+    guard::Holds,
     outcome::OutcomeName,
     plan::{
         plan,
@@ -126,7 +127,7 @@ fn finished() -> Value {
 /// The plan for a Job with one pod, as the planner makes it.
 fn planned(job: JobEvidence, pod: PodEvidence) -> Vec<Step> {
     let snapshot = mk_snapshot(job, vec![pod]);
-    let steps = plan(&snapshot, &judged(&snapshot), None, &Recorded::default(), at(NOW));
+    let steps = plan(&snapshot, &judged(&snapshot), &Holds::default(), &Recorded::default(), at(NOW));
     // Events are published at least once and have the time in their name, so they are left out of the comparison.
     steps.into_iter().filter(|step| !matches!(step, Step::RecordEvent(_))).collect()
 }

@@ -58,14 +58,33 @@ async fn a_change_of_the_signal_health_marks_every_job_as_changed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_clock_stops_while_signals_do_not_arrive() {
+async fn the_clock_stops_while_a_watch_is_down_and_runs_while_the_own_beat_is_missing() {
     let observer = mk_observer();
-    let last_received = observer.now();
+    let start = observer.now();
     advance(Duration::from_hours(1)).await;
-    assert_eq!(observer.now(), last_received);
-    observer.own_beat_arrived();
+    assert_eq!(observer.health(), SignalHealth::NotReceiving);
+    assert_eq!(observer.now(), start + Duration::from_hours(1));
+    Watch::ALL.into_iter().for_each(|watch| observer.watch_received(watch));
+    observer.watch_failed(Watch::Jobs, Failure::Disconnected);
+    advance(Duration::from_hours(1)).await;
+    assert_eq!(observer.now(), start + Duration::from_hours(1));
+    observer.watch_received(Watch::Jobs);
     advance(Duration::from_secs(5)).await;
-    assert_eq!(observer.now(), last_received + Duration::from_secs(5));
+    assert_eq!(observer.now(), start + Duration::from_hours(1) + Duration::from_secs(5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_counts_from_the_end_of_the_time_in_which_the_own_beat_was_missing() {
+    let observer = mk_observer();
+    let listening_since = || observer.snapshot(&"job".into()).expect("known").evidence.listening_since;
+    let start = listening_since();
+    advance(NOT_RECEIVING_AFTER).await;
+    assert_eq!(listening_since(), Moment::NEVER);
+    assert_eq!(observer.evidence(&"job".into()).expect("known").0.listening_since, Moment::NEVER);
+    assert_eq!(observer.listening_for(), Duration::ZERO);
+    advance(Duration::from_hours(1)).await;
+    observer.own_beat_arrived();
+    assert_eq!(listening_since(), start + Duration::from_hours(1) + NOT_RECEIVING_AFTER);
 }
 
 #[tokio::test(start_paused = true)]

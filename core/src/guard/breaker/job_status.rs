@@ -1,12 +1,12 @@
 //! The status of one Job, as the breaker counts it.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use jobwarden_common::identity::{NodeName, PodUid};
 
 use crate::{
-    evidence::{Evidence, PodEvidence, PodPhase},
-    policy::{NotStarting, Policy},
+    evidence::Evidence,
+    policy::Policy,
     verdict::{JobVerdict, Judgement, LostReason},
 };
 
@@ -15,19 +15,10 @@ use crate::{
 pub struct JobStatus {
     /// The Job is open, so that it can be lost.
     pub open: bool,
-    /// The zones of its pods that have not ended.
-    pub zones: Vec<Arc<str>>,
-    /// The locations of its pods that are lost or about to be; `None` if there is no loss, empty if no pod was ever created.
-    pub loss: Option<Vec<Location>>,
-}
-
-/// The location of a lost pod.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Location {
-    /// Its node.
-    pub node: Option<NodeName>,
-    /// The zone of the node.
-    pub zone: Option<Arc<str>>,
+    /// The nodes where the processes of its pods are gone, with their zones.
+    pub process_gone: Vec<(NodeName, Option<Arc<str>>)>,
+    /// A pod of it is lost on a healthy node, for want of heartbeats alone.
+    pub heartbeat_lost: bool,
 }
 
 impl JobStatus {
@@ -45,20 +36,17 @@ impl JobStatus {
         ) {
             return Self::default();
         }
-        let live = |pod: &&PodEvidence| matches!(pod.phase, PodPhase::Pending | PodPhase::Running);
-        let zone = |pod: &PodEvidence| pod.node.as_ref().and_then(|node| node.zone.clone());
-        let zones: BTreeSet<_> = evidence.pods.iter().filter(live).filter_map(zone).collect();
-        let lost = preview.judged_pods(evidence, policy).filter(|judged| {
-            judged.verdict.lost().is_some_and(|reason| reason != LostReason::NodeGone) && !is_recorded(&judged.pod.uid)
-        });
-        let locations: Vec<_> = lost
-            .map(|judged| Location {
-                node: judged.pod.node.as_ref().map(|node| node.name.clone()),
-                zone: zone(judged.pod),
-            })
-            .collect();
-        let has_no_pod = preview.job == JobVerdict::NotStarting && policy.not_starting == NotStarting::Fail;
-        let loss = (has_no_pod || !locations.is_empty()).then_some(locations);
-        Self { open: true, zones: zones.into_iter().collect(), loss }
+        let mut status = Self { open: true, ..Self::default() };
+        for judged in preview.judged_pods(evidence, policy) {
+            let Some(reason) = judged.verdict.lost().filter(|_| !is_recorded(&judged.pod.uid)) else { continue };
+            match (reason, &judged.pod.node) {
+                (LostReason::ProcessGone, Some(node)) => {
+                    status.process_gone.push((node.name.clone(), node.zone.clone()));
+                }
+                (LostReason::HeartbeatLost, _) => status.heartbeat_lost = true,
+                _ => {}
+            }
+        }
+        status
     }
 }

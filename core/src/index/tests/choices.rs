@@ -23,18 +23,6 @@ fn a_pod_is_in_the_zone_of_its_node() {
     assert_eq!(node(&state).zone.as_deref(), Some("a"));
 }
 
-#[test]
-fn a_zone_has_the_nodes_that_exist() {
-    let mut state = mk_state();
-    for (name, zone) in [("node-1", "a"), ("node-2", "a"), ("node-3", "b")] {
-        state.apply_node(&mk_zoned(name, zone), moment(1));
-    }
-    assert_eq!(["a", "b", "c"].map(|zone| state.nodes_in(zone)), [2, 1, 0]);
-    // It is remembered for its pod, but it is no node of the zone any more.
-    state.delete_node(&"node-1".into(), moment(2));
-    assert_eq!(state.nodes_in("a"), 1);
-}
-
 // Waiting for a node.
 
 #[test]

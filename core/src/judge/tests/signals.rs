@@ -68,7 +68,7 @@ fn a_short_lost_after_shortens_the_limits_of_agent_and_lease() {
     assert!(matches!(signals_under(silent_for(9), &policy).agent, AgentSignal::Alive { .. }));
     assert!(matches!(signals_under(silent_for(10), &policy).agent, AgentSignal::Silent { .. }));
     let is_stale = |seconds| signals_under(silent_for(seconds), &policy).lease.map(|lease| lease.is_stale);
-    assert_eq!((is_stale(19), is_stale(20)), (Some(false), Some(true)));
+    assert_eq!((is_stale(24), is_stale(25)), (Some(false), Some(true)));
 }
 
 #[rstest]

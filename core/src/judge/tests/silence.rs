@@ -31,10 +31,10 @@ fn p8_counts_a_beat_that_never_came_from_the_start_of_leadership() {
 }
 
 #[rstest]
-#[case::twenty(20, 20, LOST(LostReason::NodeUnreachable))]
-#[case::lease_within_the_least(10, 19, PodVerdict::Unseen)]
-#[case::lease_at_the_least(10, 20, LOST(LostReason::NodeUnreachable))]
-fn p8_a_short_lost_after_shortens_the_lease_down_to_twenty_seconds(
+#[case::thirty(30, 30, LOST(LostReason::NodeUnreachable))]
+#[case::lease_within_the_least(10, 24, PodVerdict::Unseen)]
+#[case::lease_at_the_least(10, 25, LOST(LostReason::NodeUnreachable))]
+fn p8_a_short_lost_after_shortens_the_lease_down_to_25_seconds(
     #[case] lost_after: u64,
     #[case] silent: u64,
     #[case] expected: PodVerdict,
@@ -109,4 +109,73 @@ fn p10_a_late_beat_is_suspect(#[case] last: u64, #[case] expected: PodVerdict) {
         pod.agent = AgentObservation::None;
     });
     assert_eq!(verdict_of(pod), expected);
+}
+
+/// A pod on a healthy node that no agent sees, and that beat so many seconds ago.
+fn beating(last: u64) -> PodEvidence {
+    with(|pod| (pod.beat, pod.agent) = (LastBeat::Running { last: ago(last) }, AgentObservation::None))
+}
+
+/// The verdict on a pod while the reaper does not receive beats and reports, or since when it has received them again.
+fn verdict_listening_since(pod: PodEvidence, listening_since: Moment) -> PodVerdict {
+    let policy = Policy { unseen: Unseen::Lost, ..Policy::default() };
+    judge(&Evidence { job: mk_job(), pods: vec![pod], listening_since }, &policy, NOW).pods[0].verdict
+}
+
+#[rstest]
+#[case::p8(silent_for(3000), LOST(LostReason::NodeUnreachable))]
+#[case::p9(beating(3000), LOST(LostReason::HeartbeatLost))]
+#[case::p10(beating(40), PodVerdict::Suspect)]
+fn silence_counts_for_nothing_while_the_reaper_does_not_receive_and_starts_again_afterwards(
+    #[case] pod: PodEvidence,
+    #[case] in_the_end: PodVerdict,
+) {
+    assert_eq!(verdict_listening_since(pod.clone(), Moment::NEVER), PodVerdict::Waiting);
+    assert_eq!(verdict_listening_since(pod.clone(), ago(29)), PodVerdict::Waiting);
+    assert_eq!(verdict_listening_since(pod.clone(), ago(30)), PodVerdict::Suspect);
+    assert_eq!(verdict_listening_since(pod.clone(), ago(119)), PodVerdict::Suspect);
+    assert_eq!(verdict_listening_since(pod, ago(120)), in_the_end);
+}
+
+#[test]
+fn a_sign_of_life_counts_for_as_long_as_ever_while_the_reaper_does_not_receive() {
+    assert_eq!(verdict_listening_since(beating(29), Moment::NEVER), PodVerdict::Alive { without_beat: false });
+    assert_eq!(verdict_listening_since(beating(30), Moment::NEVER), PodVerdict::Waiting);
+}
+
+#[rstest]
+#[case::beats_may_come(LastBeat::Running { last: ago(3000) }, AgentObservation::None, Sidecar::Started(ago(3000)), 25)]
+#[case::a_first_beat_may_come(LastBeat::None, AgentObservation::None, Sidecar::Started(ago(3000)), 25)]
+#[case::a_report_may_come(LastBeat::Ending { last: ago(3000) }, AgentObservation::Alive { last: ago(3000) }, Sidecar::Started(ago(3000)), 25)]
+#[case::a_first_report_may_come(LastBeat::None, AgentObservation::None, Sidecar::Absent, 25)]
+#[case::nothing_may_come(LastBeat::Ending { last: ago(3000) }, AgentObservation::Gone { since: ago(3000), reports: 2 }, Sidecar::Started(ago(3000)), 0)]
+fn p2_a_worker_on_a_gone_node_that_can_be_heard_gets_its_chance(
+    #[case] beat: LastBeat,
+    #[case] agent: AgentObservation,
+    #[case] sidecar: Sidecar,
+    #[case] chance: u64,
+) {
+    let pod = with(|pod| {
+        (pod.beat, pod.agent, pod.sidecar) = (beat, agent, sidecar);
+        node(pod).state = NodeState::Deleted { since: ago(100) };
+    });
+    assert_eq!(verdict_listening_since(pod.clone(), ago(chance)), LOST(LostReason::NodeGone));
+    if chance > 0 {
+        assert_ne!(verdict_listening_since(pod.clone(), ago(chance - 1)), LOST(LostReason::NodeGone));
+        assert_ne!(verdict_listening_since(pod, Moment::NEVER), LOST(LostReason::NodeGone));
+    }
+}
+
+#[test]
+fn what_an_agent_saw_of_progress_and_ends_is_not_held_against_a_worker_while_nothing_is_received() {
+    let policy = Policy { stall_after: Some(Duration::from_secs(60)), ..Policy::default() };
+    let judged = |pod, listening_since| {
+        judge(&Evidence { job: mk_job(), pods: vec![pod], listening_since }, &policy, NOW).pods[0].verdict
+    };
+    let stalled = with(|pod| pod.cpu_progress = Some(ago(100)));
+    assert_eq!(judged(stalled.clone(), ago(60)), LOST(LostReason::Stalled));
+    assert_eq!(judged(stalled, ago(59)), PodVerdict::Alive { without_beat: false });
+    let gone = with(|pod| pod.agent = AgentObservation::Gone { since: ago(100), reports: 2 });
+    assert_eq!(judged(gone.clone(), ago(60)), LOST(LostReason::ProcessGone));
+    assert_eq!(judged(gone, Moment::NEVER), PodVerdict::Alive { without_beat: false });
 }

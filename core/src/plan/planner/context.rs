@@ -6,7 +6,7 @@ use jobwarden_common::{identity::PodUid, notification::OutcomeData};
 
 use crate::{
     evidence::PodEvidence,
-    guard::Hold,
+    guard::{Hold, Holds},
     moment::Moment,
     outcome::{Episode, OutcomeName},
     plan::{
@@ -21,7 +21,7 @@ use crate::{
 pub(super) struct Planner<'a> {
     pub(super) snapshot: &'a JobSnapshot,
     pub(super) judgement: &'a Judgement,
-    pub(super) hold: Option<Hold>,
+    pub(super) holds: &'a Holds,
     pub(super) recorded: &'a Recorded,
     pub(super) now: Moment,
     pub(super) drafter: Drafter<'a>,
@@ -34,21 +34,22 @@ impl<'a> Planner<'a> {
     pub(super) fn new(
         snapshot: &'a JobSnapshot,
         judgement: &'a Judgement,
-        hold: Option<Hold>,
+        holds: &'a Holds,
         recorded: &'a Recorded,
         now: Moment,
     ) -> Self {
         let drafter = Drafter { snapshot, judgement, now };
         let (steps, current_notices) = (Vec::new(), BTreeSet::new());
-        Self { snapshot, judgement, hold, recorded, now, drafter, steps, current_notices }
+        Self { snapshot, judgement, holds, recorded, now, drafter, steps, current_notices }
     }
 
     pub(super) fn judged_pods(&self) -> impl Iterator<Item = JudgedPod<'a>> + use<'a> {
         self.judgement.judged_pods(&self.snapshot.evidence, &self.snapshot.policy)
     }
 
-    pub(super) fn holds(&self, reason: LostReason) -> bool {
-        self.hold.is_some_and(|hold| hold.holds(reason))
+    /// The guard that holds the loss of this pod for this reason.
+    pub(super) fn hold(&self, pod: &PodUid, reason: LostReason) -> Option<Hold> {
+        self.holds.of(pod, reason)
     }
 
     /// Plans to record an outcome unless it is recorded already. Returns its body in either case.

@@ -5,7 +5,6 @@ use jobwarden_common::names::reason;
 use super::context::Planner;
 use crate::{
     evidence::{Finish, JobStage},
-    guard::Hold,
     outcome::OutcomeName,
     plan::{
         draft::{Drafter, lost_reason},
@@ -74,15 +73,15 @@ impl Planner<'_> {
 
     /// J7. The guards for losses do not apply because the row rests on no missing signal. But the Job must be up to date.
     pub(super) fn overdue(&mut self) {
-        if self.hold != Some(Hold::WatchDown) {
+        if self.holds.of_objects().is_none() {
             let message = self.drafter.messages().overdue();
             self.end(EndReason::DeadlineExceeded, message);
         }
     }
 
-    /// J6.
+    /// J6, which rests on objects too.
     pub(super) fn not_starting(&mut self) {
-        if self.snapshot.policy.not_starting == NotStarting::Fail && self.hold.is_none() {
+        if self.snapshot.policy.not_starting == NotStarting::Fail && self.holds.of_objects().is_none() {
             let message = self.drafter.messages().not_starting();
             return self.end(EndReason::NotStarting, message);
         }

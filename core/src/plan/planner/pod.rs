@@ -90,7 +90,7 @@ impl<'a> Planner<'a> {
             self.clean_up_history(judged, reason);
             return false;
         }
-        let hold = self.hold.filter(|_| self.holds(reason));
+        let hold = self.hold(&pod.uid, reason);
         // Nothing of a pod that our own sidecar keeps from starting is lost.
         let waits_for_us = reason == LostReason::StartTimeout && pod.sidecar == Sidecar::NotStarted;
         if let Some(says) = self.recorded.sidecar_faults.get(&pod.uid).filter(|_| waits_for_us) {
@@ -162,7 +162,9 @@ impl<'a> Planner<'a> {
         let is_ending = matches!(self.judgement.job, JobVerdict::Ending | JobVerdict::Finished);
         for judged in self.judged_pods() {
             match judged.verdict {
-                PodVerdict::Lost(reason) if judged.pod.terminating.is_some() && !self.holds(reason) => {
+                PodVerdict::Lost(reason)
+                    if judged.pod.terminating.is_some() && self.hold(&judged.pod.uid, reason).is_none() =>
+                {
                     self.mark_failed(judged, reason, is_ending);
                     self.abandon(&judged.pod.uid);
                 }
@@ -186,12 +188,13 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// Removes a pod that was marked Failed but not removed: the reaper that marked it may have crashed in between.
+    /// Removes a pod that was marked Failed but not removed: the reaper that marked it may have crashed in between. Its loss was let
+    /// through then, so what is left rests on objects alone.
     fn remove_leftover(&mut self, judged: JudgedPod<'a>) {
         let pod = judged.pod;
         let Some(stuck_at) = judged.signals().stuck_at.filter(|_| pod.phase == PodPhase::Failed) else { return };
         let Some(reason) = pod.cause.reason.as_deref().and_then(lost_reason) else { return };
-        if is_fenced(judged, reason) && !self.holds(reason) && self.now >= stuck_at {
+        if is_fenced(judged, reason) && self.holds.of_objects().is_none() && self.now >= stuck_at {
             self.steps.push(Step::ForceDeletePod { pod: pod.into() });
         }
     }

@@ -8,11 +8,14 @@ use rstest::rstest;
 
 use super::*;
 use crate::{
-    builders::evidence::{NOW, at, judged, mk_job, mk_pod, mk_snapshot, on_gone_node, terminating, unreachable},
+    builders::evidence::{
+        NOW, at, held_by, judged, mk_job, mk_pod, mk_snapshot, on_gone_node, terminating, unreachable,
+    },
     evidence::{
         AgentObservation, ContainerState, Finish, JobEvidence, LastBeat, NodeState, PodEvidence, PodPhase, Retries,
         Sidecar, StartProblem,
     },
+    guard::Hold,
     judge::GONE_REPORTS,
     outcome::{Episode, OutcomeName},
     policy::{OnLost, Unseen},
@@ -45,7 +48,7 @@ mod notices;
 mod removal;
 
 fn steps(snapshot: &JobSnapshot, recorded: &Recorded) -> Vec<Step> {
-    plan(snapshot, &judged(snapshot), None, recorded, at(NOW))
+    plan(snapshot, &judged(snapshot), &Holds::default(), recorded, at(NOW))
 }
 
 /// The steps, each in a few words.
@@ -142,9 +145,10 @@ fn a_finished_job_is_deleted_after_retention_and_delivery(
     let snapshot = mk_snapshot(job, vec![]);
     let now = at(NOW - 60 + age);
     let judgement = judged(&snapshot);
-    let steps = plan(&snapshot, &judgement, None, &recorded_outcomes(&[job_final()], delivery_has_ended), now);
+    let steps =
+        plan(&snapshot, &judgement, &Holds::default(), &recorded_outcomes(&[job_final()], delivery_has_ended), now);
     assert_eq!(steps, if deleted { vec![Step::DeleteJob] } else { vec![] });
-    let again = requeue_at(&snapshot, &judgement, None, now);
+    let again = requeue_at(&snapshot, &judgement, &Holds::default(), now);
     assert_eq!(again, (age < 3600).then(|| at(NOW - 60 + 3600)), "the plan changes when the retention ends");
 }
 
@@ -352,20 +356,21 @@ fn with_on_lost_report_a_loss_is_only_reported() {
 #[case(Hold::WarmUp { until: at(NOW + 7) })]
 fn a_guard_holds_every_write_but_not_the_notice(#[case] hold: Hold) {
     let lost = mk_snapshot(open(), vec![unreachable("w", 100)]);
+    let holds = held_by(Some(hold));
     let planned =
-        |snapshot: &JobSnapshot| brief(&plan(snapshot, &judged(snapshot), Some(hold), &Recorded::default(), at(NOW)));
+        |snapshot: &JobSnapshot| brief(&plan(snapshot, &judged(snapshot), &holds, &Recorded::default(), at(NOW)));
     assert_eq!(planned(&lost), ["record w-uid.suspect.held-node-unreachable suspect NodeUnreachable", "notify Held"]);
     let stuck = mk_snapshot(mk_job(failing("DeadlineExceeded")), vec![terminating(unreachable("w", 100), NOW - 5)]);
     assert!(planned(&stuck).is_empty());
     if let Hold::WarmUp { until } = hold {
-        assert_eq!(requeue_at(&lost, &judged(&lost), Some(hold), at(NOW)), Some(until));
+        assert_eq!(requeue_at(&lost, &judged(&lost), &holds, at(NOW)), Some(until));
     }
 }
 
 #[test]
 fn no_guard_holds_what_kubernetes_reports() {
     let snapshot = mk_snapshot(mk_job(finished(None)), vec![]);
-    let steps = plan(&snapshot, &judged(&snapshot), Some(Hold::SelfBeat), &Recorded::default(), at(NOW));
+    let steps = plan(&snapshot, &judged(&snapshot), &held_by(Some(Hold::SelfBeat)), &Recorded::default(), at(NOW));
     assert_eq!(brief(&steps), ["record job-uid.final succeeded Complete", "release-finalizer"]);
 }
 
@@ -461,7 +466,11 @@ fn p9_a_pod_that_failed_with_its_node_is_not_reported_unseen_while_the_lease_is_
     let still_fresh = failed_with_its_node(NOW - 10);
     assert!(planned(&still_fresh).is_empty());
     let judgement = judged(&still_fresh);
-    assert_eq!(requeue_at(&still_fresh, &judgement, None, at(NOW)), Some(at(NOW + 30)), "when the Lease becomes stale");
+    assert_eq!(
+        requeue_at(&still_fresh, &judgement, &Holds::default(), at(NOW)),
+        Some(at(NOW + 30)),
+        "when the Lease becomes stale"
+    );
     assert_eq!(
         planned(&failed_with_its_node(NOW - 4)),
         ["record w-uid.suspect.unseen suspect Unseen", "notify Unseen"]
@@ -502,7 +511,7 @@ fn a_pod_that_was_marked_failed_is_removed_after_a_crash_in_between() {
     assert_eq!(planned(&marked_failed(NOW - 90)), ["force-delete w"]);
     let waiting = marked_failed(NOW - 80);
     assert!(planned(&waiting).is_empty());
-    assert_eq!(requeue_at(&waiting, &judged(&waiting), None, at(NOW)), Some(at(NOW + 10)));
+    assert_eq!(requeue_at(&waiting, &judged(&waiting), &Holds::default(), at(NOW)), Some(at(NOW + 10)));
 }
 
 /// What the steps of a plan have recorded and abandoned is not planned again.

@@ -5,14 +5,14 @@ use std::time::Duration;
 use super::*;
 use crate::{
     evidence::{Active, JobEvidence},
-    guard::Scope,
+    guard::{Counted, Scope},
     policy::NotStarting,
 };
 
-const BREAKER: Hold = Hold::Breaker { scope: Scope::Cluster, lost: 30, of: 40 };
+const BREAKER: Hold = Hold::Breaker { counted: Counted::SilentNodes, scope: Scope::Cluster, affected: 3, of: 4 };
 
-fn held_by(snapshot: &JobSnapshot, hold: Option<Hold>) -> Vec<String> {
-    brief(&plan(snapshot, &judged(snapshot), hold, &Recorded::default(), at(NOW)))
+fn planned_under(snapshot: &JobSnapshot, hold: Hold) -> Vec<String> {
+    brief(&plan(snapshot, &judged(snapshot), &held_by(Some(hold)), &Recorded::default(), at(NOW)))
 }
 
 fn overdue() -> JobSnapshot {
@@ -41,7 +41,7 @@ fn j7_an_overdue_job_is_failed_whatever_the_policy_on_losses() {
 #[case::warm_up(Hold::WarmUp { until: at(NOW + 7) }, true)]
 #[case::breaker(BREAKER, true)]
 fn j7_is_held_only_while_the_job_may_be_out_of_date(#[case] hold: Hold, #[case] failed: bool) {
-    assert_eq!(held_by(&overdue(), Some(hold)).is_empty(), !failed);
+    assert_eq!(planned_under(&overdue(), hold).is_empty(), !failed);
 }
 
 #[test]
@@ -52,43 +52,45 @@ fn j7_waits_for_the_job_controller() {
 }
 
 #[test]
-fn j6_a_job_without_a_pod_is_failed_if_the_policy_says_so_and_no_guard_holds() {
+fn j6_a_job_without_a_pod_is_failed_if_the_policy_says_so_and_the_job_is_up_to_date() {
     let mut snapshot = mk_snapshot(JobEvidence { podless_since: Some(at(NOW - 600)), ..open() }, vec![]);
     snapshot.policy.not_starting = NotStarting::Fail;
     assert_eq!(planned(&snapshot), ["end NotStarting", "notify NotStarting"]);
     for hold in [BREAKER, Hold::SelfBeat, Hold::WarmUp { until: at(NOW + 7) }] {
-        assert_eq!(
-            held_by(&snapshot, Some(hold)),
-            ["record job-uid.suspect.not-starting suspect NotStarting", "notify NotStarting"]
-        );
+        assert_eq!(planned_under(&snapshot, hold), planned(&snapshot));
     }
+    let held = ["record job-uid.suspect.not-starting suspect NotStarting", "notify NotStarting"];
+    assert_eq!(planned_under(&snapshot, Hold::WatchDown), held);
+}
+
+#[rstest]
+#[case(OnLost::Retry)]
+#[case(OnLost::Fail)]
+fn a_loss_with_a_deleted_node_is_held_only_while_the_node_may_be_out_of_date(#[case] on_lost: OnLost) {
+    let mut snapshot = mk_snapshot(open(), vec![on_gone_node("w")]);
+    snapshot.policy.on_lost = on_lost;
+    for hold in [Hold::SelfBeat, Hold::WarmUp { until: at(NOW + 7) }] {
+        assert_eq!(planned_under(&snapshot, hold), planned(&snapshot));
+    }
+    let held = ["record w-uid.suspect.held-node-gone suspect NodeGone", "notify Held"];
+    assert_eq!(planned_under(&snapshot, Hold::WatchDown), held);
 }
 
 #[test]
-fn the_breaker_holds_losses_but_not_with_a_deleted_node() {
-    let snapshot = mk_snapshot(open(), vec![unreachable("w", 100)]);
-    assert_eq!(
-        held_by(&snapshot, Some(BREAKER)),
-        ["record w-uid.suspect.held-node-unreachable suspect NodeUnreachable", "notify Held"]
-    );
-    for on_lost in [OnLost::Retry, OnLost::Fail] {
-        let mut snapshot = mk_snapshot(open(), vec![on_gone_node("w")]);
-        snapshot.policy.on_lost = on_lost;
-        assert_eq!(held_by(&snapshot, Some(BREAKER)), planned(&snapshot));
-        assert_eq!(
-            held_by(&snapshot, Some(Hold::SelfBeat)),
-            ["record w-uid.suspect.held-node-gone suspect NodeGone", "notify Held"]
-        );
-    }
+fn the_breaker_holds_the_lost_pods_of_open_and_of_ending_jobs() {
+    let open = mk_snapshot(open(), vec![unreachable("w", 100)]);
+    assert_eq!(planned_under(&open, BREAKER), ["record w-uid.suspect.held-node-unreachable suspect NodeUnreachable", "notify Held"]);
+    let terminating = terminating(unreachable("w", 100), NOW - 5);
+    let ending = mk_snapshot(mk_job(failing("DeadlineExceeded")), vec![terminating]);
+    assert!(planned_under(&ending, BREAKER).is_empty());
+    assert!(!planned(&ending).is_empty());
 }
 
 #[test]
-fn the_breaker_also_holds_the_lost_pods_of_an_ending_job() {
-    let ending = |pod| mk_snapshot(mk_job(failing("DeadlineExceeded")), vec![terminating(pod, NOW - 5)]);
-    assert!(held_by(&ending(unreachable("w", 100)), Some(BREAKER)).is_empty());
-    let gone = ending(on_gone_node("w"));
-    assert_eq!(held_by(&gone, Some(BREAKER)), planned(&gone));
-    assert!(!planned(&gone).is_empty());
+fn the_breaker_holds_the_loss_of_one_pod_and_not_of_another_of_the_same_job() {
+    let snapshot = mk_snapshot(retrying(Retries::Left), vec![unreachable("w", 100), unreachable("v", 100)]);
+    let planned = planned_under(&snapshot, BREAKER);
+    assert!(planned.contains(&"delete v".to_owned()) && !planned.contains(&"delete w".to_owned()), "{planned:?}");
 }
 
 /// A live worker that has used no CPU time for ten minutes.

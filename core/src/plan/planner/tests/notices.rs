@@ -12,7 +12,7 @@ fn notified(evaluations: &[(PodEvidence, Option<Hold>)]) -> Vec<Vec<String>> {
     let evaluate = |(pod, hold): &(PodEvidence, Option<Hold>)| {
         let snapshot = mk_snapshot(retrying(Retries::Left), vec![pod.clone()]);
         let mut notified = Vec::new();
-        for step in plan(&snapshot, &judged(&snapshot), *hold, &recorded, at(NOW)) {
+        for step in plan(&snapshot, &judged(&snapshot), &held_by(*hold), &recorded, at(NOW)) {
             match step {
                 Step::RecordEvent(notice) => {
                     recorded.notified.insert(notice.key());
