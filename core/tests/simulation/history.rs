@@ -25,6 +25,10 @@ pub(crate) struct History {
     pub(crate) faults: Vec<Fault>,
     /// When it ends.
     pub(crate) until: Duration,
+    /// How many namespaces the Jobs are in.
+    pub(crate) namespaces: usize,
+    /// `breaker.hold-for`.
+    pub(crate) hold_for: Duration,
     /// No fault is on the last node, and all attempts but the first run there.
     pub(crate) safe_node: bool,
     /// By how many seconds the clocks of the machines on which the reapers run are ahead of the API server's.
@@ -37,6 +41,10 @@ pub(crate) struct History {
 pub(crate) struct JobPlan {
     /// When it is created.
     pub(crate) at: Duration,
+    /// Its namespace.
+    pub(crate) namespace: usize,
+    /// The only node that its pods may run on, if there is one.
+    pub(crate) on_node: Option<usize>,
     /// `spec.parallelism` and `spec.completions`.
     pub(crate) pods: usize,
     /// Main containers of a pod.

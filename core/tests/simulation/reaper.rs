@@ -38,6 +38,7 @@ impl World<'_> {
             self.log(|| format!("reaper-{reaper}: signal health is {health:?}, the clock shows {moment:?}"));
         }
         let it = &mut self.reapers[reaper];
+        it.index.set_receiving(it.signals.is_receiving(at), moment);
         let result = f(&mut it.index, moment);
         if it.leads && !it.enforcing && it.signals.synced() {
             it.enforcing = true;

@@ -58,6 +58,7 @@ impl World<'_> {
         match reply {
             Ok(command) => {
                 self.pods[pod].received.beat(phase, self.now, moment);
+                self.nodes[node].heard_at = self.now;
                 self.pods[pod].actual.silenced |= command == Command::Stop;
                 true
             }
@@ -85,6 +86,7 @@ impl World<'_> {
             return self.break_law(Law::Simulator, format!("node-{node}: the report was refused"));
         };
         let (moment, now) = (self.laws.signal_clock.at(self.now), self.now);
+        self.nodes[node].heard_at = now;
         let up_to_date = self.reapers[leader].watches_are_up() && self.cluster.reapers_reach_api();
         for pod in pods {
             let it = &mut self.pods[pod];

@@ -211,6 +211,8 @@ pub(crate) struct RunResult {
     pub(crate) statistics: Statistics,
     /// The final state of each Job.
     pub(crate) final_states: Vec<FinalState>,
+    /// The writes about losses that rest on silence: when, and whether the worker ran.
+    pub(crate) enforced: Vec<(Duration, bool)>,
     /// The first law that was broken.
     pub(crate) violation: Option<Violation>,
 }
@@ -283,6 +285,7 @@ impl<'a> World<'a> {
         }
         RunResult {
             final_states: self.final_states(),
+            enforced: self.laws.enforced.iter().map(|(at, _, runs)| (*at, *runs)).collect(),
             timeline: self.timeline.unwrap_or_default(),
             statistics: self.statistics,
             violation: self.laws.violation,

@@ -9,15 +9,20 @@ use crate::{
 };
 
 const MINUTE: Duration = Duration::from_mins(1);
+/// `breaker.hold-for`: mostly shorter than the default, because histories are short.
+const HOLD_FOR: [Duration; 3] = [Duration::from_mins(2), Duration::from_mins(5), Duration::from_mins(15)];
 
 impl History {
     /// Any cluster, any faults.
     pub(crate) fn any(seed: u64) -> Self {
         let mut dice = Dice::of(seed, [0, 0, 0]);
-        // Sometimes a cluster with enough Jobs for the breaker to trip.
-        let large = dice.percent(3);
-        let (nodes, jobs) =
-            if large { (6 + dice.below(4), 24 + dice.below(17)) } else { (2 + dice.below(4), 1 + dice.below(4)) };
+        // Sometimes a cluster with enough nodes for the breaker to trip, and sometimes one with dense nodes.
+        let (large, dense) = (dice.percent(4), dice.percent(1));
+        let (nodes, jobs) = match (large, dense) {
+            (true, _) => (6 + dice.below(4), 24 + dice.below(17)),
+            (false, true) => (3 + dice.below(2), 40 + dice.below(30)),
+            (false, false) => (2 + dice.below(4), 1 + dice.below(4)),
+        };
         let mut history = Self {
             seed,
             nodes,
@@ -27,12 +32,18 @@ impl History {
             jobs: (0..jobs).map(|_| job(&mut dice)).collect(),
             faults: Vec::new(),
             until: dice.seconds(12 * 60, 20 * 60),
+            namespaces: 1 + dice.below(3),
+            hold_for: dice.pick(&HOLD_FOR),
             safe_node: false,
             clock_skew: dice.pick(&[0, 120, -120, 100_000]),
         };
+        for job in &mut history.jobs {
+            job.namespace = dice.below(history.namespaces);
+            job.on_node = (dense && dice.percent(70)).then_some(0);
+        }
         let faults = if dice.percent(10) { 0 } else { 1 + dice.below(6) };
         history.faults = (0..faults).map(|_| history.fault(&mut dice)).collect();
-        if large && dice.percent(60) {
+        if (large || dense) && dice.percent(60) {
             history.faults.extend(history.disaster(&mut dice));
         }
         history.faults.sort_by_key(|fault| fault.at);
@@ -65,7 +76,7 @@ impl History {
             job.toleration = Duration::from_hours(1);
             job.policy.on_lost = on_lost;
         }
-        let mut faults = Vec::new();
+        let mut faults: Vec<Fault> = Vec::new();
         for node in 0..nodes - 1 {
             if dice.percent(70) {
                 let fault = dice.pick(kinds);
@@ -74,7 +85,60 @@ impl History {
         }
         faults.sort_by_key(|fault| fault.at);
         let until = Duration::from_mins(25);
-        Self { seed, nodes, zones: 1, reapers: 1, blind_nodes: 0, jobs, faults, until, safe_node: true, clock_skew: 0 }
+        // With a restart, nodes that died at different times look as if they had fallen silent together, and would be held.
+        faults.truncate(if nodes == 3 { 1 } else { 2 });
+        let (namespaces, hold_for) = (1, Duration::from_mins(15));
+        Self {
+            seed,
+            nodes,
+            zones: 1,
+            reapers: 1,
+            blind_nodes: 0,
+            jobs,
+            faults,
+            until,
+            namespaces,
+            hold_for,
+            safe_node: true,
+            clock_skew: 0,
+        }
+    }
+
+    /// A cluster of three zones, of which the reaper's own is cut off from the two others at the time of the only fault; with Jobs of
+    /// several tenants in all of them, some of which choose the shortest patience there is.
+    pub(crate) fn partition(seed: u64) -> Self {
+        let mut dice = Dice::of(seed, [4, 0, 0]);
+        let nodes = 9 + dice.below(4);
+        let mut jobs: Vec<_> = (0..3 * nodes).map(|_| job(&mut dice)).collect();
+        for (number, job) in jobs.iter_mut().enumerate() {
+            (job.at, job.namespace, job.on_node) = (dice.seconds(0, 20), number % 3, Some(number % nodes));
+            (job.work, job.init, job.managed_elsewhere) = (Duration::from_hours(1), None, false);
+            job.toleration = Duration::from_hours(1);
+            (job.policy.active_timeout, job.policy.stall_after) = (None, None);
+            // A tenant that lets its Jobs be lost for want of heartbeats alone, and sooner than they come, gets what it asks for.
+            job.policy.unseen = "report";
+            if dice.percent(40) {
+                let second = Duration::from_secs(1);
+                (job.policy.lost_after, job.policy.suspect_after) = (second, second);
+            }
+        }
+        let at = dice.ms(150_000, 240_000);
+        let cut_off = |node| Fault { at, lasts: None, kind: FaultKind::Node(node, NodeFault::Partition) };
+        let faults = (0..nodes).filter(|node| node % 3 != 0).map(cut_off).collect();
+        Self {
+            seed,
+            nodes,
+            zones: 3,
+            reapers: 1,
+            blind_nodes: if dice.percent(30) { nodes } else { 0 },
+            jobs,
+            faults,
+            until: at + Duration::from_mins(30),
+            namespaces: 3,
+            hold_for: dice.pick(&HOLD_FOR),
+            safe_node: false,
+            clock_skew: 0,
+        }
     }
 
     fn fault(&self, dice: &mut Dice) -> Fault {
@@ -101,7 +165,10 @@ impl History {
         }
         let zone = dice.below(self.zones);
         let fault = dice.pick(&[NodeFault::Crash, NodeFault::Partition, NodeFault::Deleted]);
-        let nodes = (0..self.nodes).filter(|node| node % self.zones == zone);
+        // Sometimes most of the cluster, and sometimes one node with all that it carries.
+        let (most, one) = (dice.percent(30), dice.percent(20));
+        let nodes = (0..self.nodes)
+            .filter(|&node| if one { node == 0 } else { node % self.zones == zone || (most && node % 3 != 0) });
         nodes.map(|node| Fault { at, lasts, kind: FaultKind::Node(node, fault) }).collect()
     }
 }
@@ -170,8 +237,11 @@ fn job(dice: &mut Dice) -> JobPlan {
     });
     // An image that is missing has an effect only before the pod starts, so some Jobs start late.
     let at = if dice.percent(70) { dice.seconds(0, 30) } else { dice.seconds(30, 300) };
+    let lost_after = dice.pick(&[Duration::from_secs(20), Duration::from_secs(30), MINUTE, 2 * MINUTE, 2 * MINUTE]);
     JobPlan {
         at,
+        namespace: 0,
+        on_node: None,
         pods: if dice.percent(75) { 1 } else { 2 + dice.below(2) },
         mains: if dice.percent(75) { 1 } else { 2 },
         helper,
@@ -196,8 +266,10 @@ fn job(dice: &mut Dice) -> JobPlan {
         owned: dice.percent(20),
         safe_to_duplicate: dice.percent(15),
         policy: PolicyPlan {
-            suspect_after: dice.pick(&[Duration::from_secs(20), Duration::from_secs(30), Duration::from_secs(30)]),
-            lost_after: dice.pick(&[Duration::from_secs(30), MINUTE, 2 * MINUTE, 2 * MINUTE]),
+            suspect_after: dice
+                .pick(&[Duration::from_secs(20), Duration::from_secs(30), Duration::from_secs(30)])
+                .min(lost_after),
+            lost_after,
             start_timeout: if fails_often { MINUTE } else { dice.pick(&[MINUTE, 2 * MINUTE, 5 * MINUTE]) },
             retention: dice.pick(&[MINUTE, 60 * MINUTE]),
             on_lost: dice.pick(&["retry", "retry", "fail", "report"]),

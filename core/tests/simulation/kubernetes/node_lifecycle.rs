@@ -181,9 +181,11 @@ impl World<'_> {
         }
         let last = self.nodes.len() - 1;
         let only_last = self.history.safe_node && it.attempt >= self.history.jobs[it.job].pods;
+        let on_node = self.history.jobs[it.job].on_node;
         let fits = |node: &usize| {
             let it = &self.nodes[*node];
-            it.exists && it.ready && it.out_of_service == 0 && (!only_last || *node == last)
+            let chosen = on_node.is_none_or(|only| only == *node);
+            it.exists && it.ready && it.out_of_service == 0 && (!only_last || *node == last) && chosen
         };
         let fitting: Vec<_> = (0..self.nodes.len()).filter(fits).collect();
         if fitting.is_empty() {

@@ -83,7 +83,7 @@ pub(crate) fn job(number: usize, job: &Job, plan: &JobPlan) -> JobObject {
         metadata: ObjectMeta {
             uid: Some(job_uid(number).to_string()),
             name: Some(format!("job-{number}")),
-            namespace: Some("work".to_owned()),
+            namespace: Some(format!("work-{}", plan.namespace)),
             annotations: Some(annotations.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()),
             finalizers: Some(finalizers),
             owner_references: owner.map(|owner| vec![owner]),
@@ -157,7 +157,7 @@ pub(crate) fn pod(pod: &Pod, plan: &JobPlan) -> PodObject {
         metadata: ObjectMeta {
             uid: Some(pod.uid.to_string()),
             name: Some(pod.name.clone()),
-            namespace: Some("work".to_owned()),
+            namespace: Some(format!("work-{}", plan.namespace)),
             owner_references: owner.map(|owner| vec![owner]),
             deletion_timestamp: pod.deleting.then(some_time),
             deletion_grace_period_seconds: pod.deleting.then(|| i64::try_from(plan.grace.as_secs()).unwrap_or(0)),

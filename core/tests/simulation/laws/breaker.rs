@@ -1,127 +1,196 @@
-//! The breaker: within one lost-after, no more losses are enforced than it lets through.
+//! The breaker: when it may hold, when it has to, and that a hold ends.
 //!
-//! Counted independently, by what is written and in real time, of which the reaper's clock never counts more. The limits are
-//! repeated here on purpose: they are the promise, and a change of the breaker must not change them as well.
+//! Counted independently, by what has reached the reaper and in real time, of which the reaper's clock never counts more. The limits
+//! are repeated here on purpose: they are the promise, and a change of the breaker must not change them as well.
 
 use std::{collections::BTreeSet, time::Duration};
 
 use jobwarden_core::{
+    guard::Hold,
     plan::step::{Removal, Step},
-    reconcile::Evaluation,
-    verdict::{JobVerdict, LostReason},
+    verdict::LostReason,
 };
 
-use super::evaluations::EvaluatedJob;
+use super::evaluations::{EvaluatedJob, rests_on_silence};
 use crate::{
-    state::{
-        laws::{Law, Loss},
-        pod::Pod,
-    },
+    state::{laws::Law, pod::Pod, signal_clock::ms},
     world::World,
 };
 
-/// More Jobs than this, and more than this percentage of all, must not be lost at one time.
-const JOBS: usize = 20;
-const PERCENT: usize = 10;
-/// In a zone of [`ZONE_NODES`] nodes or more, this percentage of its Jobs must not be lost at one time on two nodes or more, if they
-/// are more than [`ZONE_JOBS`]. The percentage is larger than the breaker's, as the breaker counts the Jobs that the watches have
-/// reported so far.
-const ZONE_PERCENT: usize = 70;
-const ZONE_JOBS: usize = 6;
+/// The cluster may trip from so many nodes on; above this percentage it has to. The percentage is larger than the breaker's, which
+/// counts the nodes that carry workers by what the watches have reported so far.
+const NODES: usize = 3;
+const CLUSTER_PERCENT: usize = 45;
+/// A zone of so many nodes trips from two on, which is 55 % of three.
 const ZONE_NODES: usize = 3;
-
-/// Until the breaker releases at the latest: later on the reaper's clock than on this one, if the former was paused.
-const SETTLED_AFTER: Duration = Duration::from_mins(4);
+const SILENT_IN_ZONE: usize = 2;
+/// A node may count as silent when nothing of it has arrived for so long: a kubelet renews its Lease every 10 s. It has to count before
+/// the first of those that fell silent with it can be lost.
+const MAY_COUNT_AFTER: Duration = Duration::from_secs(9);
+const COUNTS_AFTER: Duration = Duration::from_secs(14);
+/// Nodes whose silence began within this time fell silent together.
+const TOGETHER: Duration = Duration::from_mins(4);
+/// A namespace may trip from so many Jobs on.
+const JOBS: usize = 3;
+/// For how long the breaker may go on holding once there are fewer: until the last has returned, and 30 s more.
+const RETURNING: Duration = Duration::from_secs(150);
+/// The time between the releases of two nodes.
+const RELEASE_EVERY: Duration = Duration::from_mins(1);
+/// How much later than due a hold may end: the nodes may all be silent in between, the work queue may be long.
+const SLACK: Duration = Duration::from_mins(4);
 
 impl World<'_> {
-    /// A plan is about to enforce losses.
-    pub(super) fn check_breaker(&mut self, evaluated: &EvaluatedJob<'_>) {
-        self.note_let_through(evaluated);
-        let lost: BTreeSet<_> =
-            evaluated.evaluation.steps.iter().filter_map(|step| self.loss(evaluated, step)).collect();
-        if lost.is_empty() {
-            return;
+    /// Remembers whether the breaker may hold now.
+    pub(crate) fn sample_silence(&mut self) {
+        let until = self.now + RETURNING;
+        if self.enough_nodes(|node| self.is_silent_for(node, MAY_COUNT_AFTER)) {
+            self.laws.breaker.silence_until = until;
         }
-        let until = self.now + self.history.jobs[evaluated.job].policy.lost_after;
-        let now = self.now;
-        let losses = &mut self.laws.losses;
-        losses.retain(|loss| loss.until > now);
-        let nodes: BTreeSet<_> = lost.iter().filter_map(|&pod| self.pods[pod].node).collect();
-        match losses.iter_mut().find(|loss| loss.job == evaluated.job) {
-            Some(loss) => loss.nodes.extend(nodes.iter()),
-            None => losses.push(Loss { job: evaluated.job, until, nodes: nodes.clone() }),
+        // Those that were released and acted upon leave nothing behind here, and count until the last is released.
+        let units = u32::try_from(self.nodes.len().max(self.jobs.len())).unwrap_or(u32::MAX);
+        let until = until + self.history.hold_for + RELEASE_EVERY * units;
+        let gone: BTreeSet<_> =
+            self.pods.iter().filter(|pod| pod.received.gone_at.is_some()).filter_map(|pod| pod.node).collect();
+        if self.enough_nodes(|node| gone.contains(&node)) {
+            self.laws.breaker.process_gone_until = until;
         }
-        let (many, open) = (losses.len(), self.jobs.iter().filter(|job| job.exists && !job.has_finished()).count());
-        if many > JOBS && many * 100 > open * PERCENT {
-            self.break_law(Law::GuardsHold, format!("{many} of {open} Jobs are lost at one time"));
+        for namespace in 0..self.history.namespaces {
+            let silent = |pod: &&Pod| {
+                let plan = &self.history.jobs[pod.job];
+                let quiet = plan.policy.suspect_after.min(plan.policy.lost_after / 2);
+                plan.namespace == namespace && pod.is_open() && !pod.received.are_fresh(self.now, quiet, quiet)
+            };
+            let jobs: BTreeSet<_> = self.pods.iter().filter(silent).map(|pod| pod.job).collect();
+            if jobs.len() >= JOBS {
+                self.laws.breaker.heartbeats_until.insert(namespace, until);
+            }
         }
-        let zones: BTreeSet<_> = nodes.iter().map(|&node| self.nodes[node].zone).collect();
-        for zone in zones {
-            self.check_breaker_in_zone(zone);
+        if !self.laws.signal_clock.is_receiving() || !(0..self.nodes.len()).any(|node| self.reports(node)) {
+            self.laws.breaker.held_since.clear();
         }
     }
 
-    /// A loss that no guard holds counts for one lost-after, also if the policy only has it reported.
-    fn note_let_through(&mut self, evaluated: &EvaluatedJob<'_>) {
-        let Evaluation { judgement, hold, .. } = evaluated.evaluation;
-        let counts = |reason: LostReason| reason != LostReason::NodeGone;
-        let lost = judgement.pods.iter().filter_map(|pod| pod.verdict.lost()).any(counts);
-        if hold.is_none() && judgement.job == JobVerdict::Open && lost {
-            let now = self.now;
-            let until = now + self.history.jobs[evaluated.job].policy.lost_after;
-            let let_through = self.laws.let_through.entry(evaluated.job).or_insert(until);
-            if *let_through <= now {
-                *let_through = until;
+    /// Whether these are enough nodes for the breaker to trip anywhere. Nodes that carry no workers count here, because they did when
+    /// they fell silent.
+    fn enough_nodes(&self, affected: impl Fn(usize) -> bool) -> bool {
+        let nodes: Vec<_> = (0..self.nodes.len()).filter(|&node| affected(node)).collect();
+        let zone_trips = |zone: usize| {
+            let of_zone = |node: &&usize| self.nodes[**node].zone == zone;
+            let all = self.nodes.iter().filter(|node| node.zone == zone).count();
+            all >= ZONE_NODES && nodes.iter().filter(of_zone).count() >= SILENT_IN_ZONE
+        };
+        nodes.len() >= NODES || (0..self.history.zones).any(zone_trips)
+    }
+
+    fn is_silent_for(&self, node: usize, after: Duration) -> bool {
+        self.now.saturating_sub(self.nodes[node].heard_at) >= after
+    }
+
+    fn carries_workers(&self, node: usize) -> bool {
+        self.pods.iter().any(|pod| pod.is_open() && pod.node == Some(node))
+    }
+
+    /// A node that carries workers has been heard of.
+    fn reports(&self, node: usize) -> bool {
+        self.carries_workers(node) && !self.is_silent_for(node, MAY_COUNT_AFTER)
+    }
+
+    /// A plan is about to enforce or hold losses.
+    pub(super) fn check_breaker(&mut self, evaluated: &EvaluatedJob<'_>) {
+        self.check_holds(evaluated);
+        self.check_hold_ends(evaluated);
+        let judgement = &evaluated.evaluation.judgement;
+        let lost: BTreeSet<_> = evaluated
+            .evaluation
+            .steps
+            .iter()
+            .filter_map(|step| match step {
+                Step::FailJob { pod, reason, .. } => Some((pod.uid.clone(), *reason)),
+                Step::DeletePod { pod, why: Removal::Lost } => {
+                    let verdict = judgement.pods.iter().find(|judged| judged.uid == pod.uid)?.verdict;
+                    Some((pod.uid.clone(), verdict.lost()?))
+                }
+                _ => None,
+            })
+            .filter(|(_, reason)| rests_on_silence(*reason))
+            .filter_map(|(uid, reason)| Some((self.pods.iter().position(|pod| pod.uid == uid)?, reason.as_str())))
+            .collect();
+        for (pod, reason) in lost {
+            let runs = self.pods[pod].worker_runs();
+            self.laws.enforced.push((self.now, pod, runs));
+            let by_node = [LostReason::NodeUnreachable, LostReason::OutcomeUnknown].map(LostReason::as_str);
+            if let Some(node) = self.pods[pod].node.filter(|_| by_node.contains(&reason)) {
+                self.check_enforced(node);
             }
         }
     }
 
-    fn check_breaker_in_zone(&mut self, zone: usize) {
-        let of_zone = |node: &usize| self.nodes[*node].zone == zone;
-        let there = (0..self.nodes.len()).filter(|node| of_zone(node) && self.nodes[*node].exists).count();
-        let here: Vec<_> = self.laws.losses.iter().filter(|loss| loss.nodes.iter().any(of_zone)).collect();
-        let lost: BTreeSet<_> = here.iter().map(|loss| loss.job).collect();
-        let nodes: BTreeSet<_> = here.iter().flat_map(|loss| loss.nodes.iter().filter(|node| of_zone(node))).collect();
-        let lives = self.pods.iter().filter(|pod| pod.is_open() && pod.node.as_ref().is_some_and(of_zone));
-        let all: BTreeSet<_> = lives.map(|pod| pod.job).chain(lost.iter().copied()).collect();
-        let trips = lost.len() > ZONE_JOBS && lost.len() * 100 >= all.len() * ZONE_PERCENT;
-        if trips && nodes.len() >= 2 && there >= ZONE_NODES {
-            let (many, of) = (lost.len(), all.len());
-            self.break_law(Law::GuardsHold, format!("{many} of {of} Jobs of zone-{zone} are lost at one time"));
+    /// A loss of a silent node is enforced: not too many others fell silent with it. Nodes that the breaker has released are silent for
+    /// hold-for and longer.
+    fn check_enforced(&mut self, node: usize) {
+        let longest = TOGETHER.min(self.history.hold_for);
+        let counts = |&node: &usize| {
+            let it = &self.nodes[node];
+            let known = it.exists && it.out_of_service == 0 && self.carries_workers(node);
+            known && self.is_silent_for(node, COUNTS_AFTER) && !self.is_silent_for(node, longest)
+        };
+        let silent: Vec<_> = (0..self.nodes.len()).filter(counts).collect();
+        let carrying = (0..self.nodes.len()).filter(|&node| self.carries_workers(node)).count();
+        let trips = silent.len() >= NODES && silent.len() * 100 > carrying * CLUSTER_PERCENT;
+        if trips && silent.contains(&node) {
+            let how = format!(
+                "a loss on node-{node} is enforced, and the nodes {silent:?} of {carrying} fell silent together"
+            );
+            self.break_law(Law::GuardsHold, how);
         }
     }
 
-    /// The pod whose loss a step enforces, if the breaker counts it.
-    fn loss(&self, evaluated: &EvaluatedJob<'_>, step: &Step) -> Option<usize> {
-        let uid = match step {
-            Step::FailJob { pod, .. } | Step::DeletePod { pod, why: Removal::Lost } => &pod.uid,
-            _ => return None,
-        };
-        let verdict =
-            evaluated.evaluation.judgement.pods.iter().find(|pod| pod.uid == *uid).and_then(|pod| pod.verdict.lost());
-        let pod = self.pods.iter().position(|pod| pod.uid == *uid)?;
-        verdict.filter(|reason| *reason != LostReason::NodeGone).map(|_| pod)
+    /// With fewer than three silent nodes, or two of a zone of three, no loss of a silent node is held, however many Jobs there are. No
+    /// Jobs of one namespace hold losses in another.
+    fn check_holds(&mut self, evaluated: &EvaluatedJob<'_>) {
+        let Some(Hold::Breaker { .. }) = evaluated.evaluation.held else { return };
+        let laws = &self.laws.breaker;
+        let namespace = self.history.jobs[evaluated.job].namespace;
+        let reasons =
+            evaluated.evaluation.judgement.pods.iter().filter_map(|pod| Some((&pod.uid, pod.verdict.lost()?)));
+        let wrong = reasons.filter(|(pod, reason)| evaluated.evaluation.holds.of(pod, *reason).is_some()).find(
+            |(_, reason)| {
+                let until = match reason {
+                    LostReason::NodeUnreachable | LostReason::OutcomeUnknown => laws.silence_until,
+                    LostReason::ProcessGone => laws.process_gone_until,
+                    LostReason::HeartbeatLost => laws.heartbeats_until.get(&namespace).copied().unwrap_or_default(),
+                    _ => Duration::ZERO,
+                };
+                self.now > until
+            },
+        );
+        if let Some((pod, reason)) = wrong {
+            let how = format!("the breaker holds the loss of {pod} ({reason}), and too little is affected for that");
+            self.break_law(Law::BreakerCountsDomains, how);
+        }
     }
 
-    /// The breaker may hold: many Jobs are without fresh signals, or were shortly before. A dead pod among them need not be reported
-    /// before it releases.
+    /// What is held is released after hold-for, one node or Job a minute, as long as any node reports.
+    fn check_hold_ends(&mut self, evaluated: &EvaluatedJob<'_>) {
+        let job = evaluated.job;
+        if !matches!(evaluated.evaluation.held, Some(Hold::Breaker { .. })) {
+            self.laws.breaker.held_since.remove(&job);
+            return;
+        }
+        let moment = self.laws.signal_clock.at(self.now);
+        let since = *self.laws.breaker.held_since.entry(job).or_insert(moment);
+        let units = u32::try_from(self.nodes.len().max(self.jobs.len())).unwrap_or(u32::MAX);
+        if moment > since + ms(self.history.hold_for + RELEASE_EVERY * units + SLACK) {
+            self.break_law(Law::HoldsEnd, format!("the loss of job-{job} has been held for too long"));
+        }
+    }
+
+    /// The breaker may hold: a dead pod need not be reported before it releases.
     pub(super) fn breaker_may_hold(&mut self) -> bool {
-        if self.many_jobs_lack_fresh_signals() {
-            self.laws.breaker_may_hold_until = self.now + SETTLED_AFTER;
-        }
-        self.now < self.laws.breaker_may_hold_until
-    }
-
-    fn many_jobs_lack_fresh_signals(&self) -> bool {
-        let lacks_signals = |pod: &&Pod| {
-            let policy = &self.history.jobs[pod.job].policy;
-            let quiet = policy.suspect_after.min(policy.lost_after / 2);
-            pod.is_open() && pod.node.is_some() && !pod.received.are_fresh(self.now, quiet, quiet)
-        };
-        let jobs: BTreeSet<_> = self.pods.iter().filter(lacks_signals).map(|pod| pod.job).collect();
-        let losses = self.laws.losses.iter().map(|loss| (loss.job, loss.until));
-        let losses = losses.chain(self.laws.let_through.iter().map(|(job, until)| (*job, *until)));
-        let lost = losses.filter(|(_, until)| *until > self.now).map(|(job, _)| job);
-        jobs.into_iter().chain(lost).collect::<BTreeSet<_>>().len() >= ZONE_JOBS
+        self.sample_silence();
+        let laws = &self.laws.breaker;
+        let heartbeats = laws.heartbeats_until.values().copied();
+        let until = heartbeats.chain([laws.silence_until, laws.process_gone_until]).max().unwrap_or_default();
+        self.now < until
     }
 }

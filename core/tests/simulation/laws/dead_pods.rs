@@ -19,6 +19,8 @@ use crate::{
 
 /// From the moment at which a row matches to the outcome: watches, work queue, steps, and what is random in the model.
 const SLACK_MS: i64 = 6_000;
+/// The shortest warm-up.
+const WARM_UP_MS: i64 = 15_000;
 /// When Kubernetes sets a silent node not ready at the latest.
 const NOT_READY_MS: i64 = 60_000;
 /// When a dead pod is checked again that the reaper cannot know of yet.
@@ -107,16 +109,18 @@ impl World<'_> {
         let silent = ms(policy.lost_after.min(AGENT_SILENT_AFTER));
         let stale = ms(policy.lost_after.min(LEASE_STALE_AFTER).max(LEASE_STALE_AFTER_LEAST));
         let received = &it.received;
-        let agent_silent = received.alive_at + silent;
-        let nothing_received = (received.any_at + lost).max(agent_silent);
-        let warm = self.laws.led_at + lost;
+        // After a time in which no beat could arrive, the time of every missing one starts again.
+        let beats_since = self.laws.beats_since;
+        let agent_silent = received.alive_at.max(beats_since) + silent;
+        let nothing_received = (received.any_at.max(beats_since) + lost).max(agent_silent);
+        let warm = self.laws.led_at.max(beats_since) + lost.max(WARM_UP_MS);
 
         let p2 = node.gone_since.map(|since| {
             let gone = since.max(self.laws.led_at) + ms(NODE_GONE_AFTER);
             // A life sign counts for five sixths of the time if the node is gone.
-            let (beat_old, unseen) =
-                (received.running_at + ms(policy.suspect_after) * 5 / 6, received.alive_at + silent * 5 / 6);
-            (gone.max(beat_old).max(unseen).max(warm), "P2")
+            let beat_old = received.running_at.max(beats_since) + ms(policy.suspect_after) * 5 / 6;
+            let unseen = received.alive_at.max(beats_since) + silent * 5 / 6;
+            (gone.max(beat_old).max(unseen), "P2")
         });
         if !node.renews() {
             // P3 comes first if our own sidecar keeps the pod from starting, as long as the node counts as ready.
@@ -133,10 +137,11 @@ impl World<'_> {
             && reported.mains.iter().any(Container::is_running)
             && !reported.mains.iter().any(|main| matches!(main.state, Run::Restarting { .. }));
         let gone = received.gone_at.zip(received.gone_twice_at).filter(|_| runs);
-        let p4 = gone.map(|(first, second)| ((first + ms(PROCESS_GONE_AFTER)).max(second).max(warm), "P4"));
+        let p4 =
+            gone.map(|(first, second)| ((first.max(beats_since) + ms(PROCESS_GONE_AFTER)).max(second).max(warm), "P4"));
         let has_run = reported.sidecar.map_or(it.status.phase == Phase::Running, |sidecar| sidecar.run > 0);
         // The notice waits for a renewal of the Lease after the beat has expired, which is checked when the Lease would be stale.
-        let unseen = nothing_received.max(received.alive_at + lost);
+        let unseen = nothing_received.max(received.alive_at.max(beats_since) + lost);
         // Row P9 leaves processes that are gone to row P4.
         let p9 = (has_run && gone.is_none()).then_some((unseen.max(warm) + stale, "P9"));
         [p2, p4, p9].into_iter().flatten().min()

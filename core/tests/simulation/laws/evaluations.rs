@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jobwarden_common::identity::PodUid;
 use jobwarden_core::verdict::PodJudgement;
 use jobwarden_core::{
     health::NOT_RECEIVING_AFTER,
@@ -83,7 +84,7 @@ impl World<'_> {
             let was = before.as_ref().and_then(|before| before.pods.iter().find(|(uid, _)| uid == pod));
             if was.map(|(_, was)| was) != Some(verdict) {
                 self.log(|| {
-                    let hold = evaluated.evaluation.hold;
+                    let hold = evaluated.evaluation.held;
                     let held = hold.map(|hold| format!(", held: {hold}")).unwrap_or_default();
                     format!("pod {pod} is judged {verdict:?}{held}")
                 });
@@ -128,40 +129,45 @@ impl World<'_> {
         }
     }
 
-    /// Computed from the truth: a term that is younger than lost-after, a watch that is known to be down, an own beat that has
-    /// been missing for 15 s.
+    /// Computed from the truth: a watch that is known to be down holds everything; a term that is younger than lost-after, or an own
+    /// beat that has been missing for 15 s, holds what rests on silence, and nothing else.
     fn check_guards(&mut self, evaluated: &EvaluatedJob<'_>) {
-        let writes = |step: &Step| {
-            matches!(
-                step,
-                Step::FailJob { .. }
-                    | Step::DeletePod { why: Removal::Lost, .. }
-                    | Step::MarkPodFailed { .. }
-                    | Step::ForceDeletePod { .. }
-            )
-        };
-        let Evaluation { judgement, hold, steps, .. } = evaluated.evaluation;
-        let lost = judgement.pods.iter().any(|pod| pod.verdict.lost().is_some());
-        if !lost && !steps.iter().any(writes) {
-            return;
-        }
+        let Evaluation { judgement, holds, steps, .. } = evaluated.evaluation;
         let it = &self.reapers[evaluated.reaper];
         let lost_after = self.history.jobs[evaluated.job].policy.lost_after;
-        let guard = if self.now.saturating_sub(it.led_since) < lost_after {
-            "the term is younger than lost-after"
+        let silence = if self.now.saturating_sub(it.led_since) < lost_after {
+            Some("the term is younger than lost-after")
         } else if it.own_beat.is_none_or(|at| self.now.saturating_sub(at) >= NOT_RECEIVING_AFTER) {
-            "the own beat is missing"
-        } else if !it.watches_are_up() {
-            "a watch is down"
+            Some("the own beat is missing")
         } else {
-            return;
+            None
         };
-        if hold.is_none() {
-            self.break_law(Law::GuardsHold, format!("job-{}: {guard}, and no guard holds", evaluated.job));
-        }
-        if let Some(step) = steps.iter().find(|step| writes(step)) {
-            let how = format!("job-{}: {guard}, and the step {} is planned", evaluated.job, step.as_str());
+        let objects = (!it.watches_are_up()).then_some("a watch is down");
+        let verdict =
+            |pod: &PodUid| judgement.pods.iter().find(|judged| judged.uid == *pod).and_then(|it| it.verdict.lost());
+        let guard = |pod: &PodUid| match verdict(pod) {
+            Some(reason) => objects.or(silence.filter(|_| rests_on_silence(reason))),
+            None => objects,
+        };
+        let lost = judgement.pods.iter().filter_map(|pod| Some((&pod.uid, pod.verdict.lost()?)));
+        let unheld = lost.clone().find(|(pod, reason)| guard(pod).is_some() && holds.of(pod, *reason).is_none());
+        let overheld = lost
+            .clone()
+            .find(|(pod, reason)| !rests_on_silence(*reason) && objects.is_none() && holds.of(pod, *reason).is_some());
+        let written = steps.iter().find_map(|step| match step {
+            Step::FailJob { pod, .. }
+            | Step::DeletePod { pod, why: Removal::Lost }
+            | Step::MarkPodFailed { pod, .. }
+            | Step::ForceDeletePod { pod } => Some((step.as_str(), guard(&pod.uid)?)),
+            _ => None,
+        });
+        if let Some((pod, reason)) = unheld {
+            let how = format!("pod {pod} is lost ({reason}): {}, and no guard holds", guard(pod).unwrap_or_default());
             self.break_law(Law::GuardsHold, how);
+        } else if let Some((pod, reason)) = overheld {
+            self.break_law(Law::GuardsHold, format!("the loss of {pod} ({reason}) rests on objects, and is held"));
+        } else if let Some((step, guard)) = written {
+            self.break_law(Law::GuardsHold, format!("job-{}: {guard}, and the step {step} is planned", evaluated.job));
         }
     }
 
@@ -219,6 +225,12 @@ impl World<'_> {
             self.check_nothing_is_late(job, &judgement);
         }
     }
+}
+
+/// Whether a loss rests on signals that are missing, and not on objects.
+pub(crate) fn rests_on_silence(reason: LostReason) -> bool {
+    let by_silence = ["NodeUnreachable", "HeartbeatLost", "OutcomeUnknown", "ProcessGone", "Stalled"];
+    by_silence.contains(&reason.as_str())
 }
 
 /// Whether it is the reason of a verdict of the reaper.

@@ -68,7 +68,9 @@ impl World<'_> {
             let ready_changed = it.node.map_or(Duration::ZERO, |node| self.nodes[node].ready_changed);
             let wait = Wait { bound: it.node.is_some(), deleting, ready_changed, warmed: it.warmed };
             *record = waits.then(|| record.filter(|(_, then)| *then == wait).unwrap_or((moment, wait)));
-            if record.is_some_and(|(since, _)| moment - since > bound) {
+            // After a time in which no beat could arrive, every wait for one starts again.
+            let beats_since = self.laws.beats_since;
+            if record.is_some_and(|(since, _)| moment - since.max(beats_since) > bound) {
                 self.break_law(Law::NothingWaitsForever, format!("pod {uid} has no row"));
             }
         }

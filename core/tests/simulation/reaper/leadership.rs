@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use crate::{
-    state::{laws::Record, received_signals::ReceivedSignals},
+    state::{
+        laws::{BreakerLaws, Record},
+        received_signals::ReceivedSignals,
+    },
     world::{Event, World},
 };
 
@@ -19,7 +22,6 @@ impl World<'_> {
     }
 
     pub(crate) fn lead(&mut self, reaper: usize, life: u32) {
-        let at = self.instant();
         let it = &self.reapers[reaper];
         if it.life != life || !it.running || self.leader().is_some() || !self.cluster.reapers_reach_api() {
             return;
@@ -30,7 +32,7 @@ impl World<'_> {
         it.reset_term(jobs);
         (it.leads, it.led_since) = (true, now);
         it.term += 1;
-        it.signals.expect_own_beat(at);
+        it.signals.expect_own_beat();
         let (first, term) = (it.dice.ms(50, 3_000), it.term);
         self.observe(reaper, jobwarden_core::index::Index::start_listening);
         self.after(first, Event::OwnBeat { reaper, life, term });
@@ -41,16 +43,16 @@ impl World<'_> {
     /// Signals received in an earlier term do not count.
     fn reset_signals(&mut self) {
         let moment = self.laws.signal_clock.at(self.now);
-        self.laws.led_at = moment;
-        // Losses of an earlier term do not count either: all Jobs are previewed in the warm-up, before anything is written.
-        self.laws.losses.clear();
-        self.laws.let_through.clear();
+        (self.laws.led_at, self.laws.beats_since) = (moment, moment);
+        // Nor does what was silent in an earlier term.
+        self.laws.breaker = BreakerLaws::default();
         self.laws.records.iter_mut().for_each(Record::restart_waiting);
         for pod in &mut self.pods {
             pod.received = ReceivedSignals::reset_at(moment);
         }
+        let now = self.now;
         for node in &mut self.nodes {
-            node.lease_received = moment;
+            (node.lease_received, node.heard_at) = (moment, now);
         }
     }
 
@@ -88,11 +90,11 @@ impl World<'_> {
 
     fn step_down(&mut self, reaper: usize) {
         self.log(|| format!("reaper-{reaper} does not lead any more"));
-        let (at, jobs) = (self.instant(), self.jobs.len());
+        let jobs = self.jobs.len();
         self.observe(reaper, jobwarden_core::index::Index::stop_listening);
         let it = &mut self.reapers[reaper];
         it.leads = false;
-        it.signals.expect_no_beat(at);
+        it.signals.expect_no_beat();
         it.reset_term(jobs);
         self.update_signal_clock();
     }
@@ -148,5 +150,10 @@ impl World<'_> {
             && self.cluster.reapers_reach_api()
             && self.cluster.service_broken + self.cluster.own_beat_lost == 0;
         self.laws.signal_clock.set(receiving, self.now);
+        let beats_arrive = leader.is_some_and(|leader| leader.own_beat.is_some())
+            && self.cluster.service_broken + self.cluster.own_beat_lost == 0;
+        if std::mem::replace(&mut self.laws.beats_arrive, beats_arrive) != beats_arrive && beats_arrive {
+            self.laws.beats_since = self.laws.signal_clock.at(self.now);
+        }
     }
 }

@@ -20,6 +20,8 @@ use crate::{
 const LATENCY: Duration = Duration::from_millis(20);
 /// How many plans are executed at one time: `CONCURRENCY` of the reaper's controller.
 const CONCURRENCY: usize = 16;
+/// How often the nodes are surveyed while the breaker has tripped. At other times they are before every evaluation.
+const SURVEY_EVERY: Duration = Duration::from_secs(1);
 
 impl World<'_> {
     /// Enqueues the Jobs whose evidence has changed.
@@ -71,6 +73,8 @@ impl World<'_> {
             return;
         }
         it.wake_at = None;
+        self.survey(reaper);
+        let it = &mut self.reapers[reaper];
         for job in it.reconciler.promote_due(at) {
             self.preview(reaper, &job);
         }
@@ -85,6 +89,26 @@ impl World<'_> {
             self.wake(reaper, self.now + LATENCY);
         }
         self.wake_when_due(reaper);
+        if self.reapers[reaper].reconciler.breaker_is_tripped() {
+            self.wake(reaper, self.now + SURVEY_EVERY);
+        }
+    }
+
+    /// Surveys the nodes for the breaker.
+    fn survey(&mut self, reaper: usize) {
+        let at = self.instant();
+        let now = self.observe(reaper, |_, now| now);
+        let it = &mut self.reapers[reaper];
+        if it.reconciler.needs_survey(now) {
+            let before = it.reconciler.breaker_is_tripped();
+            it.reconciler.survey(it.index.worker_nodes(), now, at);
+            let after = it.reconciler.breaker_is_tripped();
+            if before != after {
+                let report = it.reconciler.breaker();
+                self.log(|| format!("the breaker {}: {report:?}", if after { "trips" } else { "releases" }));
+            }
+        }
+        self.sample_silence();
     }
 
     fn preview(&mut self, reaper: usize, uid: &JobUid) {
@@ -99,6 +123,7 @@ impl World<'_> {
     fn evaluate(&mut self, reaper: usize, uid: &JobUid) {
         let at = self.instant();
         let Some(job) = self.job_number(uid) else { return };
+        self.survey(reaper);
         let it = &mut self.reapers[reaper];
         let (moment, health) = (it.signals.now(at), it.signals.health(at));
         // No law reads the timeline.
@@ -107,8 +132,7 @@ impl World<'_> {
             return it.reconciler.vanished(uid, at);
         };
         let mut snapshot = JobSnapshot { outcomes: self.jobs[job].outcomes.clone(), ..snapshot };
-        let index = &it.index;
-        let evaluation = it.reconciler.evaluate(&mut snapshot, health, |zone| index.nodes_in(zone), moment);
+        let evaluation = it.reconciler.evaluate(&mut snapshot, health, moment);
         let looked_at = EvaluatedJob { reaper, job, snapshot: &snapshot, evaluation: &evaluation, moment };
         self.check_evaluation(&looked_at);
 

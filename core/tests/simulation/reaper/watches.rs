@@ -94,6 +94,7 @@ impl World<'_> {
             && self.reapers[reaper].leads
         {
             self.nodes[node].lease_received = self.laws.signal_clock.at(self.now);
+            self.nodes[node].heard_at = self.now;
         }
         let server_time = self.server_time(reaper);
         self.observe(reaper, |index, now| apply(index, &item.facts, item.deleted, server_time, now));
@@ -305,6 +306,7 @@ impl World<'_> {
         it.signals = SignalTracker::new(at);
         it.health = SignalHealth::WatchDown;
         it.reconciler = Reconciler::new(Mode::Enforce);
+        it.reconciler.set_hold_for(self.history.hold_for);
         it.watches = std::array::from_fn(|_| WatchConnection::default());
         for watch in 0..Watch::ALL.len() {
             let after = self.reapers[reaper].dice.ms(50, 1_500);

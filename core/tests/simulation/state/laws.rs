@@ -1,10 +1,6 @@
 //! The laws, and what they keep of a history.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-    time::Duration,
-};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use jobwarden_common::{identity::PodUid, notification::OutcomeKind};
 
@@ -22,8 +18,12 @@ pub(crate) enum Law {
     NothingWaitsForever,
     /// A Job and an attempt have one final outcome, and it agrees with the cluster.
     OneFinalVerdict,
-    /// Nothing is written about a loss while a guard holds it.
+    /// Nothing is written about a loss while a guard holds it, and a guard holds exactly what could be its own fault.
     GuardsHold,
+    /// The breaker holds only where enough failure domains fail together.
+    BreakerCountsDomains,
+    /// What the breaker holds it releases.
+    HoldsEnd,
     /// Deadlines of the policy are kept, neither early nor late.
     DeadlinesAreKept,
     /// What Kubernetes waits for on purpose, or has replaced, is not lost and fails no Job.
@@ -62,12 +62,13 @@ pub(crate) struct Laws {
     pub(crate) signal_clock: SignalClock,
     /// When the present term began, on that clock.
     pub(crate) led_at: i64,
-    /// The losses that were enforced in this term and that the breaker still counts.
-    pub(crate) losses: Vec<Loss>,
-    /// The Jobs with a loss that no guard held in this term, and until when the breaker counts it.
-    pub(crate) let_through: BTreeMap<usize, Duration>,
-    /// Until when the breaker may hold.
-    pub(crate) breaker_may_hold_until: Duration,
+    /// Whether beats and reports can arrive, and since when they can, on that clock: silence counts from there on at the earliest.
+    pub(crate) beats_arrive: bool,
+    pub(crate) beats_since: i64,
+    /// What the laws of the breaker remember of this term.
+    pub(crate) breaker: BreakerLaws,
+    /// The writes about a loss that rests on silence: when, the pod, and whether its worker ran.
+    pub(crate) enforced: Vec<(Duration, usize, bool)>,
     /// What was recorded of each Job.
     pub(crate) records: Vec<Record>,
     /// Random numbers of the laws.
@@ -80,22 +81,26 @@ impl Laws {
             violation: None,
             signal_clock: SignalClock::default(),
             led_at: 0,
-            losses: Vec::new(),
-            let_through: BTreeMap::new(),
-            breaker_may_hold_until: Duration::ZERO,
+            beats_arrive: false,
+            beats_since: 0,
+            breaker: BreakerLaws::default(),
+            enforced: Vec::new(),
             records: history.jobs.iter().map(|_| Record::default()).collect(),
             dice: Dice::of(history.seed, [8, 0, 0]),
         }
     }
 }
 
-/// A loss that was enforced.
-#[derive(Clone, Debug)]
-pub(crate) struct Loss {
-    pub(crate) job: usize,
-    pub(crate) until: Duration,
-    /// The nodes of the lost pods.
-    pub(crate) nodes: BTreeSet<usize>,
+/// What the laws of the breaker remember of one term.
+#[derive(Debug, Default)]
+pub(crate) struct BreakerLaws {
+    /// Until when it may hold losses of silent nodes, and of nodes where processes are gone.
+    pub(crate) silence_until: Duration,
+    pub(crate) process_gone_until: Duration,
+    /// The same for heartbeats, by namespace.
+    pub(crate) heartbeats_until: BTreeMap<usize, Duration>,
+    /// Since when it has held a loss of a Job without a break, on the clock of the laws, while nodes reported.
+    pub(crate) held_since: BTreeMap<usize, i64>,
 }
 
 /// What was recorded of one Job, and since when it is without a row.

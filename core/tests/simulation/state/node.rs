@@ -42,6 +42,8 @@ pub(crate) struct Node {
     /// When a change of its Lease last reached the reaper, and when the node was deleted or tainted, on the clock of
     /// [`super::signal_clock`].
     pub(crate) lease_received: i64,
+    /// When anything of it last reached the reaper: a renewal, a beat, a report.
+    pub(crate) heard_at: Duration,
     pub(crate) gone_since: Option<i64>,
     pub(crate) dice: Dice,
 }
@@ -68,6 +70,7 @@ impl Node {
             reported_boot: 0,
             taints: 0,
             lease_received: 0,
+            heard_at: Duration::ZERO,
             gone_since: None,
             dice: Dice::of(seed, [2, number as u64, 0]),
         }
