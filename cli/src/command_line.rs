@@ -6,6 +6,7 @@ use clap::{Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand
 use jobwarden_serve::logs::with_causes;
 
 use crate::{
+    breaker::{BreakerArgs, BreakerError},
     check::{CheckArgs, CheckError},
     completions::CompletionsArgs,
     explain::{ExplainArgs, ExplainError},
@@ -39,6 +40,7 @@ struct Cli {
 enum Verb {
     Check(CheckArgs),
     Explain(ExplainArgs),
+    Breaker(BreakerArgs),
     Inject(Box<InjectArgs>),
     Uninject(UninjectArgs),
     Release(ReleaseArgs),
@@ -53,6 +55,8 @@ enum VerbError {
     Check(#[from] CheckError),
     #[error(transparent)]
     Explain(#[from] ExplainError),
+    #[error(transparent)]
+    Breaker(#[from] BreakerError),
     #[error(transparent)]
     Inject(#[from] InjectError),
     #[error(transparent)]
@@ -133,6 +137,7 @@ impl Verb {
         match self {
             Self::Check(args) => return Ok(args.run().await?),
             Self::Explain(args) => args.run().await?,
+            Self::Breaker(args) => args.run().await?,
             Self::Inject(args) => args.run()?,
             Self::Uninject(args) => args.run()?,
             Self::Release(args) => args.run().await?,

@@ -1,23 +1,25 @@
 //! `jobwarden explain`: everything the leading reaper knows about one Job.
 
-mod leader;
 mod report;
 mod target;
 
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use jobwarden_common::names::port;
-use kube::{Client, Config};
+use jobwarden_common::{
+    api::Explanation,
+    names::{api_route, port},
+};
+use kube::Client;
 use tokio::time::timeout;
 
 use self::{
-    leader::{LeaderError, Source},
     report::{Detail, report},
     target::{JobPath, Target},
 };
 use crate::{
     cluster::{ClusterArgs, ClusterError},
+    leader::{LeaderError, Source},
     output::{self, OutputError},
 };
 
@@ -88,9 +90,6 @@ pub(crate) enum ExplainError {
     /// NAMESPACE/NAME and `--namespace` differ.
     #[error("{0} names another namespace than --namespace {1}; give only one of them")]
     Namespaces(Target, String),
-    /// `--url`.
-    #[error("invalid address {url} in --url")]
-    Url { url: String, source: http::uri::InvalidUri },
     /// The reaper.
     #[error(transparent)]
     Leader(#[from] LeaderError),
@@ -108,7 +107,7 @@ impl ExplainArgs {
         let Self { job, namespace, output, url, api_port, cluster } = self;
         let text = timeout(TIMEOUT, async {
             let (source, default_namespace) = if let Some(url) = url {
-                (by_url(url)?, default_namespace(&cluster).await)
+                (Source::by_url(url)?, default_namespace(&cluster).await)
             } else {
                 let config = cluster.config().await?;
                 let default_namespace = config.default_namespace.clone();
@@ -116,8 +115,8 @@ impl ExplainArgs {
                 let namespace = cluster.system_namespace;
                 (Source::Leader { client, namespace, port: api_port }, default_namespace)
             };
-            let job = resolve(job, namespace, default_namespace)?;
-            let explanation = source.explanation(&job).await?;
+            let JobPath { namespace, name } = resolve(job, namespace, default_namespace)?;
+            let explanation: Explanation = source.get(&format!("{}/{namespace}/{name}", api_route::JOBS)).await?;
             Ok::<_, ExplainError>(match output {
                 Output::Text => report(&explanation, Detail::Brief),
                 Output::Wide => report(&explanation, Detail::Wide),
@@ -140,13 +139,6 @@ fn resolve(job: Target, flag: Option<String>, default: String) -> Result<JobPath
 /// With `--url` no cluster is needed, so a missing kubeconfig is no error.
 async fn default_namespace(cluster: &ClusterArgs) -> String {
     cluster.config().await.map_or_else(|_| "default".to_owned(), |config| config.default_namespace)
-}
-
-fn by_url(url: String) -> Result<Source, ExplainError> {
-    let parsed = url.trim_end_matches('/').parse();
-    let parsed = parsed.map_err(|source| ExplainError::Url { url: url.clone(), source })?;
-    let client = Client::try_from(Config::new(parsed)).map_err(ClusterError::Connect)?;
-    Ok(Source::Url { client, url })
 }
 
 #[cfg(test)]

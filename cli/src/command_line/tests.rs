@@ -85,6 +85,7 @@ fn a_flag_has_one_name_and_one_letter_in_all_verbs() {
 #[rstest]
 #[case("check")]
 #[case("explain")]
+#[case("breaker")]
 #[case("release")]
 fn verbs_that_use_a_cluster_choose_it_with_the_same_flags(#[case] verb: &str) {
     let command = command(Program::Standalone);

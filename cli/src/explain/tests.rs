@@ -40,5 +40,5 @@ fn every_output_format_is_accepted(#[case] format: &str, #[case] expected: Outpu
 
 #[test]
 fn an_address_that_is_no_url_is_rejected() {
-    assert!(matches!(by_url("http://[".to_owned()), Err(ExplainError::Url { .. })));
+    assert!(matches!(Source::by_url("http://[".to_owned()), Err(LeaderError::InvalidUrl { .. })));
 }

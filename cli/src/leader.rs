@@ -1,19 +1,19 @@
 //! The request to the leading reaper. The holder of the Lease is the leader.
 
-use http::{Request, StatusCode};
+use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use jobwarden_common::{
-    api::{Explanation, Problem},
-    names::{api_route, object},
+    api::Problem,
+    names::{OPERATOR_TOKEN_HEADER, object},
 };
 use k8s_openapi::api::coordination::v1::Lease;
-use kube::{Api, Client, client::Body};
-use serde::Deserialize;
+use kube::{Api, Client, Config, client::Body};
+use serde::{Deserialize, de::DeserializeOwned};
 
-use super::target::JobPath;
+use crate::cluster::ClusterError;
 
-/// Where the explanation comes from.
-pub(super) enum Source {
+/// Where the reaper's API is reached.
+pub(crate) enum Source {
     /// The leader, through the API server's pod proxy.
     Leader {
         client: Client,
@@ -25,7 +25,7 @@ pub(super) enum Source {
     Url { client: Client, url: String },
 }
 
-/// Why there is no explanation.
+/// Why there is no response.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LeaderError {
     /// The Lease cannot be read.
@@ -41,7 +41,8 @@ pub(crate) enum LeaderError {
     NoLeader { namespace: String, name: &'static str },
     /// The caller lacks a permission.
     #[error(
-        "forbidden: {0}\ngrant 'get pods/proxy' in jobwarden's namespace, or use 'kubectl port-forward' to the leader and --url"
+        "forbidden: {0}\ngrant 'get pods/proxy' in jobwarden's namespace ('create pods/proxy' as well to release the breaker), or use \
+         'kubectl port-forward' to the leader and --url"
     )]
     Forbidden(String),
     /// The API server cannot reach the pod.
@@ -56,6 +57,12 @@ pub(crate) enum LeaderError {
     /// The request to `--url` failed.
     #[error("the request to {url} failed")]
     Url { url: String, source: kube::Error },
+    /// `--url` is no URL.
+    #[error("invalid address {url} in --url")]
+    InvalidUrl { url: String, source: http::uri::InvalidUri },
+    /// The client.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
     /// The reaper reports a problem.
     #[error("{}\n{}", .0.error, .0.hint)]
     Problem(Box<Problem>),
@@ -65,25 +72,54 @@ pub(crate) enum LeaderError {
 }
 
 impl Source {
-    pub(super) async fn explanation(&self, job: &JobPath) -> Result<Explanation, LeaderError> {
+    /// The API at the address of `--url`.
+    pub(crate) fn by_url(url: String) -> Result<Self, LeaderError> {
+        let parsed = url.trim_end_matches('/').parse();
+        let parsed = parsed.map_err(|source| LeaderError::InvalidUrl { url: url.clone(), source })?;
+        let client = Client::try_from(Config::new(parsed)).map_err(ClusterError::Connect)?;
+        Ok(Self::Url { client, url })
+    }
+
+    /// The response to `GET path`.
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, LeaderError> {
+        self.ask(&Method::GET, path, None).await
+    }
+
+    /// The response to `POST path` with an operator's token.
+    pub(crate) async fn post<T: DeserializeOwned>(&self, path: &str, token: &str) -> Result<T, LeaderError> {
+        self.ask(&Method::POST, path, Some(token)).await
+    }
+
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        method: &Method,
+        path: &str,
+        token: Option<&str>,
+    ) -> Result<T, LeaderError> {
         let (status, body) = match self {
-            Self::Leader { client, namespace, port } => ask_leader(client, namespace, *port, &path(job)).await?,
+            Self::Leader { client, namespace, port } => {
+                ask_leader(client, namespace, *port, method, path, token).await?
+            }
             Self::Url { client, url } => {
                 let failed = |source| LeaderError::Url { url: url.clone(), source };
-                send(client, &path(job)).await.map_err(failed)?
+                send(client, method, path, token).await.map_err(failed)?
             }
         };
-        explanation(status, &body)
+        read(status, &body)
     }
 }
 
-fn path(job: &JobPath) -> String {
-    let JobPath { namespace, name } = job;
-    format!("{}/{namespace}/{name}", api_route::JOBS)
-}
-
-async fn send(client: &Client, path: &str) -> Result<(StatusCode, Vec<u8>), kube::Error> {
-    let request = Request::get(path).body(Body::empty()).map_err(kube::Error::HttpError)?;
+async fn send(
+    client: &Client,
+    method: &Method,
+    path: &str,
+    token: Option<&str>,
+) -> Result<(StatusCode, Vec<u8>), kube::Error> {
+    let mut request = Request::builder().method(method).uri(path);
+    if let Some(token) = token {
+        request = request.header(OPERATOR_TOKEN_HEADER, token);
+    }
+    let request = request.body(Body::empty()).map_err(kube::Error::HttpError)?;
     let response = client.send(request).await?;
     let status = response.status();
     Ok((status, response.into_body().collect().await?.to_bytes().to_vec()))
@@ -93,11 +129,13 @@ async fn ask_leader(
     client: &Client,
     namespace: &str,
     port: u16,
+    method: &Method,
     path: &str,
+    token: Option<&str>,
 ) -> Result<(StatusCode, Vec<u8>), LeaderError> {
     let pod = leader(client, namespace).await?;
     let path = format!("/api/v1/namespaces/{namespace}/pods/http:{pod}:{port}/proxy{path}");
-    let (status, body) = send(client, &path).await.map_err(LeaderError::ApiServer)?;
+    let (status, body) = send(client, method, &path, token).await.map_err(LeaderError::ApiServer)?;
     if let Some(message) = message_of_status(&body) {
         return Err(match status {
             StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => LeaderError::Forbidden(message),
@@ -138,7 +176,7 @@ fn message_of_status(body: &[u8]) -> Option<String> {
     (status.kind == "Status").then_some(status.message)
 }
 
-fn explanation(status: StatusCode, body: &[u8]) -> Result<Explanation, LeaderError> {
+fn read<T: DeserializeOwned>(status: StatusCode, body: &[u8]) -> Result<T, LeaderError> {
     if status.is_success() {
         return serde_json::from_slice(body).map_err(|source| LeaderError::Response { status, source });
     }

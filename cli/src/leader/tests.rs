@@ -6,12 +6,14 @@ use http::Response;
 use rstest::rstest;
 use serde_json::{Value, json};
 
+use jobwarden_common::api::Explanation;
+
 use super::*;
 
 const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/jobwarden/leases/jobwarden-reaper";
 const PROXY: &str = "/api/v1/namespaces/jobwarden/pods/http:jobwarden-reaper-6c_x:8082/proxy/v1/jobs/ort/analyzer-7";
 const DIRECT: &str = "/v1/jobs/ort/analyzer-7";
-const EXPLANATION: &str = include_str!("../../../tests/fixtures/explanation.json");
+const EXPLANATION: &str = include_str!("../../tests/fixtures/explanation.json");
 
 /// An API server with these responses, and 404 otherwise.
 fn client(responses: &[(&str, u16, &str)]) -> Client {
@@ -37,13 +39,9 @@ fn lease(holder: &Value) -> String {
         .to_string()
 }
 
-fn job() -> JobPath {
-    JobPath { namespace: "ort".to_owned(), name: "analyzer-7".to_owned() }
-}
-
 async fn ask(responses: &[(&str, u16, &str)]) -> Result<Explanation, LeaderError> {
     let source = Source::Leader { client: client(responses), namespace: "jobwarden".to_owned(), port: 8082 };
-    source.explanation(&job()).await
+    source.get(DIRECT).await
 }
 
 /// The name of the pod contains the separator of the suffix.
@@ -60,7 +58,7 @@ async fn the_leader_is_asked_through_the_pod_proxy() {
 #[tokio::test]
 async fn an_address_is_asked_directly() {
     let source = Source::Url { client: client(&[(DIRECT, 200, EXPLANATION)]), url: "http://127.0.0.1:8082".to_owned() };
-    assert_eq!(source.explanation(&job()).await.expect("an explanation").job.name, "analyzer-7");
+    assert_eq!(source.get(DIRECT).await.expect("an explanation").job.name, "analyzer-7");
 }
 
 #[tokio::test]

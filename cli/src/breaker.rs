@@ -1,0 +1,177 @@
+//! `jobwarden breaker`: what the breaker of the leading reaper holds, and its release.
+
+mod report;
+
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use jobwarden_common::{
+    api::{BreakerReleased, BreakerStatus},
+    names::{OPERATOR_AUDIENCE, api_route, object, port},
+};
+use k8s_openapi::api::{
+    authentication::v1::{TokenRequest, TokenRequestSpec},
+    core::v1::ServiceAccount,
+};
+use kube::{Api, Client, api::PostParams};
+use tokio::time::timeout;
+
+use self::report::{Detail, report};
+use crate::{
+    cluster::{ClusterArgs, ClusterError},
+    leader::{LeaderError, Source},
+    output::{self, OutputError},
+};
+
+/// The longest that the whole request may take.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the token with which the breaker is released is valid: the shortest time that the API server grants.
+const TOKEN_SECONDS: i64 = 600;
+
+/// Show what the breaker holds, or release it
+///
+/// The breaker holds losses while many nodes fall silent together, because that looks like a broken network rather than as many dead
+/// nodes: at least three nodes and more than 30 % of those that carry workers, or 55 % of a zone of three or more. It releases them by
+/// itself when nodes return, or after breaker.holdFor (15 min) one node a minute.
+///
+/// Release it if you know that the silent nodes are dead: their Jobs are then failed or retried at once. A worker that is still alive
+/// behind a broken network would run a second time.
+///
+/// Asks the leading reaper through the API server's pod proxy, like explain. A release also takes permission to create pods/proxy, and
+/// to create serviceaccounts/token of jobwarden-operator in jobwarden's namespace. The Role jobwarden-operator grants all of it.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "Examples:
+  What is held, since when, and what is released next:
+    {prog} breaker status
+  For a script:
+    {prog} breaker status -o json | jq .heldJobs
+  The silent nodes are dead; act upon their Jobs now:
+    {prog} breaker release
+  Let somebody release it:
+    kubectl -n jobwarden create rolebinding oncall --role=jobwarden-operator --user=NAME")]
+pub(crate) struct BreakerArgs {
+    /// What to do
+    #[arg(value_enum, value_name = "ACTION")]
+    action: Action,
+
+    /// Output format
+    #[arg(short, long, value_enum, default_value_t = Output::Text, value_name = "FORMAT")]
+    output: Output,
+
+    /// Ask the reaper's API at this address, such as a port-forward, instead of through the API server
+    #[arg(long, env = "JOBWARDEN_API_URL", value_name = "URL")]
+    url: Option<String>,
+
+    /// Port of the reaper's API in its pod
+    #[arg(long, env = "JOBWARDEN_API_PORT", default_value_t = port::API, value_name = "PORT")]
+    api_port: u16,
+
+    #[command(flatten)]
+    cluster: ClusterArgs,
+}
+
+/// What to do.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+enum Action {
+    /// Show what is held
+    Status,
+    /// Release everything that is held
+    Release,
+}
+
+/// How the result is printed.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+enum Output {
+    /// For people
+    Text,
+    /// For people, with every node and Job that is held
+    Wide,
+    /// The API's response
+    Json,
+    /// The API's response as YAML
+    Yaml,
+}
+
+/// Why there is no result.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BreakerError {
+    /// The kubeconfig.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// The reaper.
+    #[error(transparent)]
+    Leader(#[from] LeaderError),
+    /// The token.
+    #[error(
+        "cannot get a token of the service account {namespace}/{name}, which releases the breaker; bind the Role jobwarden-operator"
+    )]
+    Token { namespace: String, name: &'static str, source: kube::Error },
+    /// The token request has no token.
+    #[error("the API server returned no token for the service account {0}")]
+    NoToken(&'static str),
+    /// No response in time.
+    #[error("no response within {} s", TIMEOUT.as_secs())]
+    TimedOut,
+    /// Standard output.
+    #[error(transparent)]
+    Output(#[from] OutputError),
+}
+
+impl BreakerArgs {
+    /// Asks, and prints the answer.
+    pub(crate) async fn run(self) -> Result<(), BreakerError> {
+        let text = timeout(TIMEOUT, self.answer()).await.map_err(|_| BreakerError::TimedOut)??;
+        Ok(output::print(&text)?)
+    }
+
+    async fn answer(self) -> Result<String, BreakerError> {
+        let Self { action, output, url, api_port, cluster } = self;
+        let namespace = cluster.system_namespace.clone();
+        let source = match url {
+            Some(url) => Source::by_url(url)?,
+            None => Source::Leader { client: cluster.client().await?, namespace: namespace.clone(), port: api_port },
+        };
+        match action {
+            Action::Status => {
+                let status: BreakerStatus = source.get(api_route::BREAKER).await?;
+                print(output, &status, |detail| report(&status, detail))
+            }
+            Action::Release => {
+                let token = operator_token(&cluster.client().await?, namespace).await?;
+                let released: BreakerReleased = source.post(api_route::BREAKER_RELEASE, &token).await?;
+                print(output, &released, |_| report::released(&released))
+            }
+        }
+    }
+}
+
+fn print(
+    output: Output,
+    answer: &impl serde::Serialize,
+    text: impl Fn(Detail) -> String,
+) -> Result<String, BreakerError> {
+    Ok(match output {
+        Output::Text => text(Detail::Brief),
+        Output::Wide => text(Detail::Wide),
+        Output::Json => output::json(answer)?,
+        Output::Yaml => output::yaml(answer)?,
+    })
+}
+
+/// A token that proves that the caller may release the breaker: the API server grants it to those who may create it.
+async fn operator_token(client: &Client, namespace: String) -> Result<String, BreakerError> {
+    let name = object::OPERATOR;
+    let spec = TokenRequestSpec {
+        audiences: vec![OPERATOR_AUDIENCE.to_owned()],
+        expiration_seconds: Some(TOKEN_SECONDS),
+        ..TokenRequestSpec::default()
+    };
+    let request = TokenRequest { spec, ..TokenRequest::default() };
+    let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), &namespace);
+    let granted = accounts.create_token_request(name, &PostParams::default(), &request).await;
+    let granted = granted.map_err(|source| BreakerError::Token { namespace, name, source })?;
+    granted.status.map(|status| status.token).ok_or(BreakerError::NoToken(name))
+}
+
+#[cfg(test)]
+mod tests;
