@@ -3,8 +3,12 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use jobwarden_common::names::{api_route, port};
-use kube::{Client, ResourceExt as _};
+use jobwarden_common::api::{BreakerReleased, BreakerStatus};
+use jobwarden_common::names::{OPERATOR_AUDIENCE, OPERATOR_TOKEN_HEADER, api_route, object, port};
+use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::core::v1::ServiceAccount;
+use kube::api::PostParams;
+use kube::{Api, Client, ResourceExt as _};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -39,9 +43,9 @@ impl Guards {
 /// How far the breaker is from tripping.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Breaker {
-    /// The number of Jobs that are lost or about to be lost.
-    pub lost: usize,
-    /// The number of all Jobs that it counts.
+    /// The number of nodes that carry workers and are silent.
+    pub silent: usize,
+    /// The number of nodes that carry workers.
     pub of: usize,
     /// Whether it holds lost verdicts.
     pub holds: bool,
@@ -61,6 +65,25 @@ pub struct Held {
 /// `GET /v1/guards`.
 pub async fn guards(client: &Client) -> anyhow::Result<Guards> {
     get(client, api_route::GUARDS).await
+}
+
+/// `GET /v1/breaker`.
+pub async fn breaker(client: &Client) -> anyhow::Result<BreakerStatus> {
+    get(client, api_route::BREAKER).await
+}
+
+/// Releases the breaker as `jobwarden breaker release` does, and returns how many nodes and Jobs were held.
+pub async fn release_breaker(client: &Client) -> anyhow::Result<usize> {
+    let spec = TokenRequestSpec { audiences: vec![OPERATOR_AUDIENCE.to_owned()], ..TokenRequestSpec::default() };
+    let request = TokenRequest { spec, ..TokenRequest::default() };
+    let accounts = Api::<ServiceAccount>::namespaced(client.clone(), NAMESPACE);
+    let granted = accounts.create_token_request(object::OPERATOR, &PostParams::default(), &request).await?;
+    let token = granted.status.context("the token request has no token")?.token;
+    let request = http::Request::post(proxied(client, api_route::BREAKER_RELEASE).await?);
+    let request = request.header(OPERATOR_TOKEN_HEADER, token).body(Vec::new()).context("building the request")?;
+    let text = tokio::time::timeout(REQUEST_TIMEOUT, client.request_text(request)).await??;
+    let released: BreakerReleased = serde_json::from_str(&text).with_context(|| text.clone())?;
+    Ok(released.released)
 }
 
 /// `GET /v1/jobs/{namespace}/{name}`.
@@ -106,9 +129,14 @@ pub async fn until(
     }
 }
 
-async fn get<T: DeserializeOwned>(client: &Client, route: &str) -> anyhow::Result<T> {
+/// The path of a route of the leader's API through the API server.
+async fn proxied(client: &Client, route: &str) -> anyhow::Result<String> {
     let leader = metrics::leader(client).await?;
-    let path = format!("/api/v1/namespaces/{NAMESPACE}/pods/{}:{}/proxy{route}", leader.name_any(), port::API);
+    Ok(format!("/api/v1/namespaces/{NAMESPACE}/pods/{}:{}/proxy{route}", leader.name_any(), port::API))
+}
+
+async fn get<T: DeserializeOwned>(client: &Client, route: &str) -> anyhow::Result<T> {
+    let path = proxied(client, route).await?;
     let request = http::Request::get(&path).body(Vec::new()).context("building the request")?;
     // A leader that is killed in the meantime may leave the request without an answer.
     let answer = tokio::time::timeout(REQUEST_TIMEOUT, client.request_text(request)).await;
