@@ -58,7 +58,7 @@ async fn the_leader_is_asked_through_the_pod_proxy() {
 #[tokio::test]
 async fn an_address_is_asked_directly() {
     let source = Source::Url { client: client(&[(DIRECT, 200, EXPLANATION)]), url: "http://127.0.0.1:8082".to_owned() };
-    assert_eq!(source.get(DIRECT).await.expect("an explanation").job.name, "analyzer-7");
+    assert_eq!(source.get::<Explanation>(DIRECT).await.expect("an explanation").job.name, "analyzer-7");
 }
 
 #[tokio::test]

@@ -38,6 +38,9 @@ impl Limit {
 pub(super) struct Group<U> {
     members: BTreeMap<U, Member>,
     trip: Option<Trip>,
+    /// What returned while the group was tripped, and when. A node has returned with the first of its signals, and its other pods are
+    /// about to: their losses stay held for [`RETURNED_AFTER`].
+    returned: BTreeMap<U, Moment>,
     /// How many members the group has, affected or not.
     pub(super) of: usize,
 }
@@ -83,7 +86,7 @@ pub(super) enum Leave {
 
 impl<U> Default for Group<U> {
     fn default() -> Self {
-        Self { members: BTreeMap::new(), trip: None, of: 0 }
+        Self { members: BTreeMap::new(), trip: None, returned: BTreeMap::new(), of: 0 }
     }
 }
 
@@ -106,11 +109,14 @@ impl<U: Ord + Clone> Group<U> {
             member.present = false;
             return;
         }
+        let was_held = self.holds(unit);
         self.members.remove(unit);
-        if how == Leave::Returned
-            && let Some(Trip { returning: Some(returning), .. }) = &mut self.trip
-        {
+        let Some(trip) = self.trip.as_mut().filter(|_| how == Leave::Returned) else { return };
+        if let Some(returning) = &mut trip.returning {
             returning.last = now;
+        }
+        if was_held {
+            self.returned.insert(unit.clone(), now);
         }
     }
 
@@ -138,13 +144,18 @@ impl<U: Ord + Clone> Group<U> {
         for member in self.members.values_mut().filter(|member| member.present) {
             member.held_since.get_or_insert(now);
         }
+        let before = self.returned.len();
+        self.returned.retain(|_, at| now < *at + RETURNED_AFTER);
+        let released = self.returned.len() < before;
         // Everything that could be held is released.
-        !self.held().any(|_| true) && self.reset()
+        let is_empty = self.returned.is_empty() && !self.held().any(|_| true);
+        (is_empty && self.reset()) || released
     }
 
     /// The group is not tripped any more. What is still affected counts as it does without a trip.
     fn reset(&mut self) -> bool {
         self.trip = None;
+        self.returned.clear();
         self.members.retain(|_, member| member.present);
         self.members.values_mut().for_each(|member| member.held_since = None);
         true
@@ -163,11 +174,13 @@ impl<U: Ord + Clone> Group<U> {
 
     /// Whether a loss of this member is held.
     pub(super) fn holds(&self, unit: &U) -> bool {
-        self.trip.is_some() && self.members.get(unit).is_some_and(|member| member.present && !member.released)
+        let is_member = || self.members.get(unit).is_some_and(|member| member.present && !member.released);
+        self.trip.is_some() && (is_member() || self.returned.contains_key(unit))
     }
 
     /// A member is not held any more, until it has returned and is affected again.
     pub(super) fn release(&mut self, unit: &U) {
+        self.returned.remove(unit);
         if let Some(member) = self.members.get_mut(unit) {
             member.released = true;
         }
@@ -187,6 +200,11 @@ impl<U: Ord + Clone> Group<U> {
     pub(super) fn counts(&self) -> (usize, usize) {
         let gone = self.members.values().filter(|member| !member.present).count();
         (self.members.len(), self.of + gone)
+    }
+
+    /// What has returned and is still held.
+    pub(super) fn returned(&self) -> impl Iterator<Item = &U> {
+        self.returned.keys()
     }
 
     /// Whether this member was released and has not returned since.

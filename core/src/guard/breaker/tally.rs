@@ -74,7 +74,8 @@ impl NodeTally {
         let mut held: Vec<_> = self.groups().flat_map(Group::held).map(|(node, _)| node.clone()).collect();
         held.sort_unstable();
         held.dedup();
-        for node in &held {
+        let returned: Vec<_> = self.groups().flat_map(Group::returned).cloned().collect();
+        for node in held.iter().chain(&returned) {
             self.groups_mut().for_each(|group| group.release(node));
         }
         self.settle(now);

@@ -80,11 +80,30 @@ fn when_nodes_return_the_others_are_held_until_no_more_do() {
         nodes[returns].silent_since = None;
         survey(&mut breaker, &nodes, now);
         assert!(holds(&mut breaker, 4, now));
+        assert!(holds(&mut breaker, returns, now), "its other pods are about to return as well");
     }
+    survey(&mut breaker, &nodes, 239);
+    assert!(holds(&mut breaker, 0, 239));
+    assert!(survey(&mut breaker, &nodes, 240), "what is not held any more has to be evaluated");
+    assert!(!holds(&mut breaker, 0, 240));
     survey(&mut breaker, &nodes, 264);
     assert!(holds(&mut breaker, 4, 264) && breaker.report().domains[0].returning);
     assert!(survey(&mut breaker, &nodes, 265), "the Jobs that it holds have to be evaluated again");
     assert!(!holds(&mut breaker, 4, 265) && !holds(&mut breaker, 3, 265) && !breaker.is_tripped());
+}
+
+#[test]
+fn when_all_nodes_return_at_once_their_pods_are_held_until_they_have_returned_too() {
+    let (mut breaker, mut nodes) = (Breaker::default(), mk_nodes(4, None));
+    silence(&mut nodes, 100);
+    survey(&mut breaker, &nodes, 200);
+    nodes.iter_mut().for_each(|node| node.silent_since = None);
+    for now in 201..231 {
+        survey(&mut breaker, &nodes, now);
+        assert!(holds(&mut breaker, 0, now));
+    }
+    survey(&mut breaker, &nodes, 231);
+    assert!(!holds(&mut breaker, 0, 231) && !breaker.is_tripped());
 }
 
 #[test]
