@@ -146,6 +146,7 @@ pub fn rests_on_silence(reason: LostReason) -> bool {
         | LostReason::ImagePullFailed
         | LostReason::CreateFailed
         | LostReason::StartTimeout
+        | LostReason::InitTimeout
         | LostReason::Unschedulable => false,
     }
 }

@@ -207,6 +207,7 @@ impl Breaker {
             | LostReason::ImagePullFailed
             | LostReason::CreateFailed
             | LostReason::StartTimeout
+            | LostReason::InitTimeout
             | LostReason::Stalled
             | LostReason::Unschedulable => return None,
         };

@@ -31,7 +31,7 @@ impl<'a> Planner<'a> {
 
     /// Cleans up such a pod where its node cannot: nobody is told of it.
     pub(super) fn clean_up_history(&mut self, judged: JudgedPod<'a>, reason: LostReason) {
-        if self.snapshot.policy.on_lost != OnLost::Report && !self.holds(reason) {
+        if self.snapshot.policy.on_lost != OnLost::Report && self.hold(&judged.pod.uid, reason).is_none() {
             self.mark_failed(judged, reason, false);
         }
     }

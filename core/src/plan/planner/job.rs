@@ -91,7 +91,7 @@ impl Planner<'_> {
 
     /// J8. As for J7, no guard for losses applies: the kubelet has reported the end of the container.
     pub(super) fn container_failed(&mut self) {
-        if self.hold != Some(Hold::WatchDown) {
+        if self.holds.of_objects().is_none() {
             let message = self.drafter.messages().container_failed(&self.snapshot.evidence.pods);
             self.end(EndReason::ContainerFailed, message);
         }

@@ -85,13 +85,14 @@ impl History {
         }
         faults.sort_by_key(|fault| fault.at);
         let until = Duration::from_mins(25);
-        // With a restart, nodes that died at different times look as if they had fallen silent together, and would be held.
+        // With a restart, nodes that died at different times look as if they had fallen silent together, and would be held: at most two
+        // die, and no two are in one zone.
         faults.truncate(if nodes == 3 { 1 } else { 2 });
         let (namespaces, hold_for) = (1, Duration::from_mins(15));
         Self {
             seed,
             nodes,
-            zones: 1,
+            zones: nodes,
             reapers: 1,
             blind_nodes: 0,
             jobs,
