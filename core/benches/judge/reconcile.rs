@@ -30,13 +30,12 @@ pub(crate) fn reconciling(criterion: &mut Criterion) {
         let started = index(jobs);
         for (state, second) in [("alive", ALIVE), ("lost", SILENT)] {
             criterion.bench_function(&format!("reconcile_{state}_{name}"), |bencher| {
-                let mk = || Reconciler::new(Mode::Enforce);
-                let reconcile_all = |mut reconciler| reconcile(&started, &mut reconciler, jobs, second);
-                bencher.iter_batched(mk, reconcile_all, BatchSize::LargeInput);
+                let mut reconciler = Reconciler::new(Mode::Enforce);
+                bencher.iter(|| reconcile(&started, &mut reconciler, jobs, second));
             });
         }
         criterion.bench_function(&format!("pods_come_and_go_{name}"), |bencher| {
-            bencher.iter_batched(|| index(jobs), |mut index| come_and_go(&mut index), BatchSize::LargeInput);
+            bencher.iter_batched(|| index(jobs), come_and_go, BatchSize::LargeInput);
         });
     }
 }
@@ -87,7 +86,7 @@ fn reconcile(index: &Index, reconciler: &mut Reconciler, jobs: usize, second: u6
 }
 
 /// Every pod ends, and its object goes away.
-fn come_and_go(index: &mut Index) {
+fn come_and_go(mut index: Index) -> Index {
     let jobs = index.jobs();
     for number in 0..PODS {
         index.apply_pod(PodFacts { phase: PodPhase::Succeeded, ..pod(number, jobs) }, STARTED);
@@ -95,4 +94,5 @@ fn come_and_go(index: &mut Index) {
     for number in 0..PODS {
         index.delete_pod(&format!("pod-{number}").as_str().into(), STARTED);
     }
+    index
 }

@@ -147,7 +147,7 @@ impl Messages<'_> {
     }
 
     /// Why a Job with a failed container is failed.
-    pub(super) fn container_failed(&self, pods: &[PodEvidence]) -> String {
+    pub(super) fn container_failed(pods: &[PodEvidence]) -> String {
         let failed = |pod: &PodEvidence| pod.exited.clone().filter(|exited| exited.exit_code != 0);
         let which = pods.iter().find_map(|pod| Some((pod, failed(pod)?)));
         let which = which.map(|(pod, exited)| {

@@ -229,8 +229,8 @@ fn jobs_that_the_breaker_holds_are_evaluated_again_when_it_releases_anything() {
 /// A pod whose processes are gone, while its kubelet says that it runs.
 fn process_gone(node: &str) -> PodEvidence {
     let mut pod = PodEvidence {
-        beat: LastBeat::Ending { last: at(NOW - 100) },
-        agent: AgentObservation::Gone { since: at(NOW - 100), reports: 2 },
+        beat: LastBeat::Ending { last: at(NOW - 200) },
+        agent: AgentObservation::Gone { since: at(NOW - 200), reports: 2 },
         ..mk_pod("w")
     };
     if let Some(evidence) = &mut pod.node {
@@ -295,7 +295,9 @@ fn a_job_is_requeued_at_the_end_of_the_warm_up_or_sooner_while_a_guard_holds_its
     let mut healthy = snapshot_of(PodEvidence { beat: LastBeat::Ending { last: at(NOW) }, ..mk_pod("w") });
     healthy.evidence.listening_since = at(NOW - 119);
     assert_eq!(evaluate(&mut reconciler, &mut healthy).requeue, Some(Duration::from_secs(1)));
-    let mut held = snapshot_of(process_gone("n1"));
+    let stalled = PodEvidence { cpu_progress: Some(at(NOW - 200)), ..mk_pod("w") };
+    let mut held = snapshot_of(PodEvidence { agent: AgentObservation::Alive { last: at(NOW) }, ..stalled });
+    held.policy.stall_after = Some(Duration::from_secs(60));
     held.evidence.listening_since = at(NOW - 100);
     let evaluation = evaluate(&mut reconciler, &mut held);
     assert_eq!(evaluation.held, Some(Hold::WarmUp { until: at(NOW + 20) }));

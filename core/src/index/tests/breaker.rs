@@ -44,7 +44,7 @@ fn a_node_carries_workers_while_a_live_pod_of_a_job_is_bound_to_it() {
     let pod = |phase| PodFacts { node: Some("node-1".into()), phase, ..mk_pod("pod", "job") };
     state.apply_pod(pod(PodPhase::Succeeded), moment(1));
     assert!(!seen(&state).0);
-    state.apply_pod(PodFacts { job: None, ..pod(PodPhase::Running) }, moment(2));
+    state.apply_pod(PodFacts { uid: "other".into(), job: None, ..pod(PodPhase::Running) }, moment(2));
     assert!(!seen(&state).0, "a pod that belongs to no Job is no worker");
 }
 

@@ -175,7 +175,8 @@ fn what_an_agent_saw_of_progress_and_ends_is_not_held_against_a_worker_while_not
     let stalled = with(|pod| pod.cpu_progress = Some(ago(100)));
     assert_eq!(judged(stalled.clone(), ago(60)), LOST(LostReason::Stalled));
     assert_eq!(judged(stalled, ago(59)), PodVerdict::Alive { without_beat: false });
-    let gone = with(|pod| pod.agent = AgentObservation::Gone { since: ago(100), reports: 2 });
-    assert_eq!(judged(gone.clone(), ago(60)), LOST(LostReason::ProcessGone));
+    let gone = with(|pod| pod.agent = AgentObservation::Gone { since: ago(400), reports: 2 });
+    assert_eq!(judged(gone.clone(), ago(180)), LOST(LostReason::ProcessGone));
+    assert_eq!(judged(gone.clone(), ago(179)), PodVerdict::Alive { without_beat: false });
     assert_eq!(judged(gone, Moment::NEVER), PodVerdict::Alive { without_beat: false });
 }

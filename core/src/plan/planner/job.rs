@@ -8,6 +8,7 @@ use crate::{
     outcome::OutcomeName,
     plan::{
         draft::{Drafter, lost_reason},
+        messages::Messages,
         step::{Removal, Step},
     },
     policy::NotStarting,
@@ -92,7 +93,7 @@ impl Planner<'_> {
     /// J8. As for J7, no guard for losses applies: the kubelet has reported the end of the container.
     pub(super) fn container_failed(&mut self) {
         if self.holds.of_objects().is_none() {
-            let message = self.drafter.messages().container_failed(&self.snapshot.evidence.pods);
+            let message = Messages::container_failed(&self.snapshot.evidence.pods);
             self.end(EndReason::ContainerFailed, message);
         }
     }

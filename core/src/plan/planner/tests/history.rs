@@ -48,7 +48,7 @@ fn a_guard_holds_the_cleanup_of_a_replaced_attempt_without_a_notice() {
     let mut snapshot = mk_snapshot(open(), vec![drained(), mk_pod("v")]);
     (snapshot.evidence.pods[0].beat, snapshot.evidence.pods[0].agent) =
         (LastBeat::Running { last: at(400) }, AgentObservation::None);
-    let steps = plan(&snapshot, &judged(&snapshot), Some(Hold::SelfBeat), &Recorded::default(), at(NOW));
+    let steps = plan(&snapshot, &judged(&snapshot), &held_by(Some(Hold::WatchDown)), &Recorded::default(), at(NOW));
     assert!(steps.is_empty(), "{steps:?}");
 }
 

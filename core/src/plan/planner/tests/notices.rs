@@ -86,7 +86,7 @@ fn recorded_in(job: &JobEvidence, evaluations: &[(PodEvidence, Option<Hold>)], o
         let mut snapshot = mk_snapshot(job.clone(), vec![pod.clone()]);
         snapshot.policy.on_lost = on_lost;
         let mut names = Vec::new();
-        for step in plan(&snapshot, &judged(&snapshot), *hold, &recorded, at(NOW)) {
+        for step in plan(&snapshot, &judged(&snapshot), &held_by(*hold), &recorded, at(NOW)) {
             if let Step::Record(draft) = step {
                 recorded.outcomes.insert(draft.name.clone(), true);
                 names.push(draft.name.to_string());

@@ -35,7 +35,7 @@ fn a_loss_is_reported_at_once_and_its_pod_removed_when_the_scheduler_avoids_the_
         vec![reported, "notify NodeUnreachable"]
     };
     assert_eq!(planned(&snapshot), expected);
-    let again = requeue_at(&snapshot, &judged(&snapshot), None, at(NOW));
+    let again = requeue_at(&snapshot, &judged(&snapshot), &Holds::default(), at(NOW));
     assert_eq!(again, (!removed).then(|| at(NOW - silent + 80)));
 }
 
@@ -71,7 +71,7 @@ const STRANDED: &str = "record w-uid.suspect.stranded suspect Stranded";
 fn a_stranded_job_is_reported_at_once_and_failed_after_stranded_after() {
     let waiting = stranded_for(599);
     assert!(planned(&waiting).contains(&STRANDED.to_owned()), "{:?}", planned(&waiting));
-    assert_eq!(requeue_at(&waiting, &judged(&waiting), None, at(NOW)), Some(at(NOW + 1)));
+    assert_eq!(requeue_at(&waiting, &judged(&waiting), &Holds::default(), at(NOW)), Some(at(NOW + 1)));
     let fails = [
         "fail NodeUnreachable",
         "record job-uid.final lost NodeUnreachable",
