@@ -276,7 +276,12 @@ impl Reconciler {
             memory.refused.extend(refused);
             memory.sidecar_faults.extend(sidecar_faults);
         }
-        let completion = if failed { Completion::Failed } else { Completion::Done { requeue } };
+        let completion = if failed {
+            // While a loss is held, the Job is evaluated often; a step that fails is not tried as often.
+            Completion::Failed { recheck: requeue.filter(|_| self.held(job).is_none()) }
+        } else {
+            Completion::Done { requeue }
+        };
         self.queue.done(job, completion, at, jitter);
     }
 

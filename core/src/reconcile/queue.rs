@@ -25,8 +25,11 @@ pub(super) enum Completion {
         /// After how long the Job is evaluated again even if nothing changes.
         requeue: Option<Duration>,
     },
-    /// A step failed.
-    Failed,
+    /// A step failed: the Job is evaluated again after the backoff.
+    Failed {
+        /// After how long time alone changes a verdict, which may be about something else than the step that failed.
+        recheck: Option<Duration>,
+    },
     /// The Job is no longer known.
     Forgotten,
 }
@@ -144,17 +147,18 @@ impl WorkQueue {
         let Some(item) = self.items.get_mut(job) else { return };
         let changed = matches!(std::mem::take(&mut item.state), State::Running { changed: true });
         let at = match completion {
-            Completion::Failed => {
+            Completion::Failed { recheck } => {
                 item.failures = item.failures.saturating_add(1);
                 let backoff = BACKOFF.saturating_mul(2_u32.saturating_pow(item.failures - 1)).min(BACKOFF_CAP);
-                let at = now + backoff.mul_f64(0.5 + jitter / 2.0);
+                let backoff = backoff.mul_f64(0.5 + jitter / 2.0);
+                let at = now + recheck.map_or(backoff, |recheck| backoff.min(recheck.max(BACKOFF)));
                 Some(if changed { at.min(now + BACKOFF) } else { at })
             }
             Completion::Done { .. } | Completion::Forgotten if changed => Some(now),
             Completion::Done { requeue } => requeue.and_then(|after| now.checked_add(after.max(MIN_REQUEUE))),
             Completion::Forgotten => None,
         };
-        if completion != Completion::Failed {
+        if !matches!(completion, Completion::Failed { .. }) {
             item.failures = 0;
         }
         match at {
@@ -258,7 +262,7 @@ mod tests {
         let mut queue = running(now);
         let mut pauses = Vec::new();
         for _ in 0..8 {
-            queue.done(&job(), Completion::Failed, now, 1.0);
+            queue.done(&job(), Completion::Failed { recheck: None }, now, 1.0);
             let due = queue.next_due().expect("the Job is scheduled again");
             pauses.push(due.duration_since(now).as_secs());
             assert_eq!(queue.take_due(due, 1), [job()]);
@@ -267,15 +271,28 @@ mod tests {
     }
 
     #[test]
+    fn what_time_changes_is_not_delayed_by_the_backoff() {
+        let now = Instant::now();
+        let mut queue = running(now);
+        for failures in 1..8 {
+            queue.done(&job(), Completion::Failed { recheck: Some(Duration::from_secs(5)) }, now, 1.0);
+            assert_eq!(queue.next_due(), Some(now + Duration::from_secs(1 << (failures - 1)).min(Duration::from_secs(5))));
+            assert_eq!(queue.take_due(now + Duration::from_secs(5), 1), [job()]);
+        }
+        queue.done(&job(), Completion::Failed { recheck: Some(Duration::ZERO) }, now, 1.0);
+        assert_eq!(queue.next_due(), Some(now + BACKOFF), "but not more often than that");
+    }
+
+    #[test]
     fn a_change_shortens_the_backoff_to_its_minimum() {
         let now = Instant::now();
         let mut queue = running(now);
         for _ in 0..6 {
-            queue.done(&job(), Completion::Failed, now, 1.0);
+            queue.done(&job(), Completion::Failed { recheck: None }, now, 1.0);
             let due = queue.next_due().expect("the Job is scheduled again");
             queue.take_due(due, 1);
         }
-        queue.done(&job(), Completion::Failed, now, 1.0);
+        queue.done(&job(), Completion::Failed { recheck: None }, now, 1.0);
         queue.enqueue(job(), now);
         assert_eq!(queue.next_due(), Some(now + BACKOFF));
     }

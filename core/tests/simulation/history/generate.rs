@@ -115,6 +115,7 @@ impl History {
             (job.at, job.namespace, job.on_node) = (dice.seconds(0, 20), number % 3, Some(number % nodes));
             (job.work, job.init, job.managed_elsewhere) = (Duration::from_hours(1), None, false);
             job.toleration = Duration::from_hours(1);
+            (job.helper, job.helpers, job.exits) = (None, None, vec![0]);
             (job.policy.active_timeout, job.policy.stall_after) = (None, None);
             // A tenant that lets its Jobs be lost for want of heartbeats alone, and sooner than they come, gets what it asks for.
             job.policy.unseen = "report";

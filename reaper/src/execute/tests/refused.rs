@@ -1,5 +1,7 @@
 //! Writes that the API server refuses for good.
 
+use jobwarden_core::guard::Holds;
+
 use super::*;
 
 #[tokio::test]
@@ -21,7 +23,7 @@ async fn an_outcome_is_recorded_before_a_write_that_is_refused_again() {
     let refused = [(None, "cannot fail Job ort/analyzer-7: Forbidden".to_owned())].into();
     let recorded = Recorded { refused, ..Recorded::default() };
     let snapshot = mk_snapshot(retrying(Retries::Exhausted), vec![unreachable("w", 100)]);
-    let steps = plan(&snapshot, &judged(&snapshot), None, &recorded, at(NOW));
+    let steps = plan(&snapshot, &judged(&snapshot), &Holds::default(), &recorded, at(NOW));
     // The outcome and its status come first.
     api.fail(2, Failure::Refused);
     let ran = run(&api, &steps).await;
