@@ -144,8 +144,12 @@ impl World<'_> {
         match fault {
             JobFault::SidecarBlocked => count(&mut actual.blocked, on),
             JobFault::Stalled => {
-                let since = actual.stalled.map_or(self.now, |(since, _)| since);
-                actual.stalled = Some(if on { (self.now, None) } else { (since, Some(self.now)) });
+                actual.stalled = match actual.stalled {
+                    Some((since, None)) => Some((since, (!on).then_some(self.now))),
+                    _ if on => Some((self.now, None)),
+                    // Of two that overlap, the first to end ends both.
+                    ended => ended,
+                };
             }
             JobFault::KubeletIgnoresPod if actual.known => {
                 actual.ignored_by_kubelet = on;

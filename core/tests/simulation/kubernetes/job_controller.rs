@@ -133,7 +133,7 @@ impl World<'_> {
 
     fn begin_end(&mut self, job: usize, how: Ending) {
         self.log(|| format!("job-{job}: the Job controller begins to end it: {how:?}"));
-        self.jobs[job].ending = Some(how);
+        (self.jobs[job].ending, self.jobs[job].ending_since) = (Some(how), Some(self.now));
         self.publish(Kind::Job(job), false);
         self.finish_job(job);
     }
@@ -216,6 +216,7 @@ impl World<'_> {
             counted: false,
             status: Status { phase: Phase::Pending, reason: None, containers: containers.clone() },
             status_written_at: self.now,
+            status_is_seen: true,
             warmed: Duration::ZERO,
             bound: self.now,
             actual: ActualState { containers, ..ActualState::default() },

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::{
     state::{
         pod::{Container, Run, Status},
+        reaper::Reaper,
         received_signals::ReceivedSignals,
         watch::Kind,
     },
@@ -323,11 +324,13 @@ impl World<'_> {
             if status.phase != it.status.phase {
                 self.log(|| format!("pod {name} is {phase:?}"));
             }
+            let reaches = self.cluster.reapers_reach_api() && self.reapers.iter().all(Reaper::watches_are_up);
             let it = &mut self.pods[pod];
-            if it.status.containers.warm_up() {
+            // A warm-up that began or ended while no reaper could see it is not known to any.
+            if it.status.containers.warm_up() && it.status_is_seen && reaches {
                 it.warmed += self.now.saturating_sub(it.status_written_at);
             }
-            (it.status, it.status_written_at) = (status, self.now);
+            (it.status, it.status_written_at, it.status_is_seen) = (status, self.now, reaches);
             self.publish(Kind::Pod(pod), false);
             self.sync_job_soon(job);
         }

@@ -126,12 +126,12 @@ impl World<'_> {
     }
 
     /// A loss of a silent node is enforced: not too many others fell silent with it. Nodes that the breaker has released are silent for
-    /// hold-for and longer.
+    /// hold-for and longer, and a node that is confirmed to be gone does not count.
     fn check_enforced(&mut self, node: usize) {
         let longest = TOGETHER.min(self.history.hold_for);
         let counts = |&node: &usize| {
             let it = &self.nodes[node];
-            let known = it.exists && it.out_of_service == 0 && self.carries_workers(node);
+            let known = it.gone_since.is_none() && self.carries_workers(node);
             known && self.is_silent_for(node, COUNTS_AFTER) && !self.is_silent_for(node, longest)
         };
         let silent: Vec<_> = (0..self.nodes.len()).filter(counts).collect();

@@ -132,14 +132,14 @@ impl World<'_> {
                 _ if job.deleting => End::Deleted,
                 _ => End::Open,
             },
-            recorded_at: self.laws.records[number].last.map(|(_, at)| at),
+            decided_at: self.laws.records[number].last.map(|(_, at)| at).into_iter().chain(job.ending_since).min(),
             attempts: job.attempts.len(),
         };
         self.jobs.iter().enumerate().map(final_state).collect()
     }
 }
 
-/// With and without a restart every Job ends the same way, and its outcome is recorded at most later by the cost of the restart:
+/// With and without a restart every Job ends the same way, and that is decided at most later by the cost of the restart:
 /// the gap of a minute and lost-after of warm-up, for each attempt that was running. What might come after the end of a history
 /// is not compared, nor is a Job that a later fault may have caught in the time by which the restart delays it: that fault, and
 /// not the restart, then decides how it ends.
@@ -147,18 +147,14 @@ pub(crate) fn compare(history: &History, without: &[FinalState], with: &[FinalSt
     for (job, (without, with)) in without.iter().zip(with).enumerate() {
         let attempts = u32::try_from(without.attempts.max(with.attempts) + 1).unwrap_or(u32::MAX);
         let bound = (history.jobs[job].policy.lost_after + Duration::from_mins(1)) * attempts;
-        let Some(first) = without.recorded_at.into_iter().chain(with.recorded_at).min() else { continue };
-        let differs = match (without.recorded_at, with.recorded_at) {
+        let Some(first) = without.decided_at.into_iter().chain(with.decided_at).min() else { continue };
+        let differs = match (without.decided_at, with.decided_at) {
             (Some(before), Some(after)) => without.end != with.end || after > before + bound,
             _ => first + bound < history.until,
         };
         if differs && !history.faults.iter().any(|fault| fault.at > first && fault.at <= first + bound) {
             let how = format!("job-{job} ends with a restart as {with:?} and without as {without:?}");
-            return Some(Violation {
-                at: with.recorded_at.unwrap_or_default(),
-                law: Law::RestartsChangeNoOutcome,
-                how,
-            });
+            return Some(Violation { at: with.decided_at.unwrap_or_default(), law: Law::RestartsChangeNoOutcome, how });
         }
     }
     None

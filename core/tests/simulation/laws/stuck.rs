@@ -6,7 +6,7 @@ use jobwarden_common::names::reason;
 use jobwarden_core::{
     outcome::in_names,
     plan::step::{Removal, Step},
-    verdict::{JobVerdict, Judgement, LostReason, PodVerdict},
+    verdict::{JobVerdict, Judgement, LostReason, PodVerdict, StuckState},
 };
 
 use super::evaluations::EvaluatedJob;
@@ -28,7 +28,7 @@ impl World<'_> {
         let is_open = matches!(judgement.job, JobVerdict::Open | JobVerdict::NotStarting);
         for pod in &judgement.pods {
             let sidecar = (pod.verdict == PodVerdict::SidecarBlocks).then_some(reason::SIDECAR_FAULT);
-            let word = pod.stuck.map(|stuck| stuck.as_str()).or(sidecar).filter(|_| is_open);
+            let word = pod.stuck.map(StuckState::as_str).or(sidecar).filter(|_| is_open);
             let record = self.laws.records[job].stuck.entry(pod.uid.clone()).or_default();
             *record = word.map(|word| record.filter(|(before, _)| *before == word).unwrap_or((word, moment)));
             let Some((word, since)) = *record else { continue };

@@ -20,8 +20,11 @@ use crate::{
 const PROBE_SLACK_MS: i64 = 60_000;
 
 impl World<'_> {
-    /// A pod for which a row matches waits no longer, even if that is over before the next probe.
+    /// A Job or pod for which a row matches waits no longer, even if that is over before the next probe.
     pub(super) fn end_waits(&mut self, job: usize, judgement: &Judgement) {
+        if judgement.job != JobVerdict::Open {
+            self.laws.records[job].podless = None;
+        }
         for PodJudgement { uid, verdict, stuck } in &judgement.pods {
             let pod = self.jobs[job].attempts.iter().copied().find(|&pod| self.pods[pod].uid == *uid);
             if let Some(pod) = pod.filter(|_| *verdict != PodVerdict::Waiting || stuck.is_some()) {
@@ -48,7 +51,9 @@ impl World<'_> {
         let podless = (open && !has_pod && self.jobs[job].ending.is_none() && may_create).then_some(moment);
         let record = &mut self.laws.records[job];
         record.podless = podless.and(record.podless.or(podless));
-        if record.podless.is_some_and(|since| moment - since > bound) {
+        // A reaper that has just started does not know since when it has none: it waits for as long as the back-off lasts.
+        let known_from = self.laws.beats_since + ms(self.jobs[job].back_off());
+        if record.podless.is_some_and(|since| moment - since.max(known_from) > bound) {
             self.break_law(Law::NothingWaitsForever, format!("job-{job} has no pod and no row"));
         }
         for PodJudgement { uid, verdict, stuck } in &judgement.pods {

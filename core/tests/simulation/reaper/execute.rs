@@ -102,7 +102,6 @@ impl World<'_> {
         match step {
             Step::FailJob { pod, reason, .. } => self.fail_job(job, identity, &pod, reason)?,
             Step::EndJob { reason, started, .. } => self.end_job(job, reason, started)?,
-            Step::ConfirmNotOurFault { .. } => {}
             Step::ConfirmDeleted => second_look::job_deleted(self.live_job(job).as_ref())?,
             Step::DeletePod { pod, why } => self.delete_pod_for((reaper, job), identity, &pod, why)?,
             Step::MarkPodFailed { pod, reason, .. } => self.mark_pod_failed(&pod, reason)?,
@@ -114,7 +113,11 @@ impl World<'_> {
             }
             Step::Record(draft) => self.record(job, *draft),
             Step::ReleaseFinalizer => self.release_finalizer(job),
-            Step::RecordEvent(_) | Step::ClearNotice(_) | Step::Abandon(_) | Step::Forget => {}
+            Step::ConfirmNotOurFault { .. }
+            | Step::RecordEvent(_)
+            | Step::ClearNotice(_)
+            | Step::Abandon(_)
+            | Step::Forget => {}
         }
         Ok(())
     }
@@ -162,7 +165,8 @@ impl World<'_> {
 
     fn set_failure_target(&mut self, job: usize, reason: &str) {
         self.log(|| format!("the reaper fails job-{job}: {reason}"));
-        self.jobs[job].ending = Some(Ending::Failing(reason.to_owned()));
+        (self.jobs[job].ending, self.jobs[job].ending_since) =
+            (Some(Ending::Failing(reason.to_owned())), Some(self.now));
         self.publish(Kind::Job(job), false);
         self.sync_job_soon(job);
     }

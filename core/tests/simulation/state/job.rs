@@ -33,6 +33,8 @@ pub(crate) struct Job {
     pub(crate) is_suspended: bool,
     /// The condition that ends it.
     pub(crate) ending: Option<Ending>,
+    /// When the first of them was written.
+    pub(crate) ending_since: Option<Duration>,
     /// `status.active`. Changes of it alone are not published: no watcher reads it.
     pub(crate) active: usize,
     /// `status.failed`.
@@ -84,6 +86,7 @@ impl Job {
             started: None,
             is_suspended: false,
             ending: None,
+            ending_since: None,
             active: 0,
             failed: 0,
             succeeded: 0,
@@ -106,7 +109,12 @@ impl Job {
 
     /// When the Job controller may create the next pod.
     pub(crate) fn may_create_from(&self) -> Duration {
-        if self.failures_in_row == 0 { Duration::ZERO } else { self.last_failure + backoff(self.failures_in_row) }
+        if self.failures_in_row == 0 { Duration::ZERO } else { self.last_failure + self.back_off() }
+    }
+
+    /// How long it waits after the last failure.
+    pub(crate) fn back_off(&self) -> Duration {
+        backoff(self.failures_in_row)
     }
 
     pub(crate) fn has_finished(&self) -> bool {

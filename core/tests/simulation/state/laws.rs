@@ -144,8 +144,9 @@ pub(crate) struct Wait {
 pub(crate) struct FinalState {
     /// How it ended, if it has.
     pub(crate) end: End,
-    /// When its final outcome was recorded, if it was.
-    pub(crate) recorded_at: Option<Duration>,
+    /// When its end began or, if that was earlier, its final outcome was recorded. How long Kubernetes then takes to end its pods is not the
+    /// reaper's doing.
+    pub(crate) decided_at: Option<Duration>,
     /// The number of its attempts.
     pub(crate) attempts: usize,
 }

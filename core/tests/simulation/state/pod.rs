@@ -43,7 +43,9 @@ pub(crate) struct Pod {
     pub(crate) status: Status,
     /// When the kubelet last wrote it.
     pub(crate) status_written_at: Duration,
-    /// For how long it said that the workload's native sidecar warms up, until then.
+    /// Whether the reapers could see that then.
+    pub(crate) status_is_seen: bool,
+    /// For how long it said that the workload's native sidecar warms up, until then, as far as the reapers could see it.
     pub(crate) warmed: Duration,
     /// When it was bound to its node.
     pub(crate) bound: Duration,
