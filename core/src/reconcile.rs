@@ -75,6 +75,8 @@ pub struct Reconciler {
     memory: HashMap<JobUid, JobMemory>,
     verdicts: VerdictCache,
     held: BTreeMap<&'static str, usize>,
+    /// See [`Recorded::judged_until`].
+    judged_until: Moment,
 }
 
 /// The judgement of one Job and what holds it, without steps.
@@ -115,6 +117,7 @@ impl Reconciler {
             memory: HashMap::new(),
             verdicts: VerdictCache::default(),
             held: BTreeMap::new(),
+            judged_until: Moment::default(),
         }
     }
 
@@ -179,7 +182,9 @@ impl Reconciler {
             abandoned: memory.map(|memory| memory.abandoned.clone()).unwrap_or_default(),
             refused: memory.map(|memory| memory.refused.clone()).unwrap_or_default(),
             sidecar_faults: memory.map(|memory| memory.sidecar_faults.clone()).unwrap_or_default(),
+            judged_until: self.judged_until.max(now),
         };
+        self.judged_until = recorded.judged_until;
         let mut steps = plan(snapshot, &judgement, &holds, &recorded, now);
         if judgement.job == JobVerdict::Finished && snapshot.gone {
             steps.push(Step::Forget);
@@ -189,6 +194,7 @@ impl Reconciler {
         }
         let deadlines =
             requeue_at(snapshot, &judgement, &holds, now).into_iter().chain(self.queue.preview_recheck(job));
+        let deadlines = deadlines.chain(Some(self.judged_until).filter(|until| now < *until));
         let requeue = deadlines.map(|moment| moment.since(now)).chain(held.map(held_requeue)).min();
         Evaluation { judgement, holds, held, held_changed, steps, requeue }
     }
@@ -249,7 +255,9 @@ impl Reconciler {
         let mut held: Vec<_> =
             self.held_jobs().filter(|(_, guard)| *guard == BREAKER).map(|(job, _)| job.clone()).collect();
         held.sort_unstable();
-        held.into_iter().for_each(|job| self.queue.enqueue(job, at));
+        for job in held {
+            self.queue.enqueue(job, at);
+        }
     }
 
     /// Completes the work on a Job after its steps were executed or failed. `requeue` is that of the evaluation; `jitter` is a random
@@ -260,7 +268,9 @@ impl Reconciler {
             self.forget(job);
             return self.queue.done(job, Completion::Forgotten, at, jitter);
         }
-        let refuses = self.memory.get(job).is_some_and(|memory| !memory.refused.is_empty());
+        let known = self.memory.get(job).map(|memory| &memory.refused);
+        let refuses = known.is_some_and(|known| !known.is_empty());
+        let refuses_more = refused.iter().any(|(subject, _)| known.is_none_or(|known| !known.contains_key(subject)));
         let nothing_new = notified.is_empty() && cleared.is_empty() && abandoned.is_empty() && refused.is_empty();
         if !nothing_new || !sidecar_faults.is_empty() || refuses {
             let memory = self.memory.entry(job.clone()).or_default();
@@ -276,11 +286,12 @@ impl Reconciler {
             memory.refused.extend(refused);
             memory.sidecar_faults.extend(sidecar_faults);
         }
-        let completion = if failed {
+        let completion = match failed {
+            // What is refused is planned in another way, however often another step has failed before.
+            true if refuses_more => Completion::Failed { recheck: Some(Duration::ZERO) },
             // While a loss is held, the Job is evaluated often; a step that fails is not tried as often.
-            Completion::Failed { recheck: requeue.filter(|_| self.held(job).is_none()) }
-        } else {
-            Completion::Done { requeue }
+            true => Completion::Failed { recheck: requeue.filter(|_| self.held(job).is_none()) },
+            false => Completion::Done { requeue },
         };
         self.queue.done(job, completion, at, jitter);
     }

@@ -7,6 +7,7 @@ use jobwarden_common::{identity::PodUid, notification::OutcomeData};
 
 use crate::{
     evidence::PodEvidence,
+    moment::Moment,
     outcome::{OutcomeName, Outcomes},
     verdict::{EndReason, LostReason},
 };
@@ -210,6 +211,9 @@ pub struct Recorded {
     pub refused: BTreeMap<Option<PodUid>, String>,
     /// The pods that our own sidecar keeps from starting by what their Events say, and what that is.
     pub sidecar_faults: BTreeMap<PodUid, String>,
+    /// The latest moment at which any Job was evaluated. Where an outage is noticed late, the clock is set back behind it, and what was
+    /// silent by then looks younger for a while.
+    pub judged_until: Moment,
 }
 
 impl Recorded {

@@ -276,7 +276,10 @@ mod tests {
         let mut queue = running(now);
         for failures in 1..8 {
             queue.done(&job(), Completion::Failed { recheck: Some(Duration::from_secs(5)) }, now, 1.0);
-            assert_eq!(queue.next_due(), Some(now + Duration::from_secs(1 << (failures - 1)).min(Duration::from_secs(5))));
+            assert_eq!(
+                queue.next_due(),
+                Some(now + Duration::from_secs(1 << (failures - 1)).min(Duration::from_secs(5)))
+            );
             assert_eq!(queue.take_due(now + Duration::from_secs(5), 1), [job()]);
         }
         queue.done(&job(), Completion::Failed { recheck: Some(Duration::ZERO) }, now, 1.0);

@@ -1,6 +1,6 @@
 //! The reconciler: what holds a loss, what is remembered, and when a Job is evaluated again.
 
-use jobwarden_common::identity::NodeName;
+use jobwarden_common::{identity::NodeName, notification::OutcomeKind};
 use rstest::rstest;
 
 use super::*;
@@ -297,7 +297,7 @@ fn a_job_is_requeued_at_the_end_of_the_warm_up_or_sooner_while_a_guard_holds_its
     assert_eq!(evaluate(&mut reconciler, &mut healthy).requeue, Some(Duration::from_secs(1)));
     let stalled = PodEvidence { cpu_progress: Some(at(NOW - 200)), ..mk_pod("w") };
     let mut held = snapshot_of(PodEvidence { agent: AgentObservation::Alive { last: at(NOW) }, ..stalled });
-    held.policy.stall_after = Some(Duration::from_secs(60));
+    held.policy.stall_after = Some(Duration::from_mins(1));
     held.evidence.listening_since = at(NOW - 100);
     let evaluation = evaluate(&mut reconciler, &mut held);
     assert_eq!(evaluation.held, Some(Hold::WarmUp { until: at(NOW + 20) }));
@@ -330,6 +330,49 @@ fn a_failed_report_leads_to_backoff_instead_of_the_requeue() {
     assert_eq!((reconciler.promote_due(retry).len(), reconciler.due(9).len()), (1, 1));
     reconciler.done(&job_uid(), StepReport::default(), Some(Duration::from_hours(1)), retry, 1.0);
     assert_eq!(reconciler.next_due(), Some(retry + Duration::from_hours(1)));
+}
+
+#[test]
+fn a_write_that_is_refused_for_the_first_time_changes_the_plan_at_once() {
+    let start = Instant::now();
+    let mut reconciler = working(Mode::Enforce, start);
+    let refused = |subject: Option<&str>| {
+        let refused = vec![(subject.map(PodUid::from), "Forbidden".to_owned())];
+        StepReport { refused, failed: true, ..StepReport::default() }
+    };
+    let mut at = start;
+    for (subject, pause) in [(None, 1), (None, 2), (None, 4), (Some("w"), 1), (None, 16)] {
+        reconciler.done(&job_uid(), refused(subject), None, at, 1.0);
+        assert_eq!(reconciler.next_due(), Some(at + Duration::from_secs(pause)), "{subject:?}");
+        at += Duration::from_secs(pause);
+        assert_eq!((reconciler.promote_due(at).len(), reconciler.due(9).len()), (1, 1));
+    }
+}
+
+#[test]
+fn a_clock_that_is_set_back_brings_no_pod_back_to_life() {
+    let mut reconciler = Reconciler::new(Mode::Enforce);
+    let reported = |pod: PodEvidence| {
+        let mut snapshot = snapshot_of(pod);
+        snapshot.policy.on_lost = OnLost::Report;
+        let subject = snapshot.evidence.pods[0].uid.as_str();
+        let notice = OutcomeName::notice(subject, "NodeUnreachable", Episode::default());
+        snapshot.outcomes.insert(notice, true);
+        snapshot
+    };
+    let recovers = |evaluation: &Evaluation| {
+        evaluation
+            .steps
+            .iter()
+            .any(|step| matches!(step, Step::Record(draft) if draft.data.kind == OutcomeKind::Recovered))
+    };
+    evaluate_at(&mut reconciler, &mut lost_job(1), SignalHealth::Receiving, NOW);
+    let mut snapshot = reported(beating());
+    let earlier = evaluate_at(&mut reconciler, &mut snapshot, SignalHealth::Receiving, NOW - 3);
+    assert_eq!(earlier.judgement.pods[0].verdict, PodVerdict::Alive { without_beat: false });
+    assert!(!recovers(&earlier), "nothing has to have arrived");
+    assert_eq!(earlier.requeue, Some(Duration::from_secs(3)));
+    assert!(recovers(&evaluate_at(&mut reconciler, &mut snapshot, SignalHealth::Receiving, NOW)));
 }
 
 #[test]

@@ -27,7 +27,7 @@ pub(super) struct Planner<'a> {
     pub(super) drafter: Drafter<'a>,
     pub(super) steps: Vec<Step>,
     /// The notices that are true now. Those that were recorded and are not among them are cleared.
-    current_notices: BTreeSet<NoticeKey>,
+    pub(super) current_notices: BTreeSet<NoticeKey>,
 }
 
 impl<'a> Planner<'a> {

@@ -49,6 +49,12 @@ impl<'a> Planner<'a> {
     pub(super) fn signals_resumed(&mut self, judged: JudgedPod<'a>, is_replaced: bool) {
         let pod = judged.pod;
         let notified = |reason: &'static str| self.recorded.notified.contains(&(Some(pod.uid.clone()), reason));
+        // Nothing has to have arrived: the clock may have been set back.
+        if self.now < self.recorded.judged_until {
+            let of_pod =
+                self.recorded.notified.iter().filter(|(subject, _)| subject.as_ref() == Some(&pod.uid)).cloned();
+            return self.current_notices.extend(of_pod.collect::<Vec<_>>());
+        }
         // A pod that is deleted because it stalled, or initializes for too long, stays alive until its grace period is over.
         if let Some(reason) = [reason::STALLED, reason::INIT_TIMEOUT].into_iter().find(|reason| notified(reason))
             && is_replaced

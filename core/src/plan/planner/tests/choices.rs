@@ -79,7 +79,10 @@ fn a_loss_with_a_deleted_node_is_held_only_while_the_node_may_be_out_of_date(#[c
 #[test]
 fn the_breaker_holds_the_lost_pods_of_open_and_of_ending_jobs() {
     let open = mk_snapshot(open(), vec![unreachable("w", 100)]);
-    assert_eq!(planned_under(&open, BREAKER), ["record w-uid.suspect.held-node-unreachable suspect NodeUnreachable", "notify Held"]);
+    assert_eq!(
+        planned_under(&open, BREAKER),
+        ["record w-uid.suspect.held-node-unreachable suspect NodeUnreachable", "notify Held"]
+    );
     let terminating = terminating(unreachable("w", 100), NOW - 5);
     let ending = mk_snapshot(mk_job(failing("DeadlineExceeded")), vec![terminating]);
     assert!(planned_under(&ending, BREAKER).is_empty());

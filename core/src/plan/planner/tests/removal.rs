@@ -132,7 +132,8 @@ fn what_the_api_server_refuses_is_reported_first_and_tried_again() {
     let mut recorded = Recorded::default();
     recorded.refused.insert(None, "forbidden".to_owned());
     let mut overdue = mk_snapshot(open(), vec![mk_pod("w")]);
-    overdue.evidence.job.active = Some(crate::evidence::Active { start: jiff::Timestamp::UNIX_EPOCH, since: at(0), before: Duration::ZERO });
+    overdue.evidence.job.active =
+        Some(crate::evidence::Active { start: jiff::Timestamp::UNIX_EPOCH, since: at(0), before: Duration::ZERO });
     overdue.policy.active_timeout = Some(Duration::from_mins(1));
     let planned = brief(&steps_of(&overdue, &recorded));
     assert_eq!(
