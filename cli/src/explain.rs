@@ -26,7 +26,7 @@ use crate::{
 /// The longest that the whole request may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Explain the verdict on a Job: evidence, deciding rule, policy, timeline
+/// Explain the verdict on a Job: evidence, rule, policy, timeline
 ///
 /// Asks the leading reaper through the API server's pod proxy, so no port needs to be forwarded. This takes permission to get the
 /// Lease jobwarden-reaper and pods/proxy in jobwarden's namespace.

@@ -6,19 +6,13 @@
 //!
 //! One more guard is [`crate::second_look`], a live read of Job and pod before every write.
 
-use std::{fmt, time::Duration};
+use std::fmt;
 
-use crate::{
-    evidence::Evidence,
-    health::SignalHealth,
-    moment::Moment,
-    policy::{NotStarting, Policy},
-    verdict::{JobVerdict, Judgement, LostReason},
-};
+use crate::{moment::Moment, verdict::LostReason};
 
 pub use self::{
     breaker::{Breaker, BreakerReport, DomainReport, HOLD_FOR, JobStatus, SILENT_AFTER, Unit, WorkerNode},
-    holds::Holds,
+    holds::{Holds, held, holds},
 };
 
 mod breaker;
@@ -26,9 +20,6 @@ mod holds;
 
 /// The name of the guard [`Hold::Breaker`].
 pub const BREAKER: &str = "breaker";
-
-/// The shortest warm-up, however short the lost-after of a Job is: the [`Breaker`] has counted the nodes by then.
-const WARM_UP_LEAST: Duration = Duration::from_secs(15);
 
 /// Why the writes for a lost pod are held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,36 +139,6 @@ pub fn rests_on_silence(reason: LostReason) -> bool {
         | LostReason::StartTimeout
         | LostReason::InitTimeout
         | LostReason::Unschedulable => false,
-    }
-}
-
-/// The guards that hold losses of this Job at `now` because signals or objects may be missing. What the [`Breaker`] holds comes on top.
-pub fn holds(evidence: &Evidence, policy: &Policy, health: SignalHealth, now: Moment) -> Holds {
-    let until = evidence.listening_since + policy.lost_after.max(WARM_UP_LEAST);
-    let (silence, objects) = match health {
-        SignalHealth::NotReceiving => (Some(Hold::SelfBeat), None),
-        SignalHealth::WatchDown => (None, Some(Hold::WatchDown)),
-        SignalHealth::Receiving => ((now < until).then_some(Hold::WarmUp { until }), None),
-    };
-    Holds::new(silence, objects)
-}
-
-/// The guard that holds a verdict of the judgement: without it, something would be written.
-pub fn held(evidence: &Evidence, judgement: &Judgement, policy: &Policy, holds: &Holds) -> Option<Hold> {
-    let held = |only_terminating: bool| {
-        let lost =
-            judgement.judged_pods(evidence, policy).filter_map(|judged| Some((judged.pod, judged.verdict.lost()?)));
-        let mut written = lost.filter(|(pod, _)| !only_terminating || pod.terminating.is_some());
-        written.find_map(|(pod, reason)| holds.of(&pod.uid, reason))
-    };
-    match judgement.job {
-        JobVerdict::NotStarting if policy.not_starting == NotStarting::Fail => {
-            holds.of_objects().or_else(|| held(false))
-        }
-        JobVerdict::Open | JobVerdict::NotStarting | JobVerdict::Ending => held(false),
-        // In these states, only lost pods that are terminating are written to.
-        JobVerdict::Finished | JobVerdict::Deleted | JobVerdict::Paused => held(true),
-        JobVerdict::Ignored | JobVerdict::Overdue | JobVerdict::ContainerFailed => None,
     }
 }
 

@@ -70,10 +70,8 @@ pub struct Index {
     listening: bool,
     /// Since when this reaper leads.
     leading_since: Moment,
-    /// Beats and reports can arrive.
-    receiving: bool,
-    /// Since when they can, while this reaper leads.
-    receiving_since: Moment,
+    /// Since when beats and reports can arrive, while this reaper leads; `None` if they cannot.
+    receiving_since: Option<Moment>,
     /// What the clock last showed.
     latest: Moment,
 }
@@ -92,8 +90,7 @@ impl Default for Index {
             departed: VecDeque::new(),
             listening: false,
             leading_since: Moment::default(),
-            receiving: true,
-            receiving_since: Moment::default(),
+            receiving_since: Some(Moment::default()),
             latest: Moment::default(),
         }
     }
@@ -108,7 +105,8 @@ impl Index {
             (pod.beat, pod.agent, pod.seen_alive, pod.cpu) = (LastBeat::None, AgentObservation::None, None, None);
         }
         self.nodes.values_mut().for_each(|node| node.heard = None);
-        (self.listening, self.leading_since, self.receiving_since) = (true, now, now);
+        (self.listening, self.leading_since) = (true, now);
+        self.receiving_since = self.receiving_since.map(|_| now);
         self.all_changed();
     }
 
@@ -116,10 +114,7 @@ impl Index {
     /// cannot, none is missing; afterwards the time of every missing one starts again. So the deadlines that rest on silence are
     /// extended, and those that rest on objects are not.
     pub fn set_receiving(&mut self, receiving: bool, now: Moment) {
-        if receiving && !self.receiving {
-            self.receiving_since = now;
-        }
-        self.receiving = receiving;
+        self.receiving_since = receiving.then(|| self.receiving_since.unwrap_or(now));
         // The clock was set back, because a watch has been down for longer than was known. What was heard meanwhile must not make a node
         // look alive for longer: the breaker has to count it in time.
         if now < self.latest {

@@ -30,6 +30,17 @@ pub struct Judgement {
     pub judged_at: Moment,
 }
 
+impl StuckState {
+    /// The row that matched.
+    pub fn row(self) -> Row {
+        match self {
+            Self::Unscheduled => Row::S1,
+            Self::NodeNotReady => Row::S2,
+            Self::ContainerExited => Row::S3,
+        }
+    }
+}
+
 /// The verdict on one pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodJudgement {

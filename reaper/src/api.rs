@@ -6,7 +6,7 @@
 //! | `GET /v1/jobs/{namespace}/{name}` | one Job: evidence, the matching row and its rule, pending timers, the policy with the origin of each value, guards, outcomes, timeline |
 //! | `GET /v1/guards` | the state of the guards, and the Jobs that they hold |
 //! | `GET /v1/breaker` | what the breaker holds, since when, and what it releases next |
-//! | `POST /v1/breaker/release` | releases what the breaker holds; needs the token of an operator, see [`operator`] |
+//! | `POST /v1/breaker/release` | releases what the breaker holds; needs the token of an operator |
 //!
 //! Only the leader responds: only the leader receives beats and reports, so a standby would report live workers as silent. A
 //! standby responds with 503 and the name of the leader.

@@ -29,8 +29,10 @@ use jobwarden_core::{
 };
 use tokio::sync::{Notify, watch};
 
+use self::counters::Counters;
 use crate::clock;
 
+mod counters;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod metrics;
@@ -50,7 +52,7 @@ struct Inner {
     changed: Notify,
     /// Counts the inconsistencies of watches.
     inconsistencies: watch::Sender<u64>,
-    metrics: metrics::Metrics,
+    counters: Counters,
 }
 
 #[derive(Debug)]
@@ -85,7 +87,7 @@ impl Observer {
             observed: Mutex::new(observed),
             changed: Notify::new(),
             inconsistencies: watch::channel(0).0,
-            metrics: metrics::Metrics::default(),
+            counters: Counters::default(),
         }))
     }
 
@@ -241,7 +243,7 @@ impl Observer {
 
     /// Called when what a watch has delivered is not what the API server holds; `found_by` is the check that has shown it.
     pub(crate) fn watch_inconsistent(&self, watch: Watch, found_by: &'static str) {
-        self.0.metrics.count_inconsistency(watch, found_by);
+        self.0.counters.count_inconsistency(watch, found_by);
         self.0.inconsistencies.send_modify(|count| *count += 1);
     }
 

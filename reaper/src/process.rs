@@ -27,7 +27,8 @@ use crate::{
     api::{self, Operators},
     args::ReaperArgs,
     backfill::{self, Backfill, rules},
-    clock, configuration,
+    clock,
+    configuration::{self, Followed},
     controller::{Controller, Enforcer, Role},
     deliver::{Config, ConfigError, Deliverer},
     execute::Executor,
@@ -149,12 +150,7 @@ async fn serve(args: ReaperArgs) -> Result<(), RunError> {
     tasks.follow_certificate(&client, &namespace, &identity, &ca, certificate);
     tasks.follow_cluster(&client, &namespace, &observer, &outbox, watches);
     tasks.beat(&namespace, &token_file, &ca, &observer);
-    let reloading = observer.clone();
-    let holding = Arc::clone(&enforcer);
-    tasks.spawn(configuration.follow(config_metrics, move |config| {
-        reloading.set_policy(config.policy);
-        holding.set_hold_for(config.breaker.hold_for);
-    }));
+    tasks.follow_configuration(configuration, config_metrics, &observer, &enforcer);
     let keys = KeyRing::new();
     tasks.spawn(keys.clone().follow(client.clone()));
 
@@ -330,6 +326,21 @@ impl BackgroundTasks {
             ca: Arc::clone(ca),
         };
         self.spawn(beat.run(observer.clone()));
+    }
+
+    /// Changes of the configuration file take effect without a restart, except for sinks.
+    fn follow_configuration(
+        &mut self,
+        configuration: Followed,
+        metrics: reload::Metrics,
+        observer: &Observer,
+        enforcer: &Arc<Enforcer>,
+    ) {
+        let (observer, enforcer) = (observer.clone(), Arc::clone(enforcer));
+        self.spawn(configuration.follow(metrics, move |config| {
+            observer.set_policy(config.policy);
+            enforcer.set_hold_for(config.breaker.hold_for);
+        }));
     }
 
     /// Returns when one of the tasks has returned, which none should.

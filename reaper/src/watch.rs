@@ -19,7 +19,6 @@ use k8s_openapi::api::{
 use kube::{
     Api, Client,
     api::{ListParams, WatchEvent, WatchParams},
-    core::Status,
     runtime::{utils::Backoff, watcher::DefaultBackoff},
 };
 use tokio::time::{Instant, sleep, timeout};
@@ -27,27 +26,19 @@ use tokio::time::{Instant, sleep, timeout};
 use self::{
     consistency::{Checks, Inconsistency},
     objects::Watched,
+    request::{LIST_TIMEOUT, PAGE, TIMEOUT, WatchError},
 };
 use crate::observer::Observer;
 
 mod consistency;
 mod objects;
+mod request;
 #[cfg(test)]
 mod tests;
 
 /// `timeoutSeconds` of one watch request. A new watch continues from the same resourceVersion at little cost, and its start
 /// shows that the API server responds.
 const WATCH_SECONDS: u32 = 25;
-
-/// How long the API server may take to respond, and how long a watch may outlast [`WATCH_SECONDS`] before its connection
-/// counts as dead.
-const TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How long listing one page of objects may take.
-const LIST_TIMEOUT: Duration = Duration::from_mins(1);
-
-/// Objects per page.
-const PAGE: u32 = 500;
 
 /// The longest pause between two attempts, so that watches resume soon after the API server is back.
 const MAX_PAUSE: Duration = Duration::from_secs(5);
@@ -57,42 +48,6 @@ const SHORT: Duration = Duration::from_secs(1);
 
 /// The namespace of the Leases that kubelets renew (KEP-589).
 const NODE_LEASES: &str = "kube-node-lease";
-
-/// Why a watch has to restart.
-#[derive(Debug, thiserror::Error)]
-enum WatchError {
-    #[error("cannot list")]
-    List(#[source] kube::Error),
-    #[error("list timed out after {} s", LIST_TIMEOUT.as_secs())]
-    ListTimeout,
-    #[error("cannot watch")]
-    Start(#[source] kube::Error),
-    #[error("the watch was interrupted")]
-    Broken(#[source] kube::Error),
-    #[error("the API server ended the watch: {0}")]
-    Ended(#[source] Box<Status>),
-    #[error("the API server did not respond in time")]
-    Silent,
-    #[error("the list has no resourceVersion to watch from")]
-    NoVersion,
-}
-
-impl WatchError {
-    fn failure(&self) -> Failure {
-        match self {
-            Self::Silent | Self::ListTimeout => Failure::TimedOut,
-            _ => Failure::Disconnected,
-        }
-    }
-
-    /// Whether the resourceVersion is too old (410 Gone), so that everything has to be listed again.
-    fn is_expired(&self) -> bool {
-        match self {
-            Self::Start(kube::Error::Api(status)) | Self::Ended(status) => status.code == 410,
-            _ => false,
-        }
-    }
-}
 
 /// Passes all Jobs, pods, nodes, node Leases and namespaces, and every change of them, to the observer. Never returns.
 ///

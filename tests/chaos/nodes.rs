@@ -22,14 +22,14 @@ const DEFAULT_LOST_AFTER: Duration = Duration::from_mins(2);
 pub(crate) async fn a_loss_on_a_crashed_node_is_reported_within_lost_after_plus_two_seconds(
     cluster: &SharedCluster,
 ) -> anyhow::Result<()> {
-    a_crash_is_reported(cluster, "crash", doomed(), LOST_AFTER).await
+    Box::pin(a_crash_is_reported(cluster, "crash", doomed(), LOST_AFTER)).await
 }
 
 pub(crate) async fn a_loss_is_reported_within_the_default_lost_after_plus_two_seconds(
     cluster: &SharedCluster,
 ) -> anyhow::Result<()> {
     let doomed = doomed().annotation(annotation::LOST_AFTER, "2m");
-    a_crash_is_reported(cluster, "crash-by-default", doomed, DEFAULT_LOST_AFTER).await
+    Box::pin(a_crash_is_reported(cluster, "crash-by-default", doomed, DEFAULT_LOST_AFTER)).await
 }
 
 fn doomed() -> Worker {

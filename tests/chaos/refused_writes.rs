@@ -18,13 +18,13 @@ const APPLIES: Duration = Duration::from_secs(10);
 pub(crate) async fn a_loss_is_reported_in_time_although_a_policy_refuses_the_writes(
     cluster: &SharedCluster,
 ) -> anyhow::Result<()> {
-    a_loss_is_reported(cluster, "refused-by-policy", Refusal::ByPolicy, REFUSAL).await
+    Box::pin(a_loss_is_reported(cluster, "refused-by-policy", Refusal::ByPolicy, REFUSAL)).await
 }
 
 pub(crate) async fn a_loss_is_reported_in_time_although_the_role_lacks_the_rights(
     cluster: &SharedCluster,
 ) -> anyhow::Result<()> {
-    a_loss_is_reported(cluster, "refused-by-role", Refusal::ByRights, "cannot patch resource").await
+    Box::pin(a_loss_is_reported(cluster, "refused-by-role", Refusal::ByRights, "cannot patch resource")).await
 }
 
 async fn a_loss_is_reported(

@@ -80,7 +80,7 @@ fn reconcile(index: &Index, reconciler: &mut Reconciler, jobs: usize, second: u6
     for job in reconciler.due(jobs) {
         let wall = |_| jiff::Timestamp::UNIX_EPOCH;
         let mut snapshot = index.snapshot(&job, now, wall).expect("the Job is known");
-        let evaluation = reconciler.evaluate(&mut snapshot, SignalHealth::Receiving, |_| 0, now);
+        let evaluation = reconciler.evaluate(&mut snapshot, SignalHealth::Receiving, now);
         reconciler.done(&job, StepReport::default(), black_box(evaluation).requeue, at, 0.5);
     }
 }

@@ -219,7 +219,9 @@ impl Breaker {
         let mut released = self.silence.release_all(now) + self.process_gone.release_all(now);
         for Namespace { jobs, .. } in self.namespaces.values_mut() {
             let held: Vec<_> = jobs.held().map(|(job, _)| job.clone()).collect();
-            held.iter().for_each(|job| jobs.release(job));
+            for job in &held {
+                jobs.release(job);
+            }
             jobs.settle(NAMESPACE, now);
             released += held.len();
         }

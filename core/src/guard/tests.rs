@@ -7,8 +7,11 @@ use rstest::rstest;
 use super::*;
 use crate::{
     builders::evidence::{NOW, at, held_by, mk_job, mk_pod, on_gone_node, terminating, unreachable},
-    evidence::{JobEvidence, JobStage, PodEvidence, PodPhase},
+    evidence::{Evidence, JobEvidence, JobStage, PodEvidence, PodPhase},
+    health::SignalHealth,
     judge::judge,
+    policy::{NotStarting, Policy},
+    verdict::JobVerdict,
 };
 
 const BREAKER_HOLD: Hold = Hold::Breaker { counted: Counted::SilentNodes, scope: Scope::Cluster, affected: 3, of: 4 };

@@ -20,6 +20,6 @@ impl Index {
 
     /// Since when this reaper receives beats and reports as the leader; [`Moment::NEVER`] while it does not.
     pub fn listening_since(&self) -> Moment {
-        if self.receiving { self.receiving_since } else { Moment::NEVER }
+        self.receiving_since.unwrap_or(Moment::NEVER)
     }
 }

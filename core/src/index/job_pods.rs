@@ -3,11 +3,7 @@
 //! A Job may have 10,000 pods, and each of them comes, changes and goes on its own: none of that may cost time in proportion to the
 //! others. Each pod knows its place. The place of a pod that is gone stays empty until most places are.
 
-use std::collections::HashMap;
-
 use jobwarden_common::identity::PodUid;
-
-use super::records::PodRecord;
 
 /// The pods of one Job.
 #[derive(Clone, Debug, Default)]
@@ -25,19 +21,18 @@ impl JobPods {
         self.places.len() - 1
     }
 
-    /// Removes the pod at this place. `pods` are all pods, some of which may get another place.
-    pub(super) fn remove(&mut self, place: usize, was_live: bool, pods: &mut HashMap<PodUid, Box<PodRecord>>) {
-        let Some(removed) = self.places.get_mut(place).and_then(Option::take) else { return };
-        debug_assert!(!pods.contains_key(&removed) || pods[&removed].place == place, "a pod knows its place");
+    /// Removes the pod at this place. `moved` is told the new places of pods that get another one.
+    pub(super) fn remove(&mut self, place: usize, was_live: bool, mut moved: impl FnMut(&PodUid, usize)) {
+        if self.places.get_mut(place).and_then(Option::take).is_none() {
+            return;
+        }
         self.empty += 1;
         self.live = self.live.saturating_sub(usize::from(was_live));
         if self.empty * 2 > self.places.len() {
             self.places.retain(Option::is_some);
             self.empty = 0;
             for (place, uid) in self.places.iter().flatten().enumerate() {
-                if let Some(pod) = pods.get_mut(uid) {
-                    pod.place = place;
-                }
+                moved(uid, place);
             }
         }
     }

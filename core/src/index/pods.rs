@@ -1,6 +1,6 @@
 //! Pods.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use jobwarden_common::identity::{JobUid, PodUid};
 
@@ -46,7 +46,7 @@ impl Index {
             // A pod that its Job has released may belong to another Job, or be a bare pod.
             if let Some(before) = &before {
                 if let Some(job) = self.jobs.get_mut(before) {
-                    job.pods.remove(place, was_live, &mut self.pods);
+                    job.pods.remove(place, was_live, |pod, place| set_place(&mut self.pods, pod, place));
                 }
                 self.pod_changed(Some(before), now);
                 self.drop_job_if_idle(before);
@@ -81,7 +81,7 @@ impl Index {
         }
         let Some(job_uid) = &pod.facts.job else { return };
         if let Some(job) = self.jobs.get_mut(job_uid) {
-            job.pods.remove(pod.place, pod.is_live(), &mut self.pods);
+            job.pods.remove(pod.place, pod.is_live(), |pod, place| set_place(&mut self.pods, pod, place));
             job.past = Some(Box::new(pod.past()));
             if let Some(usage) = pod.usage(job.finished_since.unwrap_or(now)) {
                 job.add_past_usage(usage);
@@ -195,4 +195,11 @@ fn pod_events(before: Option<&PodFacts>, after: &PodFacts) -> Vec<String> {
         }
     }
     events
+}
+
+/// A pod has another place among those of its Job.
+fn set_place(pods: &mut HashMap<PodUid, Box<PodRecord>>, pod: &PodUid, place: usize) {
+    if let Some(pod) = pods.get_mut(pod) {
+        pod.place = place;
+    }
 }

@@ -4,8 +4,6 @@ use std::fmt;
 
 use jobwarden_common::names::reason;
 
-use super::Row;
-
 /// What keeps a pod from ending although it is not lost. It is reported, and nothing is changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum StuckState {
@@ -24,15 +22,6 @@ impl StuckState {
             Self::Unscheduled => reason::UNSCHEDULED,
             Self::NodeNotReady => reason::NODE_NOT_READY,
             Self::ContainerExited => reason::CONTAINER_EXITED,
-        }
-    }
-
-    /// The row that matched.
-    pub fn row(self) -> Row {
-        match self {
-            Self::Unscheduled => Row::S1,
-            Self::NodeNotReady => Row::S2,
-            Self::ContainerExited => Row::S3,
         }
     }
 }

@@ -31,12 +31,12 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 const NODE_EVENTS: &str = "default";
 /// The most Events to read. The API server lists the oldest first.
 const MAX_EVENTS: u32 = 500;
-/// For how long a CronJob is asked whether it deleted a Job: it publishes its Event after the deletion, and the outcome cannot be changed
+/// For how long a `CronJob` is asked whether it deleted a Job: it publishes its Event after the deletion, and the outcome cannot be changed
 /// later.
 const ASK_OWNER_FOR: Duration = Duration::from_secs(2);
 /// How often.
 const ASK_OWNER_EVERY: Duration = Duration::from_millis(250);
-/// The reason of its Event. Without it, an hour of Events about a CronJob that runs every minute would be read.
+/// The reason of its Event. Without it, an hour of Events about a `CronJob` that runs every minute would be read.
 const OWNER_DELETED: &str = "SuccessfulDelete";
 /// The field manager of the Job controller, which writes to every Job.
 const CONTROLLER_MANAGER: &str = "kube-controller-manager";

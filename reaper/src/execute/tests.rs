@@ -86,7 +86,8 @@ async fn run(api: &FakeApi, steps: &[Step]) -> Ran {
 }
 
 async fn run_for(job: &JobIdentity, api: &FakeApi, steps: &[Step]) -> Ran {
-    let (report, failure) = executor(api, FailWith::FailureTarget).run_steps(job, steps.to_vec()).await;
+    let executor = executor(api, FailWith::FailureTarget);
+    let (report, failure) = Box::pin(executor.run_steps(job, steps.to_vec())).await;
     Ran { report, failure }
 }
 

@@ -5,8 +5,8 @@ use std::fmt;
 use jobwarden_core::health::{SignalHealth, Watch};
 use prometheus_client::{
     collector::Collector,
-    encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _},
-    metrics::{MetricType, counter::Counter, family::Family, gauge::ConstGauge},
+    encoding::{DescriptorEncoder, EncodeMetric as _},
+    metrics::{MetricType, gauge::ConstGauge},
     registry::Registry,
 };
 
@@ -20,26 +20,8 @@ impl Observer {
         registry.register(
             "jobwarden_watch_inconsistencies",
             "How often a watch had not delivered what the API server holds, and everything was listed again",
-            self.0.metrics.inconsistencies.clone(),
+            self.0.counters.inconsistencies.clone(),
         );
-    }
-}
-
-/// What is counted when it happens.
-#[derive(Debug, Default)]
-pub(super) struct Metrics {
-    inconsistencies: Family<InconsistencyLabels, Counter>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct InconsistencyLabels {
-    watch: &'static str,
-    found_by: &'static str,
-}
-
-impl Metrics {
-    pub(super) fn count_inconsistency(&self, watch: Watch, found_by: &'static str) {
-        self.inconsistencies.get_or_create(&InconsistencyLabels { watch: watch.as_str(), found_by }).inc();
     }
 }
 

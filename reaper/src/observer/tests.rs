@@ -64,7 +64,9 @@ async fn the_clock_stops_while_a_watch_is_down_and_runs_while_the_own_beat_is_mi
     advance(Duration::from_hours(1)).await;
     assert_eq!(observer.health(), SignalHealth::NotReceiving);
     assert_eq!(observer.now(), start + Duration::from_hours(1));
-    Watch::ALL.into_iter().for_each(|watch| observer.watch_received(watch));
+    for watch in Watch::ALL {
+        observer.watch_received(watch);
+    }
     observer.watch_failed(Watch::Jobs, Failure::Disconnected);
     advance(Duration::from_hours(1)).await;
     assert_eq!(observer.now(), start + Duration::from_hours(1));

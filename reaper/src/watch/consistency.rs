@@ -16,7 +16,10 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::{LIST_TIMEOUT, PAGE, TIMEOUT, WatchError, objects::Watched};
+use super::{
+    objects::Watched,
+    request::{LIST_TIMEOUT, PAGE, TIMEOUT, WatchError},
+};
 
 /// How often the version is checked.
 const VERSION_INTERVAL: Duration = Duration::from_mins(1);

@@ -93,13 +93,8 @@ impl<U> Default for Group<U> {
 impl<U: Ord + Clone> Group<U> {
     /// A member is affected since `since`.
     pub(super) fn join(&mut self, unit: &U, since: Moment) {
-        match self.members.get_mut(unit) {
-            Some(member) => member.present = true,
-            None => {
-                let member = Member { since, present: true, held_since: None, released: false };
-                self.members.insert(unit.clone(), member);
-            }
-        }
+        let member = Member { since, present: true, held_since: None, released: false };
+        self.members.entry(unit.clone()).or_insert(member).present = true;
     }
 
     /// A member is not affected any more, or is no longer there.

@@ -140,7 +140,9 @@ fn only_nodes_that_carry_workers_count_and_gone_ones_do_not() {
 #[case(LostReason::HeartbeatLost)]
 fn silent_nodes_hold_no_other_loss(#[case] reason: LostReason) {
     let (mut breaker, mut nodes) = (Breaker::default(), mk_nodes(4, None));
-    nodes.iter_mut().for_each(|node| node.silent_since = Some(100));
+    for node in &mut nodes {
+        node.silent_since = Some(100);
+    }
     survey(&mut breaker, &nodes, 200);
     assert!(holds(&mut breaker, 0, 200));
     assert_eq!(hold_for(&mut breaker, 0, reason, 200), None);
@@ -158,7 +160,9 @@ fn nodes_are_surveyed_every_half_second() {
 #[test]
 fn a_new_leader_knows_nothing_of_a_silent_node_yet() {
     let (mut breaker, mut nodes) = (Breaker::default(), mk_nodes(4, None));
-    nodes.iter_mut().for_each(|node| node.silent_since = Some(1));
+    for node in &mut nodes {
+        node.silent_since = Some(1);
+    }
     survey_listening_since(&mut breaker, &nodes, at(500), 511);
     assert!(!breaker.is_tripped());
     survey_listening_since(&mut breaker, &nodes, at(500), 512);
@@ -174,7 +178,9 @@ fn a_new_leader_knows_nothing_of_a_silent_node_yet() {
 fn a_leader_that_steps_down_forgets_everything_but_its_configuration() {
     let (mut breaker, mut nodes) = (Breaker::default(), mk_nodes(4, None));
     breaker.set_hold_for(Duration::from_secs(7));
-    nodes.iter_mut().for_each(|node| node.silent_since = Some(100));
+    for node in &mut nodes {
+        node.silent_since = Some(100);
+    }
     survey(&mut breaker, &nodes, 200);
     breaker.clear();
     assert!(!breaker.is_tripped() && breaker.needs_survey(at(200)));

@@ -168,7 +168,7 @@ fn p2_a_worker_on_a_gone_node_that_can_be_heard_gets_its_chance(
 
 #[test]
 fn what_an_agent_saw_of_progress_and_ends_is_not_held_against_a_worker_while_nothing_is_received() {
-    let policy = Policy { stall_after: Some(Duration::from_secs(60)), ..Policy::default() };
+    let policy = Policy { stall_after: Some(Duration::from_mins(1)), ..Policy::default() };
     let judged = |pod, listening_since| {
         judge(&Evidence { job: mk_job(), pods: vec![pod], listening_since }, &policy, NOW).pods[0].verdict
     };

@@ -17,7 +17,9 @@ fn unheld(breaker: &mut Breaker, nodes: &[TestNode], seconds: std::ops::Range<u6
 }
 
 fn silence(nodes: &mut [TestNode], since: u64) {
-    nodes.iter_mut().for_each(|node| node.silent_since = Some(since));
+    for node in nodes {
+        node.silent_since = Some(since);
+    }
 }
 
 #[test]
@@ -97,7 +99,9 @@ fn when_all_nodes_return_at_once_their_pods_are_held_until_they_have_returned_to
     let (mut breaker, mut nodes) = (Breaker::default(), mk_nodes(4, None));
     silence(&mut nodes, 100);
     survey(&mut breaker, &nodes, 200);
-    nodes.iter_mut().for_each(|node| node.silent_since = None);
+    for node in &mut nodes {
+        node.silent_since = None;
+    }
     for now in 201..231 {
         survey(&mut breaker, &nodes, now);
         assert!(holds(&mut breaker, 0, now));
