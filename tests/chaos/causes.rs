@@ -75,8 +75,12 @@ pub(crate) async fn a_volume_that_cannot_be_mounted_is_the_cause_of_a_pod_that_d
     let mut scenario = Scenario::open(cluster, "mount").await?;
     scenario.environment.wait_for_warm_up().await?;
     let worker = Worker::new("mounts", 4, ENDLESS).on_node(HOME).annotation(annotation::START_TIMEOUT, &seconds(LIMIT));
-    let pod = json!({ "volumes": [{ "name": "inputs", "configMap": { "name": "there-is-none" } }] });
-    submit(&scenario, &worker, pod).await?;
+    let mut job = serde_json::to_value(worker.job())?;
+    let spec = &mut job["spec"]["template"]["spec"];
+    spec["volumes"] = json!([{ "name": "inputs", "configMap": { "name": "there-is-none" } }]);
+    // The kubelet mounts what a container uses.
+    spec["containers"][0]["volumeMounts"] = json!([{ "name": "inputs", "mountPath": "/inputs" }]);
+    jobs(&scenario).create(&PostParams::default(), &serde_json::from_value(job)?).await?;
     let data = notified(&mut scenario, worker.name(), OutcomeKind::Lost, reason::START_TIMEOUT, LIMIT + SOON).await?;
     let Cause { kind, reason, message, .. } = &data.cause;
     ensure!((*kind, reason.as_deref()) == (Some(CauseKind::CreateFailed), Some("FailedMount")), "{:?}", data.cause);

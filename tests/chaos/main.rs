@@ -22,12 +22,12 @@ mod dense_node;
 mod nodes;
 mod on_failure;
 mod reapers;
-mod restored;
 mod refused_writes;
+mod restored;
 mod scaling;
 mod scenario;
-mod waiting;
 mod stuck;
+mod waiting;
 mod workers;
 
 use std::process::ExitCode;
