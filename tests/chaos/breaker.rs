@@ -28,7 +28,7 @@ pub(crate) async fn of_thirty_jobs_silent_at_once_only_the_dead_one_is_failed(
     cluster: &SharedCluster,
 ) -> anyhow::Result<()> {
     let mut scenario = Scenario::open(cluster, "drill").await?;
-    let nodes = try_join_all((0..3).map(|_| scenario.environment.lease_node())).await?;
+    let nodes = scenario.environment.lease_nodes(3).await?;
     let [.., last] = nodes.as_slice() else { unreachable!("three nodes are leased") };
     let places = nodes.iter().zip(SILENT).flat_map(|(node, count)| vec![node.name(); count]);
     let places: Vec<_> = places.chain(vec![HOME; CONNECTED]).collect();

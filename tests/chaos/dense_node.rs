@@ -32,7 +32,7 @@ pub(crate) async fn sixty_jobs_of_a_crashed_node_are_failed_at_once_and_two_of_t
     cluster: &SharedCluster,
 ) -> anyhow::Result<()> {
     let mut scenario = Scenario::open(cluster, "dense").await?;
-    let nodes = try_join_all((0..3).map(|_| scenario.environment.lease_node())).await?;
+    let nodes = scenario.environment.lease_nodes(3).await?;
     try_join_all(nodes.iter().map(|node| set_zone(&scenario, node, Some(ZONE.1)))).await?;
     let [first, second, third] = nodes.as_slice() else { unreachable!("three nodes are leased") };
 

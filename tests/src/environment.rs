@@ -1,14 +1,16 @@
 //! A cluster with jobwarden installed, and nodes that one test at a time may damage.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
+use futures::future::try_join_all;
 use jobwarden_common::names::{label, label_value};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::PostParams;
 use kube::{Api, Client, ResourceExt as _};
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::install::{self, HOME, Settings};
 use crate::job::{self, Worker};
@@ -24,6 +26,9 @@ pub const ENDLESS: Duration = Duration::from_hours(1);
 
 /// How long a booted or healed node may take to become usable again.
 pub const RECOVERY: Duration = Duration::from_mins(3);
+
+/// How many nodes tests may damage at the same time: the breaker holds the losses of three that fall silent together.
+const DAMAGED_AT_ONCE: u32 = 2;
 
 /// A cluster with jobwarden installed.
 pub struct Environment {
@@ -42,12 +47,14 @@ pub struct Environment {
 struct Nodes {
     give: mpsc::UnboundedSender<String>,
     take: Mutex<mpsc::UnboundedReceiver<String>>,
+    permits: Arc<Semaphore>,
 }
 
 /// A node that one test has for itself. Dropping this returns it; the test should repair the node before.
 pub struct LeasedNode {
     name: String,
     give: mpsc::UnboundedSender<String>,
+    _permit: Arc<OwnedSemaphorePermit>,
 }
 
 impl Environment {
@@ -64,13 +71,24 @@ impl Environment {
             give.send(node).context("the queue of nodes is closed")?;
         }
         let client = cluster.client()?;
-        Ok(Self { cluster, client, receiver, settings, nodes: Nodes { give, take: Mutex::new(take) } })
+        let permits = Arc::new(Semaphore::new(DAMAGED_AT_ONCE as usize));
+        Ok(Self { cluster, client, receiver, settings, nodes: Nodes { give, take: Mutex::new(take), permits } })
     }
 
     /// Waits for a node and repairs it, because a failed test may have left it damaged.
     pub async fn lease_node(&self) -> anyhow::Result<LeasedNode> {
+        self.lease(Arc::new(Arc::clone(&self.nodes.permits).acquire_owned().await?)).await
+    }
+
+    /// The same for so many nodes, while no other test has any.
+    pub async fn lease_nodes(&self, count: usize) -> anyhow::Result<Vec<LeasedNode>> {
+        let permit = Arc::new(Arc::clone(&self.nodes.permits).acquire_many_owned(DAMAGED_AT_ONCE).await?);
+        try_join_all((0..count).map(|_| self.lease(Arc::clone(&permit)))).await
+    }
+
+    async fn lease(&self, permit: Arc<OwnedSemaphorePermit>) -> anyhow::Result<LeasedNode> {
         let name = self.nodes.take.lock().await.recv().await.context("the queue of nodes is closed")?;
-        let node = LeasedNode { name, give: self.nodes.give.clone() };
+        let node = LeasedNode { name, give: self.nodes.give.clone(), _permit: permit };
         self.cluster.start_node(node.name()).await?;
         self.cluster.heal(node.name()).await?;
         self.cluster.thaw_runtime(node.name()).await?;
