@@ -64,7 +64,7 @@ impl<'a> Deadlines<'a> {
         let Self { pod, listening_since, timeouts } = self;
         let beat = match (pod.beat, pod.sidecar) {
             (LastBeat::Running { last }, _) => Some(last.max(listening_since)),
-            (LastBeat::Ending { .. }, _) | (LastBeat::None, Sidecar::Absent) => None,
+            (LastBeat::Ending { .. }, _) | (LastBeat::None, Sidecar::Absent | Sidecar::LeftOut) => None,
             (LastBeat::None, Sidecar::NotStarted | Sidecar::Started(_)) => Some(listening_since),
         };
         let report = match pod.agent {
@@ -129,7 +129,9 @@ impl<'a> Deadlines<'a> {
             (LastBeat::Running { last } | LastBeat::Ending { last }, _) => last.max(listening_since),
             (LastBeat::None, Sidecar::Started(at)) => at.max(listening_since),
             // Without a sidecar only the agent can report the pod, and only once a main container runs.
-            (LastBeat::None, Sidecar::Absent) => pod.ran_since.unwrap_or(bound_since).max(listening_since),
+            (LastBeat::None, Sidecar::Absent | Sidecar::LeftOut) => {
+                pod.ran_since.unwrap_or(bound_since).max(listening_since)
+            }
             (LastBeat::None, Sidecar::NotStarted) => bound_since.max(listening_since),
         }
     }

@@ -298,6 +298,9 @@ pub struct StartProblem {
 pub enum Sidecar {
     /// The pod has none: it was not injected at admission.
     Absent,
+    /// The pod has none on purpose: admission left it out because it would harm the pod, and says why in the annotation
+    /// `jobwarden.io/no-sidecar`.
+    LeftOut,
     /// It has not started yet.
     NotStarted,
     /// It was first observed started at this moment.

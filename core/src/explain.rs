@@ -153,6 +153,7 @@ fn beat(signal: BeatSignal, sidecar: Sidecar, now: Moment) -> String {
         (BeatState::Expired, _) => last("expired"),
         (BeatState::Ended, _) => last("ended"),
         (BeatState::Never, Sidecar::Absent) => "never, the pod has no sidecar".to_owned(),
+        (BeatState::Never, Sidecar::LeftOut) => "none, admission left the sidecar out".to_owned(),
         (BeatState::Never, Sidecar::NotStarted) => "never, the sidecar has not started".to_owned(),
         (BeatState::Never, Sidecar::Started(at)) => format!("never, the sidecar started {}", ago(now.since(at))),
     }
@@ -312,6 +313,7 @@ mod tests {
 
     #[rstest]
     #[case(LastBeat::None, Sidecar::Absent, "never, the pod has no sidecar")]
+    #[case(LastBeat::None, Sidecar::LeftOut, "none, admission left the sidecar out")]
     #[case(LastBeat::None, Sidecar::NotStarted, "never, the sidecar has not started")]
     #[case(LastBeat::None, Sidecar::Started(at(910)), "never, the sidecar started 1m 30s ago")]
     #[case(LastBeat::Running { last: at(999) }, Sidecar::Started(at(1)), "fresh, last 1s ago")]

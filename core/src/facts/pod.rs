@@ -5,7 +5,7 @@ use std::time::Duration;
 use jobwarden_common::{
     choice::Choice,
     identity::{JobUid, NodeName, PodUid},
-    names::{SIDECAR_CONTAINER, label},
+    names::{SIDECAR_CONTAINER, annotation, label},
     notification::Cause,
 };
 use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, PodSpec, PodStatus};
@@ -69,6 +69,8 @@ pub struct PodFacts {
 pub enum SidecarFacts {
     /// The pod has none.
     Absent,
+    /// The pod has none, and admission says why in the annotation `jobwarden.io/no-sidecar`.
+    LeftOut,
     /// It has not started yet.
     NotStarted,
     /// It has started.
@@ -133,7 +135,7 @@ impl PodFacts {
             start,
             initializing: initializing.map(|container| container.name.as_str().into()),
             start_problem: start::problem(init_statuses, statuses, has_started).map(Box::new),
-            sidecar: sidecar(init, init_statuses),
+            sidecar: sidecar(pod, init, init_statuses),
             cause: Some(cause::cause(pod, spec, status, phase)).filter(|cause| !cause.is_empty()).map(Box::new),
             oom_killed: cause::oom_killed(statuses),
             work_done: cause::work_done(pod, &mains, statuses),
@@ -172,9 +174,11 @@ pub(super) fn is_bare(pod: &Pod) -> bool {
     inject.is_some_and(|inject| Choice::of(inject) == Some(Choice::In)) && controlling_job(pod).is_none()
 }
 
-fn sidecar(init: &[Container], statuses: &[ContainerStatus]) -> SidecarFacts {
+fn sidecar(pod: &Pod, init: &[Container], statuses: &[ContainerStatus]) -> SidecarFacts {
     if !init.iter().any(|container| container.name == SIDECAR_CONTAINER) {
-        return SidecarFacts::Absent;
+        let annotations = pod.metadata.annotations.as_ref();
+        let says_why = annotations.is_some_and(|all| all.contains_key(annotation::NO_SIDECAR));
+        return if says_why { SidecarFacts::LeftOut } else { SidecarFacts::Absent };
     }
     match find(statuses, SIDECAR_CONTAINER) {
         Some(status) if is_running(status) || has_run(status) => SidecarFacts::Started,

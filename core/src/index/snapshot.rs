@@ -93,6 +93,7 @@ impl Index {
             start_problem: facts.start_problem.as_deref().cloned(),
             sidecar: match (facts.sidecar, pod.sidecar_since) {
                 (SidecarFacts::Absent, _) => Sidecar::Absent,
+                (SidecarFacts::LeftOut, _) => Sidecar::LeftOut,
                 (SidecarFacts::Started, Some(since)) => Sidecar::Started(since),
                 (SidecarFacts::NotStarted | SidecarFacts::Started, _) => Sidecar::NotStarted,
             },

@@ -177,7 +177,7 @@ impl PodView<'_> {
 
     /// No beat arrived for suspect-after although one was due.
     fn beat_missing(&mut self) -> bool {
-        self.clock.reached(self.deadlines.late_at())
+        self.pod.sidecar != Sidecar::LeftOut && self.clock.reached(self.deadlines.late_at())
     }
 
     /// No beat arrived for lost-after, whatever the last one said.
@@ -196,7 +196,7 @@ impl PodView<'_> {
         match self.pod.sidecar {
             Sidecar::Started(_) => true,
             Sidecar::NotStarted => self.pod.beat != LastBeat::None,
-            Sidecar::Absent => self.pod.phase == PodPhase::Running,
+            Sidecar::Absent | Sidecar::LeftOut => self.pod.phase == PodPhase::Running,
         }
     }
 

@@ -46,6 +46,10 @@ impl Messages<'_> {
                 "The pod has no sidecar because none was injected at admission, and the agent on its node does not report it: \
                  check that the agent runs there."
             }
+            (_, Sidecar::LeftOut) => {
+                "Admission left the sidecar out, as the annotation jobwarden.io/no-sidecar of the pod says, and the agent on its node \
+                 does not report it: check that the agent runs there."
+            }
             (BeatState::Never, _) => {
                 "No beat has ever arrived: a NetworkPolicy in its namespace may block egress to the Service jobwarden-reaper, \
                  port 8444; the sidecar's log says why it cannot send beats."

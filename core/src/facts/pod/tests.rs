@@ -269,10 +269,18 @@ fn an_init_container_may_have_a_start_problem() {
     assert_eq!(facts.start_problem.map(|problem| problem.container).as_deref(), Some("clone"));
 }
 
-#[test]
-fn a_pod_that_admission_missed_has_no_sidecar() {
-    let facts = read(json!({"spec": {"initContainers": null}, "status": {"initContainerStatuses": null}}));
-    assert_eq!(facts.sidecar, SidecarFacts::Absent);
+#[rstest]
+#[case::missed(json!({}), SidecarFacts::Absent)]
+#[case::left_out(json!({ "jobwarden.io/no-sidecar": "LimitRange" }), SidecarFacts::LeftOut)]
+fn a_pod_without_a_sidecar_was_missed_by_admission_or_left_without(
+    #[case] annotations: Value,
+    #[case] expected: SidecarFacts,
+) {
+    let metadata = json!({"annotations": annotations});
+    let facts = read(
+        json!({"metadata": metadata, "spec": {"initContainers": null}, "status": {"initContainerStatuses": null}}),
+    );
+    assert_eq!(facts.sidecar, expected);
 }
 
 #[rstest]

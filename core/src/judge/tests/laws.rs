@@ -37,7 +37,7 @@ prop_compose! {
         bound in any_ago(),
         starting in proptest::option::of(any_ago()),
         terminating in proptest::option::of(any_ago()),
-        sidecar in prop_oneof![Just(Sidecar::Absent), Just(Sidecar::NotStarted), any_ago().prop_map(Sidecar::Started)],
+        sidecar in prop_oneof![Just(Sidecar::Absent), Just(Sidecar::LeftOut), Just(Sidecar::NotStarted), any_ago().prop_map(Sidecar::Started)],
     ) -> PodEvidence {
         with(|pod| {
             pod.phase = phase;

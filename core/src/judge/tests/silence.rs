@@ -90,9 +90,13 @@ fn p9_a_pod_that_waits_for_its_images_is_not_unseen() {
 #[rstest]
 #[case::no_report_could_have_come(1, PodVerdict::Waiting)]
 #[case::no_report_came(120, PodVerdict::Unseen)]
-fn p9_signals_of_a_pod_without_a_sidecar_are_due_from_its_start(#[case] ran: u64, #[case] expected: PodVerdict) {
+fn p9_signals_of_a_pod_without_a_sidecar_are_due_from_its_start(
+    #[case] ran: u64,
+    #[case] expected: PodVerdict,
+    #[values(Sidecar::Absent, Sidecar::LeftOut)] sidecar: Sidecar,
+) {
     let pod = with(|pod| {
-        pod.sidecar = Sidecar::Absent;
+        pod.sidecar = sidecar;
         (pod.beat, pod.agent) = (LastBeat::None, AgentObservation::None);
         // Its init containers ran for an hour.
         pod.ran_since = Some(ago(ran));

@@ -431,6 +431,14 @@ fn p7_a_missing_sidecar_is_not_reported_as_a_sidecar_fault() {
 }
 
 #[test]
+fn p7_a_sidecar_that_admission_left_out_is_no_fault() {
+    let pod = PodEvidence { beat: LastBeat::None, sidecar: Sidecar::LeftOut, ..mk_pod("w") };
+    let snapshot = mk_snapshot(open(), vec![pod]);
+    assert_eq!(judged(&snapshot).pods[0].verdict, crate::verdict::PodVerdict::Alive { without_beat: false });
+    assert!(planned(&snapshot).is_empty());
+}
+
+#[test]
 fn p7_a_live_pod_needs_no_steps_whatever_the_state_of_its_node() {
     let mut pod = mk_pod("w");
     if let Some(node) = &mut pod.node {
