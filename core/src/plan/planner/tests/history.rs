@@ -1,5 +1,7 @@
 //! Attempts that Kubernetes has replaced or dropped.
 
+use std::time::Duration;
+
 use super::*;
 
 /// A pod that was drained while it was alive, and whose node was deleted 200 s later.
@@ -60,6 +62,16 @@ fn a_pod_that_was_lost_before_it_was_deleted_is_a_failed_attempt() {
     let planned = planned(&snapshot);
     assert!(planned.contains(&"record w-uid.attempt-failed attempt_failed NodeUnreachable".to_owned()), "{planned:?}");
     assert!(!planned.iter().any(|step| step.starts_with("fail")), "{planned:?}");
+}
+
+#[test]
+fn a_pod_that_was_deleted_because_it_stalled_is_a_failed_attempt_whatever_happens_to_it_then() {
+    let alive = AgentObservation::Alive { last: at(295) };
+    let pod = PodEvidence { cpu_progress: Some(at(100)), agent: alive, ..drained() };
+    let mut snapshot = mk_snapshot(retrying(Retries::Left), vec![pod, mk_pod("v")]);
+    snapshot.policy.stall_after = Some(Duration::from_mins(1));
+    let planned = planned(&snapshot);
+    assert!(planned.contains(&"record w-uid.attempt-failed attempt_failed NodeGone".to_owned()), "{planned:?}");
 }
 
 #[rstest]
