@@ -53,6 +53,7 @@ fn a_node_counts_until_the_last_of_its_jobs_has_ended() {
     let held = |breaker: &mut Breaker, now| hold_for(breaker, 0, LostReason::ProcessGone, now).is_some();
     assert!(held(&mut breaker, 100));
     breaker.update(&uid(1), "ort", JobStatus::default(), at(110));
+    survey(&mut breaker, &nodes, 111);
     assert!(held(&mut breaker, 170));
     breaker.update(&uid(4), "ort", open(), at(170));
     survey(&mut breaker, &nodes, 170);
@@ -167,4 +168,54 @@ fn the_report_says_what_is_held_and_what_is_released_next() {
         ],
     };
     assert_eq!(report, expected);
+}
+
+#[test]
+fn processes_that_are_seen_again_do_not_count() {
+    let (mut breaker, nodes) = (Breaker::default(), mk_nodes(4, None));
+    survey(&mut breaker, &nodes, 100);
+    for job in 0..3 {
+        breaker.update(&uid(job), "ort", gone_on(&[job]), at(100));
+    }
+    survey(&mut breaker, &nodes, 101);
+    assert!(breaker.is_tripped());
+    for job in 0..3 {
+        breaker.update(&uid(job), "ort", open(), at(110));
+    }
+    survey(&mut breaker, &nodes, 110);
+    survey(&mut breaker, &nodes, 140);
+    assert!(!breaker.is_tripped());
+}
+
+#[test]
+fn a_release_is_of_nodes_and_jobs_alike() {
+    let (mut breaker, mut nodes) = (Breaker::default(), mk_nodes(7, None));
+    for node in &mut nodes[..3] {
+        node.silent_since = Some(100);
+    }
+    for job in 0..3 {
+        breaker.update(&uid(job), "gone", open(), at(110));
+        breaker.update(&uid(job), "gone", gone_on(&[3 + job]), at(120));
+    }
+    for job in 3..7 {
+        breaker.update(&uid(job), "silent", silent(), at(120));
+    }
+    survey(&mut breaker, &nodes, 120);
+    assert_eq!(breaker.release(at(121)), 3 + 3 + 4);
+    assert_eq!(breaker.release(at(122)), 0);
+}
+
+#[rstest]
+#[case::processes(gone_on)]
+#[case::heartbeats(|_: &[usize]| silent())]
+fn a_job_that_changes_does_not_begin_its_hold_anew(#[case] status: fn(&[usize]) -> JobStatus) {
+    let (mut breaker, nodes) = (Breaker::default(), mk_nodes(4, None));
+    for now in [100, 150] {
+        for job in 0..3 {
+            breaker.update(&uid(job), "ort", status(&[job]), at(now));
+        }
+        survey(&mut breaker, &nodes, now);
+    }
+    let held: Vec<_> = breaker.report().domains[0].held.iter().map(|(_, since)| *since).collect();
+    assert_eq!(held, [at(100); 3]);
 }
