@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use jobwarden_common::{
     api::{BreakerReleased, BreakerStatus},
-    names::{OPERATOR_AUDIENCE, api_route, object, port},
+    names::{OPERATOR_AUDIENCE, api_route, object},
 };
 use k8s_openapi::api::{
     authentication::v1::{TokenRequest, TokenRequestSpec},
@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use self::report::{Detail, report};
 use crate::{
     cluster::{ClusterArgs, ClusterError},
-    leader::{LeaderError, Source},
+    leader::{LeaderArgs, LeaderError, Source},
     output::{self, OutputError},
 };
 
@@ -58,13 +58,8 @@ pub(crate) struct BreakerArgs {
     #[arg(short, long, value_enum, default_value_t = Output::Text, value_name = "FORMAT")]
     output: Output,
 
-    /// Ask the reaper's API at this address, such as a port-forward, instead of through the API server
-    #[arg(long, env = "JOBWARDEN_API_URL", value_name = "URL")]
-    url: Option<String>,
-
-    /// Port of the reaper's API in its pod
-    #[arg(long, env = "JOBWARDEN_API_PORT", default_value_t = port::API, value_name = "PORT")]
-    api_port: u16,
+    #[command(flatten)]
+    leader: LeaderArgs,
 
     #[command(flatten)]
     cluster: ClusterArgs,
@@ -125,7 +120,7 @@ impl BreakerArgs {
     }
 
     async fn answer(self) -> Result<String, BreakerError> {
-        let Self { action, output, url, api_port, cluster } = self;
+        let Self { action, output, leader: LeaderArgs { url, api_port }, cluster } = self;
         let namespace = cluster.system_namespace.clone();
         let source = match url {
             Some(url) => Source::by_url(url)?,

@@ -6,10 +6,7 @@ mod target;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use jobwarden_common::{
-    api::Explanation,
-    names::{api_route, port},
-};
+use jobwarden_common::{api::Explanation, names::api_route};
 use kube::Client;
 use tokio::time::timeout;
 
@@ -19,7 +16,7 @@ use self::{
 };
 use crate::{
     cluster::{ClusterArgs, ClusterError},
-    leader::{LeaderError, Source},
+    leader::{LeaderArgs, LeaderError, Source},
     output::{self, OutputError},
 };
 
@@ -56,13 +53,8 @@ pub(crate) struct ExplainArgs {
     #[arg(short, long, value_enum, default_value_t = Output::Text, value_name = "FORMAT")]
     output: Output,
 
-    /// Ask the reaper's API at this address, such as a port-forward, instead of through the API server
-    #[arg(long, env = "JOBWARDEN_API_URL", value_name = "URL")]
-    url: Option<String>,
-
-    /// Port of the reaper's API in its pod
-    #[arg(long, env = "JOBWARDEN_API_PORT", default_value_t = port::API, value_name = "PORT")]
-    api_port: u16,
+    #[command(flatten)]
+    leader: LeaderArgs,
 
     #[command(flatten)]
     cluster: ClusterArgs,
@@ -104,7 +96,7 @@ pub(crate) enum ExplainError {
 impl ExplainArgs {
     /// Asks, and prints the explanation.
     pub(crate) async fn run(self) -> Result<(), ExplainError> {
-        let Self { job, namespace, output, url, api_port, cluster } = self;
+        let Self { job, namespace, output, leader: LeaderArgs { url, api_port }, cluster } = self;
         let text = timeout(TIMEOUT, async {
             let (source, default_namespace) = if let Some(url) = url {
                 (Source::by_url(url)?, default_namespace(&cluster).await)

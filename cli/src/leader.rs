@@ -1,16 +1,29 @@
 //! The request to the leading reaper. The holder of the Lease is the leader.
 
+use clap::Args;
 use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use jobwarden_common::{
     api::Problem,
-    names::{OPERATOR_TOKEN_HEADER, object},
+    names::{OPERATOR_TOKEN_HEADER, object, port},
 };
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Api, Client, Config, client::Body};
 use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::cluster::ClusterError;
+
+/// How the API of the leading reaper is reached.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct LeaderArgs {
+    /// Ask the reaper's API at this address, such as a port-forward, instead of through the API server
+    #[arg(long, env = "JOBWARDEN_API_URL", value_name = "URL")]
+    pub(crate) url: Option<String>,
+
+    /// Port of the reaper's API in its pod
+    #[arg(long, env = "JOBWARDEN_API_PORT", default_value_t = port::API, value_name = "PORT")]
+    pub(crate) api_port: u16,
+}
 
 /// Where the reaper's API is reached.
 pub(crate) enum Source {

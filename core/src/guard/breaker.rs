@@ -126,9 +126,10 @@ impl Breaker {
                     }
                 }
             }
-            match sign {
-                NodeSign::Silent(since) if node.carries_workers => self.silence.join(node.name, node.zone, since),
-                _ => {}
+            if let NodeSign::Silent(since) = sign
+                && node.carries_workers
+            {
+                self.silence.join(node.name, node.zone, since);
             }
             if self.silence.cluster().members().contains_key(node.name) {
                 signs.insert(node.name.clone(), (sign, node.carries_workers));

@@ -17,7 +17,7 @@ pub struct JobStatus {
     pub open: bool,
     /// The nodes where the processes of its pods are gone, with their zones.
     pub process_gone: Vec<(NodeName, Option<Arc<str>>)>,
-    /// A pod of it is lost on a healthy node, for want of heartbeats alone.
+    /// A pod of it is lost on a healthy node, only because its heartbeats are missing.
     pub heartbeat_lost: bool,
 }
 

@@ -32,7 +32,7 @@ pub struct WorkerNode<'a> {
 /// What is known of a node at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NodeSign {
-    /// It was heard of a moment ago.
+    /// A signal of it arrived a moment ago.
     Heard,
     /// It has been silent since then.
     Silent(Moment),

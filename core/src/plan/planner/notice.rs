@@ -49,7 +49,7 @@ impl<'a> Planner<'a> {
     pub(super) fn signals_resumed(&mut self, judged: JudgedPod<'a>, is_replaced: bool) {
         let pod = judged.pod;
         let notified = |reason: &'static str| self.recorded.notified.contains(&(Some(pod.uid.clone()), reason));
-        // Nothing has to have arrived: the clock may have been set back.
+        // The clock has been set back, so the pod may look alive although no signal has arrived.
         if self.now < self.recorded.judged_until {
             let of_pod =
                 self.recorded.notified.iter().filter(|(subject, _)| subject.as_ref() == Some(&pod.uid)).cloned();
