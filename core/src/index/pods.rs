@@ -113,7 +113,10 @@ impl Index {
 }
 
 impl PodRecord {
-    fn take(&mut self, facts: PodFacts, now: Moment) {
+    fn take(&mut self, mut facts: PodFacts, now: Moment) {
+        if self.ended_since.is_some() && self.facts.grace.is_some() {
+            facts = self.with_known_end(facts);
+        }
         let since = |holds: bool, before: Option<Moment>| holds.then(|| before.unwrap_or(now));
         let has_run = facts.mains.iter().any(|main| main.state != ContainerState::NotStarted);
         self.bound_since = since(facts.node.is_some(), self.bound_since);
@@ -144,6 +147,13 @@ impl PodRecord {
             self.agent = AgentObservation::Blind { last: since };
         }
         self.facts = facts;
+    }
+
+    /// The facts, with the end that is known of a pod that ended while it was being deleted. From then on its object no longer tells
+    /// when the deletion was requested: the kubelet ends the grace period, and while a finalizer holds the pod, that moves the
+    /// `deletionTimestamp` to the present (`markAsDeleting` in `pkg/registry/generic/registry/store.go` of the API server).
+    fn with_known_end(&self, facts: PodFacts) -> PodFacts {
+        PodFacts { cause: self.facts.cause.clone(), work_done: self.work_done, ..facts }
     }
 
     /// Whether this run of a main container is known, and no other run follows it.

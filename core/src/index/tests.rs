@@ -2,6 +2,7 @@
 
 use jobwarden_common::{
     beat::{Command, Phase},
+    notification::{Cause, CauseKind},
     observation::Report,
 };
 use rstest::rstest;
@@ -394,4 +395,30 @@ fn work_that_was_seen_done_stays_done_when_its_pod_is_deleted() {
     assert!(pod(&state).work_done);
     state.delete_pod(&"pod".into(), moment(7));
     assert!(known(&state, 7).past.is_some_and(|past| past.work_done));
+}
+
+#[test]
+fn the_end_of_a_deleted_pod_does_not_change_with_its_deletion_timestamp() {
+    let mut state = mk_state();
+    let of_kind = |kind| Some(Box::new(Cause { kind: Some(kind), ..Cause::default() }));
+    let grace = Some(Duration::from_secs(30));
+    let ended = PodFacts { grace, phase: PodPhase::Failed, ..mk_pod("pod", "job") };
+    state.apply_pod(PodFacts { cause: of_kind(CauseKind::Deleted), ..ended.clone() }, moment(5));
+    // By the timestamp that the kubelet's deletion has moved, the container ended before the pod was deleted.
+    let moved = PodFacts { grace: Some(Duration::ZERO), work_done: true, ..ended };
+    state.apply_pod(PodFacts { cause: of_kind(CauseKind::Signal), ..moved }, moment(6));
+    assert_eq!((pod(&state).cause.kind, pod(&state).work_done), (Some(CauseKind::Deleted), false));
+    state.delete_pod(&"pod".into(), moment(7));
+    let past = known(&state, 7).past.expect("the Job keeps it");
+    assert_eq!((past.cause.kind, past.work_done), (Some(CauseKind::Deleted), false));
+}
+
+#[test]
+fn a_pod_that_is_deleted_after_it_failed_keeps_its_own_cause() {
+    let mut state = mk_state();
+    let cause = Some(Box::new(Cause { kind: Some(CauseKind::Signal), ..Cause::default() }));
+    let failed = PodFacts { phase: PodPhase::Failed, cause, ..mk_pod("pod", "job") };
+    state.apply_pod(PodFacts { cause: None, ..failed.clone() }, moment(5));
+    state.apply_pod(PodFacts { grace: Some(Duration::ZERO), ..failed }, moment(6));
+    assert_eq!(pod(&state).cause.kind, Some(CauseKind::Signal));
 }
