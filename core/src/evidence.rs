@@ -371,6 +371,9 @@ pub struct NodeEvidence {
     pub avoided: bool,
     /// When a change of its Lease was last received; if none was, when this reaper began to receive signals.
     pub lease_changed: Moment,
+    /// Since when its Lease has changed without a pause of [`LEASE_STALE_AFTER_LEAST`](crate::judge::LEASE_STALE_AFTER_LEAST); if it
+    /// always has, since this reaper began to receive signals.
+    pub lease_steady_since: Moment,
 }
 
 /// The state of a node according to the API server.

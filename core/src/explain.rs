@@ -248,6 +248,7 @@ mod tests {
                 state: NodeState::NotReady,
                 avoided: true,
                 lease_changed: at(975),
+                lease_steady_since: at(0),
             }),
             bound_since: Some(at(0)),
             ran_since: Some(at(0)),

@@ -104,8 +104,11 @@ pub(crate) async fn a_pod_starts_when_its_node_is_ready_again(cluster: &SharedCl
     // That the node is away may be worth a notice; a loss it is not.
     let received = environment.receiver.received();
     let here = received.iter().filter(|it| it.event.data.namespace == scenario.namespace());
-    let lost: Vec<_> =
-        here.filter(|it| !matches!(it.event.data.kind, OutcomeKind::Suspect | OutcomeKind::Succeeded)).collect();
+    let lost: Vec<_> = here
+        .filter(|it| {
+            !matches!(it.event.data.kind, OutcomeKind::Suspect | OutcomeKind::Recovered | OutcomeKind::Succeeded)
+        })
+        .collect();
     ensure!(lost.is_empty(), "{lost:#?}");
     scenario.wait_until_ready(&node).await
 }

@@ -25,8 +25,14 @@ fn ago(seconds: u64) -> Moment {
 
 fn evidence(number: u64) -> Evidence {
     let last = ago(if number.is_multiple_of(10) { number % 300 } else { number % 10 });
-    let node =
-        NodeEvidence { name: "node".into(), zone: None, state: NodeState::Ready, avoided: false, lease_changed: last };
+    let node = NodeEvidence {
+        name: "node".into(),
+        zone: None,
+        state: NodeState::Ready,
+        avoided: false,
+        lease_changed: last,
+        lease_steady_since: ago(7000),
+    };
     let pod = PodEvidence {
         uid: format!("pod-{number}").into(),
         name: format!("job-{number}-x"),

@@ -74,6 +74,7 @@ pub fn mk_pod(name: &str) -> PodEvidence {
             state: NodeState::Ready,
             avoided: false,
             lease_changed: at(NOW - 1),
+            lease_steady_since: at(10),
         }),
         bound_since: Some(at(10)),
         ran_since: Some(at(10)),
@@ -103,6 +104,7 @@ pub fn unreachable(name: &str, since: u64) -> PodEvidence {
         state: NodeState::NotReady,
         avoided: true,
         lease_changed: at(since),
+        lease_steady_since: at(0),
     };
     PodEvidence {
         node: Some(node),

@@ -11,6 +11,7 @@ use crate::{
     guard::WorkerNode,
     index::records::NodeRecord,
     moment::Moment,
+    timeouts::LEASE_STALE_AFTER_LEAST,
 };
 
 impl Index {
@@ -89,6 +90,9 @@ impl Index {
         }
         let pause = now.since(node.lease_changed);
         (node.renewed, node.lease_changed) = (facts.renewed, now);
+        if pause >= LEASE_STALE_AFTER_LEAST {
+            node.lease_steady_since = now;
+        }
         // Every renewal is a change of the Lease, but only the first after a pause may change a verdict.
         if pause >= QUIET {
             self.node_changed(&facts.node);

@@ -197,6 +197,8 @@ pub(super) struct NodeRecord {
     pub(super) boot_id: Option<Box<str>>,
     /// When a change of its Lease was last received; at first, when the node was first seen.
     pub(super) lease_changed: Moment,
+    /// Since when there has been no pause between its changes that may have made it stale.
+    pub(super) lease_steady_since: Moment,
     /// What the Lease then said.
     pub(super) renewed: Option<Timestamp>,
     /// When a beat of one of its pods or a report of its agent was last received, whatever it said.
@@ -215,6 +217,7 @@ impl NodeRecord {
             avoided: false,
             boot_id: None,
             lease_changed: now,
+            lease_steady_since: now,
             renewed: None,
             heard: None,
             pods: BTreeSet::new(),

@@ -131,13 +131,13 @@ impl Index {
 
     fn node_evidence(&self, name: &NodeName) -> NodeEvidence {
         let known = self.nodes.get(name);
-        let lease_changed = known.map_or(self.leading_since, |node| node.lease_changed);
         NodeEvidence {
             name: name.clone(),
             zone: known.and_then(|node| node.zone.clone()),
             state: known.and_then(|node| node.state).unwrap_or(NodeState::NotReady),
             avoided: known.is_some_and(|node| node.avoided),
-            lease_changed: lease_changed.max(self.leading_since),
+            lease_changed: self.leading_since.max(known.map(|node| node.lease_changed).unwrap_or_default()),
+            lease_steady_since: self.leading_since.max(known.map(|node| node.lease_steady_since).unwrap_or_default()),
         }
     }
 

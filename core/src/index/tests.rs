@@ -95,6 +95,7 @@ fn a_running_pod_has_all_evidence() {
         state: NodeState::Ready,
         avoided: false,
         lease_changed: moment(0),
+        lease_steady_since: moment(0),
     };
     assert_eq!(pod.node, Some(expected));
     assert_eq!(pod.bound_since, Some(moment(0)));
@@ -359,6 +360,11 @@ fn only_a_renewal_changes_a_lease() {
     // After a silence, a renewal may change a verdict.
     state.apply_lease(&mk_lease("node-1", 130), moment(30));
     assert!(changed(&mut state));
+    assert_eq!(node(&state).lease_steady_since, moment(0));
+    // After a pause in which the Lease may have been stale, its renewals count from the first.
+    state.apply_lease(&mk_lease("node-1", 155), moment(55));
+    state.apply_lease(&mk_lease("node-1", 165), moment(65));
+    assert_eq!(node(&state).lease_steady_since, moment(55));
 }
 
 // Timeline.

@@ -76,7 +76,7 @@ impl PodView<'_> {
             PodVerdict::Alive { without_beat: self.beat_missing() }
         } else if self.beat_expired() && self.lease_stale() {
             PodVerdict::Lost(LostReason::NodeUnreachable)
-        } else if self.beat_expired() && self.unseen_by_agent() && self.has_run() && !self.end_is_awaited() {
+        } else if self.unseen_on_healthy_node() {
             match self.policy.unseen {
                 Unseen::Lost => PodVerdict::Lost(LostReason::HeartbeatLost),
                 Unseen::Report => PodVerdict::Unseen,
@@ -183,6 +183,15 @@ impl PodView<'_> {
     /// No beat arrived for lost-after, whatever the last one said.
     fn beat_expired(&mut self) -> bool {
         self.clock.reached(self.deadlines.expires_at())
+    }
+
+    /// P9. On a node that was away, after a reboot or behind a partition, the signals need their time to arrive again.
+    fn unseen_on_healthy_node(&mut self) -> bool {
+        self.beat_expired()
+            && self.unseen_by_agent()
+            && self.has_run()
+            && !self.end_is_awaited()
+            && self.clock.reached(self.node.lease_steady_since + self.timeouts.lost)
     }
 
     /// The agent has not seen the pod alive for lost-after either. Its latest report alone does not suffice: it changes as soon as a

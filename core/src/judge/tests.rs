@@ -41,6 +41,7 @@ fn mk_pod() -> PodEvidence {
         state: NodeState::Ready,
         avoided: false,
         lease_changed: ago(5),
+        lease_steady_since: ago(3600),
     };
     PodEvidence {
         node: Some(node),

@@ -33,7 +33,7 @@ prop_compose! {
             any_ago().prop_map(|since| NodeState::Deleted { since }),
             any_ago().prop_map(|since| NodeState::OutOfService { since }),
         ],
-        lease_changed in any_ago(),
+        (lease_steady_since, lease_changed) in (any_ago(), any_ago()),
         bound in any_ago(),
         starting in proptest::option::of(any_ago()),
         terminating in proptest::option::of(any_ago()),
@@ -48,7 +48,7 @@ prop_compose! {
             pod.terminating = terminating.map(|since| Terminating { since, grace: Duration::from_secs(30) });
             pod.sidecar = sidecar;
             node(pod).state = state;
-            node(pod).lease_changed = lease_changed;
+            (node(pod).lease_steady_since, node(pod).lease_changed) = (lease_steady_since, lease_changed);
         })
     }
 }

@@ -76,6 +76,16 @@ fn p9_a_pod_is_unseen_once_the_agent_has_not_seen_it_for_lost_after(
     assert_eq!(judge_one(pod, &Policy { unseen: Unseen::Lost, ..Policy::default() }).0, expected);
 }
 
+#[rstest]
+#[case::just_now(1, PodVerdict::Suspect)]
+#[case::for_less_than_lost_after(119, PodVerdict::Suspect)]
+#[case::for_lost_after(120, LOST(LostReason::HeartbeatLost))]
+fn p9_a_node_that_was_away_gets_lost_after_for_its_signals_to_arrive(#[case] back: u64, #[case] expected: PodVerdict) {
+    let mut pod = silent_for(3000);
+    (node(&mut pod).lease_changed, node(&mut pod).lease_steady_since) = (ago(1), ago(back));
+    assert_eq!(judge_one(pod, &Policy { unseen: Unseen::Lost, ..Policy::default() }).0, expected);
+}
+
 #[test]
 fn p9_a_pod_that_waits_for_its_images_is_not_unseen() {
     let mut pod = waiting("ContainerCreating", false);

@@ -141,7 +141,7 @@ impl World<'_> {
             gone.map(|(first, second)| ((first.max(beats_since) + ms(PROCESS_GONE_AFTER)).max(second).max(warm), "P4"));
         let has_run = reported.sidecar.map_or(it.status.phase == Phase::Running, |sidecar| sidecar.run > 0);
         // The notice waits for a renewal of the Lease after the beat has expired, which is checked when the Lease would be stale.
-        let unseen = nothing_received.max(received.alive_at.max(beats_since) + lost);
+        let unseen = nothing_received.max(received.alive_at.max(node.lease_steady_since).max(beats_since) + lost);
         // Row P9 leaves processes that are gone to row P4.
         let p9 = (has_run && gone.is_none()).then_some((unseen.max(warm) + stale, "P9"));
         [p2, p4, p9].into_iter().flatten().min()

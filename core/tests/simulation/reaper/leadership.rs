@@ -52,7 +52,7 @@ impl World<'_> {
         }
         let now = self.now;
         for node in &mut self.nodes {
-            (node.lease_received, node.heard_at) = (moment, now);
+            (node.lease_received, node.lease_steady_since, node.heard_at) = (moment, moment, now);
         }
     }
 

@@ -31,6 +31,9 @@ use crate::{
 const RENEW_EVERY: Duration = Duration::from_secs(25);
 /// After how long without anything received a watch counts as down.
 const SILENT_AFTER: Duration = Duration::from_secs(30);
+/// The pause of a Lease after which the signals of its node get their time to arrive again, in milliseconds. Short enough not to depend
+/// on the order of what happens at one moment.
+const LEASE_PAUSE_MS: i64 = 24_000;
 
 impl World<'_> {
     /// An object has changed, or is gone.
@@ -93,8 +96,12 @@ impl World<'_> {
         if let Kind::Lease(node) = item.kind
             && self.reapers[reaper].leads
         {
-            self.nodes[node].lease_received = self.laws.signal_clock.at(self.now);
-            self.nodes[node].heard_at = self.now;
+            let (moment, now) = (self.laws.signal_clock.at(self.now), self.now);
+            let node = &mut self.nodes[node];
+            if moment - node.lease_received >= LEASE_PAUSE_MS {
+                node.lease_steady_since = moment;
+            }
+            (node.lease_received, node.heard_at) = (moment, now);
         }
         let server_time = self.server_time(reaper);
         self.observe(reaper, |index, now| apply(index, &item.facts, item.deleted, server_time, now));

@@ -42,6 +42,8 @@ pub(crate) struct Node {
     /// When a change of its Lease last reached the reaper, and when the node was deleted or tainted, on the clock of
     /// [`super::signal_clock`].
     pub(crate) lease_received: i64,
+    /// The first such change after a pause that may have made the Lease stale.
+    pub(crate) lease_steady_since: i64,
     /// When anything of it last reached the reaper: a renewal, a beat, a report.
     pub(crate) heard_at: Duration,
     pub(crate) gone_since: Option<i64>,
@@ -70,6 +72,7 @@ impl Node {
             reported_boot: 0,
             taints: 0,
             lease_received: 0,
+            lease_steady_since: 0,
             heard_at: Duration::ZERO,
             gone_since: None,
             dice: Dice::of(seed, [2, number as u64, 0]),
