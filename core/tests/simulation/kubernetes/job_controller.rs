@@ -211,6 +211,7 @@ impl World<'_> {
             owned: true,
             node: None,
             deleting: false,
+            deleted_at: Duration::ZERO,
             deleted_by_reaper: None,
             dropped: false,
             counted: false,
@@ -235,7 +236,7 @@ impl World<'_> {
         if !it.exists || it.deleting {
             return;
         }
-        it.deleting = true;
+        (it.deleting, it.deleted_at) = (true, self.now);
         let policy = &self.history.jobs[it.job].policy;
         it.dropped = it.deleted_by_reaper.is_none() && it.surely_lives(self.now, policy);
         let (name, job, unbound) = (it.name.clone(), it.job, it.node.is_none());

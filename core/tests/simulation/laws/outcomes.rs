@@ -15,7 +15,7 @@ use crate::{
     state::{
         job::{Ending, Job},
         laws::{End, FinalState, Law, Violation},
-        pod::Phase,
+        pod::{Phase, Pod},
     },
     world::World,
 };
@@ -63,8 +63,10 @@ impl World<'_> {
 
     fn check_attempt_outcome(&mut self, job: usize, pod: Option<PodUid>, reason: &str) -> Option<String> {
         let Some(pod) = pod else { return Some("of no pod".to_owned()) };
-        let succeeded = self.pods.iter().any(|it| it.uid == pod && it.status.phase == Phase::Succeeded);
-        if succeeded {
+        // A kubelet that returns in the moment in which a lost pod is deleted may still report that it has succeeded.
+        let is_late = |it: &Pod| it.deleted_by_reaper.is_some() && it.status_written_at >= it.deleted_at;
+        let succeeded = |it: &Pod| it.uid == pod && it.status.phase == Phase::Succeeded && !is_late(it);
+        if self.pods.iter().any(succeeded) {
             return Some(format!("pod {pod} has succeeded"));
         }
         if self.pods.iter().any(|it| it.uid == pod && it.dropped) && !self.history.jobs[job].replaces_only_failed {

@@ -33,6 +33,8 @@ pub(crate) struct Pod {
     pub(crate) node: Option<usize>,
     /// It carries a deletion timestamp.
     pub(crate) deleting: bool,
+    /// When its deletion was requested.
+    pub(crate) deleted_at: Duration,
     /// The reaper has deleted it, in this life and term.
     pub(crate) deleted_by_reaper: Option<(usize, u32, u32)>,
     /// It was deleted by others while its worker ran and its signals arrived.
