@@ -90,6 +90,12 @@ impl World<'_> {
         self.pods.iter().any(|pod| pod.is_open() && pod.node == Some(node))
     }
 
+    /// The same, and not only since the scheduler has chosen a silent node.
+    fn carried_workers_in_silence(&self, node: usize) -> bool {
+        let since = self.now.saturating_sub(COUNTS_AFTER);
+        self.pods.iter().any(|pod| pod.is_open() && pod.node == Some(node) && pod.bound <= since)
+    }
+
     /// A node that carries workers has been heard of.
     fn reports(&self, node: usize) -> bool {
         self.carries_workers(node) && !self.is_silent_for(node, MAY_COUNT_AFTER)
@@ -131,7 +137,7 @@ impl World<'_> {
         let longest = TOGETHER.min(self.history.hold_for);
         let counts = |&node: &usize| {
             let it = &self.nodes[node];
-            let known = it.gone_since.is_none() && self.carries_workers(node);
+            let known = it.gone_since.is_none() && self.carried_workers_in_silence(node);
             known && self.is_silent_for(node, COUNTS_AFTER) && !self.is_silent_for(node, longest)
         };
         let silent: Vec<_> = (0..self.nodes.len()).filter(counts).collect();
