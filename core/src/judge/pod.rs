@@ -74,7 +74,7 @@ impl PodView<'_> {
             PodVerdict::Alive { without_beat: false }
         } else if self.agent_alive() {
             PodVerdict::Alive { without_beat: self.beat_missing() }
-        } else if self.beat_expired() && self.lease_stale() {
+        } else if self.beat_expired() && self.unseen_by_agent() && self.lease_stale() {
             PodVerdict::Lost(LostReason::NodeUnreachable)
         } else if self.unseen_on_healthy_node() {
             match self.policy.unseen {

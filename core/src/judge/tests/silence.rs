@@ -6,6 +6,9 @@ use super::*;
 #[case::expired(|_: &mut PodEvidence| {}, LOST(LostReason::NodeUnreachable))]
 #[case::never(|pod: &mut PodEvidence| pod.beat = LastBeat::None, LOST(LostReason::NodeUnreachable))]
 #[case::blind(|pod: &mut PodEvidence| pod.agent = AgentObservation::Blind { last: ago(1) }, LOST(LostReason::NodeUnreachable))]
+#[case::seen_before_the_agent_restarted(|pod: &mut PodEvidence| {
+    (pod.agent, pod.seen_alive) = (AgentObservation::Blind { last: ago(1) }, Some(ago(119)));
+}, PodVerdict::Suspect)]
 #[case::never_bound_long(|pod: &mut PodEvidence| {
     pod.beat = LastBeat::None;
     pod.sidecar = Sidecar::NotStarted;

@@ -113,6 +113,7 @@ impl World<'_> {
         let beats_since = self.laws.beats_since;
         let agent_silent = received.alive_at.max(beats_since) + silent;
         let nothing_received = (received.any_at.max(beats_since) + lost).max(agent_silent);
+        let unseen = nothing_received.max(received.alive_at.max(beats_since) + lost);
         let warm = self.laws.led_at.max(beats_since) + lost.max(WARM_UP_MS);
 
         let p2 = node.gone_since.map(|since| {
@@ -126,7 +127,7 @@ impl World<'_> {
             // P3 comes first if our own sidecar keeps the pod from starting, as long as the node counts as ready.
             let ours = it.status.containers.sidecar.is_some_and(|sidecar| sidecar.problem.is_some());
             let stale = if ours { NOT_READY_MS.max(stale) } else { stale };
-            let p8 = (nothing_received.max(node.lease_received + stale).max(warm), "P8");
+            let p8 = (unseen.max(node.lease_received + stale).max(warm), "P8");
             let ended = if received.ending { Some(received.any_at) } else { received.gone_twice_at };
             let p5 =
                 ended.map(|ended| (ended.max(node.lease_received + lost.max(stale)).max(agent_silent).max(warm), "P5"));
@@ -141,7 +142,7 @@ impl World<'_> {
             gone.map(|(first, second)| ((first.max(beats_since) + ms(PROCESS_GONE_AFTER)).max(second).max(warm), "P4"));
         let has_run = reported.sidecar.map_or(it.status.phase == Phase::Running, |sidecar| sidecar.run > 0);
         // The notice waits for a renewal of the Lease after the beat has expired, which is checked when the Lease would be stale.
-        let unseen = nothing_received.max(received.alive_at.max(node.lease_steady_since).max(beats_since) + lost);
+        let unseen = unseen.max(node.lease_steady_since + lost);
         // Row P9 leaves processes that are gone to row P4.
         let p9 = (has_run && gone.is_none()).then_some((unseen.max(warm) + stale, "P9"));
         [p2, p4, p9].into_iter().flatten().min()
