@@ -105,10 +105,11 @@ impl PodView<'_> {
         self.clock.reached(heard_by)
     }
 
-    /// P3.
+    /// P3. Its kubelet renews the Lease: one that does not can start nothing, which the API server notices only later.
     fn not_starting(&mut self) -> Option<PodVerdict> {
         let since = self.pod.starting_since.filter(|_| self.pod.terminating.is_none())?;
-        if self.node.state != NodeState::Ready || !self.clock.passed(since, self.policy.start_timeout) {
+        let ready = self.node.state == NodeState::Ready && !self.lease_stale();
+        if !ready || !self.clock.passed(since, self.policy.start_timeout) {
             return None;
         }
         Some(match &self.pod.start_problem {

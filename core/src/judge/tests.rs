@@ -178,6 +178,7 @@ fn p3_a_fault_of_our_sidecar_never_loses_the_pod() {
 #[rstest]
 #[case::in_time(|pod: &mut PodEvidence| pod.starting_since = Some(ago(599)))]
 #[case::node_not_ready(|pod: &mut PodEvidence| node(pod).state = NodeState::NotReady)]
+#[case::node_silent(|pod: &mut PodEvidence| node(pod).lease_changed = ago(40))]
 #[case::terminating(|pod: &mut PodEvidence| pod.terminating = Some(Terminating { since: ago(5), grace: Duration::from_secs(30) }))]
 fn p3_does_not_match(#[case] change: fn(&mut PodEvidence)) {
     let mut pod = waiting("ErrImagePull", false);

@@ -21,8 +21,6 @@ use crate::{
 const SLACK_MS: i64 = 6_000;
 /// The shortest warm-up.
 const WARM_UP_MS: i64 = 15_000;
-/// When Kubernetes sets a silent node not ready at the latest.
-const NOT_READY_MS: i64 = 60_000;
 /// When a dead pod is checked again that the reaper cannot know of yet.
 const AGAIN: Duration = Duration::from_secs(20);
 
@@ -124,9 +122,6 @@ impl World<'_> {
             (gone.max(beat_old).max(unseen), "P2")
         });
         if !node.renews() {
-            // P3 comes first if our own sidecar keeps the pod from starting, as long as the node counts as ready.
-            let ours = it.status.containers.sidecar.is_some_and(|sidecar| sidecar.problem.is_some());
-            let stale = if ours { NOT_READY_MS.max(stale) } else { stale };
             let p8 = (unseen.max(node.lease_received + stale).max(warm), "P8");
             let ended = if received.ending { Some(received.any_at) } else { received.gone_twice_at };
             let p5 =
