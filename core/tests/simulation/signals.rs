@@ -11,7 +11,7 @@ use crate::{
     state::{
         laws::Law,
         node::node_name,
-        pod::{Container, HELPER_SLOT, Pod},
+        pod::{Container, HELPER_SLOT, Pod, Run},
     },
     world::{Event, World},
 };
@@ -142,8 +142,8 @@ impl Pod {
         })
     }
 
-    /// The agent has seen every main container before, none of them runs, and the kubelet has reported every container that still
-    /// runs.
+    /// The agent has seen every main container before whose end the kubelet has not reported, none of them runs, and the kubelet has
+    /// reported every container that still runs.
     fn worker_is_seen_gone(&self) -> bool {
         let Self { actual, status, .. } = self;
         let mains = actual.containers.mains.iter().zip(&status.containers.mains);
@@ -158,7 +158,7 @@ impl Pod {
                     && main.run > 0
                     && main.run == reported.run
                     && !reported.waits()
-                    && actual.seen.contains(&(3 + index, main.run))
+                    && (matches!(reported.state, Run::Ended { .. }) || actual.seen.contains(&(3 + index, main.run)))
             })
     }
 }
