@@ -20,7 +20,7 @@ pub(super) async fn taint(campaign: &Campaign, node: &str, duration: Duration) -
     let cluster = &campaign.environment.cluster;
     shut(campaign, node);
     let asked = campaign.now();
-    let affected = |job: &&mut JobHistory| job.node == node && job.ended().is_none();
+    let affected = |job: &&mut JobHistory| job.node == node && job.is_open(asked) && job.ended().is_none();
     for job in campaign.history().jobs.iter_mut().filter(affected) {
         job.evicted = Some(Eviction { asked, confirmed: false });
     }

@@ -56,10 +56,19 @@ impl Truth<'_> {
             // A verdict that a guard holds is reported as this.
             job.kind == JobKind::MissingImage || self.is_disturbed(at)
         } else {
-            // A worker is reported alive.
-            let since = at.saturating_sub(DELIVERY);
-            job.attempts.iter().any(|it| it.started <= at && it.ended.is_none_or(|end| end.at >= since))
+            self.may_live(at)
         }
+    }
+
+    /// Whether a pod of the Job may have shown a sign of life lately: its worker ran, or had not started yet, so that its sidecar was
+    /// there alone.
+    fn may_live(self, at: CampaignTime) -> bool {
+        let since = at.saturating_sub(DELIVERY);
+        let (job, node) = (self.job, self.node);
+        let runs = job.attempts.iter().any(|it| it.started <= at && it.ended.is_none_or(|end| end.at >= since));
+        let starts = job.attempts.iter().all(|it| it.started > at) && job.is_open(since.max(job.submitted));
+        let connected = node.periods(since).iter().any(|(span, was)| *was != Condition::CutOff && span.from <= at);
+        runs || (starts && connected)
     }
 
     fn may_have_succeeded(self, at: CampaignTime) -> bool {

@@ -358,3 +358,16 @@ fn a_notification_about_a_job_that_never_was_is_wrong() {
     let stray = Notification { job: "stray".to_owned(), ..succeeded(100) };
     assert_eq!(violations(&mk_history(mk_job(), &[]), &[stray], 200), [Violation::Wrong]);
 }
+
+fn recovered(seconds: u64) -> Notification {
+    mk_notification(seconds, OutcomeKind::Recovered, reason::HEARTBEAT_RESUMED)
+}
+
+#[test]
+fn a_pod_whose_worker_has_not_started_may_recover_with_its_node() {
+    let away = [(100, Condition::CutOff), (150, Condition::Recovering), (160, Condition::Healthy)];
+    let history = mk_history(unstarted(90), &away);
+    assert_eq!(violations(&history, &[recovered(152)], 170), []);
+    let cut_off = mk_history(unstarted(90), &[(91, Condition::CutOff)]);
+    assert_eq!(violations(&cut_off, &[recovered(300)], 310), [Violation::Wrong, Violation::Missed]);
+}
