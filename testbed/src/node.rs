@@ -74,13 +74,15 @@ pub(crate) fn start_agents(layout: &Layout, node: Machine) -> Result<()> {
     machine::start(layout, node, "kube-proxy", &arguments)
 }
 
-/// Starts the kubelet and restarts it when it exits with an error, as an init system does: after a crash it exits if the
-/// runtime answers but has not yet recovered the containers. A killed kubelet is not restarted.
+/// Starts the kubelet and restarts it when it exits with an error (status 1) or panics (status 2), as an init system
+/// does. After a crash it exits if the runtime answers but has not yet recovered the containers; while it starts it can
+/// panic, for it may ask for its own Node before it can describe it (`wipeResourceSlices` in Kubernetes 1.35). A killed
+/// kubelet is not restarted.
 pub(crate) fn start_kubelet(layout: &Layout, node: Machine) -> Result<()> {
     let arguments = [
         "sh",
         "-c",
-        r#"while "$@"; [ $? -eq 1 ]; do sleep 0.5; done"#,
+        r#"while "$@"; case $? in 1 | 2) ;; *) false ;; esac; do sleep 0.5; done"#,
         "sh",
         &format!("{PROGRAMS}/kubernetes"),
         "kubelet",
