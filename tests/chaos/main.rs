@@ -68,6 +68,7 @@ fn concurrent(cluster: &Arc<SharedCluster>) -> Vec<Trial> {
         stuck::a_node_that_its_cloud_provider_reports_shut_down_ends_the_wait,
         stuck::a_pod_on_a_node_that_is_not_ready_is_reported_and_lives_when_the_node_is_back,
         stuck::a_refused_write_is_reported_and_tried_again,
+        stuck::a_reboot_while_an_image_is_pulled_is_reported_after_start_timeout,
         stuck::a_sidecar_without_its_image_is_reported_and_its_job_is_not_failed,
         causes::each_job_that_a_cron_job_replaces_is_reported_once_with_its_deleter,
         scaling::a_job_that_is_scaled_down_during_a_crash_is_not_failed,

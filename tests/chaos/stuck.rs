@@ -12,16 +12,20 @@ use jobwarden_tests::job::{Worker, finish};
 use jobwarden_tests::shared_cluster::SharedCluster;
 use jobwarden_tests::wait;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::scenario::{LOST, LOST_AFTER, RECOVERED, Scenario};
+use crate::workers::NO_IMAGE;
 
 /// start-timeout of these Jobs.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// start-timeout of a Job whose node is to reboot before it has passed.
+const PULL_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Creates the Job of a worker with changes of its manifest.
 async fn submit(scenario: &Scenario<'_>, worker: &Worker, change: impl FnOnce(&mut Value)) -> anyhow::Result<()> {
@@ -297,6 +301,44 @@ async fn sidecar_image(scenario: &Scenario<'_>) -> anyhow::Result<String> {
     let sidecar =
         specs.flat_map(|spec| spec.init_containers.unwrap_or_default()).find(|it| it.name == SIDECAR_CONTAINER);
     sidecar.and_then(|sidecar| sidecar.image).context("no pod has a sidecar")
+}
+
+/// The kubelet makes no other sandbox for the pod, since its sidecar has run.
+pub(crate) async fn a_reboot_while_an_image_is_pulled_is_reported_after_start_timeout(
+    cluster: &SharedCluster,
+) -> anyhow::Result<()> {
+    let mut scenario = Scenario::open(cluster, "pulled").await?;
+    let node = scenario.environment.lease_node().await?;
+    let timeout = format!("{}s", PULL_TIMEOUT.as_secs());
+    let worker = Worker::new("pulls", 4, ENDLESS)
+        .on_node(node.name())
+        .image(NO_IMAGE)
+        .annotation(annotation::START_TIMEOUT, &timeout);
+    scenario.submit(&worker).await?;
+    let client = &scenario.environment.client;
+    let active = |job: Option<&Job>| job.and_then(|job| job.status.as_ref()?.active) == Some(1);
+    wait::until(client, scenario.namespace(), "pulls", SOON, "active", active).await?;
+    let pods = Api::<Pod>::namespaced(client.clone(), scenario.namespace());
+    let selector = format!("{}=pulls", label::JOB_NAME);
+    let listed = pods.list(&ListParams::default().labels(&selector)).await?;
+    let pod = listed.items.first().context("the Job has no pod")?.name_any();
+    wait::until(client, scenario.namespace(), &pod, SOON, "started", has_sidecar).await?;
+
+    scenario.environment.cluster.crash(node.name()).await?;
+    scenario.environment.cluster.start_node(node.name()).await?;
+    scenario.wait_until_ready(&node).await?;
+    let within = PULL_TIMEOUT + 2 * SOON;
+    let notification = scenario.notified("pulls", OutcomeKind::Lost, reason::START_TIMEOUT, within).await?;
+    let data = notification.event.data;
+    ensure!(data.decided_by.row == "P3" && data.message.contains("lost its sandbox"), "{data:#?}");
+    scenario.close().await
+}
+
+/// Whether the sidecar runs.
+fn has_sidecar(pod: Option<&Pod>) -> bool {
+    let statuses = pod.and_then(|pod| pod.status.as_ref()?.init_container_statuses.as_ref());
+    let runs = |status: &ContainerStatus| status.name == SIDECAR_CONTAINER && status.started == Some(true);
+    statuses.is_some_and(|all| all.iter().any(runs))
 }
 
 pub(crate) async fn a_sidecar_without_its_image_is_reported_and_its_job_is_not_failed(

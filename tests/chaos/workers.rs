@@ -18,7 +18,7 @@ use serde_json::json;
 use crate::scenario::{BACKOFF_LIMIT_EXCEEDED, Scenario};
 
 /// An image that no registry has; `.invalid` names no host (RFC 2606).
-const NO_IMAGE: &str = "registry.invalid/nothing:none";
+pub(crate) const NO_IMAGE: &str = "registry.invalid/nothing:none";
 
 pub(crate) async fn a_worker_killed_by_a_signal_is_reported_once_with_that_cause(
     cluster: &SharedCluster,

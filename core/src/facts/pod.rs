@@ -134,7 +134,7 @@ impl PodFacts {
                 .collect(),
             start,
             initializing: initializing.map(|container| container.name.as_str().into()),
-            start_problem: start::problem(init_statuses, statuses, has_started).map(Box::new),
+            start_problem: start::problem(status, has_started).map(Box::new),
             sidecar: sidecar(pod, init, init_statuses),
             cause: Some(cause::cause(pod, spec, status, phase)).filter(|cause| !cause.is_empty()).map(Box::new),
             oom_killed: cause::oom_killed(statuses),

@@ -1,7 +1,7 @@
 //! What the start of a pod waits for, and what stands in its way.
 
 use jobwarden_common::names::SIDECAR_CONTAINER;
-use k8s_openapi::api::core::v1::{Container, ContainerStatus};
+use k8s_openapi::api::core::v1::{Container, ContainerStatus, PodStatus};
 
 use super::container::{MainFacts, find, has_run, is_running, is_sidecar, kept_message, last_terminated, terminated};
 use crate::evidence::{ContainerState, StartProblem};
@@ -9,6 +9,9 @@ use crate::evidence::{ContainerState, StartProblem};
 /// Why a container waits when nothing is wrong with its start (`pkg/kubelet/kubelet_pods.go`, `pkg/kubelet/kuberuntime`). Every other
 /// reason is a problem.
 const BENIGN_WAITING_REASONS: [&str; 3] = ["ContainerCreating", "PodInitializing", "CrashLoopBackOff"];
+
+/// The condition of a pod that says whether it has a sandbox (`PodReadyToStartContainers` in `pkg/kubelet/types`).
+const HAS_SANDBOX: &str = "PodReadyToStartContainers";
 
 /// How often our sidecar may have ended before its restarts count as a problem.
 const SIDECAR_RESTARTS: i32 = 3;
@@ -61,18 +64,17 @@ fn waits_for_another_run(status: &ContainerStatus) -> bool {
 /// Why a container does not start: the reason of the kubelet, or that an init container ends again and again before the main
 /// containers have started.
 /// `has_started` if a main container has: our sidecar keeps none from starting then.
-pub(super) fn problem(
-    init_statuses: &[ContainerStatus],
-    statuses: &[ContainerStatus],
-    has_started: bool,
-) -> Option<StartProblem> {
-    let cannot_start = || init_statuses.iter().chain(statuses).find_map(|status| start_problem(status, has_started));
+pub(super) fn problem(pod: &PodStatus, has_started: bool) -> Option<StartProblem> {
+    let init_statuses = pod.init_container_statuses.as_deref().unwrap_or_default();
+    let statuses = pod.container_statuses.as_deref().unwrap_or_default();
+    let cannot_start =
+        || init_statuses.iter().chain(statuses).find_map(|status| start_problem(pod, status, has_started));
     cannot_start().or_else(|| init_statuses.iter().find_map(crash_loop))
 }
 
-fn start_problem(status: &ContainerStatus, has_started: bool) -> Option<StartProblem> {
+fn start_problem(pod: &PodStatus, status: &ContainerStatus, has_started: bool) -> Option<StartProblem> {
     if status.name == SIDECAR_CONTAINER && has_run(status) && !has_started {
-        return sidecar_ends(status);
+        return if has_lost_sandbox(pod) { sandbox_lost(status) } else { sidecar_ends(status) };
     }
     if has_run(status) {
         return None;
@@ -80,6 +82,19 @@ fn start_problem(status: &ContainerStatus, has_started: bool) -> Option<StartPro
     let waiting = status.state.as_ref()?.waiting.as_ref()?;
     let reason = waiting.reason.as_deref().filter(|reason| !BENIGN_WAITING_REASONS.contains(reason))?;
     Some(of(status, reason, waiting.message.as_deref()))
+}
+
+fn has_lost_sandbox(pod: &PodStatus) -> bool {
+    pod.conditions.iter().flatten().any(|condition| condition.type_ == HAS_SANDBOX && condition.status == "False")
+}
+
+/// Our sidecar ended with the sandbox of the pod, as it does when its node restarts. If any container of a pod with restartPolicy
+/// Never has run, the kubelet makes no other sandbox, and the pod stays pending (`computePodActions` in `pkg/kubelet/kuberuntime`).
+fn sandbox_lost(status: &ContainerStatus) -> Option<StartProblem> {
+    let end = terminated(status)?;
+    let says = "the pod has lost its sandbox, as it does when its node restarts, and with restartPolicy Never the kubelet makes \
+                no other";
+    Some(StartProblem { ours: false, ..of(status, end.reason.as_deref().unwrap_or("SandboxLost"), Some(says)) })
 }
 
 /// Our sidecar has run and ended, or does so again and again: the containers after it wait for it to run.

@@ -310,6 +310,23 @@ fn a_main_container_has_ended_for_good_if_the_kubelet_does_not_restart_it(
     assert_eq!(read(pod).mains[0].exit_code, expected);
 }
 
+/// A reboot while the image is pulled.
+#[rstest]
+#[case::lost("False", false)]
+#[case::there("True", true)]
+fn a_sidecar_that_ended_with_the_sandbox_of_its_pod_is_no_problem_of_ours(#[case] sandbox: &str, #[case] ours: bool) {
+    let sidecar = json!({"name": SIDECAR_CONTAINER, "restartCount": 0, "state": ended(255, "Unknown")});
+    let waiting = json!({"name": "main", "state": {"waiting": {"reason": "PodInitializing"}}});
+    let problem = read(json!({"status": {
+        "phase": "Pending", "initContainerStatuses": [sidecar], "containerStatuses": [waiting],
+        "conditions": [{"type": "PodReadyToStartContainers", "status": sandbox}],
+    }}))
+    .start_problem
+    .expect("a problem");
+    assert_eq!(problem.ours, ours);
+    assert_eq!(problem.message.contains("sandbox"), !ours);
+}
+
 #[rstest]
 #[case::crashes(json!({"restartCount": 2, "state": {"waiting": {"reason": "CrashLoopBackOff"}}}), Some("CrashLoopBackOff"))]
 #[case::has_ended(json!({"restartCount": 0, "state": ended(1, "Error")}), Some("Error"))]
