@@ -1,5 +1,7 @@
 //! The rows about pods.
 
+use jobwarden_common::names::SIDECAR_CONTAINER;
+
 use super::clock::Clock;
 use crate::{
     deadlines::Deadlines,
@@ -191,6 +193,7 @@ impl PodView<'_> {
         self.beat_expired()
             && self.unseen_by_agent()
             && self.has_run()
+            && !self.sidecar_is_start_problem()
             && !self.end_is_awaited()
             && self.clock.reached(self.node.lease_steady_since + self.timeouts.lost)
     }
@@ -199,6 +202,12 @@ impl PodView<'_> {
     /// worker ends or an agent restarts, long before a healthy kubelet reports that.
     fn unseen_by_agent(&mut self) -> bool {
         self.pod.seen_alive.is_none_or(|last| self.clock.reached(last + self.timeouts.lost))
+    }
+
+    /// Nothing has started, and the sidecar does not run: the kubelet says why there are no signals, and row P3 follows.
+    fn sidecar_is_start_problem(&self) -> bool {
+        let problem = self.pod.start_problem.as_ref().filter(|_| self.pod.phase == PodPhase::Pending);
+        problem.is_some_and(|problem| problem.container == SIDECAR_CONTAINER)
     }
 
     /// A container of the pod has run, so signals are expected. A pod that waits for its images on a healthy node is a case of P3.

@@ -218,6 +218,18 @@ fn p9_leaves_processes_that_are_gone_to_p4() {
     assert_eq!(judge_one(gone(180, 18), &unseen).0, LOST(LostReason::ProcessGone));
 }
 
+/// A pod that lost its sandbox in a reboot before its worker started: P3 reports it.
+#[rstest]
+#[case::the_sidecar("jobwarden-heartbeat", PodVerdict::Suspect)]
+#[case::the_worker("main", PodVerdict::Unseen)]
+fn p9_leaves_a_sidecar_that_the_kubelet_does_not_run_to_p3(#[case] container: &str, #[case] expected: PodVerdict) {
+    let mut pod = waiting("Unknown", false);
+    pod.starting_since = Some(ago(599));
+    pod.start_problem.as_mut().expect("a problem").container = container.to_owned();
+    (pod.beat, pod.agent, pod.seen_alive) = (LastBeat::Running { last: ago(120) }, AgentObservation::None, None);
+    assert_eq!(verdict_of(pod), expected);
+}
+
 #[test]
 fn p4_a_container_that_waits_to_be_restarted_is_not_gone() {
     let mut pod = gone(180, 18);
