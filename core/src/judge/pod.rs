@@ -26,11 +26,11 @@ pub(super) fn judge_pod(
     match (pod.phase, &pod.node) {
         (PodPhase::Succeeded, _) => PodVerdict::Finishing,
         (PodPhase::Failed, _) => PodVerdict::AttemptFailed,
-        (PodPhase::Pending | PodPhase::Running, Some(node)) if pod.bound_since.is_some() => {
+        (PodPhase::Pending | PodPhase::Running, Some(node)) => {
             let deadlines = Deadlines::of(pod, listening_since, timeouts);
             PodView { pod, node, listening_since, deadlines, policy, timeouts, clock }.judge()
         }
-        (PodPhase::Pending | PodPhase::Running, _) => judge_unscheduled(pod, policy, clock),
+        (PodPhase::Pending | PodPhase::Running, None) => judge_unscheduled(pod, policy, clock),
     }
 }
 

@@ -66,6 +66,7 @@ mod tests {
     fn after_a_failed_step_about_a_pod_the_steps_about_other_pods_still_follow() {
         let mut sequence = StepSequence::new(vec![remove("a"), remove("a"), remove("b"), Step::ReleaseFinalizer]);
         let first = sequence.next_step().expect("the first step");
+        assert!(!sequence.has_failed());
         sequence.failed(first.pod().cloned());
         assert_eq!(sequence.next_step(), Some(remove("b")));
         assert_eq!(sequence.next_step(), None, "the finalizer stays while a step about a pod is outstanding");

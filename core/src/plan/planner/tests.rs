@@ -116,6 +116,16 @@ fn j1_the_cause_is_taken_from_the_pod_that_says_why() {
     assert_eq!(draft.data.decided_by.row, "J1");
 }
 
+/// A final outcome waits for the steps about every pod, any other for those about its own.
+#[rstest]
+#[case::final_of_the_job(open(), None)]
+#[case::of_an_attempt(retrying(Retries::Left), Some("w-uid"))]
+fn an_outcome_is_about_its_attempt_unless_it_is_final(#[case] job: JobEvidence, #[case] pod: Option<&str>) {
+    let steps = steps(&mk_snapshot(job, vec![unreachable("w", 100)]), &Recorded::default());
+    let record = steps.iter().find(|step| matches!(step, Step::Record(_))).expect("an outcome");
+    assert_eq!(record.pod().map(ToString::to_string).as_deref(), pod);
+}
+
 #[test]
 fn a_late_success_is_mentioned_in_the_outcome_of_a_lost_job() {
     let succeeded = PodEvidence { phase: PodPhase::Succeeded, ..mk_pod("w") };
