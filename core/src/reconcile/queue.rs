@@ -298,6 +298,12 @@ mod tests {
         queue.done(&job(), Completion::Failed { recheck: None }, now, 1.0);
         queue.enqueue(job(), now);
         assert_eq!(queue.next_due(), Some(now + BACKOFF));
+
+        // Likewise a change during the step that fails.
+        queue.take_due(now + BACKOFF, 1);
+        queue.enqueue(job(), now + BACKOFF);
+        queue.done(&job(), Completion::Failed { recheck: None }, now + BACKOFF, 1.0);
+        assert_eq!(queue.next_due(), Some(now + 2 * BACKOFF));
     }
 
     #[test]

@@ -123,13 +123,27 @@ mod tests {
         let uid = JobUid::from("job-uid");
         let alive = judged(&mk_snapshot(mk_job(JobStage::Open), vec![mk_pod("w")]));
         let lost = judged(&mk_snapshot(mk_job(JobStage::Open), vec![unreachable("w", 100)]));
-        for (second, judgement) in (1..).zip([&alive, &alive, &lost, &lost, &alive]) {
+        for (second, judgement) in (1..).zip([&alive, &alive, &lost, &lost]) {
             cache.record(&uid, judgement, at(second));
         }
+        assert_eq!(*cache.jobs_by_verdict(), [("alive", 0), ("lost", 1)].into());
+        cache.record(&uid, &alive, at(5));
         assert_eq!(cache.since(&uid), Some(at(5)));
         assert_eq!(*cache.jobs_by_verdict(), [("alive", 1), ("lost", 0)].into());
         assert_eq!(*cache.decisions_by_row(), [(Row::P7, 2), (Row::P8, 1)].into());
         cache.forget(&uid);
         assert_eq!(cache.jobs_by_verdict()["alive"], 0);
+    }
+    #[test]
+    fn a_row_about_the_job_is_counted_when_it_begins_to_match() {
+        let mut cache = VerdictCache::default();
+        let uid = JobUid::from("job-uid");
+        let open = judged(&mk_snapshot(mk_job(JobStage::Open), vec![]));
+        let ending = judged(&mk_snapshot(mk_job(JobStage::Succeeding), vec![]));
+        let row = ending.job.row().expect("a row about the Job");
+        for (second, judgement) in (1..).zip([&ending, &ending, &open, &ending]) {
+            cache.record(&uid, judgement, at(second));
+        }
+        assert_eq!(cache.decisions_by_row()[&row], 2);
     }
 }
