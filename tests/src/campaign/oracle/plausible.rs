@@ -127,10 +127,11 @@ impl Truth<'_> {
         until.map_or(at, |until| (until + TOLD).min(at))
     }
 
-    /// Whether the node was unhealthy at any time since the worker's end, or since the Job's creation if no end was seen.
-    /// Then the true outcome may be unknown to everybody.
+    /// Whether the node was unhealthy at any time since the worker's end, or since the Job's creation if it had not ended by then or no
+    /// end was seen. Then the true outcome may be unknown to everybody.
     fn was_unhealthy(self, at: CampaignTime) -> bool {
-        let since = self.job.ended().map_or(self.job.submitted, |end| end.at).saturating_sub(TERMINATION_GRACE);
+        let ended = self.job.ended().filter(|end| end.at.saturating_sub(TERMINATION_GRACE) <= at);
+        let since = ended.map_or(self.job.submitted, |end| end.at).saturating_sub(TERMINATION_GRACE);
         self.node.was_unhealthy(since, at)
     }
 

@@ -311,6 +311,19 @@ fn a_live_worker_whose_loss_could_not_be_written_may_go_on_but_is_reported_once(
     assert_eq!(violations(&history, &[lost(131), succeeded(OVER + 2)], 2000), [Violation::Duplicated]);
 }
 
+/// Campaign 91305, job-948: its kubelet was away, the write of the loss was refused, and the worker started when the kubelet was back.
+#[test]
+fn a_pod_whose_loss_could_not_be_written_may_start_and_end_later() {
+    let conditions = [(10, Condition::NoKubelet), (47, Condition::Recovering), (48, Condition::Healthy)];
+    let mut history = mk_history(unstarted(8), &conditions);
+    history.refusals.push(Span { from: at(0), until: Some(at(60)) });
+    assert_eq!(violations(&history, &[lost(39)], 50), []);
+    job(&mut history).worker_started("pod", at(53));
+    history.worker_ended("job", "pod", at(115));
+    assert_eq!(violations(&history, &[lost(39)], 118), []);
+    assert_eq!(violations(&history, &[lost(20)], 118), [Violation::Wrong], "before lost-after has passed");
+}
+
 #[test]
 fn a_worker_that_ends_before_its_time_without_a_fault_is_wrong() {
     let mut history = mk_history(mk_job(), &[]);
