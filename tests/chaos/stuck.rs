@@ -25,7 +25,7 @@ use crate::workers::NO_IMAGE;
 const START_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// start-timeout of a Job whose node is to reboot before it has passed.
-const PULL_TIMEOUT: Duration = Duration::from_secs(60);
+const PULL_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Creates the Job of a worker with changes of its manifest.
 async fn submit(scenario: &Scenario<'_>, worker: &Worker, change: impl FnOnce(&mut Value)) -> anyhow::Result<()> {

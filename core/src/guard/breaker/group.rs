@@ -212,3 +212,6 @@ impl<U: Ord + Clone> Group<U> {
         self.of == 0 && self.members.is_empty() && self.trip.is_none()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -50,3 +50,26 @@ impl JobStatus {
         status
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        builders::evidence::{NOW, at, mk_job, mk_pod, mk_snapshot},
+        evidence::{AgentObservation, JobStage, LastBeat, PodEvidence},
+        judge::preview,
+        policy::Unseen,
+    };
+
+    #[test]
+    fn a_pod_that_is_lost_for_its_missing_beats_alone_counts_until_it_is_recorded() {
+        let unseen =
+            PodEvidence { beat: LastBeat::Running { last: at(1) }, agent: AgentObservation::None, ..mk_pod("w") };
+        let mut snapshot = mk_snapshot(mk_job(JobStage::Open), vec![unseen]);
+        snapshot.policy.unseen = Unseen::Lost;
+        let preview = preview(&snapshot.evidence, &snapshot.policy, at(NOW));
+        let status = |is_recorded| JobStatus::of(&snapshot.evidence, &preview, &snapshot.policy, |_| is_recorded);
+        assert!(status(false).open && status(false).heartbeat_lost);
+        assert!(!status(true).heartbeat_lost);
+    }
+}
