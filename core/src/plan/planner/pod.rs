@@ -90,6 +90,9 @@ impl<'a> Planner<'a> {
             self.clean_up_history(judged, reason);
             return false;
         }
+        if reason == LostReason::HeartbeatLost && !lease_outlived_beat(judged) {
+            return false;
+        }
         let hold = self.hold(&pod.uid, reason);
         // Nothing of a pod that our own sidecar keeps from starting is lost.
         let waits_for_us = reason == LostReason::StartTimeout && pod.sidecar == Sidecar::NotStarted;
@@ -218,8 +221,8 @@ fn is_fenced(judged: JudgedPod<'_>, reason: LostReason) -> bool {
 }
 
 /// Whether the node renewed its Lease after the beats expired. If a node fails together with its pods, its Lease stays fresh a little
-/// longer: a notice would be about a pod that is lost by the time somebody reads it. The judge has the pod evaluated again when the
-/// Lease would be stale.
+/// longer: a notice would be about a pod that is lost by the time somebody reads it, and a pod behind a partition shorter than
+/// lost-after would be lost. The judge has the pod evaluated again when the Lease would be stale.
 fn lease_outlived_beat(judged: JudgedPod<'_>) -> bool {
     let signals = judged.signals();
     signals.lease.is_some_and(|lease| lease.changed >= signals.beat.expires_at)

@@ -469,8 +469,8 @@ fn p9_an_unseen_pod_is_reported_or_lost_if_the_policy_says_so() {
 }
 
 #[test]
-fn p9_a_pod_that_failed_with_its_node_is_not_reported_unseen_while_the_lease_is_still_fresh() {
-    let failed_with_its_node = |lease_changed| {
+fn p9_a_pod_that_failed_with_its_node_is_neither_unseen_nor_lost_while_the_lease_is_still_fresh() {
+    let failed_with_its_node = |lease_changed, unseen| {
         let mut pod = PodEvidence {
             beat: LastBeat::Running { last: at(NOW - 125) },
             agent: AgentObservation::None,
@@ -479,9 +479,13 @@ fn p9_a_pod_that_failed_with_its_node_is_not_reported_unseen_while_the_lease_is_
         if let Some(node) = &mut pod.node {
             node.lease_changed = at(lease_changed);
         }
-        mk_snapshot(open(), vec![pod])
+        let mut snapshot = mk_snapshot(open(), vec![pod]);
+        snapshot.policy.unseen = unseen;
+        snapshot
     };
-    let still_fresh = failed_with_its_node(NOW - 10);
+    assert!(planned(&failed_with_its_node(NOW - 10, Unseen::Lost)).is_empty());
+    assert_eq!(planned(&failed_with_its_node(NOW - 4, Unseen::Lost))[0], "fail HeartbeatLost");
+    let still_fresh = failed_with_its_node(NOW - 10, Unseen::Report);
     assert!(planned(&still_fresh).is_empty());
     let judgement = judged(&still_fresh);
     assert_eq!(
@@ -490,7 +494,7 @@ fn p9_a_pod_that_failed_with_its_node_is_not_reported_unseen_while_the_lease_is_
         "when the Lease becomes stale"
     );
     assert_eq!(
-        planned(&failed_with_its_node(NOW - 4)),
+        planned(&failed_with_its_node(NOW - 4, Unseen::Report)),
         ["record w-uid.suspect.unseen suspect Unseen", "notify Unseen"]
     );
 }
