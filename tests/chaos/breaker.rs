@@ -15,7 +15,7 @@ use k8s_openapi::api::batch::v1::Job;
 use kube::{Api, ResourceExt as _};
 use tokio::time::sleep;
 
-use crate::scenario::{LOST, LOST_AFTER, Running, Scenario};
+use crate::scenario::{LOST, LOST_AFTER, RECOVERED, Running, Scenario};
 
 /// The number of Jobs on each node that goes silent. The last node has only one, which dies.
 const SILENT: [usize; 3] = [15, 14, 1];
@@ -53,6 +53,10 @@ pub(crate) async fn of_thirty_jobs_silent_at_once_only_the_dead_one_is_failed(
             .get(&name(number))
             .await?;
         ensure!(wait::reason_of(Some(&job), "FailureTarget").is_none(), "{:?}", job.status);
+    }
+    // What was reported as held is alive.
+    for number in 0..dead {
+        scenario.notified(&name(number), RECOVERED.0, RECOVERED.1, SOON).await?;
     }
     recover(&scenario, &nodes, last).await?;
     scenario.close().await
