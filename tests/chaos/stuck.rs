@@ -41,6 +41,12 @@ async fn running(scenario: &Scenario<'_>, job: &str, except: &[&str]) -> anyhow:
     wait::until_running(&scenario.environment.client, scenario.namespace(), job, except, 2 * SOON).await
 }
 
+async fn pods_of(scenario: &Scenario<'_>, job: &str) -> anyhow::Result<Vec<Pod>> {
+    let pods = Api::<Pod>::namespaced(scenario.environment.client.clone(), scenario.namespace());
+    let selector = format!("{}={job}", label::JOB_NAME);
+    Ok(pods.list(&ListParams::default().labels(&selector)).await?.items)
+}
+
 fn node_of(pod: &Pod) -> Option<&str> {
     pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref())
 }
@@ -318,11 +324,8 @@ pub(crate) async fn a_reboot_while_an_image_is_pulled_is_reported_after_start_ti
     let client = &scenario.environment.client;
     let active = |job: Option<&Job>| job.and_then(|job| job.status.as_ref()?.active) == Some(1);
     wait::until(client, scenario.namespace(), "pulls", SOON, "active", active).await?;
-    let pods = Api::<Pod>::namespaced(client.clone(), scenario.namespace());
-    let selector = format!("{}=pulls", label::JOB_NAME);
-    let listed = pods.list(&ListParams::default().labels(&selector)).await?;
-    let pod = listed.items.first().context("the Job has no pod")?.name_any();
-    wait::until(client, scenario.namespace(), &pod, SOON, "started", has_sidecar).await?;
+    let pod = pods_of(&scenario, "pulls").await?.first().context("the Job has no pod")?.name_any();
+    wait::until(client, scenario.namespace(), &pod, SOON, "started", sidecar_runs).await?;
 
     scenario.environment.cluster.crash(node.name()).await?;
     scenario.environment.cluster.start_node(node.name()).await?;
@@ -335,7 +338,7 @@ pub(crate) async fn a_reboot_while_an_image_is_pulled_is_reported_after_start_ti
 }
 
 /// Whether the sidecar runs.
-fn has_sidecar(pod: Option<&Pod>) -> bool {
+fn sidecar_runs(pod: Option<&Pod>) -> bool {
     let statuses = pod.and_then(|pod| pod.status.as_ref()?.init_container_statuses.as_ref());
     let runs = |status: &ContainerStatus| status.name == SIDECAR_CONTAINER && status.started == Some(true);
     statuses.is_some_and(|all| all.iter().any(runs))
@@ -357,10 +360,8 @@ pub(crate) async fn a_sidecar_without_its_image_is_reported_and_its_job_is_not_f
     let message = notice?.event.data.message;
     ensure!(message.contains("pull the sidecar's image"), "{message}");
     // The kubelet pulls again after up to five minutes.
-    let pods = Api::<Pod>::namespaced(scenario.environment.client.clone(), scenario.namespace());
-    let selector = format!("{}=kept", label::JOB_NAME);
-    let listed = pods.list(&ListParams::default().labels(&selector)).await?;
-    ensure!(listed.items.iter().all(|pod| pod.metadata.deletion_timestamp.is_none()), "the pod is being deleted");
+    let pods = pods_of(&scenario, "kept").await?;
+    ensure!(pods.iter().all(|pod| pod.metadata.deletion_timestamp.is_none()), "the pod is being deleted");
     let jobs = Api::<Job>::namespaced(scenario.environment.client.clone(), scenario.namespace());
     let job = jobs.get("kept").await?;
     ensure!(job.status.iter().flat_map(|status| status.conditions.iter().flatten()).count() == 0, "{:?}", job.status);

@@ -134,6 +134,7 @@ mod tests {
         cache.forget(&uid);
         assert_eq!(cache.jobs_by_verdict()["alive"], 0);
     }
+
     #[test]
     fn a_row_about_the_job_is_counted_when_it_begins_to_match() {
         let mut cache = VerdictCache::default();
