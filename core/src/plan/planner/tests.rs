@@ -531,6 +531,9 @@ fn a_pod_that_was_marked_failed_is_removed_after_a_crash_in_between() {
         mk_snapshot(retrying(Retries::Left), vec![terminating(pod, since)])
     };
     assert_eq!(planned(&marked_failed(NOW - 90)), ["force-delete w"]);
+    let mut ending = marked_failed(NOW - 90);
+    ending.evidence.job.stage = failing("DeadlineExceeded");
+    assert_eq!(planned(&ending), ["force-delete w"]);
     let waiting = marked_failed(NOW - 80);
     assert!(planned(&waiting).is_empty());
     assert_eq!(requeue_at(&waiting, &judged(&waiting), &Holds::default(), at(NOW)), Some(at(NOW + 10)));

@@ -194,3 +194,25 @@ fn all_nodes_of_a_partition_count_before_the_first_of_them_can_be_lost() {
         assert!(lost.into_iter().all(|node| holds(&mut breaker, node, now)), "at {now}");
     }
 }
+
+#[test]
+fn the_next_release_is_a_minute_after_the_last() {
+    let (mut breaker, mut nodes) = (Breaker::default(), mk_nodes(5, None));
+    silence(&mut nodes[..4], 100);
+    unheld(&mut breaker, &nodes, 112..112 + 900);
+    assert_eq!(breaker.report().domains[0].next_release, Some(at(112 + 900)));
+    assert!(survey(&mut breaker, &nodes, 112 + 905));
+    assert_eq!(breaker.report().domains[0].next_release, Some(at(112 + 965)));
+}
+
+/// What waits for the release of a zone is evaluated when that alone is released.
+#[test]
+fn a_zone_that_is_released_alone_is_a_release() {
+    let (mut breaker, mut nodes) = (Breaker::default(), mk_nodes(9, Some("b")));
+    nodes[..3].iter_mut().for_each(|node| node.zone = Some("a".into()));
+    silence(&mut nodes[..2], 100);
+    survey(&mut breaker, &nodes, 112);
+    nodes[0].silent_since = None;
+    assert!(!survey(&mut breaker, &nodes, 200) && holds(&mut breaker, 1, 200));
+    assert!(survey(&mut breaker, &nodes, 230) && !holds(&mut breaker, 1, 230));
+}

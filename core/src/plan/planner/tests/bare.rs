@@ -119,3 +119,10 @@ fn an_overdue_bare_pod_is_failed_and_reported_once_it_carries_the_verdict() {
     snapshot.evidence.job.stage = failing("DeadlineExceeded");
     assert_eq!(planned(&snapshot), ["record w-uid.final failed DeadlineExceeded", "delete w"]);
 }
+
+#[test]
+fn the_recovery_of_a_bare_pod_is_recorded_once() {
+    let recorded = recorded_outcomes(&[OutcomeName::notice("w-uid", reason::UNSEEN, Episode::default())], true);
+    let steps = steps(&mk_snapshot(mk_bare(JobStage::Open), vec![mk_pod("w")]), &recorded);
+    assert_eq!(brief(&steps), ["record w-uid.recovered recovered HeartbeatResumed"]);
+}

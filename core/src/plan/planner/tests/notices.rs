@@ -65,6 +65,16 @@ fn a_pod_that_was_never_suspected_has_no_event_that_signals_resumed() {
 }
 
 #[test]
+fn after_a_clock_was_set_back_what_was_reported_about_a_pod_is_not_over() {
+    let mut recorded = Recorded { judged_until: at(NOW + 3), ..Recorded::default() };
+    recorded.notified.insert((Some("w-uid".into()), reason::SUSPECT));
+    let snapshot = mk_snapshot(open(), vec![mk_pod("w")]);
+    assert!(steps(&snapshot, &recorded).is_empty());
+    recorded.judged_until = at(NOW);
+    assert_eq!(brief(&steps(&snapshot, &recorded)), ["notify HeartbeatResumed", "clear Suspect"]);
+}
+
+#[test]
 fn the_event_about_an_unseen_worker_gives_advice() {
     for (beat, advice) in [(LastBeat::None, "may block egress"), (LastBeat::Running { last: at(1) }, "is new")] {
         let pod = PodEvidence { beat, ..unseen().0 };
@@ -230,4 +240,15 @@ fn a_pod_that_our_sidecar_keeps_from_starting_by_its_events_is_nobodys_loss() {
     assert_eq!(brief(&steps), ["record w-uid.suspect.sidecar-fault suspect SidecarFault", "notify SidecarFault"]);
     let Some(Step::Record(draft)) = steps.first() else { panic!("a notice: {steps:?}") };
     assert!(draft.data.message.contains("The kubelet says: failed to fetch token."), "{}", draft.data.message);
+}
+
+#[rstest]
+#[case::lost_for_another_reason(PodEvidence { sidecar: Sidecar::NotStarted, ..on_gone_node("w") }, "delete w")]
+#[case::the_sidecar_runs(
+    PodEvidence { phase: PodPhase::Pending, starting_since: Some(at(NOW - 600)), beat: LastBeat::None, ..mk_pod("w") },
+    "delete w"
+)]
+fn a_loss_that_our_sidecar_has_no_part_in_is_not_confirmed(#[case] pod: PodEvidence, #[case] first: &str) {
+    let snapshot = mk_snapshot(retrying(Retries::Left), vec![pod]);
+    assert_eq!(planned(&snapshot)[0], first);
 }

@@ -91,6 +91,8 @@ fn a_job_of_which_something_else_runs_is_not_failed_for_a_stranded_pod() {
     snapshot.evidence.pods.push(mk_pod("alive"));
     assert!(planned(&snapshot).contains(&STRANDED.to_owned()));
     assert!(!planned(&snapshot).iter().any(|step| step.starts_with("fail")));
+    snapshot.evidence.pods[1] = terminating(mk_pod("alive"), NOW - 1);
+    assert!(!planned(&snapshot).iter().any(|step| step.starts_with("fail")), "it works until its grace period ends");
     snapshot.evidence.pods[1].phase = PodPhase::Succeeded;
     assert_eq!(planned(&snapshot)[0], "fail NodeUnreachable");
 }
