@@ -350,6 +350,27 @@ fn a_write_that_is_refused_for_the_first_time_changes_the_plan_at_once() {
 }
 
 #[test]
+fn a_refusal_is_forgotten_once_no_step_is_refused_and_a_run_without_news_remembers_nothing() {
+    let start = Instant::now();
+    let mut reconciler = working(Mode::Enforce, start);
+    reconciler.done(&job_uid(), StepReport::default(), None, start, 0.0);
+    assert!(reconciler.memory.is_empty());
+    let refused = StepReport { refused: vec![(None, "Forbidden".to_owned())], failed: true, ..StepReport::default() };
+    reconciler.done(&job_uid(), refused, None, start, 0.0);
+    assert_eq!(reconciler.memory[&job_uid()].refused.len(), 1);
+    reconciler.done(&job_uid(), StepReport::default(), None, start, 0.0);
+    assert!(reconciler.memory[&job_uid()].refused.is_empty());
+}
+
+#[test]
+fn jobs_are_counted_by_their_verdict() {
+    let mut reconciler = Reconciler::new(Mode::Enforce);
+    let mut snapshot = snapshot_of(mk_pod("w"));
+    evaluate(&mut reconciler, &mut snapshot);
+    assert_eq!(*reconciler.jobs_by_verdict(), [("alive", 1)].into());
+}
+
+#[test]
 fn a_clock_that_is_set_back_brings_no_pod_back_to_life() {
     let mut reconciler = Reconciler::new(Mode::Enforce);
     let reported = |pod: PodEvidence| {
