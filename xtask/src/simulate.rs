@@ -86,7 +86,7 @@ pub(crate) fn mutate(args: &MutateArgs) -> anyhow::Result<()> {
     let pass = |tests: &[&str]| {
         let mut mutants = cargo();
         mutants.args(["mutants", "--package", "jobwarden-core", "--output", "target", "--no-shuffle"]);
-        // Nobody debugs these builds, and debug information is half of their time.
+        // Nobody debugs these builds.
         mutants.env("CARGO_PROFILE_DEV_DEBUG", "none").env("CARGO_PROFILE_TEST_DEBUG", "none");
         mutants.args(shard.iter().flat_map(|shard| ["--shard", shard]));
         mutants.args(only.iter().flat_map(|only| ["--re", only]));

@@ -243,12 +243,11 @@ fn a_pod_that_our_sidecar_keeps_from_starting_by_its_events_is_nobodys_loss() {
 }
 
 #[rstest]
-#[case::lost_for_another_reason(PodEvidence { sidecar: Sidecar::NotStarted, ..on_gone_node("w") }, "delete w")]
+#[case::lost_for_another_reason(PodEvidence { sidecar: Sidecar::NotStarted, ..on_gone_node("w") })]
 #[case::the_sidecar_runs(
     PodEvidence { phase: PodPhase::Pending, starting_since: Some(at(NOW - 600)), beat: LastBeat::None, ..mk_pod("w") },
-    "delete w"
 )]
-fn a_loss_that_our_sidecar_has_no_part_in_is_not_confirmed(#[case] pod: PodEvidence, #[case] first: &str) {
+fn a_loss_that_our_sidecar_has_no_part_in_is_not_confirmed(#[case] pod: PodEvidence) {
     let snapshot = mk_snapshot(retrying(Retries::Left), vec![pod]);
-    assert_eq!(planned(&snapshot)[0], first);
+    assert_eq!(planned(&snapshot)[0], "delete w");
 }
