@@ -14,6 +14,10 @@ pub mod label {
     pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
     /// The Job controller's label on the pods of a Job (`batchv1.JobNameLabel`).
     pub const JOB_NAME: &str = "batch.kubernetes.io/job-name";
+    /// The Job controller's label on the pods of a Job: the Job's UID (`batchv1.ControllerUidLabel`).
+    pub const CONTROLLER_UID: &str = "batch.kubernetes.io/controller-uid";
+    /// The same before Kubernetes 1.27, and still beside it (`batchv1.LegacyControllerUidLabel`).
+    pub const LEGACY_CONTROLLER_UID: &str = "controller-uid";
     /// On reaper pods; `leader` on the pod that the Service for beats selects.
     pub const ROLE: &str = "jobwarden.io/role";
 }

@@ -13,8 +13,8 @@ use std::{
 use jobwarden_common::identity::{JobUid, NodeName, PodUid};
 
 use self::{
-    abandoned::AbandonedPods,
     interner::Interner,
+    recent_pods::RecentPods,
     records::{JobRecord, NodeRecord, PodRecord},
 };
 use crate::{
@@ -24,14 +24,15 @@ use crate::{
     policy::Policies,
 };
 
-mod abandoned;
 mod agent_observation;
 
 mod find;
+mod foreign;
 mod interner;
 mod job_pods;
 mod nodes;
 mod pods;
+mod recent_pods;
 mod records;
 mod signals;
 mod snapshot;
@@ -41,6 +42,7 @@ mod tests;
 mod timeline;
 mod usage;
 
+pub use foreign::ForeignPods;
 pub use signals::{BeatRejected, ForeignPod};
 
 /// How long a standby remembers a Job that is gone. That is longer than it takes to notice that the leader is gone, which may have
@@ -62,7 +64,8 @@ pub struct Index {
     nodes_listed: bool,
     /// The pods have been listed: a pod that is not known does not exist, or is not a worker.
     pods_listed: bool,
-    abandoned: AbandonedPods,
+    abandoned: RecentPods,
+    foreign: ForeignPods,
     interner: Interner,
     changed: HashSet<JobUid>,
     /// Jobs whose objects went away while this reaper did not lead, the earliest first.
@@ -84,7 +87,8 @@ impl Default for Index {
             nodes: HashMap::new(),
             nodes_listed: false,
             pods_listed: false,
-            abandoned: AbandonedPods::default(),
+            abandoned: RecentPods::default(),
+            foreign: ForeignPods::default(),
             interner: Interner::default(),
             changed: HashSet::new(),
             departed: VecDeque::new(),
@@ -190,6 +194,7 @@ impl Index {
         if job.facts.as_ref() == Some(&facts) && !job.gone {
             return;
         }
+        let was_known = job.facts.is_some();
         // The timeline of a bare pod has the events of the pod.
         if !facts.identity.is_bare() {
             note_job(job, &facts, now);
@@ -206,6 +211,9 @@ impl Index {
         }
         job.facts = Some(facts);
         job.gone = false;
+        if !was_known {
+            self.admit_waiting(&uid, now);
+        }
         self.update_podless(&uid, now);
         self.mark(&uid);
     }

@@ -2,12 +2,16 @@
 
 use std::sync::Arc;
 
-use jobwarden_common::observation::{ContainerObservation, PodObservation, Report};
+use jobwarden_common::{
+    names::label,
+    observation::{ContainerObservation, PodObservation, Report},
+};
 
 use crate::{
     evidence::{ContainerState, JobIdentity, JobKind, PodPhase, Retries},
     facts::{
         job::{BackOff, JobFacts, Progress, Start},
+        membership::{Claim, Members},
         node::{Health, LeaseFacts, NodeFacts},
         pod::{MainFacts, PodFacts, SidecarFacts, StartPhase},
     },
@@ -30,6 +34,7 @@ pub fn mk_job(uid: &str) -> JobFacts {
         labels: Labels::default(),
         progress: Progress::Open,
         deletion: None,
+        members: Members::ByControllerUid,
         suspended: false,
         managed_elsewhere: false,
         wanted_pods: 1,
@@ -50,6 +55,7 @@ pub fn mk_pod(uid: &str, job: &str) -> PodFacts {
         uid: uid.into(),
         name: format!("{uid}-name"),
         job: Some(job.into()),
+        claim: Some(Box::new(mk_claim("ort", job))),
         phase: PodPhase::Running,
         node: Some("node-1".into()),
         grace: None,
@@ -65,6 +71,11 @@ pub fn mk_pod(uid: &str, job: &str) -> PodFacts {
         ran_for: None,
         earlier_failures: 0,
     }
+}
+
+/// The claim of a pod of this namespace that carries the UID of the Job.
+pub fn mk_claim(namespace: &str, job: &str) -> Claim {
+    Claim::new(namespace, job, Some(&[(label::CONTROLLER_UID.to_owned(), job.to_owned())].into()))
 }
 
 pub fn mk_main(name: &str, state: ContainerState, id: Option<&str>) -> MainFacts {

@@ -11,6 +11,7 @@ use k8s_openapi::{
 
 use crate::{
     evidence::{Finish, JobIdentity, JobKind, Retries},
+    facts::membership::Members,
     policy::{BadSetting, Changes, Effective, Labels, Policies},
 };
 
@@ -33,7 +34,7 @@ const ORPHAN_FINALIZER: &str = "orphan";
 const DEFAULT_BACKOFF_LIMIT: i32 = 6;
 
 /// The facts of a Job.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct JobFacts {
     /// Who it is.
@@ -48,6 +49,8 @@ pub struct JobFacts {
     pub progress: Progress,
     /// It carries a deletion timestamp.
     pub deletion: Option<Deletion>,
+    /// Which pods are its own.
+    pub members: Members,
     /// `spec.suspend`.
     pub suspended: bool,
     /// `spec.managedBy` names another controller.
@@ -140,6 +143,7 @@ impl JobFacts {
                 .deletion_timestamp
                 .is_some()
                 .then(|| Deletion { orphaning: has_finalizer(ORPHAN_FINALIZER) }),
+            members: members(spec),
             suspended: spec.suspend.unwrap_or(false),
             managed_elsewhere: spec.managed_by.as_deref().is_some_and(|by| by != KUBERNETES_JOB_CONTROLLER),
             wanted_pods: wanted_pods(spec, status),
@@ -176,6 +180,14 @@ fn identity(kind: JobKind, metadata: &ObjectMeta, annotations: &BTreeMap<String,
 
 fn since(at: Timestamp, now: Timestamp) -> Duration {
     now.duration_since(at).try_into().unwrap_or(Duration::ZERO)
+}
+
+/// By the selector that the API server has generated, or by the Job's own.
+fn members(spec: &JobSpec) -> Members {
+    match &spec.selector {
+        Some(selector) if spec.manual_selector == Some(true) => Members::BySelector(Box::new(selector.clone())),
+        _ => Members::ByControllerUid,
+    }
 }
 
 /// The labels of the Job's pod template, overridden by the Job's own.

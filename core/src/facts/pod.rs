@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, PodSpec, PodSt
 
 use self::container::{bare_id, find, has_run, is_running, is_sidecar, main_facts, restarts};
 pub use self::{container::MainFacts, start::StartPhase};
+use super::membership::Claim;
 use crate::evidence::{ContainerState, PodPhase, StartProblem};
 
 mod cause;
@@ -34,6 +35,8 @@ pub struct PodFacts {
     pub name: String,
     /// The Job that controls it; the pod itself for a bare pod.
     pub job: Option<JobUid>,
+    /// What it shows for being one of that Job, until the index has admitted it. `None` for a pod that no Job controls.
+    pub claim: Option<Box<Claim>>,
     /// `status.phase`.
     pub phase: PodPhase,
     /// Its node, once it is bound.
@@ -88,8 +91,12 @@ impl PodFacts {
         self.cause.as_deref().cloned().unwrap_or_default()
     }
 
-    /// Reads a pod. `None` for an object without name or UID, which the API server never sends.
+    /// Reads a pod. `None` for a mirror pod, which is no worker whatever else it says, and for an object without name or UID, which the
+    /// API server never sends.
     pub fn read(pod: &Pod) -> Option<Self> {
+        if is_mirror(pod) {
+            return None;
+        }
         let Pod { metadata, spec, status } = pod;
         let (unset_spec, unset_status) = (PodSpec::default(), PodStatus::default());
         let (spec, status) = (spec.as_ref().unwrap_or(&unset_spec), status.as_ref().unwrap_or(&unset_status));
@@ -108,6 +115,10 @@ impl PodFacts {
         let mut inits = init.iter().filter(|container| !is_sidecar(container));
         let initializing = inits.find(|container| find(init_statuses, &container.name).is_some_and(is_running));
         let job = controlling_job(pod);
+        let claim = job.as_ref().map(|job| {
+            let namespace = metadata.namespace.as_deref().unwrap_or_default();
+            Box::new(Claim::new(namespace, job.as_str(), metadata.labels.as_ref()))
+        });
         let start = if node.is_some() && matches!(phase, PodPhase::Pending | PodPhase::Running) {
             start::phase(init, init_statuses, &mains, job.is_some())
         } else {
@@ -123,6 +134,7 @@ impl PodFacts {
             uid: metadata.uid.clone()?.into(),
             name: metadata.name.clone()?,
             job: job.or_else(|| is_bare(pod).then(|| metadata.uid.clone().map(Into::into))?),
+            claim,
             phase,
             node: node.map(Into::into),
             grace,
@@ -168,10 +180,15 @@ fn earlier_failures(pod: &Pod) -> u32 {
     note(INDEX_FAILURE_COUNT).saturating_add(note(INDEX_IGNORED_FAILURE_COUNT))
 }
 
+/// Whether it is the kubelet's copy of a static pod. The annotation can be neither added nor removed later.
+fn is_mirror(pod: &Pod) -> bool {
+    pod.metadata.annotations.as_ref().is_some_and(|annotations| annotations.contains_key(annotation::MIRROR))
+}
+
 /// Whether a pod is its own Job: no Job controls it, and it opted in.
 pub(super) fn is_bare(pod: &Pod) -> bool {
     let inject = pod.metadata.labels.as_ref().and_then(|labels| labels.get(label::INJECT));
-    inject.is_some_and(|inject| Choice::of(inject) == Some(Choice::In)) && controlling_job(pod).is_none()
+    inject.is_some_and(|inject| Choice::of(inject) == Some(Choice::In)) && controlling_job(pod).is_none() && !is_mirror(pod)
 }
 
 fn sidecar(pod: &Pod, init: &[Container], statuses: &[ContainerStatus]) -> SidecarFacts {

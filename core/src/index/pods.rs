@@ -9,6 +9,7 @@ use crate::{
     evidence::{AgentObservation, ContainerState, NodeState, PodPhase},
     facts::pod::{PodFacts, SidecarFacts},
     index::{
+        foreign::Standing,
         records::{NodeRecord, PodRecord},
         stuck::exited,
     },
@@ -19,9 +20,22 @@ impl Index {
     /// A pod was created or changed.
     pub fn apply_pod(&mut self, mut facts: PodFacts, now: Moment) {
         share(&self.pods, &mut facts.uid);
-        // A pod that its Job has released, and no other has adopted, remains the only trace of what the Job did.
         let before = self.pods.get(&facts.uid).and_then(|pod| pod.facts.job.clone());
-        facts.job = facts.job.or_else(|| before.clone());
+        match self.standing(&facts) {
+            Standing::Waits => {}
+            Standing::Member => facts.claim = None,
+            Standing::Foreign => match self.pods.get(&facts.uid) {
+                // It remains what it was.
+                Some(known) if known.facts.claim.is_none() => (facts.job, facts.claim) = (None, None),
+                Some(_) => return self.drop_foreign(&facts.uid, now),
+                None => return,
+            },
+        }
+        // A pod that its Job has released, and no other has adopted, remains the only trace of what the Job did.
+        if facts.job.is_none() {
+            facts.job.clone_from(&before);
+            facts.claim = self.pods.get(&facts.uid).and_then(|known| known.facts.claim.clone());
+        }
         facts.job.iter_mut().for_each(|job| share(&self.jobs, job));
         facts.node.iter_mut().for_each(|node| share(&self.nodes, node));
         let (uid, job) = (facts.uid.clone(), facts.job.clone());
@@ -70,18 +84,9 @@ impl Index {
 
     /// The object of a pod is gone. Its Job keeps what it used; a bare pod is a Job that is gone with it.
     pub fn delete_pod(&mut self, uid: &PodUid, now: Moment) {
-        let Some(pod) = self.pods.remove(uid) else { return };
-        if let Some(name) = &pod.facts.node
-            && let Some(node) = self.nodes.get_mut(name)
-        {
-            node.pods.remove(uid);
-            if node.is_idle() {
-                self.nodes.remove(name);
-            }
-        }
+        let Some(pod) = self.remove_pod(uid) else { return };
         let Some(job_uid) = &pod.facts.job else { return };
         if let Some(job) = self.jobs.get_mut(job_uid) {
-            job.pods.remove(pod.place, pod.is_live(), |pod, place| set_place(&mut self.pods, pod, place));
             job.past = Some(Box::new(pod.past()));
             if let Some(usage) = pod.usage(job.finished_since.unwrap_or(now)) {
                 job.add_past_usage(usage);
@@ -104,7 +109,24 @@ impl Index {
         }
     }
 
-    fn pod_changed(&mut self, job: Option<&JobUid>, now: Moment) {
+    /// Removes a pod from the index, from its node and from its Job.
+    pub(super) fn remove_pod(&mut self, uid: &PodUid) -> Option<Box<PodRecord>> {
+        let pod = self.pods.remove(uid)?;
+        if let Some(name) = &pod.facts.node
+            && let Some(node) = self.nodes.get_mut(name)
+        {
+            node.pods.remove(uid);
+            if node.is_idle() {
+                self.nodes.remove(name);
+            }
+        }
+        if let Some(job) = pod.facts.job.as_ref().and_then(|job| self.jobs.get_mut(job)) {
+            job.pods.remove(pod.place, pod.is_live(), |pod, place| set_place(&mut self.pods, pod, place));
+        }
+        Some(pod)
+    }
+
+    pub(super) fn pod_changed(&mut self, job: Option<&JobUid>, now: Moment) {
         if let Some(job) = job {
             self.update_podless(job, now);
             self.mark(job);

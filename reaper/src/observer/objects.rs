@@ -88,15 +88,20 @@ impl Observer {
         let policies = self.policies();
         let bare = JobFacts::of_bare_pod(pod, &policies, clock::now());
         let (bare, bad) = bare.unzip();
-        let is_new = self.with(|index, now| {
+        let (is_new, is_foreign) = self.with(|index, now| {
             let is_new = !index.knows_pod(&facts.uid);
             if let Some(bare) = bare {
                 index.apply_job(bare, now);
             }
+            let before = index.foreign_pods().count();
             index.apply_pod(facts, now);
-            is_new
+            (is_new, index.foreign_pods().count() > before)
         });
         let metadata = &pod.metadata;
+        if is_foreign {
+            let (namespace, pod) = (metadata.namespace.as_deref(), metadata.name.as_deref());
+            tracing::warn!(namespace, pod, "pod ignored: it names a Job as its controller and is not one of its pods");
+        }
         for bad in bad.iter().flatten().filter(|_| is_new) {
             let (namespace, pod) = (metadata.namespace.as_deref(), metadata.name.as_deref());
             tracing::warn!(namespace, pod, %bad, "invalid annotation; using the default");

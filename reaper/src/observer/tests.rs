@@ -170,6 +170,29 @@ async fn a_standby_does_not_wait_for_its_own_beat() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pod_of_another_namespace_that_names_the_job_is_counted_and_ignored() {
+    let observer = mk_observer();
+    let mut registry = prometheus_client::registry::Registry::default();
+    observer.register(&mut registry);
+    let pod: k8s_openapi::api::core::v1::Pod = serde_json::from_value(serde_json::json!({
+        "metadata": {
+            "name": "evil", "namespace": "attacker", "uid": "evil",
+            "labels": {"jobwarden.io/enrolled": "true", "batch.kubernetes.io/controller-uid": "job"},
+            "ownerReferences": [{"apiVersion": "batch/v1", "kind": "Job", "name": "work", "uid": "job", "controller": true}]
+        },
+        "spec": {"nodeName": "no-such-node", "containers": [{"name": "main"}]}
+    }))
+    .expect("a pod");
+    observer.pod(&pod);
+    observer.pod(&pod);
+    assert!(observer.take_changed().is_empty());
+    assert_eq!(observer.evidence(&"job".into()).map(|(evidence, _)| evidence.pods.len()), Some(1));
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).expect("writing to a String cannot fail");
+    assert!(text.contains(r#"jobwarden_foreign_pods_total{mismatch="namespace"} 1"#), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn metrics_count_jobs_pods_and_watches() {
     let observer = mk_observer();
     let mut registry = prometheus_client::registry::Registry::default();

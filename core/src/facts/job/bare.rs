@@ -16,7 +16,7 @@ use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use super::{BackOff, Deletion, JobFacts, Progress, Start, identity, since};
 use crate::{
     evidence::{Finish, JobKind, Retries},
-    facts::pod::is_bare,
+    facts::{membership::Members, pod::is_bare},
     policy::{BadSetting, Changes, Labels, Policies},
 };
 
@@ -59,6 +59,7 @@ impl JobFacts {
             // A deletion that follows from the verdict of jobwarden is part of it.
             deletion: (metadata.deletion_timestamp.is_some() && !being_failed).then_some(Deletion { orphaning: false }),
             progress,
+            members: Members::Itself,
             suspended: false,
             managed_elsewhere: false,
             // It is its own pod.

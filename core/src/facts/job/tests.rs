@@ -69,6 +69,7 @@ fn a_running_job_is_read_whole() {
         labels: Labels::keep(&BTreeMap::from([("ort-worker".to_owned(), "analyzer".to_owned())])),
         progress: Progress::Open,
         deletion: None,
+        members: Members::ByControllerUid,
         suspended: false,
         managed_elsewhere: false,
         wanted_pods: 1,

@@ -16,7 +16,8 @@ fn mk_pod(change: Value) -> Pod {
         "kind": "Pod",
         "metadata": {
             "name": "analyzer-7-x2x9v", "namespace": "ort", "uid": "22222222-bbbb-4bbb-8bbb-222222222222",
-            "labels": {"jobwarden.io/enrolled": "true"},
+            "labels": {"jobwarden.io/enrolled": "true",
+                "batch.kubernetes.io/controller-uid": "11111111-aaaa-4aaa-8aaa-111111111111"},
             "ownerReferences": [{"apiVersion": "batch/v1", "kind": "Job", "name": "analyzer-7",
                 "uid": "11111111-aaaa-4aaa-8aaa-111111111111", "controller": true, "blockOwnerDeletion": true}],
         },
@@ -74,6 +75,15 @@ fn a_running_pod_is_read_whole() {
         uid: "22222222-bbbb-4bbb-8bbb-222222222222".into(),
         name: "analyzer-7-x2x9v".to_owned(),
         job: Some("11111111-aaaa-4aaa-8aaa-111111111111".into()),
+        claim: Some(Box::new(Claim::new(
+            "ort",
+            "11111111-aaaa-4aaa-8aaa-111111111111",
+            Some(&[(
+                "batch.kubernetes.io/controller-uid".to_owned(),
+                "11111111-aaaa-4aaa-8aaa-111111111111".to_owned(),
+            )]
+            .into()),
+        ))),
         phase: PodPhase::Running,
         node: Some("node-1".into()),
         grace: None,
@@ -105,6 +115,15 @@ fn a_running_pod_is_read_whole() {
 #[case::bare(json!(null))]
 fn only_a_controlling_batch_job_counts(#[case] owners: Value) {
     assert_eq!(read(json!({"metadata": {"ownerReferences": owners}})).job, None);
+}
+
+#[test]
+fn a_mirror_pod_is_no_worker() {
+    let mirror = mk_pod(json!({"metadata": {
+        "annotations": {"kubernetes.io/config.mirror": "x"}, "labels": {"jobwarden.io/inject": "true"}, "ownerReferences": null,
+    }}));
+    assert_eq!(PodFacts::read(&mirror), None);
+    assert!(!is_bare(&mirror));
 }
 
 #[rstest]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use jobwarden_common::names::{FINALIZER, SIDECAR_CONTAINER, annotation};
+use jobwarden_common::names::{FINALIZER, SIDECAR_CONTAINER, annotation, label};
 use k8s_openapi::{
     api::{
         batch::v1::{Job as JobObject, JobCondition, JobSpec, JobStatus},
@@ -158,6 +158,7 @@ pub(crate) fn pod(pod: &Pod, plan: &JobPlan) -> PodObject {
             uid: Some(pod.uid.to_string()),
             name: Some(pod.name.clone()),
             namespace: Some(format!("work-{}", plan.namespace)),
+            labels: Some([(label::CONTROLLER_UID.to_owned(), job_uid(pod.job).to_string())].into()),
             owner_references: owner.map(|owner| vec![owner]),
             deletion_timestamp: pod.deleting.then(some_time),
             deletion_grace_period_seconds: pod.deleting.then(|| i64::try_from(plan.grace.as_secs()).unwrap_or(0)),
