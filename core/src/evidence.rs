@@ -35,6 +35,8 @@ pub struct JobEvidence {
     pub suspended: bool,
     /// `spec.managedBy` names a controller other than the built-in Job controller.
     pub managed_elsewhere: bool,
+    /// Since when its namespace is not enrolled, or it has opted out; `None` if it is observed.
+    pub unenrolled_since: Option<Moment>,
     /// Since when the Job controller should have created a pod for the open Job; `None` if the Job has a pending or running one. The
     /// moment is in the future while the Job controller backs off after a failure.
     pub podless_since: Option<Moment>,

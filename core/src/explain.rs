@@ -35,6 +35,7 @@ pub struct Summary {
 pub fn summary(judgement: &Judgement) -> Summary {
     let job = |verdict| Summary { verdict, reason: None, row: judgement.job.row(), pod: None };
     match judgement.job {
+        JobVerdict::NotEnrolled => job("not-enrolled"),
         JobVerdict::Finished => job("finished"),
         JobVerdict::Deleted => job("deleted"),
         JobVerdict::Ignored => job("ignored"),

@@ -13,6 +13,7 @@ use std::{
 use jobwarden_common::identity::{JobUid, NodeName, PodUid};
 
 use self::{
+    enrolment::EnrolledNamespaces,
     interner::Interner,
     recent_pods::RecentPods,
     records::{JobRecord, NodeRecord, PodRecord},
@@ -25,7 +26,7 @@ use crate::{
 };
 
 mod agent_observation;
-
+mod enrolment;
 mod find;
 mod foreign;
 mod interner;
@@ -66,6 +67,7 @@ pub struct Index {
     pods_listed: bool,
     abandoned: RecentPods,
     foreign: ForeignPods,
+    enrolled: EnrolledNamespaces,
     interner: Interner,
     changed: HashSet<JobUid>,
     /// Jobs whose objects went away while this reaper did not lead, the earliest first.
@@ -89,6 +91,7 @@ impl Default for Index {
             pods_listed: false,
             abandoned: RecentPods::default(),
             foreign: ForeignPods::default(),
+            enrolled: EnrolledNamespaces::default(),
             interner: Interner::default(),
             changed: HashSet::new(),
             departed: VecDeque::new(),
@@ -209,11 +212,16 @@ impl Index {
         if matches!(facts.progress, Progress::Finished(_)) {
             job.finished_since.get_or_insert(now);
         }
+        // Whatever is written to the object later, outcomes name the Job as it was when it was first seen.
+        if let Some(before) = &job.facts {
+            facts.identity.clone_from(&before.identity);
+        }
         job.facts = Some(facts);
         job.gone = false;
         if !was_known {
             self.admit_waiting(&uid, now);
         }
+        self.update_enrolment(&uid, now);
         self.update_podless(&uid, now);
         self.mark(&uid);
     }

@@ -103,6 +103,8 @@ impl Judgement {
 /// The verdict on a Job: one for each row of the table, and `Open` where none matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JobVerdict {
+    /// J9: its namespace is not enrolled, or it has opted out.
+    NotEnrolled,
     /// J1: it is Complete or Failed.
     Finished,
     /// J2: it is being deleted, or gone, before it finished.
@@ -246,6 +248,7 @@ pub enum Row {
     J6,
     J7,
     J8,
+    J9,
     P1,
     P2,
     P3,
@@ -278,6 +281,7 @@ impl Row {
             Self::J6 => "no pod was created for the open Job within start-timeout after the Job controller's back-off",
             Self::J7 => "the Job has run longer than its active-timeout",
             Self::J8 => "a main container has failed while another one keeps the pod running",
+            Self::J9 => "the namespace of the Job is not enrolled, or the Job has opted out",
             Self::P1 => "the pod has Succeeded or Failed",
             Self::P2 => {
                 "the node is deleted, shut down, out of service or has booted again, and there is no recent beat or agent sighting"
@@ -318,6 +322,7 @@ impl Row {
             Self::J6 => "J6",
             Self::J7 => "J7",
             Self::J8 => "J8",
+            Self::J9 => "J9",
             Self::P1 => "P1",
             Self::P2 => "P2",
             Self::P3 => "P3",
@@ -350,6 +355,7 @@ impl JobVerdict {
     /// The row that matched; `None` for `Open`, where the pods decide.
     pub fn row(self) -> Option<Row> {
         match self {
+            Self::NotEnrolled => Some(Row::J9),
             Self::Finished => Some(Row::J1),
             Self::Deleted => Some(Row::J2),
             Self::Ignored => Some(Row::J3),

@@ -43,6 +43,7 @@ pub fn mk_job(stage: JobStage) -> JobEvidence {
         stage,
         suspended: false,
         managed_elsewhere: false,
+        unenrolled_since: None,
         podless_since: None,
         wanted_pods: 1,
         retries: Retries::Exhausted,

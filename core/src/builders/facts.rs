@@ -36,6 +36,7 @@ pub fn mk_job(uid: &str) -> JobFacts {
         deletion: None,
         members: Members::ByControllerUid,
         suspended: false,
+        opted_out: false,
         managed_elsewhere: false,
         wanted_pods: 1,
         back_off: BackOff::AfterFailures(0),

@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use jobwarden_common::names::{FINALIZER, annotation, label_value};
+use jobwarden_common::{
+    choice::Choice,
+    names::{FINALIZER, annotation, label, label_value},
+};
 use k8s_openapi::{
     api::batch::v1::{Job, JobCondition, JobSpec, JobStatus},
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
@@ -53,6 +56,8 @@ pub struct JobFacts {
     pub members: Members,
     /// `spec.suspend`.
     pub suspended: bool,
+    /// It or its pod template opts out.
+    pub opted_out: bool,
     /// `spec.managedBy` names another controller.
     pub managed_elsewhere: bool,
     /// How many pods the Job controller wants to run.
@@ -145,6 +150,7 @@ impl JobFacts {
                 .then(|| Deletion { orphaning: has_finalizer(ORPHAN_FINALIZER) }),
             members: members(spec),
             suspended: spec.suspend.unwrap_or(false),
+            opted_out: opts_out(metadata) || spec.template.metadata.as_ref().is_some_and(opts_out),
             managed_elsewhere: spec.managed_by.as_deref().is_some_and(|by| by != KUBERNETES_JOB_CONTROLLER),
             wanted_pods: wanted_pods(spec, status),
             back_off: controller::measure(spec, status),
@@ -180,6 +186,12 @@ fn identity(kind: JobKind, metadata: &ObjectMeta, annotations: &BTreeMap<String,
 
 fn since(at: Timestamp, now: Timestamp) -> Duration {
     now.duration_since(at).try_into().unwrap_or(Duration::ZERO)
+}
+
+/// As admission reads it: the label comes first, and other injectors' users may write an annotation.
+fn opts_out(metadata: &ObjectMeta) -> bool {
+    let written = [&metadata.labels, &metadata.annotations].map(|map| map.as_ref()?.get(label::INJECT));
+    written.into_iter().flatten().find_map(|word| Choice::of(word)) == Some(Choice::Out)
 }
 
 /// By the selector that the API server has generated, or by the Job's own.

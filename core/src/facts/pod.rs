@@ -188,7 +188,9 @@ fn is_mirror(pod: &Pod) -> bool {
 /// Whether a pod is its own Job: no Job controls it, and it opted in.
 pub(super) fn is_bare(pod: &Pod) -> bool {
     let inject = pod.metadata.labels.as_ref().and_then(|labels| labels.get(label::INJECT));
-    inject.is_some_and(|inject| Choice::of(inject) == Some(Choice::In)) && controlling_job(pod).is_none() && !is_mirror(pod)
+    inject.is_some_and(|inject| Choice::of(inject) == Some(Choice::In))
+        && controlling_job(pod).is_none()
+        && !is_mirror(pod)
 }
 
 fn sidecar(pod: &Pod, init: &[Container], statuses: &[ContainerStatus]) -> SidecarFacts {

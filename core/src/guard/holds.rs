@@ -99,6 +99,6 @@ pub fn held(evidence: &Evidence, judgement: &Judgement, policy: &Policy, holds: 
         JobVerdict::Open | JobVerdict::NotStarting | JobVerdict::Ending => held(false),
         // In these states, only lost pods that are terminating are written to.
         JobVerdict::Finished | JobVerdict::Deleted | JobVerdict::Paused => held(true),
-        JobVerdict::Ignored | JobVerdict::Overdue | JobVerdict::ContainerFailed => None,
+        JobVerdict::NotEnrolled | JobVerdict::Ignored | JobVerdict::Overdue | JobVerdict::ContainerFailed => None,
     }
 }

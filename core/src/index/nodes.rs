@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use jobwarden_common::identity::{JobUid, NodeName};
+use jobwarden_common::identity::{JobUid, NodeName, PodUid};
 
 use super::{Index, QUIET};
 use crate::{
@@ -57,11 +57,17 @@ impl Index {
         self.nodes.iter().map(|(name, node)| WorkerNode {
             name,
             zone: node.zone.as_ref(),
-            carries_workers: node.pods.iter().any(|uid| self.pods.get(uid).is_some_and(|pod| pod.is_worker())),
+            carries_workers: node.pods.iter().any(|uid| self.is_worker(uid)),
             is_gone: node.state.is_some_and(|state| state.gone_since().is_some()),
             heard: node.lease_changed.max(node.heard.unwrap_or_default()),
             listening_since: self.listening_since(),
         })
+    }
+
+    /// Whether it is a live pod of a Job that is observed, or such a bare pod.
+    fn is_worker(&self, uid: &PodUid) -> bool {
+        let live = self.pods.get(uid).filter(|pod| pod.is_live());
+        live.and_then(|pod| pod.facts.job.as_ref()).is_some_and(|job| self.is_observed(job))
     }
 
     /// The object of a node is gone.

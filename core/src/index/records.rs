@@ -33,6 +33,8 @@ pub(super) struct JobRecord {
     pub(super) gone: bool,
     pub(super) finished_since: Option<Moment>,
     pub(super) podless_since: Option<Moment>,
+    /// Since when its namespace is not enrolled, or it has opted out.
+    pub(super) unenrolled_since: Option<Moment>,
     pub(super) active: Option<Active>,
     pub(super) pods: JobPods,
     /// The largest figures of pods that are gone. Boxed: most Jobs have none.
@@ -120,11 +122,6 @@ impl PodRecord {
     /// Whether it is pending or running.
     pub(super) fn is_live(&self) -> bool {
         self.facts.is_live()
-    }
-
-    /// Whether it is a live pod of a Job, or a bare pod that opted in.
-    pub(super) fn is_worker(&self) -> bool {
-        self.is_live() && self.facts.job.is_some()
     }
 
     /// Why it ended, as far as its status says.

@@ -66,7 +66,9 @@ impl Index {
     }
 
     fn evidence_of(&self, job: &JobRecord, facts: &JobFacts) -> Evidence {
-        let pods = job.pods.iter().filter_map(|uid| self.pods.get(uid));
+        // What is out of enrolment is not judged.
+        let observed = job.pods.iter().filter(|_| job.unenrolled_since.is_none());
+        let pods = observed.filter_map(|uid| self.pods.get(uid));
         Evidence {
             job: job_evidence(job, facts, self.podless_since(job, facts)),
             pods: pods.map(|pod| self.pod_evidence(pod)).collect(),
@@ -179,6 +181,7 @@ fn job_evidence(job: &JobRecord, facts: &JobFacts, podless_since: Option<Moment>
         stage,
         suspended: facts.suspended,
         managed_elsewhere: facts.managed_elsewhere,
+        unenrolled_since: job.unenrolled_since,
         podless_since,
         wanted_pods: facts.wanted_pods,
         retries: facts.retries,

@@ -11,7 +11,8 @@ use super::*;
 use crate::{
     builders::facts::{mk_job, mk_lease, mk_main, mk_node, mk_pod, mk_report},
     evidence::{
-        ContainerState, Evidence, JobStage, NodeEvidence, NodeState, PodEvidence, PodPhase, Sidecar, Terminating,
+        ContainerState, Evidence, JobIdentity, JobStage, NodeEvidence, NodeState, PodEvidence, PodPhase, Sidecar,
+        Terminating,
     },
     facts::{
         job::Deletion,
@@ -427,4 +428,20 @@ fn a_pod_that_is_deleted_after_it_failed_keeps_its_own_cause() {
     state.apply_pod(PodFacts { cause: None, ..failed.clone() }, moment(5));
     state.apply_pod(PodFacts { grace: Some(Duration::ZERO), ..failed }, moment(6));
     assert_eq!(pod(&state).cause.kind, Some(CauseKind::Signal));
+}
+
+#[test]
+fn ids_are_those_that_the_job_had_when_it_was_first_seen() {
+    let mut state = mk_state();
+    let facts = mk_job("job");
+    let forged = JobIdentity {
+        run_id: Some("42".into()),
+        job_id: Some("8".into()),
+        trace_id: Some("0af7".to_owned()),
+        ..facts.identity.clone()
+    };
+    state.apply_job(JobFacts { identity: forged, suspended: true, ..facts.clone() }, moment(5));
+    let evidence = state.evidence(&"job".into()).expect("it is known").0;
+    assert_eq!(evidence.job.identity, facts.identity);
+    assert!(evidence.job.suspended, "everything else is taken");
 }

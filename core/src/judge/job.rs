@@ -10,6 +10,7 @@ use crate::{
 /// The verdict of the first row about Jobs that matches.
 pub(super) fn judge_job(job: &JobEvidence, policy: &Policy, clock: &mut Clock) -> JobVerdict {
     match job.stage {
+        _ if job.unenrolled_since.is_some() => JobVerdict::NotEnrolled,
         JobStage::Finished { .. } => JobVerdict::Finished,
         JobStage::Vanished | JobStage::Deleting { .. } => JobVerdict::Deleted,
         _ if job.managed_elsewhere => JobVerdict::Ignored,

@@ -33,6 +33,7 @@ pub fn plan(
 ) -> Vec<Step> {
     let mut planner = Planner::new(snapshot, judgement, holds, recorded, now);
     match judgement.job {
+        JobVerdict::NotEnrolled => planner.not_enrolled(),
         JobVerdict::Finished => planner.finished(),
         JobVerdict::Deleted => planner.deleted(),
         JobVerdict::Ignored => {}
@@ -58,6 +59,8 @@ pub fn requeue_at(snapshot: &JobSnapshot, judgement: &Judgement, holds: &Holds, 
     let stuck = judged_pods.filter_map(|judged| judged.signals().stuck_at);
     let removals = removal::moments(snapshot, judgement);
     let warm_up = holds.warm_up_until();
+    let release = job::releases_at(&snapshot.evidence.job);
     let moments = judgement.recheck_at.into_iter().chain(retention).chain(warm_up).chain(stuck).chain(removals);
+    let moments = moments.chain(release);
     moments.filter(|at| *at > now).min()
 }

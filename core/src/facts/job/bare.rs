@@ -61,6 +61,8 @@ impl JobFacts {
             progress,
             members: Members::Itself,
             suspended: false,
+            // A pod that opts out is not bare.
+            opted_out: false,
             managed_elsewhere: false,
             // It is its own pod.
             wanted_pods: 0,

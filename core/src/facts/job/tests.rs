@@ -71,6 +71,7 @@ fn a_running_job_is_read_whole() {
         deletion: None,
         members: Members::ByControllerUid,
         suspended: false,
+        opted_out: false,
         managed_elsewhere: false,
         wanted_pods: 1,
         back_off: BackOff::AfterFailures(0),
@@ -86,6 +87,29 @@ fn a_running_job_is_read_whole() {
     assert_eq!(facts.effective.origins.of(PolicyField::LostAfter), Origin::Job);
     assert_eq!(facts.started.map(|start| start.ago), Some(Duration::from_hours(1)));
     assert!(facts.should_have_pods());
+}
+
+#[rstest]
+#[case::by_its_label(json!({"metadata": {"labels": {"jobwarden.io/inject": "false"}}}), true)]
+#[case::as_others_write_it(json!({"metadata": {"annotations": {"jobwarden.io/inject": "Disabled"}}}), true)]
+#[case::in_its_template(json!({"spec": {"template": {"metadata": {"labels": {"jobwarden.io/inject": "false"}}}}}), true)]
+#[case::a_label_comes_first(json!({"metadata": {
+    "labels": {"jobwarden.io/inject": "true"}, "annotations": {"jobwarden.io/inject": "false"},
+}}), false)]
+#[case::a_word_without_a_meaning(json!({"metadata": {"labels": {"jobwarden.io/inject": "perhaps"}}}), false)]
+#[case::not_by_our_own_label(json!({"metadata": {"labels": {"jobwarden.io/enrolled": "false"}}}), false)]
+fn a_job_opts_out_as_admission_reads_it(#[case] change: Value, #[case] expected: bool) {
+    assert_eq!(read(change).opted_out, expected);
+}
+
+#[rstest]
+#[case::generated(json!({}), Members::ByControllerUid)]
+#[case::its_own(
+    json!({"spec": {"manualSelector": true, "selector": {"matchLabels": {"app": "x", "batch.kubernetes.io/controller-uid": null}}}}),
+    Members::BySelector(Box::new(serde_json::from_value(json!({"matchLabels": {"app": "x"}})).expect("a selector"))),
+)]
+fn a_job_has_the_pods_that_its_controller_selects(#[case] change: Value, #[case] expected: Members) {
+    assert_eq!(read(change).members, expected);
 }
 
 #[test]

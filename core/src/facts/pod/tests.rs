@@ -78,11 +78,10 @@ fn a_running_pod_is_read_whole() {
         claim: Some(Box::new(Claim::new(
             "ort",
             "11111111-aaaa-4aaa-8aaa-111111111111",
-            Some(&[(
-                "batch.kubernetes.io/controller-uid".to_owned(),
-                "11111111-aaaa-4aaa-8aaa-111111111111".to_owned(),
-            )]
-            .into()),
+            Some(
+                &[("batch.kubernetes.io/controller-uid".to_owned(), "11111111-aaaa-4aaa-8aaa-111111111111".to_owned())]
+                    .into(),
+            ),
         ))),
         phase: PodPhase::Running,
         node: Some("node-1".into()),

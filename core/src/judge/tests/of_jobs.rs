@@ -25,6 +25,16 @@ fn j2_a_job_that_is_deleted_before_it_finished_is_deleted(#[case] stage: JobStag
     assert_eq!(judge_job_of(|job| job.stage = stage), JobVerdict::Deleted);
 }
 
+#[rstest]
+#[case(JobStage::Open)]
+#[case(JobStage::Finished { since: ago(1), finish: Finish::Complete })]
+#[case(JobStage::Vanished)]
+#[case(JobStage::Deleting { orphaning: false })]
+fn j9_a_job_out_of_enrolment_comes_before_every_other_row(#[case] stage: JobStage) {
+    let verdict = judge_job_of(|job| (job.stage, job.unenrolled_since) = (stage, Some(ago(1))));
+    assert_eq!(verdict, JobVerdict::NotEnrolled);
+}
+
 #[test]
 fn j3_the_job_of_another_controller_is_ignored_unless_it_is_gone() {
     assert_eq!(judge_job_of(|job| job.managed_elsewhere = true), JobVerdict::Ignored);

@@ -1,10 +1,13 @@
 //! The steps that follow from the verdict on a Job.
 
+use std::time::Duration;
+
 use jobwarden_common::names::reason;
 
 use super::context::Planner;
 use crate::{
-    evidence::{Finish, JobStage},
+    evidence::{Finish, JobEvidence, JobStage},
+    moment::Moment,
     outcome::OutcomeName,
     plan::{
         draft::{Drafter, lost_reason},
@@ -15,7 +18,26 @@ use crate::{
     verdict::{EndReason, JobVerdict},
 };
 
+/// How long a Job is out of enrolment before its finalizer is released: a new namespace and its first Job arrive by different watches.
+const RELEASE_AFTER: Duration = Duration::from_secs(10);
+
+/// When the finalizer of a Job that is out of enrolment is released.
+pub(super) fn releases_at(job: &JobEvidence) -> Option<Moment> {
+    job.unenrolled_since.filter(|_| job.has_finalizer).map(|since| since + RELEASE_AFTER)
+}
+
 impl Planner<'_> {
+    /// J9. Nothing of it is reported, and nothing of ours stays behind. While a watch is down, the namespaces are not up to date either.
+    pub(super) fn not_enrolled(&mut self) {
+        if self.snapshot.gone {
+            self.steps.push(Step::Forget);
+        } else if self.holds.of_objects().is_none()
+            && releases_at(&self.snapshot.evidence.job).is_some_and(|at| at <= self.now)
+        {
+            self.steps.push(Step::ReleaseFinalizer);
+        }
+    }
+
     /// J1.
     pub(super) fn finished(&mut self) {
         let job = &self.snapshot.evidence.job;

@@ -43,6 +43,7 @@ fn retrying(retries: Retries) -> JobEvidence {
 
 mod bare;
 mod choices;
+mod enrolment;
 mod history;
 mod notices;
 mod removal;
