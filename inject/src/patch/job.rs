@@ -44,13 +44,20 @@ pub fn admit(job: &Job<'_>, namespace: &str, settings: &Settings, bounds: Option
     let mut warnings: Vec<String> = of_job.warning.into_iter().chain(of_template.warning).collect();
     warnings.dedup();
     if of_job.choice == Some(Choice::Out) {
-        return Ok(Mutation { warnings, ..propagate_opt_out(template) });
+        let mut operations = propagate_opt_out(template);
+        disown(&mut operations, job);
+        return Ok(Mutation { warnings, operations, ..Mutation::skip(Skip::OptedOut) });
     }
+    let left_alone = || {
+        let mut operations = Operations::default();
+        disown(&mut operations, job);
+        operations
+    };
     if of_template.choice == Some(Choice::Out) {
-        return Ok(Mutation { warnings, ..Mutation::skip(Skip::OptedOut) });
+        return Ok(Mutation { warnings, operations: left_alone(), ..Mutation::skip(Skip::OptedOut) });
     }
     if template.spec.as_ref().is_some_and(is_windows) {
-        return Ok(Mutation::skip_windows(warnings));
+        return Ok(Mutation { operations: left_alone(), ..Mutation::skip_windows(warnings) });
     }
     let other_controller = has_other_controller(job);
     let watcher = watcher(job, template, settings);
@@ -74,6 +81,9 @@ pub fn admit(job: &Job<'_>, namespace: &str, settings: &Settings, bounds: Option
     }
     let identity = settings.rules.identify(&Subject::of_job(job));
     let mut operations = stamp(job, &identity, settings.finalizer && !other_controller);
+    if other_controller {
+        remove_finalizer(&mut operations, job);
+    }
     stamp_template(&mut operations, job, template, &identity, watcher);
     let effect = if operations.is_empty() { Effect::Skipped(Skip::Enrolled) } else { Effect::Stamped };
     Ok(Mutation { operations, warnings, effect })
@@ -135,9 +145,39 @@ fn stamp_template(
     for_pods.write(operations, TEMPLATE_METADATA, template.metadata.as_ref());
 }
 
-/// Copies the opt-out to the pod template, because the admission of a pod sees only the template's labels. The Job itself stays
-/// unchanged.
-fn propagate_opt_out(template: &Pod<'_>) -> Mutation {
+/// Gives an existing Job back the label by which the reaper's watch selects it, and nothing else: it has ended or is being deleted, and its
+/// finalizer is to be released once its outcome is recorded.
+pub fn relabel(job: &Job<'_>) -> Operations {
+    let mut operations = Operations::default();
+    Stamp::new(&Identity::default()).write(&mut operations, METADATA, job.metadata.as_ref());
+    operations
+}
+
+/// Takes the finalizer from an existing Job that is none of jobwarden's concern. `None` if it has none.
+pub fn release(job: &Job<'_>) -> Option<Operations> {
+    let mut operations = Operations::default();
+    remove_finalizer(&mut operations, job);
+    (!operations.is_empty()).then_some(operations)
+}
+
+/// A Job that is left alone has no word of ours: the label would make the reaper observe it, and nobody would release the finalizer.
+fn disown(operations: &mut Operations, job: &Job<'_>) {
+    if job.metadata.as_ref().is_some_and(|metadata| metadata.label(label::ENROLLED).is_some()) {
+        operations.remove(&["metadata", "labels", label::ENROLLED]);
+    }
+    remove_finalizer(operations, job);
+}
+
+fn remove_finalizer(operations: &mut Operations, job: &Job<'_>) {
+    let finalizers = job.metadata.as_ref().and_then(|metadata| metadata.finalizers.as_deref()).unwrap_or_default();
+    // From the last one, so that the places of those before stay.
+    for place in (0..finalizers.len()).rev().filter(|place| finalizers[*place] == *FINALIZER) {
+        operations.remove(&["metadata", "finalizers", &place.to_string()]);
+    }
+}
+
+/// Copies the opt-out to the pod template, because the admission of a pod sees only the template's labels.
+fn propagate_opt_out(template: &Pod<'_>) -> Operations {
     let mut operations = Operations::default();
     if inject_label(template.metadata.as_ref()).is_none() {
         let labels = template.metadata.as_ref().map(|metadata| metadata.labels.is_some());
@@ -152,7 +192,7 @@ fn propagate_opt_out(template: &Pod<'_>) -> Mutation {
             }
         }
     }
-    Mutation { operations, ..Mutation::skip(Skip::OptedOut) }
+    operations
 }
 
 fn inject_label<'a>(metadata: Option<&'a Metadata<'_>>) -> Option<&'a str> {

@@ -40,7 +40,7 @@ impl Operations {
 
     /// Sets the member at `path`, whose parent exists.
     pub(super) fn add(&mut self, path: Path<'_>, value: impl Serialize) {
-        self.push("add", path, &value);
+        self.push("add", path, Some(&value));
     }
 
     /// Sets the member `key` of the object at `parent`, whose own parent exists. `existing` tells whether the object exists.
@@ -63,15 +63,21 @@ impl Operations {
 
     /// Replaces the value at `path`.
     pub(super) fn replace(&mut self, path: Path<'_>, value: impl Serialize) {
-        self.push("replace", path, &value);
+        self.push("replace", path, Some(&value));
     }
 
-    fn push(&mut self, op: &'static str, path: Path<'_>, value: &impl Serialize) {
+    /// Removes the member or element at `path`, which exists.
+    pub(super) fn remove(&mut self, path: Path<'_>) {
+        self.push("remove", path, None::<&()>);
+    }
+
+    fn push(&mut self, op: &'static str, path: Path<'_>, value: Option<&impl Serialize>) {
         #[derive(Serialize)]
         struct Operation<'a, T> {
             op: &'static str,
             path: &'a str,
-            value: &'a T,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            value: Option<&'a T>,
         }
         let path = PointerBuf::from_tokens(path.iter().copied());
         let operation = Operation { op, path: path.as_str(), value };
@@ -107,9 +113,11 @@ mod tests {
         let mut operations = Operations::default();
         operations.add(&["a/b", "c~d"], 1);
         operations.replace(&["\"e\""], "f");
+        operations.remove(&["g", "0"]);
         assert_eq!(
             serde_json::to_value(operations.to_patch()).expect("a patch is JSON"),
-            json!([{"op": "add", "path": "/a~1b/c~0d", "value": 1}, {"op": "replace", "path": "/\"e\"", "value": "f"}])
+            json!([{"op": "add", "path": "/a~1b/c~0d", "value": 1}, {"op": "replace", "path": "/\"e\"", "value": "f"},
+                {"op": "remove", "path": "/g/0"}])
         );
     }
 

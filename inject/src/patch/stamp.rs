@@ -1,7 +1,7 @@
 //! The labels and annotations that mark an object as enrolled and carry its IDs.
 //!
 //! Values that the creator has set never change, not even if a label and the annotation of the same key disagree: every reader
-//! trusts the annotation.
+//! trusts the annotation. The exception is the label `jobwarden.io/enrolled`, which is jobwarden's own.
 
 use std::{borrow::Cow, collections::BTreeMap};
 
@@ -82,7 +82,11 @@ fn missing<'a>(
     wanted: &'a BTreeMap<&'static str, impl AsRef<str>>,
     existing: Option<&Entries<'_>>,
 ) -> BTreeMap<&'static str, &'a str> {
-    let lacking = wanted.iter().filter(|(key, _)| existing.is_none_or(|existing| existing.get(key).is_none()));
+    let is_ours = |key: &str| key == label::ENROLLED;
+    let lacking = wanted.iter().filter(|(key, value)| {
+        let present = existing.and_then(|existing| existing.get(key));
+        present.is_none_or(|present| is_ours(key) && present != value.as_ref())
+    });
     lacking.map(|(key, value)| (*key, value.as_ref())).collect()
 }
 

@@ -9,7 +9,7 @@ const ENDPOINT: [&str; 3] = ["JOBWARDEN_REAPER_ADDRESS", "JOBWARDEN_REAPER_NAME"
 
 /// Whether `after` has everything that `before` has: the members of objects, and the elements of lists in their order. A null may
 /// have become a value, the plugin's tolerations may have been extended, the resources of the pod raised, and a sidecar that was
-/// there may have been given another endpoint.
+/// there may have been given another endpoint. The label `enrolled` and the finalizer are jobwarden's own: nobody else's is kept.
 pub(crate) fn keeps(before: &Value, after: &Value) -> bool {
     let resources = |object: &Value| {
         let pod = object.pointer("/spec/template").unwrap_or(object);
@@ -38,12 +38,12 @@ fn contains(before: &Value, after: &Value) -> bool {
                 || before.iter().all(|(key, value)| {
                     let extended =
                         key == "tolerationSeconds" && *value == json!(300) && after.get(key) == Some(&json!(3600));
-                    extended || after.get(key).is_some_and(|now| contains(value, now))
+                    key == "jobwarden.io/enrolled" || extended || after.get(key).is_some_and(|now| contains(value, now))
                 })
         }
         (Value::Array(before), Value::Array(after)) => {
             let mut after = after.iter();
-            before.iter().all(|item| after.any(|now| contains(item, now)))
+            before.iter().all(|item| *item == json!("jobwarden.io/outcome") || after.any(|now| contains(item, now)))
         }
         (before, after) => before == after,
     }

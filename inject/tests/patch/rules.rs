@@ -77,6 +77,47 @@ fn only_jobs_of_the_built_in_controller_get_the_finalizer(
 }
 
 #[rstest]
+#[case::of_a_job("/metadata/labels")]
+#[case::of_a_template("/spec/template/metadata/labels")]
+fn the_enrolled_label_of_a_job_is_overwritten(#[case] labels: &str) {
+    let job = at(&a_job(), labels, json!({"jobwarden.io/enrolled": "false", "team": "a"}));
+    let after = patched(&job, &admit_job(&job).expect("admitted"));
+    assert_eq!(after.pointer(labels), Some(&json!({"jobwarden.io/enrolled": "true", "team": "a"})));
+}
+
+#[test]
+fn the_enrolled_label_of_a_pod_is_overwritten() {
+    let pod = at(&a_pod(), "/metadata/labels", json!({"jobwarden.io/enrolled": "false"}));
+    let after = patched(&pod, &admit_pod(&pod).expect("admitted"));
+    assert_eq!(after["metadata"]["labels"]["jobwarden.io/enrolled"], "true");
+}
+
+#[rstest]
+#[case::opted_out("/metadata/annotations", json!({"jobwarden.io/inject": "false"}))]
+#[case::opted_out_in_its_template("/spec/template/metadata/labels", json!({"jobwarden.io/inject": "false"}))]
+#[case::windows("/spec/template/spec/os", json!({"name": "windows"}))]
+fn a_job_that_is_left_alone_keeps_no_word_of_ours(#[case] pointer: &str, #[case] value: Value) {
+    let job = at(&a_job(), "/metadata/labels", json!({"jobwarden.io/enrolled": "true", "team": "a"}));
+    let job = at(&job, "/metadata/finalizers", json!([FINALIZER, "other", FINALIZER]));
+    let job = at(&job, pointer, value);
+    let mutation = admit_job(&job).expect("admitted");
+    assert!(matches!(mutation.effect, Effect::Skipped(_)));
+    let after = patched(&job, &mutation);
+    assert_eq!(after["metadata"]["labels"].get("jobwarden.io/enrolled"), None);
+    assert_eq!(
+        (&after["metadata"]["labels"]["team"], &after["metadata"]["finalizers"]),
+        (&json!("a"), &json!(["other"]))
+    );
+}
+
+#[test]
+fn the_job_of_another_controller_keeps_no_finalizer_of_ours() {
+    let job = at(&an_ort_job(), "/spec/managedBy", json!("example.com/other"));
+    let job = at(&job, "/metadata/finalizers", json!(["other", FINALIZER]));
+    assert_eq!(patched(&job, &admit_job(&job).expect("admitted"))["metadata"]["finalizers"], json!(["other"]));
+}
+
+#[rstest]
 #[case::main_container("/spec/containers", json!([{"name": SIDECAR_CONTAINER}]), Denial::ContainerName)]
 #[case::init_container("/spec/initContainers", json!([{"name": SIDECAR_CONTAINER, "restartPolicy": "Always"}]), Denial::ContainerName)]
 #[case::ephemeral_container("/spec/ephemeralContainers", json!([{"name": SIDECAR_CONTAINER}]), Denial::ContainerName)]
@@ -250,6 +291,21 @@ fn backfill_gives_a_job_without_an_id_its_uid() {
     let after = patched(&a_job(), &Mutation { operations, ..Mutation::skip(Skip::Enrolled) });
     assert_eq!(after["metadata"]["annotations"]["jobwarden.io/job-id"], "uid-1");
     assert_eq!(after["metadata"]["finalizers"], Value::Null);
+}
+
+#[test]
+fn an_existing_job_gets_its_label_back_or_loses_its_finalizer() {
+    let job = at(&a_job(), "/metadata/labels", json!({"jobwarden.io/enrolled": "false"}));
+    let job = at(&job, "/metadata/finalizers", json!(["other", FINALIZER]));
+    let text = job.to_string();
+    let view = serde_json::from_str(&text).expect("a Job");
+    let apply = |operations| patched(&job, &Mutation { operations, ..Mutation::skip(Skip::Enrolled) });
+    let expected = at(&job, "/metadata/labels", json!({"jobwarden.io/enrolled": "true"}));
+    assert_eq!(apply(job::relabel(&view)), expected);
+    let expected = at(&job, "/metadata/finalizers", json!(["other"]));
+    assert_eq!(apply(job::release(&view).expect("it has the finalizer")), expected);
+    let text = a_job().to_string();
+    assert_eq!(job::release(&serde_json::from_str(&text).expect("a Job")), None);
 }
 
 #[rstest]
