@@ -1,19 +1,21 @@
-//! Backfill: labels Jobs and pods that were created without admission, for example while the webhook was unavailable.
+//! Backfill: labels Jobs and pods that have not, or no longer, the label by which the watches of [`crate::watch`] select them: created
+//! without admission, for example while the webhook was unavailable, or relabelled by hand.
 //!
 //! ```text
-//!  enrolled namespaces ────┐
-//!  Jobs without our label ─┼─► after a grace period: read, decide as the webhook would, patch what can still be changed
-//!  their pods ─────────────┘
+//!  enrolled namespaces ─────────┐
+//!  Jobs without our label ──────┼─► after a grace period: read, decide as the webhook would, patch what can still be changed
+//!  their pods ──────────────────┘
+//!  Jobs elsewhere, or opted out, with our finalizer ──► after a grace period: read them and the namespace, remove the finalizer
 //! ```
 //!
-//! The watches of [`crate::watch`] receive an object once it has the label. Objects in namespaces that are not enrolled are not
-//! stored.
+//! Objects in namespaces that are not enrolled are not stored. Jobs there that have the label are the index's (row J9).
 
+mod enrolled;
 mod labeler;
 pub mod rules;
 mod target;
 
-use std::{collections::BTreeSet, fmt::Debug, sync::Arc, time::Duration};
+use std::{fmt::Debug, sync::Arc, time::Duration};
 
 use futures::{Stream, StreamExt as _, TryStreamExt as _, stream::FuturesUnordered};
 use jobwarden_common::names::{label, label_value};
@@ -26,7 +28,7 @@ use k8s_openapi::{
     },
 };
 use kube::{
-    Api, Client, Resource, ResourceExt as _,
+    Api, Client, Resource,
     api::{ListParams, PartialObjectMeta},
     runtime::{
         WatchStreamExt as _,
@@ -38,13 +40,11 @@ use tokio::{sync::watch, time::sleep};
 
 pub use self::labeler::Metrics;
 use self::{
+    enrolled::{Change, EnrolledNamespaces},
     labeler::Labeler,
     target::{Kind, Target},
 };
-
-/// Namespaces that the webhook ignores even if they are labelled, besides jobwarden's own. The same as in the chart's webhook
-/// configuration.
-const EXCLUDED_NAMESPACES: [&str; 1] = ["kube-system"];
+use crate::namespaces::OwnNamespaces;
 
 /// The delay before an object is patched. The watch may deliver an object before its creation has completed.
 const GRACE_PERIOD: Duration = Duration::from_secs(3);
@@ -55,8 +55,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// Labels objects that were created without admission.
 pub struct Backfill {
     client: Client,
-    /// Jobwarden's own namespaces.
-    own: BTreeSet<String>,
+    own: OwnNamespaces,
     labeler: Labeler,
 }
 
@@ -64,39 +63,41 @@ impl Backfill {
     /// Identifies objects by `rules`, and adds the finalizer to Jobs if `finalizer` is set. `own` are jobwarden's own namespaces.
     pub fn new(
         client: Client,
-        own: impl IntoIterator<Item = String>,
+        own: OwnNamespaces,
         rules: watch::Receiver<Arc<Rules>>,
         finalizer: bool,
         metrics: Metrics,
     ) -> Self {
-        let labeler = Labeler::new(client.clone(), rules, finalizer, metrics);
-        Self { client, own: own.into_iter().collect(), labeler }
+        let labeler = Labeler::new(client.clone(), own.clone(), rules, finalizer, metrics);
+        Self { client, own, labeler }
     }
 
     /// Never returns. Only the leader may run it.
     pub async fn run(&self) {
         let enrolling = format!("{}={}", label::INJECT, label_value::ENABLED);
-        let unlabelled = format!("!{}", label::ENROLLED);
+        let unlabelled = unlabelled();
         let namespaces = self.watch::<Namespace>(&enrolling);
         let jobs = self.watch::<Job>(&unlabelled).try_filter_map(async |job| Ok(target(Kind::Job, &job)));
         let pods = self.watch::<Pod>(&format!("{},{unlabelled}", label::JOB_NAME));
         let pods = pods.try_filter_map(async |pod| Ok(target(Kind::Pod, &pod)));
         let (mut namespaces, mut jobs, mut pods) =
             (std::pin::pin!(namespaces), std::pin::pin!(jobs), std::pin::pin!(pods));
-        let mut enrolled = BTreeSet::new();
+        let mut enrolled = EnrolledNamespaces::default();
         let mut working = FuturesUnordered::new();
         loop {
             let found = tokio::select! {
                 Some(event) = namespaces.next() => match event {
-                    Ok(event) => self.enroll(&mut enrolled, event).await,
+                    Ok(event) => self.follow(&mut enrolled, event).await,
                     Err(error) => log_restart("namespaces", &error),
                 },
                 Some(found) = jobs.next() => found.map_or_else(|error| log_restart("jobs", &error), |found| vec![found]),
                 Some(found) = pods.next() => found.map_or_else(|error| log_restart("pods", &error), |found| vec![found]),
                 Some(()) = working.next() => continue,
             };
-            for target in found.into_iter().filter(|target| enrolled.contains(&target.namespace)) {
-                working.push(self.label(target));
+            for target in found {
+                if target.is_held || enrolled.contains(&target.namespace) {
+                    working.push(self.label(target));
+                }
             }
         }
     }
@@ -110,28 +111,29 @@ impl Backfill {
         watcher(Api::<PartialObjectMeta<K>>::all(self.client.clone()), config).default_backoff()
     }
 
-    /// Tracks the enrolled namespaces. Returns the unlabelled objects of a newly enrolled one.
-    async fn enroll(&self, enrolled: &mut BTreeSet<String>, event: Event<PartialObjectMeta<Namespace>>) -> Vec<Target> {
-        match event {
-            Event::Init | Event::InitDone => Vec::new(),
-            Event::Delete(namespace) => {
-                enrolled.remove(&namespace.name_any());
-                Vec::new()
-            }
-            Event::Apply(namespace) | Event::InitApply(namespace) => {
-                let name = namespace.name_any();
-                if self.own.contains(&name)
-                    || EXCLUDED_NAMESPACES.contains(&name.as_str())
-                    || !enrolled.insert(name.clone())
-                {
-                    return Vec::new();
+    /// Tracks the enrolled namespaces. Returns the unlabelled objects of those that are newly enrolled, and the Jobs that we hold in those
+    /// that are enrolled no longer.
+    async fn follow(
+        &self,
+        enrolled: &mut EnrolledNamespaces,
+        event: Event<PartialObjectMeta<Namespace>>,
+    ) -> Vec<Target> {
+        let mut found = Vec::new();
+        for change in enrolled.apply(event, |metadata| self.own.enrols(metadata)) {
+            let unlabelled = unlabelled();
+            match change {
+                Change::Entered(name) => {
+                    found.extend(self.list::<Job>(Kind::Job, &name, &unlabelled).await);
+                    let pods = format!("{},{unlabelled}", label::JOB_NAME);
+                    found.extend(self.list::<Pod>(Kind::Pod, &name, &pods).await);
                 }
-                let unlabelled = format!("!{}", label::ENROLLED);
-                let mut found = self.list::<Job>(Kind::Job, &name, &unlabelled).await;
-                found.extend(self.list::<Pod>(Kind::Pod, &name, &format!("{},{unlabelled}", label::JOB_NAME)).await);
-                found
+                Change::Left(name) => {
+                    let jobs = self.list::<Job>(Kind::Job, &name, &unlabelled).await;
+                    found.extend(jobs.into_iter().filter(|job| job.is_held));
+                }
             }
         }
+        found
     }
 
     async fn list<K>(&self, kind: Kind, namespace: &str, labels: &str) -> Vec<Target>
@@ -142,9 +144,7 @@ impl Backfill {
         loop {
             match api.list_metadata(&ListParams::default().labels(labels)).await {
                 Ok(list) => {
-                    let name = |object: PartialObjectMeta<K>| object.metadata.name;
-                    let names = list.items.into_iter().filter_map(name);
-                    return names.map(|name| Target { kind, namespace: namespace.to_owned(), name }).collect();
+                    return list.items.iter().filter_map(|object| Target::of(kind, &object.metadata)).collect();
                 }
                 Err(error) => {
                     let error: &dyn std::error::Error = &error;
@@ -155,11 +155,11 @@ impl Backfill {
         }
     }
 
-    /// Labels one object, with retries until it succeeds.
+    /// Labels or releases one object, with retries until it succeeds.
     async fn label(&self, target: Target) {
         sleep(GRACE_PERIOD).await;
         while let Err(error) = self.labeler.label(&target).await {
-            let Target { kind, namespace, name } = &target;
+            let Target { kind, namespace, name, .. } = &target;
             let error: &dyn std::error::Error = &error;
             tracing::warn!(?kind, namespace, name, error, "cannot label the object; retrying");
             sleep(RETRY_AFTER).await;
@@ -169,9 +169,12 @@ impl Backfill {
 
 fn target<K: Resource<DynamicType = ()>>(kind: Kind, event: &Event<PartialObjectMeta<K>>) -> Option<Target> {
     let (Event::Apply(object) | Event::InitApply(object)) = event else { return None };
-    let metadata = &object.metadata;
-    let (namespace, name) = (metadata.namespace.clone()?, metadata.name.clone()?);
-    metadata.deletion_timestamp.is_none().then_some(Target { kind, namespace, name })
+    Target::of(kind, &object.metadata)
+}
+
+/// Selects what lacks the label, and what has another value: the label is jobwarden's own.
+fn unlabelled() -> String {
+    format!("{}!={}", label::ENROLLED, label_value::TRUE)
 }
 
 /// Logs the error of a watch, which restarts by itself.
@@ -193,7 +196,8 @@ mod tests {
             Err::<http::Response<kube::client::Body>, _>(std::io::Error::other("connection refused"))
         });
         let (_keep, rules) = watch::channel(Arc::new(Rules::default()));
-        let backfill = Backfill::new(Client::new(away, "default"), [], rules, true, Metrics::default());
+        let backfill =
+            Backfill::new(Client::new(away, "default"), OwnNamespaces::default(), rules, true, Metrics::default());
         assert!(timeout(Duration::from_mins(10), backfill.run()).await.is_err(), "run never returns");
     }
 }

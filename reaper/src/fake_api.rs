@@ -196,6 +196,15 @@ impl State {
             }
         }
         let mut object = before.clone();
+        if kind.contains("json-patch") {
+            let operations: json_patch::Patch = serde_json::from_value(body.clone()).expect("a JSON patch");
+            if json_patch::patch(&mut object, &operations).is_err() {
+                return status(StatusCode::UNPROCESSABLE_ENTITY, "Invalid");
+            }
+            let object = self.store(path.to_owned(), object);
+            self.collect(path);
+            return (StatusCode::OK, object);
+        }
         let mut patch = body.clone();
         if of_status {
             patch = json!({ "status": patch["status"] });

@@ -22,6 +22,7 @@ pub mod deliver;
 pub mod execute;
 pub mod intake;
 pub mod metrics;
+pub mod namespaces;
 pub mod observer;
 pub mod outbox;
 pub mod process;

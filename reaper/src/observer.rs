@@ -30,7 +30,7 @@ use jobwarden_core::{
 use tokio::sync::{Notify, watch};
 
 use self::counters::Counters;
-use crate::clock;
+use crate::{clock, namespaces::OwnNamespaces};
 
 mod counters;
 #[cfg(test)]
@@ -50,6 +50,7 @@ struct Inner {
     policies: RwLock<Policies>,
     observed: Mutex<Observed>,
     changed: Notify,
+    own_namespaces: OwnNamespaces,
     /// Counts the inconsistencies of watches.
     inconsistencies: watch::Sender<u64>,
     counters: Counters,
@@ -76,6 +77,11 @@ impl Observer {
     /// An empty observer. Its health is [`SignalHealth::WatchDown`] until all watches have listed, and it rejects beats and
     /// reports until [`start_listening`](Self::start_listening). `defaults` is the lowest layer of every policy.
     pub fn new(defaults: Policy) -> Self {
+        Self::excluding(defaults, OwnNamespaces::default())
+    }
+
+    /// One that never takes these namespaces for enrolled.
+    pub fn excluding(defaults: Policy, own_namespaces: OwnNamespaces) -> Self {
         let observed = Observed {
             index: Index::default(),
             signals: SignalTracker::new(instant()),
@@ -86,6 +92,7 @@ impl Observer {
             policies,
             observed: Mutex::new(observed),
             changed: Notify::new(),
+            own_namespaces,
             inconsistencies: watch::channel(0).0,
             counters: Counters::default(),
         }))

@@ -34,6 +34,7 @@ use crate::{
     execute::Executor,
     intake::{self, Intake, IntakeSettings, keys::KeyRing, review::Reviewer, token::Verifier},
     metrics::Metrics,
+    namespaces::OwnNamespaces,
     observer::Observer,
     outbox::Outbox,
     self_beat::SelfBeat,
@@ -130,7 +131,8 @@ async fn serve(args: ReaperArgs) -> Result<(), RunError> {
     let mut registry = Registry::default();
     let AllMetrics { metrics, intake_metrics, accept_metrics, backfill_metrics, config_metrics, rules_metrics } =
         AllMetrics::register(&mut registry);
-    let observer = Observer::new(policy);
+    let own = OwnNamespaces::new([namespace.clone(), agent_namespace.clone()]);
+    let observer = Observer::excluding(policy, own.clone());
     observer.set_policy(config.policy.clone());
     observer.register(&mut registry);
     let outbox = Outbox::new();
@@ -156,7 +158,6 @@ async fn serve(args: ReaperArgs) -> Result<(), RunError> {
 
     // Jobs get the finalizer only where a sink receives outcomes.
     let finalizer = !config.sinks.is_empty();
-    let own = [namespace.clone(), agent_namespace.clone()];
     let backfill =
         (!observe_only).then(|| Backfill::new(client.clone(), own, rules.current(), finalizer, backfill_metrics));
     tasks.spawn(rules.follow(rules_metrics));

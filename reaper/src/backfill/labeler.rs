@@ -1,8 +1,8 @@
-//! Labels one object that was created without admission.
+//! Labels one object, or releases it.
 
 use std::sync::Arc;
 
-use jobwarden_common::names::{SIDECAR_CONTAINER, label};
+use jobwarden_common::names::{SIDECAR_CONTAINER, label, label_value};
 use jobwarden_inject::{
     identity::Rules,
     patch::{self, Operations},
@@ -10,7 +10,10 @@ use jobwarden_inject::{
 };
 use jobwarden_serve::field_manager::patch_params;
 use json_patch::{PatchOperation, TestOperation, jsonptr::PointerBuf};
-use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
+use k8s_openapi::api::{
+    batch::v1::Job,
+    core::v1::{Namespace, Pod},
+};
 use kube::{Api, Client, Resource, ResourceExt as _, api::Patch};
 use prometheus_client::{
     metrics::{counter::Counter, family::Family},
@@ -21,10 +24,24 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use super::target::{Kind, Target};
+use crate::namespaces::OwnNamespaces;
+
+/// What a patch of an existing object does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Effect {
+    /// It gives the label.
+    Labelled,
+    /// It takes the finalizer.
+    Released,
+}
+
+/// The patch of an object; `None` to leave it as it is.
+type Decision = Result<Option<(Operations, Effect)>, serde_json::Error>;
 
 /// Metrics of the backfill. Clones share the same metrics.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
+    released: Counter,
     labelled: Family<[(&'static str, &'static str); 1], Counter>,
     without_sidecar: Counter,
 }
@@ -32,10 +49,15 @@ pub struct Metrics {
 impl Metrics {
     /// Registers the metrics in `registry`.
     pub fn register(&self, registry: &mut Registry) {
-        let Self { labelled, without_sidecar } = self;
+        let Self { released, labelled, without_sidecar } = self;
+        registry.register(
+            "jobwarden_stray_finalizers",
+            "Finalizers removed from Jobs without the label of jobwarden that are not observed",
+            released.clone(),
+        );
         registry.register(
             "jobwarden_stamped",
-            "Jobs and pods that were created without admission and labelled later",
+            "Jobs and pods that had not the label of jobwarden and got it later",
             labelled.clone(),
         );
         registry.register(
@@ -60,27 +82,52 @@ pub(super) enum LabelError {
 /// Labels existing objects.
 pub(super) struct Labeler {
     client: Client,
+    own: OwnNamespaces,
     rules: watch::Receiver<Arc<Rules>>,
     finalizer: bool,
     metrics: Metrics,
 }
 
 impl Labeler {
-    pub(super) fn new(client: Client, rules: watch::Receiver<Arc<Rules>>, finalizer: bool, metrics: Metrics) -> Self {
-        Self { client, rules, finalizer, metrics }
+    pub(super) fn new(
+        client: Client,
+        own: OwnNamespaces,
+        rules: watch::Receiver<Arc<Rules>>,
+        finalizer: bool,
+        metrics: Metrics,
+    ) -> Self {
+        Self { client, own, rules, finalizer, metrics }
     }
 
     /// Applies what admission would have done and can still be done. An object that is gone, has finished or is labelled already is
-    /// left as it is.
+    /// left as it is; but a Job that has our finalizer is either labelled, so that its outcome is recorded, or released.
     pub(super) async fn label(&self, target: &Target) -> Result<(), LabelError> {
-        let Target { kind, namespace, name } = target;
+        let Target { kind, namespace, name, .. } = target;
+        // What we do not hold was found in an enrolled namespace. If that has left since, the Job is the index's (row J9).
+        let enrolled = !target.is_held || self.is_enrolled(namespace).await?;
         match kind {
             Kind::Job => {
-                self.apply::<Job>(namespace, name, "Job", |text, job| self.of_job(text, job)).await?;
+                let decide = |text: &str, job: &Job| if enrolled { self.of_job(text, job) } else { released(text) };
+                match self.apply::<Job>(namespace, name, decide).await? {
+                    Some((_, Effect::Labelled)) => self.count_labelled("Job", namespace, name),
+                    Some((_, Effect::Released)) => {
+                        tracing::info!(
+                            namespace,
+                            name,
+                            "removed the finalizer of jobwarden from a Job that is not observed"
+                        );
+                        self.metrics.released.inc();
+                    }
+                    None => {}
+                }
             }
-            Kind::Pod => {
-                let patched = self.apply::<Pod>(namespace, name, "Pod", |text, pod| self.of_pod(text, pod)).await?;
-                if patched.is_some_and(|pod| !has_sidecar(&pod)) {
+            Kind::Pod if enrolled => {
+                let Some((pod, _)) = self.apply::<Pod>(namespace, name, |text, pod| self.of_pod(text, pod)).await?
+                else {
+                    return Ok(());
+                };
+                self.count_labelled("Pod", namespace, name);
+                if !has_sidecar(&pod) {
                     tracing::warn!(
                         namespace,
                         pod = name,
@@ -89,29 +136,47 @@ impl Labeler {
                     self.metrics.without_sidecar.inc();
                 }
             }
+            Kind::Pod => {}
         }
         Ok(())
     }
 
-    fn of_job(&self, text: &str, job: &Job) -> Result<Option<Operations>, serde_json::Error> {
-        let ended = |condition: &str| matches!(condition, "Complete" | "Failed");
-        let conditions = job.status.iter().flat_map(|status| status.conditions.iter().flatten());
-        if conditions.into_iter().any(|condition| condition.status == "True" && ended(&condition.type_)) {
-            return Ok(None);
-        }
-        let view: view::Job<'_> = serde_json::from_str(text)?;
-        let rules = Arc::clone(&self.rules.borrow());
-        Ok(patch::job::backfill(&view, &job.uid().unwrap_or_default(), &rules, self.finalizer))
+    fn count_labelled(&self, kind: &'static str, namespace: &str, name: &str) {
+        tracing::info!(kind, namespace, name, "labelled an object that had not the label of jobwarden");
+        self.metrics.labelled.get_or_create(&[("kind", kind)]).inc();
     }
 
-    fn of_pod(&self, text: &str, pod: &Pod) -> Result<Option<Operations>, serde_json::Error> {
+    async fn is_enrolled(&self, namespace: &str) -> Result<bool, LabelError> {
+        let read = Api::<Namespace>::all(self.client.clone()).get_metadata_opt(namespace).await;
+        Ok(read.map_err(LabelError::Read)?.is_some_and(|namespace| self.own.enrols(&namespace.metadata)))
+    }
+
+    fn of_job(&self, text: &str, job: &Job) -> Decision {
+        let view: view::Job<'_> = serde_json::from_str(text)?;
+        let rules = Arc::clone(&self.rules.borrow());
+        let Some(operations) = patch::job::backfill(&view, &job.uid().unwrap_or_default(), &rules, self.finalizer)
+        else {
+            return Ok(released_from(&view));
+        };
+        let ended = |condition: &str| matches!(condition, "Complete" | "Failed");
+        let mut conditions = job.status.iter().flat_map(|status| status.conditions.iter().flatten());
+        let is_over = job.metadata.deletion_timestamp.is_some()
+            || conditions.any(|condition| condition.status == "True" && ended(&condition.type_));
+        if is_over {
+            // The reaper records its outcome, and then releases it.
+            return Ok(patch::job::release(&view).map(|_| (patch::job::relabel(&view), Effect::Labelled)));
+        }
+        Ok(Some((operations, Effect::Labelled)))
+    }
+
+    fn of_pod(&self, text: &str, pod: &Pod) -> Decision {
         let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-        if matches!(phase, Some("Succeeded" | "Failed")) {
+        if pod.metadata.deletion_timestamp.is_some() || matches!(phase, Some("Succeeded" | "Failed")) {
             return Ok(None);
         }
         let view: view::Pod<'_> = serde_json::from_str(text)?;
         let rules = Arc::clone(&self.rules.borrow());
-        Ok(patch::pod::backfill(&view, &rules))
+        Ok(patch::pod::backfill(&view, &rules).map(|operations| (operations, Effect::Labelled)))
     }
 
     /// Reads the object, and patches it with the operations of `decide`. Returns the object if it was patched.
@@ -119,9 +184,8 @@ impl Labeler {
         &self,
         namespace: &str,
         name: &str,
-        kind: &'static str,
-        decide: impl FnOnce(&str, &K) -> Result<Option<Operations>, serde_json::Error>,
-    ) -> Result<Option<K>, LabelError>
+        decide: impl FnOnce(&str, &K) -> Decision,
+    ) -> Result<Option<(K, Effect)>, LabelError>
     where
         K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
         K: Clone + std::fmt::Debug + DeserializeOwned,
@@ -135,10 +199,10 @@ impl Labeler {
         };
         let object: K = serde_json::from_str(&text).map_err(LabelError::Content)?;
         let metadata = object.meta();
-        if metadata.deletion_timestamp.is_some() || object.labels().contains_key(label::ENROLLED) {
+        if object.labels().get(label::ENROLLED).is_some_and(|value| value == label_value::TRUE) {
             return Ok(None);
         }
-        let Some(operations) = decide(&text, &object).map_err(LabelError::Content)? else { return Ok(None) };
+        let Some((operations, effect)) = decide(&text, &object).map_err(LabelError::Content)? else { return Ok(None) };
         let version = metadata.resource_version.clone().unwrap_or_default();
         let unchanged = TestOperation {
             path: PointerBuf::from_tokens(["metadata", "resourceVersion"]),
@@ -147,18 +211,26 @@ impl Labeler {
         let operations = [PatchOperation::Test(unchanged)].into_iter().chain(operations.to_patch().0).collect();
         let api = Api::<K>::namespaced(self.client.clone(), namespace);
         match api.patch_metadata(name, &patch_params(), &Patch::<()>::Json(json_patch::Patch(operations))).await {
-            Ok(_) => {
-                tracing::info!(kind, namespace, name, "labelled an object that was created without admission");
-                self.metrics.labelled.get_or_create(&[("kind", kind)]).inc();
-                Ok(Some(object))
-            }
+            Ok(_) => Ok(Some((object, effect))),
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
             Err(error) => Err(LabelError::Patch(error)),
         }
     }
 }
 
+/// A Job of a namespace that is not enrolled.
+fn released(text: &str) -> Decision {
+    Ok(released_from(&serde_json::from_str(text)?))
+}
+
+fn released_from(view: &view::Job<'_>) -> Option<(Operations, Effect)> {
+    patch::job::release(view).map(|operations| (operations, Effect::Released))
+}
+
 fn has_sidecar(pod: &Pod) -> bool {
     let mut containers = pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten());
     containers.any(|container| container.name == SIDECAR_CONTAINER)
 }
+
+#[cfg(test)]
+mod tests;

@@ -59,6 +59,8 @@ impl Observer {
 
     pub(crate) fn namespace(&self, namespace: &Namespace) {
         let Some(name) = namespace.metadata.name.as_deref() else { return };
+        let enrolled = self.0.own_namespaces.enrols(&namespace.metadata);
+        self.with(|index, now| index.set_enrolled(name, enrolled, now));
         let unset = BTreeMap::new();
         let annotations = namespace.metadata.annotations.as_ref().unwrap_or(&unset);
         let (changes, bad) = Changes::by_annotations(annotations);
@@ -72,10 +74,12 @@ impl Observer {
 
     pub(crate) fn namespace_deleted(&self, namespace: &Namespace) {
         let Some(name) = namespace.metadata.name.as_deref() else { return };
+        self.with(|index, now| index.set_enrolled(name, false, now));
         self.update_policies(|policies| policies.set_namespace(name, Changes::default(), &[]));
     }
 
     pub(crate) fn namespaces_listed(&self, listed: &HashSet<String>) {
+        self.with(|index, now| index.namespaces_listed(|name| listed.contains(name), now));
         self.update_policies(|policies| policies.retain_namespaces(|name| listed.contains(name)));
     }
 

@@ -193,6 +193,28 @@ async fn a_pod_of_another_namespace_that_names_the_job_is_counted_and_ignored() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_namespace_that_leaves_takes_its_jobs_along() {
+    let observer = mk_observer();
+    let namespace = |name: &str, value: &str| -> k8s_openapi::api::core::v1::Namespace {
+        let labels = serde_json::json!({"jobwarden.io/inject": value});
+        serde_json::from_value(serde_json::json!({"metadata": {"name": name, "labels": labels}})).expect("a namespace")
+    };
+    let observed =
+        || observer.evidence(&"job".into()).is_some_and(|(evidence, _)| evidence.job.unenrolled_since.is_none());
+    observer.namespace(&namespace("ort", "enabled"));
+    observer.namespaces_listed(&["ort".to_owned()].into());
+    assert!(observed());
+    observer.take_changed();
+    observer.namespace(&namespace("ort", "disabled"));
+    assert!(!observed());
+    assert_eq!(observer.take_changed(), ["job".into()]);
+    observer.namespace(&namespace("ort", "enabled"));
+    assert!(observed());
+    observer.namespace_deleted(&namespace("ort", "enabled"));
+    assert!(!observed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn metrics_count_jobs_pods_and_watches() {
     let observer = mk_observer();
     let mut registry = prometheus_client::registry::Registry::default();
