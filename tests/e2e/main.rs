@@ -12,6 +12,7 @@ mod healthy_jobs;
 mod node_failures;
 mod notifications;
 mod observe_only;
+mod ownership;
 mod sidecar_size;
 mod uninstall;
 mod webhook_outage;
@@ -57,6 +58,11 @@ fn concurrent(cluster: &Arc<SharedCluster>) -> Vec<Trial> {
         notifications::a_deleted_job_is_reported_and_its_pods_are_gone_within_ten_seconds,
         authentication::a_beat_is_accepted_only_with_a_valid_token_of_an_existing_pod,
         authentication::an_agent_that_reports_a_pod_of_another_node_is_rejected,
+        ownership::a_forged_owner_reference_adds_no_pod_to_the_job_of_another_namespace,
+        ownership::a_label_written_by_hand_silences_no_job,
+        ownership::a_namespace_that_leaves_keeps_no_finalizer,
+        ownership::words_written_in_a_namespace_that_is_not_enrolled_have_no_effect,
+        ownership::a_tenant_changes_everything_of_its_jobs_but_our_words,
     ]
 }
 
