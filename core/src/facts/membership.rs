@@ -28,7 +28,7 @@ pub struct Claim {
     namespace: Box<str>,
     /// `None` if its controller-uid label is the UID of the Job that it names: that is enough for every Job with such a selector, and no
     /// other has a use for more. Else its labels, for the selector of a Job that has its own.
-    labels: Option<Box<BTreeMap<String, String>>>,
+    labels: Option<BTreeMap<String, String>>,
 }
 
 /// Why a pod is not one of the Job that it names.
@@ -66,7 +66,7 @@ impl Claim {
         let labelled = is(label::CONTROLLER_UID) || is(label::LEGACY_CONTROLLER_UID);
         let kept = || {
             let labels = labels.into_iter().flatten().take(MAX_LABELS);
-            Box::new(labels.map(|(key, value)| (key.clone(), value.clone())).collect())
+            labels.map(|(key, value)| (key.clone(), value.clone())).collect()
         };
         Self { namespace: namespace.into(), labels: (!labelled).then(kept) }
     }
@@ -78,7 +78,7 @@ impl Members {
         if *claim.namespace != *namespace {
             return Err(Mismatch::Namespace);
         }
-        let agrees = match (self, claim.labels.as_deref()) {
+        let agrees = match (self, &claim.labels) {
             (Self::Itself, _) => return Err(Mismatch::NotAJob),
             // The labels of a pod with the controller-uid label are not kept. A selector of the Job's own that asks for more is its
             // controller's concern: the pod is of this namespace and carries this Job's UID twice.

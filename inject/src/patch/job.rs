@@ -46,7 +46,7 @@ pub fn admit(job: &Job<'_>, namespace: &str, settings: &Settings, bounds: Option
     if of_job.choice == Some(Choice::Out) {
         let mut operations = propagate_opt_out(template);
         disown(&mut operations, job);
-        return Ok(Mutation { warnings, operations, ..Mutation::skip(Skip::OptedOut) });
+        return Ok(Mutation { operations, warnings, ..Mutation::skip(Skip::OptedOut) });
     }
     let left_alone = || {
         let mut operations = Operations::default();
@@ -54,7 +54,7 @@ pub fn admit(job: &Job<'_>, namespace: &str, settings: &Settings, bounds: Option
         operations
     };
     if of_template.choice == Some(Choice::Out) {
-        return Ok(Mutation { warnings, operations: left_alone(), ..Mutation::skip(Skip::OptedOut) });
+        return Ok(Mutation { operations: left_alone(), warnings, ..Mutation::skip(Skip::OptedOut) });
     }
     if template.spec.as_ref().is_some_and(is_windows) {
         return Ok(Mutation { operations: left_alone(), ..Mutation::skip_windows(warnings) });
