@@ -1,9 +1,17 @@
 //! HTTP/1.1 servers, plain or over TLS, for clients that may be slow, numerous or hostile: everything that a client can hold has a
 //! limit.
 //!
-//! Life of a connection: accepted (or closed at once above the limit) → TLS handshake within its timeout → head of the first
-//! request within its timeout → requests, with rests and an idle timeout between them → closed by the client, by the idle timeout
-//! or by the drain. [`read_body`] limits the size and duration of one request body, a [`Budget`] the memory of all bodies together.
+//! Life of a connection: accepted → a place among the newcomers of its source → TLS handshake within its timeout → head of the first
+//! request within its timeout → requests, with rests and an idle timeout between them → closed by the client, by the idle timeout,
+//! by the drain, after a response 4xx, because it is too slow, or because another connection needs its slot. [`read_body`] limits the
+//! size and duration of one request body, a [`Budget`] the memory of all bodies together.
+//!
+//! # Sources
+//!
+//! The peer's address is the source of a connection. No source can keep others out: when slots run out, the oldest idle connection of the
+//! source with most of them is closed, and the newcomer gets in (`slots.rs`). A connection is a *newcomer* until its first successful
+//! response. Each source may have a limited number of them, and one that ends without a success counts for a while longer: that limits
+//! failed handshakes and authentications. `docs/design/0013-ports.md` says why.
 //!
 //! # Drain
 //!
@@ -27,13 +35,15 @@ mod limits;
 mod metrics;
 mod server;
 mod service;
+mod slots;
+mod source;
 mod stage;
 mod transport;
 
 pub use self::{
     body::{BODY_TIMEOUT, BodyError, Budget, Held, read_body},
-    limits::Limits,
-    metrics::{Metrics, Refusal},
+    limits::{LimitArgs, Limits},
+    metrics::{Closing, Metrics, Refusal},
     server::Server,
     service::HttpService,
     transport::{Plain, Stream, Tls, Transport},

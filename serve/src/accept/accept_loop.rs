@@ -3,21 +3,20 @@
 use std::{
     future::poll_fn,
     io,
-    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
 use futures::FutureExt as _;
-use tokio::{
-    sync::Semaphore,
-    time::{Instant, sleep, sleep_until, timeout_at},
-};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
+    activity::Activity,
     drain::Drain,
-    metrics::{Metrics, Refusal},
+    metrics::{Closing, Metrics, Refusal},
+    slots::{Admitted, Slot, Slots},
+    source::Source,
     stage::Stage,
 };
 use crate::shutdown::{Shutdown, ShutdownArgs};
@@ -30,7 +29,7 @@ const BACKLOG: usize = 1024;
 
 /// The accept loop of one server.
 pub(super) struct AcceptLoop {
-    pub(super) max_connections: usize,
+    pub(super) slots: Slots,
     pub(super) shutdown: Shutdown,
     pub(super) drain: ShutdownArgs,
     pub(super) stage: Stage,
@@ -38,28 +37,34 @@ pub(super) struct AcceptLoop {
 }
 
 impl AcceptLoop {
-    /// Accepts connections with `accept` and runs `serve` for each in a task of its own, until the shutdown is requested and the
-    /// drain has ended. Dropping `accept` closes the listener.
+    /// Accepts connections with `accept` and runs `serve` for each in a task of its own, until it is evicted, or the shutdown is requested
+    /// and the drain has ended. Dropping `accept` closes the listener.
     pub(super) async fn run<T, F>(
         self,
-        mut accept: impl FnMut(&mut Context<'_>) -> Poll<io::Result<T>>,
-        serve: impl Fn(T) -> F,
+        mut accept: impl FnMut(&mut Context<'_>) -> Poll<io::Result<(T, Source)>>,
+        serve: impl Fn(T, Activity, Slot) -> F,
     ) where
         F: Future<Output = ()> + Send + 'static,
     {
-        let Self { max_connections, shutdown, drain: args, stage, metrics } = self;
-        let slots = Arc::new(Semaphore::new(max_connections));
+        let Self { slots, shutdown, drain: args, stage, metrics } = self;
         let (abort, connections) = (CancellationToken::new(), TaskTracker::new());
-        let start = |stream: T| {
-            let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
+        let start = |(stream, source): (T, Source)| {
+            let activity = Activity::new(stage.clone());
+            let Admitted { slot, evicted } = slots.admit(source, activity.clone());
+            if evicted {
+                metrics.closed(Closing::Evicted);
+            }
+            let Some(slot) = slot else {
                 metrics.refused(Refusal::Limit);
                 return;
             };
-            let (serving, abort) = (serve(stream), abort.clone());
-            connections.spawn(async move {
-                abort.run_until_cancelled(serving).await;
-                drop(slot);
-            });
+            let (serving, abort) = (serve(stream, activity.clone(), slot), abort.clone());
+            connections.spawn(abort.run_until_cancelled_owned(async move {
+                tokio::select! {
+                    () = serving => {}
+                    () = activity.evicted() => {}
+                }
+            }));
         };
 
         let mut drain: Option<Drain> = None;
@@ -84,11 +89,11 @@ impl AcceptLoop {
                 accepted = poll_fn(&mut accept) => accepted,
             };
             match accepted {
-                Ok(stream) => {
+                Ok(accepted) => {
                     if let Some(drain) = &mut drain {
                         drain.connection_arrived(Instant::now());
                     }
-                    start(stream);
+                    start(accepted);
                 }
                 Err(error) => {
                     metrics.refused(Refusal::Accept);
@@ -103,7 +108,7 @@ impl AcceptLoop {
         // The kernel has established what is in its queue: closing the listener would reset those connections.
         for _ in 0..BACKLOG {
             match poll_fn(&mut accept).now_or_never() {
-                Some(Ok(stream)) => start(stream),
+                Some(Ok(accepted)) => start(accepted),
                 Some(Err(_)) | None => break,
             }
         }

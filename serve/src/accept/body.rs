@@ -7,13 +7,16 @@ use http_body_util::BodyExt as _;
 use hyper::body::Body;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::timeout,
+    time::{Instant, sleep_until, timeout},
 };
 
-use super::limits::MAX_BUFFER;
+use super::limits::{LEAST_SPEED, MAX_BUFFER};
 
 /// Timeout of a whole body. The API server gives a webhook 10 s by default.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a body may take before it has to arrive at [`LEAST_SPEED`] on average.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// How long a body waits for memory that other bodies use. The API server gives our webhooks 3 s.
 const BUDGET_TIMEOUT: Duration = Duration::from_secs(1);
@@ -34,8 +37,8 @@ pub enum BodyError {
         /// Maximum size, in bytes.
         max: usize,
     },
-    /// It took longer than [`BODY_TIMEOUT`]: 408.
-    #[error("the body took longer than {} s", BODY_TIMEOUT.as_secs())]
+    /// It took longer than [`BODY_TIMEOUT`], or arrived more slowly than 16 KiB a second after 5 s: 408.
+    #[error("the body took longer than {} s, or arrived too slowly", BODY_TIMEOUT.as_secs())]
     TimedOut,
     /// Other large bodies use the memory: 429.
     #[error("too many large request bodies at once; try again")]
@@ -113,7 +116,7 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     if usize::try_from(body.size_hint().lower()).is_ok_and(|announced| announced <= max) {
-        timeout(BODY_TIMEOUT, collect(body, max, budget)).await.unwrap_or(Err(BodyError::TimedOut))
+        collect(body, max, budget).await
     } else {
         Err(BodyError::TooLarge { max })
     }
@@ -126,7 +129,16 @@ where
 {
     let mut body = pin!(body);
     let (mut so_far, mut share) = (Parts::One(Bytes::new()), None);
-    while let Some(frame) = body.frame().await {
+    let start = Instant::now();
+    // Set anew with each frame, unless the body ends with its first one.
+    let mut deadline = pin!(sleep_until(start + GRACE));
+    loop {
+        let frame = tokio::select! {
+            biased;
+            frame = body.frame() => frame,
+            () = deadline.as_mut() => return Err(BodyError::TimedOut),
+        };
+        let Some(frame) = frame else { break };
         let Ok(mut data) = frame.map_err(|error| BodyError::Broken(error.into()))?.into_data() else { continue };
         let length = so_far.len() + data.remaining();
         if length > max {
@@ -137,8 +149,18 @@ where
             budget.cover(length, &mut share).await?;
         }
         so_far.push(data.copy_to_bytes(data.remaining()));
+        if body.is_end_stream() {
+            break;
+        }
+        deadline.as_mut().reset(start + time_for(length));
     }
     Ok(Held { body: so_far.join(), _share: share })
+}
+
+/// How long after its start a body must have brought more than these bytes.
+fn time_for(length: usize) -> Duration {
+    let seconds = u64::try_from(length).unwrap_or(u64::MAX) / LEAST_SPEED;
+    (GRACE + Duration::from_secs(seconds)).min(BODY_TIMEOUT)
 }
 
 /// A body that is being read. Most bodies are one part, which is not copied.
@@ -266,6 +288,34 @@ mod tests {
             Some((byte, ()))
         });
         let body = Box::pin(StreamBody::new(endless));
+        let start = Instant::now();
         assert!(matches!(read_body(body, 1000).await, Err(BodyError::TimedOut)));
+        assert_eq!(start.elapsed(), GRACE, "a byte a second is no speed");
+    }
+
+    /// A body of `parts` parts of `size` bytes, one every 500 ms.
+    fn steady(parts: usize, size: usize) -> impl Body<Error = Infallible> {
+        Box::pin(StreamBody::new(stream::unfold(0, move |sent| async move {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            let part: Chunk = Ok(Frame::data(Bytes::from(vec![b'x'; size])));
+            (sent < parts).then_some((part, sent + 1))
+        })))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_large_body_over_a_slow_line_is_read_within_the_timeout() {
+        let body = read_body(steady(19, 64 * 1024), usize::MAX).await.expect("128 KiB a second, for 9.5 s and its end");
+        assert_eq!(body.len(), 19 * 64 * 1024);
+        let start = Instant::now();
+        assert!(matches!(read_body(steady(100, 64 * 1024), usize::MAX).await, Err(BodyError::TimedOut)));
+        assert_eq!(start.elapsed(), BODY_TIMEOUT);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_slower_than_the_least_speed_times_out_after_what_its_bytes_are_worth() {
+        let start = Instant::now();
+        // 8 KiB a second: after 8 s it has brought 64 KiB, which are worth 4 s more than the grace.
+        assert!(matches!(read_body(steady(100, 4 * 1024), usize::MAX).await, Err(BodyError::TimedOut)));
+        assert_eq!(start.elapsed(), BODY_TIMEOUT - Duration::from_secs(1));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A connection is *served* while requests arrive, and *rests* when none has arrived for a while: then only its TLS session is kept.
 
-use std::{future::pending, pin::pin, time::Duration};
+use std::{pin::pin, time::Duration};
 
 use bytes::Bytes;
 use hyper::server::conn::http1;
@@ -14,10 +14,11 @@ use tokio::{
 };
 
 use super::{
-    activity::{Activity, Tracked, TrackedService},
-    limits::{Limits, MAX_BUFFER},
-    metrics::{Metrics, Refusal},
+    activity::{Activity, Overdue, Tracked, TrackedService},
+    limits::{Limits, MAX_BUFFER, MAX_HEAD},
+    metrics::{Closing, Metrics, Refusal},
     service::HttpService,
+    slots::Slot,
     stage::Stage,
     transport::{Stream, Transport},
 };
@@ -26,12 +27,17 @@ use super::{
 /// it was accepted just before.
 const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(1);
 
+/// How long the end of a TLS session may take to be sent.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// What one connection needs to be served.
 pub(super) struct Connection<S> {
     pub(super) limits: Limits,
     pub(super) service: S,
     pub(super) stage: Stage,
     pub(super) metrics: Metrics,
+    pub(super) activity: Activity,
+    pub(super) slot: Slot,
 }
 
 /// A connection that rests, and the bytes already read that belong to the next request.
@@ -42,9 +48,14 @@ struct Resting<T, S> {
 }
 
 impl<S: HttpService> Connection<S> {
-    /// Performs the handshake, then serves the connection until its end.
+    /// Performs the handshake once it is this newcomer's turn, then serves the connection until its end.
     pub(super) async fn run<T: Transport>(self, tcp: TcpStream, transport: T) {
         let _counted = self.metrics.open_connection();
+        let Some(newcomer) = self.slot.newcomer(self.limits.handshake_timeout).await else {
+            self.metrics.refused(Refusal::Source);
+            return;
+        };
+        self.activity.set_newcomer(newcomer);
         // On the heap, so that its memory is released when it is done.
         let handshake = Box::pin(timeout(self.limits.handshake_timeout, transport.handshake(tcp)));
         match handshake.await {
@@ -59,15 +70,22 @@ impl<S: HttpService> Connection<S> {
 
     /// Alternates between serving requests and resting, until the end of the connection.
     pub(super) async fn serve<T: Stream>(self, stream: T) {
-        let Self { limits, service, stage, metrics } = self;
+        let Self { limits, service, stage, metrics, activity, slot: _slot } = self;
         let mut turn = Resting { stream, unread: Bytes::new(), service };
-        let mut first_head = Some(limits.header_timeout);
         loop {
-            let served = Box::pin(serve_requests(turn, first_head.take(), &limits, &stage, &metrics)).await;
+            let served = Box::pin(serve_requests(turn, &activity, &limits, &stage, &metrics)).await;
             let Some(mut resting) = served else { return };
             let counted = metrics.rest();
+            // Part of a head was read together with the request before it.
+            let head_begun = !resting.unread.is_empty();
+            let limit = if head_begun { limits.header_timeout } else { limits.idle_timeout };
             let more = tokio::select! {
-                more = timeout(limits.idle_timeout, resting.stream.wait_readable()) => more.unwrap_or(Ok(false)),
+                more = timeout(limit, resting.stream.wait_readable()) => more.unwrap_or_else(|_| {
+                    if head_begun {
+                        metrics.closed(Closing::HeaderTimeout);
+                    }
+                    Ok(false)
+                }),
                 () = stage.closing() => Ok(false),
             };
             drop(counted);
@@ -75,7 +93,7 @@ impl<S: HttpService> Connection<S> {
                 Ok(true) => turn = resting,
                 Ok(false) => {
                     // Best effort: tells the peer that nothing more follows.
-                    let _ = resting.stream.shutdown().await;
+                    let _ = timeout(CLOSE_TIMEOUT, resting.stream.shutdown()).await;
                     return;
                 }
                 Err(error) => {
@@ -87,61 +105,64 @@ impl<S: HttpService> Connection<S> {
     }
 }
 
-/// Serves requests until none arrives for a while; `None` if the connection has ended. `first_head` is the timeout for the head of
-/// the first request.
+/// Serves requests until none arrives for a while; `None` if the connection has ended.
 async fn serve_requests<T: Stream, S: HttpService>(
     turn: Resting<T, S>,
-    first_head: Option<Duration>,
+    activity: &Activity,
     limits: &Limits,
     stage: &Stage,
     metrics: &Metrics,
 ) -> Option<Resting<T, S>> {
     let Resting { stream, unread, service } = turn;
-    let activity = Activity::new(stage.clone());
     let stream = Tracked { stream, unread, activity: activity.clone() };
     let service = TrackedService { service, activity: activity.clone() };
-    // hyper's header timeout also runs while a connection is idle, so it is the idle timeout here.
+    // hyper's header timeout also runs while a connection is idle, so it is the idle timeout here; `Activity::deadline` is that of heads.
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.idle_timeout)
+        .max_header_size(MAX_HEAD)
         .max_buf_size(MAX_BUFFER)
         .serve_connection(TokioIo::new(stream), service);
-    let is_new = first_head.is_some();
-    let mut first_head = pin!(async {
-        match first_head {
-            Some(limit) => sleep(limit).await,
-            None => pending().await,
-        }
-    });
+    let is_new = activity.requests() == 0;
     let mut close = pin!(async {
         stage.closing().await;
         if is_new && activity.requests() == 0 {
             sleep(FIRST_REQUEST_GRACE).await;
         }
     });
-    let (mut awaits_first_head, mut closing) = (true, false);
-    let mut rest_check = pin!(sleep(limits.rest_after));
-    let mut requests = activity.requests();
+    let since = Instant::now();
+    // Often enough that no deadline that begins after a check passes before the next one.
+    let check_every = limits.rest_after.min(limits.header_timeout).min(limits.write_timeout);
+    let mut check = pin!(sleep(check_every));
+    let (mut closing, mut requests) = (false, activity.requests());
     loop {
         tokio::select! {
             result = &mut connection => {
+                if activity.is_blamed() || result.as_ref().is_err_and(hyper::Error::is_parse) {
+                    metrics.closed(Closing::ClientError);
+                }
                 if let Err(error) = result {
                     tracing::debug!(%error, "connection broke");
                 }
                 return None;
             }
-            () = first_head.as_mut(), if awaits_first_head => {
-                awaits_first_head = false;
-                if activity.requests() == 0 {
-                    metrics.refused(Refusal::HeaderTimeout);
-                    return None;
-                }
-            }
             () = close.as_mut(), if !closing => {
                 closing = true;
                 std::pin::Pin::new(&mut connection).graceful_shutdown();
             }
-            () = rest_check.as_mut() => {
+            () = check.as_mut() => {
+                let now = Instant::now();
+                let deadline = match activity.deadline(limits, since, now) {
+                    Ok(deadline) => deadline,
+                    Err(Overdue::Refused(reason)) => {
+                        metrics.refused(reason);
+                        return None;
+                    }
+                    Err(Overdue::Closed(reason)) => {
+                        metrics.closed(reason);
+                        return None;
+                    }
+                };
                 let before = std::mem::replace(&mut requests, activity.requests());
                 if requests == before && requests > 0 && activity.is_idle() && !closing {
                     let http1::Parts { io, read_buf, service, .. } = connection.into_parts();
@@ -150,7 +171,8 @@ async fn serve_requests<T: Stream, S: HttpService>(
                     let unread = Bytes::copy_from_slice(&read_buf);
                     return Some(Resting { stream, unread, service: service.service });
                 }
-                rest_check.as_mut().reset(Instant::now() + limits.rest_after);
+                let next = now + check_every;
+                check.as_mut().reset(deadline.map_or(next, |at| at.min(next)));
             }
         }
     }

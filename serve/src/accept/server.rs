@@ -1,6 +1,6 @@
 //! A server: a listener, its transport and its limits.
 
-use std::{sync::Arc, time::Duration};
+use std::{sync::Arc, task::Context, time::Duration};
 
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
@@ -11,6 +11,8 @@ use super::{
     limits::Limits,
     metrics::Metrics,
     service::HttpService,
+    slots::Slots,
+    source::Source,
     stage::Stage,
     transport::{Plain, Tls, Transport},
 };
@@ -27,7 +29,12 @@ pub struct Server<T> {
 impl Server<Plain> {
     /// Plain HTTP, without metrics of its connections.
     pub fn http(listener: TcpListener, limits: Limits) -> Self {
-        Self { listener, transport: Plain, limits, metrics: Metrics::default() }
+        Self::http_with(listener, limits, Metrics::default())
+    }
+
+    /// Plain HTTP.
+    pub fn http_with(listener: TcpListener, limits: Limits, metrics: Metrics) -> Self {
+        Self { listener, transport: Plain, limits, metrics }
     }
 }
 
@@ -51,27 +58,35 @@ impl<T: Transport> Server<T> {
     pub async fn run_until(self, service: impl HttpService, shutdown: Shutdown, drain: ShutdownArgs) {
         let Self { listener, transport, limits, metrics } = self;
         let stage = Stage::default();
-        let accept_loop = AcceptLoop {
-            max_connections: limits.max_connections,
-            shutdown,
-            drain,
-            stage: stage.clone(),
-            metrics: metrics.clone(),
-        };
-        let serve = |stream: TcpStream| {
+        let accept_loop =
+            AcceptLoop { slots: Slots::new(limits), shutdown, drain, stage: stage.clone(), metrics: metrics.clone() };
+        let serve = |stream: TcpStream, activity, slot| {
             set_options(&stream, limits.send_timeout);
-            let connection =
-                Connection { limits, service: service.clone(), stage: stage.clone(), metrics: metrics.clone() };
-            connection.run(stream, transport.clone())
+            let (service, stage, metrics) = (service.clone(), stage.clone(), metrics.clone());
+            Connection { limits, service, stage, metrics, activity, slot }.run(stream, transport.clone())
         };
-        accept_loop.run(move |context| listener.poll_accept(context).map_ok(|(stream, _)| stream), serve).await;
+        let accept = move |context: &mut Context<'_>| {
+            listener.poll_accept(context).map_ok(|(stream, peer)| {
+                let source = Source::of(peer, stream.local_addr().ok());
+                (stream, source)
+            })
+        };
+        accept_loop.run(accept, serve).await;
     }
 }
+
+/// How much of a response the kernel may hold before it is sent (`TCP_NOTSENT_LOWAT`, tcp(7)), in bytes. Without it, a client that reads
+/// nothing holds some megabytes, and one that reads slowly seems to read nothing for a long time.
+const UNSENT: u32 = 128 * 1024;
 
 /// Responses are correct without these options, so a failure is only logged.
 fn set_options(stream: &TcpStream, send_timeout: Duration) {
     let socket = socket2::SockRef::from(stream);
-    if let Err(error) = stream.set_nodelay(true).and_then(|()| socket.set_tcp_user_timeout(Some(send_timeout))) {
+    if let Err(error) = stream
+        .set_nodelay(true)
+        .and_then(|()| socket.set_tcp_user_timeout(Some(send_timeout)))
+        .and_then(|()| socket.set_tcp_notsent_lowat(UNSENT))
+    {
         tracing::debug!(%error, "cannot set socket options of a connection");
     }
 }

@@ -1,6 +1,7 @@
 //! Over real TLS on the loopback; the drain over in-memory streams in paused time.
 
 mod drain;
+mod hostile;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -32,6 +33,9 @@ use crate::{
 const LONG: Duration = Duration::from_mins(1);
 const SHORT: Duration = Duration::from_millis(50);
 
+/// More bytes than the kernel buffers for a client that reads nothing.
+const LARGE: usize = 32 * 1024 * 1024;
+
 struct TestServer {
     addr: SocketAddr,
     connector: TlsConnector,
@@ -60,6 +64,14 @@ async fn server(limits: Limits, drain: ShutdownArgs) -> TestServer {
                 // A test that never releases the request drops the sender.
                 let _ = released.await;
             }
+            match request.uri().path() {
+                "/denied" => return Response::builder().status(StatusCode::FORBIDDEN).body(Full::new(Bytes::new())),
+                "/broken" => {
+                    return Response::builder().status(StatusCode::BAD_GATEWAY).body(Full::new(Bytes::new()));
+                }
+                "/large" => return Ok(Response::new(Full::new(Bytes::from(vec![b'x'; LARGE])))),
+                _ => {}
+            }
             let (status, body) = match read_body(request.into_body(), limits.max_body).await {
                 Ok(body) => (StatusCode::OK, body),
                 Err(error) => (StatusCode::PAYLOAD_TOO_LARGE, Bytes::from(error.to_string())),
@@ -78,6 +90,20 @@ impl TestServer {
         self.connector.connect(ServerName::try_from(NAME).expect("a valid name"), stream).await
     }
 
+    /// Like [`connect`](Self::connect), from the address 127.0.0.`host`.
+    async fn connect_from(&self, host: u8) -> io::Result<TlsStream<TcpStream>> {
+        let stream = connect_from(host, self.addr).await?;
+        self.connector.connect(ServerName::try_from(NAME).expect("a valid name"), stream).await
+    }
+
+    async fn client_from(&self, host: u8) -> SendRequest<Full<Bytes>> {
+        let stream = self.connect_from(host).await.expect("the server accepts");
+        let (client, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("no I/O yet");
+        tokio::spawn(connection);
+        client
+    }
+
     async fn client(&self) -> SendRequest<Full<Bytes>> {
         self.client_and_end().await.0
     }
@@ -93,6 +119,13 @@ impl TestServer {
         });
         (client, end)
     }
+}
+
+/// Connects from the address 127.0.0.`host`, which is another source than 127.0.0.1.
+async fn connect_from(host: u8, addr: SocketAddr) -> io::Result<TcpStream> {
+    let socket = tokio::net::TcpSocket::new_v4()?;
+    socket.bind(SocketAddr::from(([127, 0, 0, host], 0)))?;
+    socket.connect(addr).await
 }
 
 const NO_DRAIN: ShutdownArgs = ShutdownArgs { drain_delay: Duration::ZERO, drain_timeout: LONG };
@@ -170,12 +203,18 @@ async fn an_idle_connection_outlives_the_header_timeout_and_ends_with_the_idle_t
 }
 
 #[tokio::test]
-async fn a_connection_above_the_limit_is_closed_and_the_others_are_served() {
-    let server = server(Limits { max_connections: 1, ..Limits::default() }, NO_DRAIN).await;
-    let mut first = server.client().await;
-    assert!(server.connect().await.is_err());
+async fn if_every_connection_has_a_request_in_flight_only_one_of_our_own_gets_in() {
+    let mut server = server(Limits { max_connections: 1, ..Limits::default() }, NO_DRAIN).await;
+    let mut busy = server.client_from(2).await;
+    let answer = tokio::spawn(busy.send_request(post("/wait", "")));
+    let go_on = server.waiting.recv().await.expect("the request arrives");
+    assert!(server.connect_from(3).await.is_err());
     assert_eq!(server.metrics.refusals(Refusal::Limit), 1);
-    assert_eq!(first.send_request(post("/", "")).await.expect("an answer").status(), StatusCode::OK);
+    // The self-beat is a connection of our own.
+    let response = server.client().await.send_request(post("/", "")).await.expect("an answer");
+    assert_eq!(response.status(), StatusCode::OK);
+    go_on.send(()).expect("the request is in flight");
+    assert_eq!(answer.await.expect("no panic").expect("an answer").status(), StatusCode::OK);
 }
 
 #[tokio::test]

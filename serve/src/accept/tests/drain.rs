@@ -6,7 +6,7 @@ use tokio::{
 };
 
 use super::{
-    super::{accept_loop::AcceptLoop, connection::Connection, stage::Stage},
+    super::{accept_loop::AcceptLoop, connection::Connection, slots::Slots, source::Source, stage::Stage},
     *,
 };
 
@@ -18,10 +18,14 @@ const DRAIN: ShutdownArgs =
 /// Rests before the drain starts.
 const LIMITS: Limits = Limits {
     max_connections: 64,
+    source_connections: 64,
+    source_newcomers: 64,
+    penalty: Duration::ZERO,
     handshake_timeout: LONG,
     header_timeout: LONG,
     idle_timeout: LONG,
     rest_after: Duration::from_secs(1),
+    write_timeout: LONG,
     send_timeout: LONG,
     max_body: 1024,
     max_bodies: 1024,
@@ -46,24 +50,26 @@ impl Memory {
         let (connections, mut arriving) = mpsc::unbounded_channel();
         let (shutdown, stage, metrics) = (Shutdown::manual(), Stage::default(), Metrics::default());
         let accept_loop = AcceptLoop {
-            max_connections: LIMITS.max_connections,
+            slots: Slots::new(LIMITS),
             shutdown: shutdown.clone(),
             drain: DRAIN,
             stage: stage.clone(),
             metrics: metrics.clone(),
         };
-        let serve = move |stream| {
+        let serve = move |stream, activity, slot| {
             let service = service_fn(async |request: Request<Incoming>| {
                 if request.uri().path() == "/stuck" {
                     std::future::pending::<()>().await;
                 }
                 Ok::<_, BodyError>(Response::new(Full::new(Bytes::from_static(b"served"))))
             });
-            Connection { limits: LIMITS, service, stage: stage.clone(), metrics: metrics.clone() }.serve(stream)
+            let (stage, metrics) = (stage.clone(), metrics.clone());
+            Connection { limits: LIMITS, service, stage, metrics, activity, slot }.serve(stream)
         };
         let task = tokio::spawn(async move {
             let accept = move |context: &mut std::task::Context<'_>| {
-                arriving.poll_recv(context).map(|stream| stream.ok_or_else(|| io::ErrorKind::ConnectionAborted.into()))
+                let arrived = arriving.poll_recv(context).map(|stream| stream.map(|stream| (stream, Source::Own)));
+                arrived.map(|stream| stream.ok_or_else(|| io::ErrorKind::ConnectionAborted.into()))
             };
             accept_loop.run(accept, serve).await;
         });

@@ -1,0 +1,125 @@
+use std::net::{IpAddr, Ipv4Addr};
+
+use rstest::rstest;
+use tokio::time::Instant;
+
+use super::*;
+use crate::accept::stage::Stage;
+
+/// A candidate with this name, idle since this second.
+fn mk(name: &'static str, since: u64) -> Candidate<&'static str> {
+    let since = Instant::now() + Duration::from_secs(since);
+    Candidate { key: name, own: false, proven: true, busy: false, since, connections: 1, newcomers: 0 }
+}
+
+#[rstest]
+#[case::the_oldest(&[mk("old", 1), mk("young", 2)], Some("old"))]
+#[case::not_one_in_flight(&[Candidate { busy: true, ..mk("old", 1) }, mk("young", 2)], Some("young"))]
+#[case::none_if_all_are_in_flight(&[Candidate { busy: true, ..mk("a", 1) }], None)]
+#[case::own_ones_last(&[Candidate { own: true, ..mk("own", 1) }, mk("young", 2)], Some("young"))]
+#[case::own_ones_if_nothing_else(&[Candidate { own: true, ..mk("own", 1) }], Some("own"))]
+#[case::of_the_source_with_most(&[mk("old", 1), Candidate { connections: 9, ..mk("of many", 7) }], Some("of many"))]
+#[case::of_it_the_newcomers_first(
+    &[Candidate { connections: 9, ..mk("old", 1) }, Candidate { connections: 9, proven: false, newcomers: 1, ..mk("new", 7) }],
+    Some("new")
+)]
+#[case::few_newcomers_are_spared_while_another_source_holds_more(
+    &[Candidate { connections: 9, ..mk("hoarder", 7) }, Candidate { proven: false, newcomers: 1, ..mk("new", 1) }],
+    Some("hoarder")
+)]
+fn the_connection_that_makes_room(
+    #[case] candidates: &[Candidate<&'static str>],
+    #[case] expected: Option<&'static str>,
+) {
+    assert_eq!(victim(candidates.iter().copied(), 100), expected);
+}
+
+#[test]
+fn newcomers_beyond_their_share_make_room_for_each_other() {
+    // A dense node, whose connections are proven, and an attacker with many addresses.
+    let node = (0..60).map(|_| Candidate { connections: 60, ..mk("node", 1) });
+    let attacker = (0..40).map(|second| Candidate { proven: false, newcomers: 2, ..mk("attacker", 10 + second) });
+    let honest = Candidate { proven: false, newcomers: 1, ..mk("honest", 2) };
+    assert_eq!(victim(node.chain(attacker).chain([honest]), 100), Some("attacker"));
+}
+
+fn peer(last: u8) -> Source {
+    Source::Peer(IpAddr::V4(Ipv4Addr::new(10, 0, 0, last)))
+}
+
+const LIMITS: fn() -> Limits =
+    || Limits { max_connections: 8, source_connections: 4, source_newcomers: 2, ..Limits::default() };
+
+/// Takes a slot for an idle connection.
+fn connect(slots: &Slots, source: Source) -> (Admitted, Activity) {
+    let activity = Activity::new(Stage::default());
+    (slots.admit(source, activity.clone()), activity)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_above_its_share_closes_its_own_oldest_connection() {
+    let slots = Slots::new(LIMITS());
+    let (other, bystander) = connect(&slots, peer(2));
+    let mut held = Vec::new();
+    for _ in 0..4 {
+        tokio::time::advance(Duration::from_secs(1)).await;
+        held.push(connect(&slots, peer(1)));
+    }
+    assert!(held.iter().all(|(admitted, _)| !admitted.evicted));
+    let (fifth, _) = connect(&slots, peer(1));
+    assert!(fifth.evicted && fifth.slot.is_some());
+    timeout(Duration::from_secs(1), held[0].1.evicted()).await.expect("the oldest of the source");
+    assert!(timeout(Duration::from_secs(1), bystander.evicted()).await.is_err());
+    drop((held, fifth, other));
+    assert!(slots.table().sources.is_empty(), "nothing is kept of sources that are gone");
+    assert_eq!(slots.table().open, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_newcomer_gets_in_when_slots_run_out_and_own_connections_even_above() {
+    let slots = Slots::new(LIMITS());
+    let _hoarders: Vec<_> = (0..8).map(|n| connect(&slots, peer(1 + n % 3))).collect();
+    let (newcomer, _) = connect(&slots, peer(9));
+    assert!(newcomer.evicted && newcomer.slot.is_some());
+    assert_eq!(slots.table().open, 8);
+    let own: Vec<_> = (0..3).map(|_| connect(&slots, Source::Own)).collect();
+    assert!(own.iter().all(|(admitted, _)| admitted.slot.is_some()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn newcomers_of_one_source_wait_for_each_other_and_failures_count_for_a_while() {
+    let limits = LIMITS();
+    let slots = Slots::new(limits);
+    let wait = Duration::from_secs(2);
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let (admitted, activity) = connect(&slots, peer(1));
+        let slot = admitted.slot.expect("there is room");
+        activity.set_newcomer(slot.newcomer(wait).await.expect("within the limit"));
+        held.push((slot, activity));
+    }
+    let slot = connect(&slots, peer(1)).0.slot.expect("there is room");
+    assert!(slot.newcomer(wait).await.is_none(), "the third waits in vain");
+    let other = connect(&slots, peer(2)).0.slot.expect("there is room");
+    assert!(other.newcomer(Duration::ZERO).await.is_some(), "another source does not wait");
+
+    // One of them fails: its place stays taken.
+    held.pop();
+    let start = Instant::now();
+    assert!(slot.newcomer(Duration::from_mins(1)).await.is_some());
+    assert_eq!(start.elapsed(), limits.penalty);
+    // One of them proves itself: its place is free at once.
+    drop(held[0].1.take_newcomer());
+    assert!(slot.newcomer(Duration::ZERO).await.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn own_connections_are_no_newcomers() {
+    let slots = Slots::new(LIMITS());
+    for _ in 0..6 {
+        let (admitted, activity) = connect(&slots, Source::Own);
+        let slot = admitted.slot.expect("there is room");
+        activity.set_newcomer(slot.newcomer(Duration::ZERO).await.expect("without a limit"));
+        std::mem::forget(slot);
+    }
+}
