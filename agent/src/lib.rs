@@ -19,13 +19,15 @@ pub mod view;
 pub mod visibility;
 pub mod watch;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Parser;
 use jobwarden_common::names::port;
 use jobwarden_serve::{
-    admin::{self, AdminArgs, AdminError, Readiness},
+    accept,
+    admin::{self, AdminError, Readiness},
     logs::{LogArgs, LogError},
+    scrape::{MetricsArgs, MetricsError},
     shutdown::{Shutdown, SignalError},
 };
 use prometheus_client::registry::Registry;
@@ -64,9 +66,14 @@ pub struct Args {
     #[command(flatten)]
     pub endpoint: EndpointArgs,
 
-    /// The admin port
+    /// Address that serves /livez and /readyz over plain HTTP, without authentication: on the loopback of the node, because only the kubelet
+    /// needs it
+    #[arg(long, env = "JOBWARDEN_ADMIN_ADDR", default_value_t = SocketAddr::from(([127, 0, 0, 1], port::AGENT_ADMIN)), value_name = "IP:PORT")]
+    pub admin_addr: SocketAddr,
+
+    /// The metrics port
     #[command(flatten)]
-    pub admin: AdminArgs<{ port::AGENT_ADMIN }>,
+    pub metrics: MetricsArgs,
 
     /// Logs
     #[command(flatten)]
@@ -93,6 +100,9 @@ pub enum AgentError {
     /// The admin port cannot be opened.
     #[error(transparent)]
     Admin(#[from] AdminError),
+    /// The metrics port cannot be opened.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
     /// The endpoint of the reaper cannot be read.
     #[error(transparent)]
     Endpoint(#[from] SourceError),
@@ -103,14 +113,16 @@ pub enum AgentError {
 
 /// Samples and reports until SIGTERM.
 pub async fn run(args: Args) -> Result<(), AgentError> {
-    let Args { proc, sample_interval, token_file, endpoint, admin, log } = args;
+    let Args { proc, sample_interval, token_file, endpoint, admin_addr, metrics: metrics_port, log } = args;
     log.init()?;
     let shutdown = Shutdown::on_signals()?;
     let (metrics, readiness, view) = (Metrics::default(), Readiness::new(), View::default());
     let sampling = readiness.condition("sampling");
     let mut registry = Registry::default();
     metrics.register(&mut registry);
-    admin::serve(admin.admin_addr, Arc::new(registry), readiness, shutdown.clone()).await?;
+    let probes = accept::Metrics::default();
+    admin::serve(admin_addr, probes.clone(), readiness, shutdown.clone()).await?;
+    metrics_port.serve(registry, &probes).await?;
 
     let reporter = Reporter {
         view: view.clone(),
@@ -122,4 +134,16 @@ pub async fn run(args: Args) -> Result<(), AgentError> {
     let watch = Watch { proc, interval: sample_interval, view, metrics, sampling };
     let (watched, ()) = tokio::join!(watch.run(shutdown.clone()), reporter.run(shutdown));
     Ok(watched?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn by_default_nothing_is_served_to_the_network() {
+        let args = Args::parse_from(["jobwarden-agent"]);
+        assert!(args.admin_addr.ip().is_loopback());
+        assert_eq!(args.metrics.metrics_addr, None);
+    }
 }

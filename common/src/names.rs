@@ -209,11 +209,12 @@ pub mod port {
     pub const REAPER: u16 = 8444;
     /// Plain HTTP of the reaper: the API.
     pub const API: u16 = 8082;
-    /// Plain HTTP of every process: `/livez`, `/readyz`, `/metrics`. The agent uses another port because it runs in the host's
-    /// network.
+    /// Plain HTTP of every process: `/livez` and `/readyz`. The agent uses another port because it runs in the host's network.
     pub const ADMIN: u16 = 9440;
     /// Like [`ADMIN`], for the agent.
     pub const AGENT_ADMIN: u16 = 9441;
+    /// Plain HTTP of webhook and reaper, as the chart sets it: `/metrics`.
+    pub const METRICS: u16 = 9442;
 }
 
 /// Reasons: machine-readable CamelCase words in conditions, Events, notifications and metrics.

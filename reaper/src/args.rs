@@ -5,7 +5,9 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use clap::{Args, Parser};
 use jobwarden_common::names::{object, port};
 use jobwarden_core::policy::{NotStarting, OnContainerExit, OnLost, Policy, Unseen};
-use jobwarden_serve::{admin::AdminArgs, lease::LeaseArgs, logs::LogArgs, shutdown::ShutdownArgs};
+use jobwarden_serve::{
+    accept::LimitArgs, admin::AdminArgs, lease::LeaseArgs, logs::LogArgs, scrape::MetricsArgs, shutdown::ShutdownArgs,
+};
 
 use crate::execute::FailWith;
 
@@ -95,6 +97,10 @@ pub struct ReaperArgs {
     pub lease: LeaseArgs,
     #[command(flatten)]
     pub admin: AdminArgs,
+    #[command(flatten)]
+    pub metrics: MetricsArgs,
+    #[command(flatten)]
+    pub limits: LimitArgs,
     #[command(flatten)]
     pub drain: ShutdownArgs,
     #[command(flatten)]

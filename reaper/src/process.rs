@@ -10,11 +10,12 @@ use jobwarden_common::{
 };
 use jobwarden_core::{judge, reconcile::Mode};
 use jobwarden_serve::{
-    accept::{self, Limits, Server},
+    accept::{self, LimitArgs, Limits, Server},
     admin::{self, AdminError, Gate, Readiness},
     lease::{Election, Leadership},
     logs::LogError,
     open_files, reload,
+    scrape::MetricsError,
     secret::follow_tls_secret,
     shutdown::{Shutdown, SignalError},
     tls::ServerIdentity,
@@ -52,7 +53,10 @@ const LONGEST_REPORT_INTERVAL: Duration = Duration::from_secs(judge::AGENT_SILEN
 /// supports (5,000). `cargo xtask bench reaper` measures the cost of an idle connection.
 const MAX_CONNECTIONS: usize = 25_000;
 
-/// File descriptors for everything else: watches, notifications, the admin port, the API.
+/// Connections of one source. A dense node has some hundred sidecars.
+const SOURCE_CONNECTIONS: usize = 1024;
+
+/// File descriptors for everything else: watches, notifications, the other ports.
 const OTHER_FILES: usize = 512;
 
 /// Why the process exits with an error.
@@ -70,6 +74,9 @@ pub enum RunError {
     /// The admin port.
     #[error(transparent)]
     Admin(#[from] AdminError),
+    /// The metrics port.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
     /// The port for beats.
     #[error("cannot listen on {0} for beats; --listen sets another address")]
     Listen(SocketAddr, #[source] std::io::Error),
@@ -113,6 +120,8 @@ async fn serve(args: ReaperArgs) -> Result<(), RunError> {
         clock_skew_seconds,
         lease,
         admin,
+        metrics: metrics_port,
+        limits,
         drain,
         logs,
     } = args;
@@ -145,7 +154,9 @@ async fn serve(args: ReaperArgs) -> Result<(), RunError> {
     enforcer.register(&mut registry);
     let readiness = Readiness::new();
     let (certificate, watches) = (readiness.condition("certificate"), readiness.condition("watches"));
-    admin::serve(admin.admin_addr, Arc::new(registry), readiness, shutdown.clone()).await?;
+    let probes = accept::Metrics::default();
+    admin::serve(admin.admin_addr, probes.clone(), readiness, shutdown.clone()).await?;
+    metrics_port.serve(registry, &probes).await?;
 
     let (identity, ca) = (ServerIdentity::new(), Arc::new(ArcSwapOption::empty()));
     let mut tasks = BackgroundTasks::default();
@@ -191,7 +202,7 @@ async fn serve(args: ReaperArgs) -> Result<(), RunError> {
         resign.trigger();
         while resigned.changed().await.is_ok() {}
     };
-    let limits = Limits { max_connections: max_connections(), ..Limits::default() };
+    let limits = connection_limits(limits);
     let server = Server::https(listener, identity.server_config(), limits, accept_metrics);
     // Concurrent: the leader hands over at once, while its connections drain.
     let serving = server.run_until(intake, shutdown.clone(), drain);
@@ -214,21 +225,28 @@ async fn bind(listen: SocketAddr, api_addr: SocketAddr) -> Result<(TcpListener, 
     Ok((beats, api))
 }
 
-/// [`MAX_CONNECTIONS`], or fewer if the process may not have as many files open.
-fn max_connections() -> usize {
+/// The limits of the port for beats, with what the flags change.
+fn connection_limits(flags: LimitArgs) -> Limits {
+    let defaults = Limits { source_connections: SOURCE_CONNECTIONS, ..Limits::default() };
+    let max_connections = max_connections(flags.max_connections.unwrap_or(MAX_CONNECTIONS));
+    Limits { max_connections, ..flags.apply(defaults) }
+}
+
+/// As many as are wanted, or fewer if the process may not have as many files open.
+fn max_connections(wanted: usize) -> usize {
     let open_files = open_files::raise().unwrap_or_else(|error| {
         tracing::warn!(%error, "cannot raise the limit on open files");
         usize::MAX
     });
     let possible = open_files.saturating_sub(OTHER_FILES);
-    if possible < MAX_CONNECTIONS {
+    if possible < wanted {
         tracing::warn!(
             open_files,
             possible,
             "the limit on open files is too low for all sidecars to connect; raise it in the container runtime"
         );
     }
-    possible.min(MAX_CONNECTIONS)
+    possible.min(wanted)
 }
 
 /// What the API shows of a controller that may lead.

@@ -1,4 +1,7 @@
-//! The admin port: plain HTTP for the kubelet's probes and for Prometheus.
+//! The admin port: plain HTTP for the kubelet's probes, and for nothing else.
+//!
+//! Everybody who can reach it may use it, because no NetworkPolicy can name the kubelet. So it tells no more than whether the process is
+//! ready, and who holds its connections loses the oldest of them to the next probe.
 
 use std::{
     collections::BTreeMap,
@@ -14,29 +17,25 @@ use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::{body::Incoming, service::service_fn};
 use jobwarden_common::names::port;
-use prometheus_client::registry::Registry;
 use tokio::{net::TcpListener, task::JoinHandle};
 
 use crate::{
-    accept::{Limits, Server},
+    accept::{self, Limits, Server},
     shutdown::Shutdown,
 };
 
-/// The content type of the `OpenMetrics` specification 1.0.
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
-/// The flag of the admin port; `PORT` is its default.
+/// The flag of the admin port of webhook and reaper. The agent has its own default, on the loopback.
 #[derive(Args, Clone, Copy, Debug)]
 #[command(next_help_heading = "Admin port")]
-pub struct AdminArgs<const PORT: u16 = { port::ADMIN }> {
-    /// Address that serves /livez, /readyz and /metrics over plain HTTP
-    #[arg(long, env = "JOBWARDEN_ADMIN_ADDR", default_value_t = SocketAddr::from(([0, 0, 0, 0], PORT)), value_name = "IP:PORT")]
+pub struct AdminArgs {
+    /// Address that serves /livez and /readyz over plain HTTP, without authentication
+    #[arg(long, env = "JOBWARDEN_ADMIN_ADDR", default_value_t = SocketAddr::from(([0, 0, 0, 0], port::ADMIN)), value_name = "IP:PORT")]
     pub admin_addr: SocketAddr,
 }
 
 /// The admin port could not be opened.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {addr} for probes and metrics; set another address with --admin-addr")]
+#[error("cannot listen on {addr} for probes; set another address with --admin-addr")]
 pub struct AdminError {
     addr: SocketAddr,
     source: std::io::Error,
@@ -107,41 +106,34 @@ impl Gate {
     }
 }
 
-/// Serves `/livez`, `/readyz` and `/metrics` until the process ends: during the drain too, when `/readyz` responds 503.
-/// The task does not end by itself.
+/// Serves `/livez` and `/readyz` until the process ends: during the drain too, when `/readyz` responds 503. `connections` counts the
+/// connections. The task does not end by itself.
 pub async fn serve(
     addr: SocketAddr,
-    registry: Arc<Registry>,
+    connections: accept::Metrics,
     readiness: Readiness,
     shutdown: Shutdown,
 ) -> Result<JoinHandle<()>, AdminError> {
     let listener = TcpListener::bind(addr).await.map_err(|source| AdminError { addr, source })?;
-    Ok(tokio::spawn(serve_on(listener, registry, readiness, shutdown)))
+    Ok(tokio::spawn(serve_on(listener, connections, readiness, shutdown)))
 }
 
-async fn serve_on(listener: TcpListener, registry: Arc<Registry>, readiness: Readiness, shutdown: Shutdown) {
+async fn serve_on(listener: TcpListener, connections: accept::Metrics, readiness: Readiness, shutdown: Shutdown) {
     let service = service_fn(move |request: Request<Incoming>| {
-        let response = respond(request.method(), request.uri().path(), &registry, &readiness, &shutdown);
+        let response = respond(request.method(), request.uri().path(), &readiness, &shutdown);
         async { Ok::<_, Infallible>(response) }
     });
-    Server::http(listener, Limits::few_clients()).run(service).await;
+    Server::http_with(listener, Limits::few_clients(), connections).run(service).await;
 }
 
-fn respond(
-    method: &Method,
-    path: &str,
-    registry: &Registry,
-    readiness: &Readiness,
-    shutdown: &Shutdown,
-) -> Response<Full<Bytes>> {
+fn respond(method: &Method, path: &str, readiness: &Readiness, shutdown: &Shutdown) -> Response<Full<Bytes>> {
     if !matches!(*method, Method::GET | Method::HEAD) {
         return text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are supported\n");
     }
     match path {
         "/livez" => text(StatusCode::OK, "ok\n"),
         "/readyz" => ready(readiness, shutdown),
-        "/metrics" => metrics(registry),
-        _ => text(StatusCode::NOT_FOUND, "not found; available: /livez, /readyz, /metrics\n"),
+        _ => text(StatusCode::NOT_FOUND, "not found; available: /livez, /readyz\n"),
     }
 }
 
@@ -161,22 +153,10 @@ fn ready(readiness: &Readiness, shutdown: &Shutdown) -> Response<Full<Bytes>> {
     text(StatusCode::SERVICE_UNAVAILABLE, list)
 }
 
-fn metrics(registry: &Registry) -> Response<Full<Bytes>> {
-    let mut encoded = String::new();
-    match prometheus_client::encoding::text::encode(&mut encoded, registry) {
-        Ok(()) => reply(StatusCode::OK, OPEN_METRICS, encoded),
-        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("cannot encode the metrics: {error}\n")),
-    }
-}
-
 fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
-    reply(status, "text/plain; charset=utf-8", body)
-}
-
-fn reply(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(content_type));
+    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("text/plain; charset=utf-8"));
     response
 }
 

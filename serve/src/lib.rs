@@ -3,10 +3,10 @@
 //! ```text
 //!  logs      log lines, printed errors            tls       certificates that are replaced while a server runs
 //!  shutdown  the shutdown request                 secret    certificates from a Secret that is watched
-//!  accept    HTTP servers with limits and drain   admin     /livez /readyz /metrics
+//!  accept    HTTP servers with limits and drain   admin     /livez /readyz
 //!  client    HTTPS client with a token            lease     leader election
 //!  reload    configuration files that change      field_manager  parameters of writes to the API server
-//!  open_files  the limit on open files
+//!  open_files  the limit on open files        scrape    /metrics
 //! ```
 //!
 //! A binary uses the modules that it needs and flattens their `…Args` into its own flags.
@@ -21,6 +21,7 @@ pub mod lease;
 pub mod logs;
 pub mod open_files;
 pub mod reload;
+pub mod scrape;
 pub mod secret;
 pub mod shutdown;
 pub mod tls;

@@ -21,7 +21,7 @@ pub async fn leader(client: &Client) -> anyhow::Result<Pod> {
 
 /// The metrics of one of jobwarden's pods, in the text format of Prometheus.
 pub async fn read(client: &Client, pod: &str) -> anyhow::Result<String> {
-    let path = format!("/api/v1/namespaces/{NAMESPACE}/pods/{pod}:{}/proxy/metrics", port::ADMIN);
+    let path = format!("/api/v1/namespaces/{NAMESPACE}/pods/{pod}:{}/proxy/metrics", port::METRICS);
     let request = http::Request::get(path).body(Vec::new()).context("building the request")?;
     client.request_text(request).await.with_context(|| format!("reading the metrics of {pod}"))
 }

@@ -4,7 +4,9 @@ use std::{ffi::OsString, net::SocketAddr};
 
 use clap::Parser;
 use jobwarden_common::names::port;
-use jobwarden_serve::{admin::AdminArgs, logs::LogArgs, shutdown::ShutdownArgs};
+use jobwarden_serve::{
+    accept::LimitArgs, admin::AdminArgs, logs::LogArgs, scrape::MetricsArgs, shutdown::ShutdownArgs,
+};
 
 use crate::{certificates::CertificateArgs, settings::SettingsArgs};
 
@@ -34,6 +36,12 @@ pub struct WebhookArgs {
 
     #[command(flatten)]
     pub(crate) admin: AdminArgs,
+
+    #[command(flatten)]
+    pub(crate) metrics: MetricsArgs,
+
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
 
     #[command(flatten)]
     pub(crate) logs: LogArgs,

@@ -9,6 +9,7 @@ use jobwarden_serve::{
     admin::{self, AdminError, Readiness},
     logs::LogError,
     reload,
+    scrape::MetricsError,
     shutdown::{Shutdown, SignalError},
     tls::ServerIdentity,
 };
@@ -41,8 +42,11 @@ pub enum RunError {
     #[error("cannot install signal handlers")]
     Signal(#[from] SignalError),
     /// The admin port.
-    #[error("cannot serve probes and metrics")]
+    #[error("cannot serve probes")]
     Admin(#[from] AdminError),
+    /// The metrics port.
+    #[error("cannot serve metrics")]
+    Metrics(#[from] MetricsError),
     /// The API server's address and credentials.
     #[error("cannot find the API server: no service account and no kubeconfig")]
     Client(#[source] kube::Error),
@@ -54,7 +58,8 @@ pub enum RunError {
 impl WebhookArgs {
     /// Serves until SIGTERM.
     pub async fn run(self) -> Result<(), RunError> {
-        let Self { listen, settings, namespace, certificates: source, admin, logs, shutdown: drain } = self;
+        let Self { listen, settings, namespace, certificates: source, admin, metrics, limits, logs, shutdown: drain } =
+            self;
         logs.init()?;
         let source = source.source()?;
         let (configuration, settings) = Configuration::load(settings)?;
@@ -69,12 +74,14 @@ impl WebhookArgs {
         let shutdown = Shutdown::on_signals()?;
         let readiness = Readiness::new();
         let gate = readiness.condition("certificates");
-        admin::serve(admin.admin_addr, Arc::new(registry), readiness, shutdown.clone()).await?;
+        let probes = accept::Metrics::default();
+        admin::serve(admin.admin_addr, probes.clone(), readiness, shutdown.clone()).await?;
+        metrics.serve(registry, &probes).await?;
 
         let client = Client::try_default().await.map_err(RunError::Client)?;
         let identity = ServerIdentity::new();
         let (endpoint, reaper) = watch::channel(None);
-        let limits = Limits::default();
+        let limits = limits.apply(Limits::default());
         let (watchers, ranges) = Watchers::new();
         let admission = Admission::new(applying, reaper, ranges, admissions, limits);
         let listener = TcpListener::bind(listen).await.map_err(|source| RunError::Listen(listen, source))?;

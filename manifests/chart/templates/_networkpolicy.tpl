@@ -7,3 +7,14 @@
     - port: {{ . }}
     {{- end }}
 {{- end }}
+
+{{/* Ingress to the metrics port. */}}
+{{- define "jobwarden.metricsIngress" -}}
+{{- if and .Values.metrics.enabled .Values.networkPolicy.metricsPeers }}
+# Metrics, for Prometheus.
+- ports:
+    - port: metrics
+  from:
+    {{- toYaml .Values.networkPolicy.metricsPeers | nindent 4 }}
+{{- end }}
+{{- end }}

@@ -38,20 +38,42 @@ capabilities:
 {{ add .Values.drain.delaySeconds .Values.drain.timeoutSeconds 5 }}
 {{- end }}
 
-{{/* Probes on the admin port. */}}
+{{/* Probes on the admin port; takes {host}, empty for the pod's address. */}}
 {{- define "jobwarden.probes" -}}
 livenessProbe:
   httpGet:
+    {{- with .host }}
+    host: {{ . }}
+    {{- end }}
     path: /livez
     port: admin
   periodSeconds: 10
   failureThreshold: 6
 readinessProbe:
   httpGet:
+    {{- with .host }}
+    host: {{ . }}
+    {{- end }}
     path: /readyz
     port: admin
   periodSeconds: 2
   failureThreshold: 3
+{{- end }}
+
+{{/* Environment of webhook and reaper for the metrics port. */}}
+{{- define "jobwarden.metricsEnv" -}}
+{{- if .Values.metrics.enabled }}
+- name: JOBWARDEN_METRICS_ADDR
+  value: 0.0.0.0:{{ .Values.metrics.port }}
+{{- end }}
+{{- end }}
+
+{{/* The metrics port of webhook and reaper. */}}
+{{- define "jobwarden.metricsPort" -}}
+{{- if .Values.metrics.enabled }}
+- name: metrics
+  containerPort: {{ .Values.metrics.port }}
+{{- end }}
 {{- end }}
 
 {{/* Placement of webhook and reaper; takes {part, root}. Replicas are spread where possible. */}}

@@ -90,7 +90,8 @@ impl Slots {
         }
         if table.open >= max_connections && !evicted {
             evicted = table.evict(None, max_connections);
-            if !evicted && !(source == Source::Own && table.open < max_connections + RESERVED) {
+            let reserved = source == Source::Own && table.open < max_connections + RESERVED;
+            if !evicted && !reserved {
                 return Admitted { slot: None, evicted };
             }
         }

@@ -23,6 +23,8 @@ use crate::bench::process::CommandedProcess;
 
 /// The admin port, in the cluster's network.
 const ADMIN: u16 = 18_441;
+/// The metrics port.
+const METRICS: u16 = 18_442;
 
 /// The address for beats, in the cluster's network.
 pub(super) const BEATS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), port::REAPER);
@@ -41,7 +43,7 @@ pub(super) struct Server {
     pub(super) program: CommandedProcess,
     /// How long it took to become ready.
     pub(super) ready_after: Duration,
-    admin: Forwarder,
+    metrics: Forwarder,
 }
 
 /// The server name that sidecars and the reaper's self-beat use.
@@ -66,9 +68,11 @@ impl Server {
         command.args(["--namespace", NAMESPACE, "--pod-name", "bench", "--pod-uid", &pod.uid().unwrap_or_default()]);
         command.args(["--token-file", &token, "--listen", &BEATS.to_string(), "--log-level=warn"]);
         command.args(["--admin-addr", &SocketAddr::from((Ipv4Addr::LOCALHOST, ADMIN)).to_string()]);
+        command.args(["--metrics-addr", &SocketAddr::from((Ipv4Addr::LOCALHOST, METRICS)).to_string()]);
         command.env("KUBECONFIG", kubeconfig);
 
         let admin = environment.cluster.forward(SocketAddr::from((Ipv4Addr::LOCALHOST, ADMIN))).await?;
+        let metrics = environment.cluster.forward(SocketAddr::from((Ipv4Addr::LOCALHOST, METRICS))).await?;
         let begin = Instant::now();
         let mut program = CommandedProcess::start(&mut command, "the reaper")?;
         while !get(&admin, "/readyz").await.is_ok_and(|(ready, _)| ready) {
@@ -78,7 +82,7 @@ impl Server {
         }
         let ready_after = begin.elapsed();
         step.detail(format!("ready after {:.2} s", ready_after.as_secs_f64()));
-        Ok(Self { program, ready_after, admin })
+        Ok(Self { program, ready_after, metrics })
     }
 
     /// Waits until it leads and has evaluated `jobs` Jobs, and then a little longer.
@@ -105,7 +109,7 @@ impl Server {
 
     /// The number of Jobs with this verdict, or with any if it is empty.
     pub(super) async fn jobs(&self, verdict: &str) -> anyhow::Result<f64> {
-        let (_, text) = get(&self.admin, "/metrics").await?;
+        let (_, text) = get(&self.metrics, "/metrics").await?;
         Ok(metrics::sum(&text, "jobwarden_jobs", verdict))
     }
 }
