@@ -1,7 +1,9 @@
 //! The intake: receives beats of sidecars and reports of node agents over HTTPS.
 //!
-//! Each request passes these checks: this reaper is the leader (503) → token (401) → body within limits (4xx) → pod or node
-//! (403) → observer. The identity of a client comes from its token alone, which the API server signed.
+//! A beat passes these checks: this reaper is the leader (503) → token (401) → body within limits (4xx) → pod (403) → observer. A report
+//! is larger, so its sender has to be known as an agent before its body is read: leader → token → service account and node, and that
+//! the agent's pod exists on that node (403) → body → pods of that node (403) → observer. The identity of a client comes from its token
+//! alone, which the API server signed.
 
 use std::{
     convert::Infallible,
@@ -19,15 +21,16 @@ use hyper::body::{Body, Incoming};
 use jobwarden_common::{
     beat::{BeatReply, BeatRequest, Command},
     identity::PodUid,
-    names::{object, route},
+    names::route,
     observation::{Report, ReportReply},
 };
-use jobwarden_serve::accept::read_body;
+use jobwarden_serve::accept::{Budget, read_body};
 use serde::{Serialize, de::DeserializeOwned};
 
-use self::{bearer::Bearer, metrics::Metrics, rejection::Rejection, token::Verifier};
+use self::{agents::Agents, bearer::Bearer, metrics::Metrics, rejection::Rejection, token::Verifier};
 use crate::{clock, observer::Observer};
 
+pub mod agents;
 pub mod bearer;
 pub mod keys;
 pub mod metrics;
@@ -46,6 +49,9 @@ const MAX_BEATS: usize = 16;
 /// The maximum size of a report in bytes.
 const MAX_REPORT_BODY: usize = 4 * 1024 * 1024;
 
+/// The maximum size of all large reports together, in bytes.
+const MAX_REPORT_BODIES: usize = 32 * 1024 * 1024;
+
 /// The most pods per report: several times what Kubernetes supports per node (110) and what large nodes run.
 const MAX_REPORTED_PODS: usize = 2048;
 
@@ -54,8 +60,6 @@ const MAX_REPORTED_PODS: usize = 2048;
 pub struct IntakeSettings {
     /// The UID of the reaper's own pod. A beat of this pod proves that beats arrive.
     pub own_pod: PodUid,
-    /// The namespace of the agent's service account.
-    pub agent_namespace: String,
     /// The interval between two beats of a sidecar, before jitter.
     pub beat_interval: Duration,
     /// The interval between two reports of an agent.
@@ -71,6 +75,8 @@ struct Inner {
     settings: IntakeSettings,
     observer: Observer,
     tokens: Verifier,
+    agents: Agents,
+    report_bodies: Budget,
     metrics: Metrics,
     ca: Arc<ArcSwapOption<String>>,
     /// The CA bundle at the first reply. Replies carry every later bundle, because clients may not have it yet.
@@ -81,15 +87,17 @@ struct Inner {
 const BEGIN_CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----";
 
 impl Intake {
-    /// Passes beats and reports with a token that `tokens` verifies to `observer`. `ca` is the current CA bundle in PEM.
+    /// Passes beats with a token that `tokens` verifies, and such reports of `agents`, to `observer`. `ca` is the current CA bundle in PEM.
     pub fn new(
         settings: IntakeSettings,
         observer: Observer,
         tokens: Verifier,
+        agents: Agents,
         ca: Arc<ArcSwapOption<String>>,
         metrics: Metrics,
     ) -> Self {
-        Self(Arc::new(Inner { settings, observer, tokens, metrics, ca, first_ca: OnceLock::new() }))
+        let (report_bodies, first_ca) = (Budget::new(MAX_REPORT_BODIES), OnceLock::new());
+        Self(Arc::new(Inner { settings, observer, tokens, agents, report_bodies, metrics, ca, first_ca }))
     }
 
     /// Handles a request.
@@ -148,7 +156,9 @@ impl Inner {
         B: Body,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let (bearer, BeatRequest { beats }) = self.read(request, MAX_BEATS_BODY).await?;
+        let bearer = self.authenticate(&request).await?;
+        let body = read_body(request.into_body(), MAX_BEATS_BODY).await?;
+        let BeatRequest { beats } = parse(&body)?;
         if beats.is_empty() || beats.len() > MAX_BEATS {
             return Err(Rejection::Entries { max: MAX_BEATS });
         }
@@ -175,11 +185,12 @@ impl Inner {
         B: Body,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let (bearer, report): (_, Report) = self.read(request, MAX_REPORT_BODY).await?;
-        if bearer.service_account != object::AGENT || bearer.namespace != self.settings.agent_namespace {
-            return Err(Rejection::NotAgent);
-        }
-        let node = bearer.node.as_ref().ok_or(Rejection::NoNode)?;
+        let bearer = self.authenticate(&request).await?;
+        let node = self.agents.node_of(&bearer)?;
+        let body = self.report_bodies.read(request.into_body(), MAX_REPORT_BODY).await?;
+        let report: Report = parse(&body)?;
+        // It is large, and what was read of it is in `report` now.
+        drop(body);
         if report.pods.len() > MAX_REPORTED_PODS {
             return Err(Rejection::Entries { max: MAX_REPORTED_PODS });
         }
@@ -190,13 +201,8 @@ impl Inner {
         Ok(Answer::new(&ReportReply { next_in_ms, pods, ca: self.newer_ca() }, 1))
     }
 
-    /// Authenticates the request and parses its body. The body is not read before the token is verified.
-    async fn read<B, T>(&self, request: Request<B>, max_body: usize) -> Result<(Arc<Bearer>, T), Rejection>
-    where
-        B: Body,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-        T: DeserializeOwned,
-    {
+    /// Who sends the request, by its token. Nothing of the body is read.
+    async fn authenticate<B>(&self, request: &Request<B>) -> Result<Arc<Bearer>, Rejection> {
         if request.method() != Method::POST {
             return Err(Rejection::Method);
         }
@@ -204,9 +210,7 @@ impl Inner {
             return Err(Rejection::NotLeader);
         }
         let token = bearer_token(request.headers()).ok_or(Rejection::MissingToken)?;
-        let bearer = self.tokens.verify(token, clock::now().into()).await?;
-        let body = read_body(request.into_body(), max_body).await?;
-        Ok((bearer, serde_json::from_slice(&body).map_err(Rejection::Content)?))
+        self.tokens.verify(token, clock::now().into()).await
     }
 
     fn newer_ca(&self) -> Option<String> {
@@ -216,6 +220,10 @@ impl Inner {
         let rotating = ca.matches(BEGIN_CERTIFICATE).nth(1).is_some();
         (*first != ca || rotating).then(|| ca.to_string())
     }
+}
+
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Rejection> {
+    serde_json::from_slice(body).map_err(Rejection::Content)
 }
 
 /// The token of an `Authorization: Bearer` header (RFC 6750).

@@ -33,7 +33,7 @@ use crate::{
     controller::{Controller, Enforcer, Role},
     deliver::{Config, ConfigError, Deliverer},
     execute::Executor,
-    intake::{self, Intake, IntakeSettings, keys::KeyRing, review::Reviewer, token::Verifier},
+    intake::{self, Intake, IntakeSettings, agents::Agents, keys::KeyRing, review::Reviewer, token::Verifier},
     metrics::Metrics,
     namespaces::OwnNamespaces,
     observer::Observer,
@@ -173,9 +173,11 @@ async fn serve(args: ReaperArgs) -> Result<(), RunError> {
         (!observe_only).then(|| Backfill::new(client.clone(), own, rules.current(), finalizer, backfill_metrics));
     tasks.spawn(rules.follow(rules_metrics));
 
-    let settings = intake_settings(pod_uid, agent_namespace, beat_interval);
+    let settings = intake_settings(pod_uid, beat_interval);
+    let agents = Agents::new(agent_namespace);
+    tasks.spawn(agents.clone().follow(client.clone()));
     let tokens = Verifier::new(keys, Some(Reviewer::new(client.clone())));
-    let intake = Intake::new(settings, observer.clone(), tokens, ca, intake_metrics);
+    let intake = Intake::new(settings, observer.clone(), tokens, agents, ca, intake_metrics);
     let (listener, api_listener) = bind(listen, api_addr).await?;
     tracing::info!(%listen, %api_addr, namespace, pod = pod_name, observe_only, sinks = config.sinks.len(), "standing by");
 
@@ -213,9 +215,9 @@ async fn serve(args: ReaperArgs) -> Result<(), RunError> {
 }
 
 /// Agents report as often as workers beat, within bounds.
-fn intake_settings(own_pod: String, agent_namespace: String, beat_interval: Duration) -> IntakeSettings {
+fn intake_settings(own_pod: String, beat_interval: Duration) -> IntakeSettings {
     let report_interval = beat_interval.clamp(SHORTEST_REPORT_INTERVAL, LONGEST_REPORT_INTERVAL);
-    IntakeSettings { own_pod: PodUid::from(own_pod), agent_namespace, beat_interval, report_interval }
+    IntakeSettings { own_pod: PodUid::from(own_pod), beat_interval, report_interval }
 }
 
 /// The ports for beats and observations, and for people.

@@ -10,7 +10,7 @@
 
 {{/* Ingress to the metrics port. */}}
 {{- define "jobwarden.metricsIngress" -}}
-{{- if and .Values.metrics.enabled .Values.networkPolicy.metricsPeers }}
+{{- if and .Values.metrics.enabled .Values.networkPolicy.metricsPeers -}}
 # Metrics, for Prometheus.
 - ports:
     - port: metrics

@@ -62,7 +62,7 @@ readinessProbe:
 
 {{/* Environment of webhook and reaper for the metrics port. */}}
 {{- define "jobwarden.metricsEnv" -}}
-{{- if .Values.metrics.enabled }}
+{{- if .Values.metrics.enabled -}}
 - name: JOBWARDEN_METRICS_ADDR
   value: 0.0.0.0:{{ .Values.metrics.port }}
 {{- end }}
@@ -70,7 +70,7 @@ readinessProbe:
 
 {{/* The metrics port of webhook and reaper. */}}
 {{- define "jobwarden.metricsPort" -}}
-{{- if .Values.metrics.enabled }}
+{{- if .Values.metrics.enabled -}}
 - name: metrics
   containerPort: {{ .Values.metrics.port }}
 {{- end }}

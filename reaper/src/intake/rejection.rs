@@ -43,6 +43,12 @@ pub enum Rejection {
     /// The agent's token is not bound to a node.
     #[error("the token is not bound to a node")]
     NoNode,
+    /// The pod that the agent's token names is not on that node, or is gone.
+    #[error("no agent with this UID runs on the node that the token names")]
+    UnknownAgent,
+    /// The agents' pods have not been listed yet.
+    #[error("it is not known yet which agents there are; try again")]
+    AgentsUnknown,
     /// This reaper is not the leader.
     #[error("this reaper is not the leader")]
     NotLeader,
@@ -77,8 +83,10 @@ impl Rejection {
             | Self::Issuer
             | Self::Signature
             | Self::NotAuthenticated => StatusCode::UNAUTHORIZED,
-            Self::BeatRejected(_) | Self::ForeignPod(_) | Self::NotAgent | Self::NoNode => StatusCode::FORBIDDEN,
-            Self::NotLeader | Self::Unverifiable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::BeatRejected(_) | Self::ForeignPod(_) | Self::NotAgent | Self::NoNode | Self::UnknownAgent => {
+                StatusCode::FORBIDDEN
+            }
+            Self::NotLeader | Self::Unverifiable | Self::AgentsUnknown => StatusCode::SERVICE_UNAVAILABLE,
             Self::Body(BodyError::TooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Body(BodyError::TimedOut) => StatusCode::REQUEST_TIMEOUT,
             Self::Body(BodyError::NoRoom) => StatusCode::TOO_MANY_REQUESTS,
@@ -103,6 +111,8 @@ impl Rejection {
             Self::BeatRejected(BeatRejected::WrongNode) | Self::ForeignPod(_) => "wrong_node",
             Self::NotAgent => "not_agent",
             Self::NoNode => "no_node",
+            Self::UnknownAgent => "unknown_agent",
+            Self::AgentsUnknown => "agents_unknown",
             Self::NotLeader => "not_leader",
             Self::Body(_) | Self::Content(_) | Self::Entries { .. } => "body",
             Self::NoSuchRoute | Self::Method => "route",

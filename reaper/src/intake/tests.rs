@@ -34,14 +34,30 @@ fn mk_intake() -> TestIntake {
     ring.set(key_set(&[&signer]));
     let settings = IntakeSettings {
         own_pod: "reaper".into(),
-        agent_namespace: "jobwarden-agents".to_owned(),
         beat_interval: Duration::from_secs(10),
         report_interval: Duration::from_secs(8),
     };
     let ca = Arc::new(ArcSwapOption::from_pointee("first bundle".to_owned()));
     let tokens = Verifier::new(ring, None);
-    let intake = Intake::new(settings, observer.clone(), tokens, Arc::clone(&ca), metrics.clone());
+    let agents = [("agent-node-1", "node-1"), ("agent-node-2", "node-2")];
+    let agents = Agents::fixed("jobwarden-agents", agents);
+    let intake = Intake::new(settings, observer.clone(), tokens, agents, Arc::clone(&ca), metrics.clone());
     TestIntake { intake, observer, signer, metrics, ca }
+}
+
+/// A body of which nothing may be read.
+struct Unread;
+
+impl Body for Unread {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<hyper::body::Frame<Bytes>, Infallible>>> {
+        panic!("the body was read")
+    }
 }
 
 /// Claims that are valid while the test runs.
@@ -57,7 +73,20 @@ impl TestIntake {
     }
 
     fn agent_token(&self, node: &str) -> String {
-        self.signer.sign(&valid_now(claims_of("jobwarden-agents", "jobwarden-agent", "agent-pod", node)))
+        self.agent_pod_token(&format!("agent-{node}"), node)
+    }
+
+    fn agent_pod_token(&self, pod: &str, node: &str) -> String {
+        self.signer.sign(&valid_now(claims_of("jobwarden-agents", "jobwarden-agent", pod, node)))
+    }
+
+    /// Posts a body of which nothing may be read.
+    async fn post_unread(&self, path: &str, token: Option<&str>) -> StatusCode {
+        let mut request = Request::post(path);
+        if let Some(token) = token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        self.intake.answer(request.body(Unread).expect("a request")).await.status()
     }
 
     async fn post(&self, path: &str, token: Option<&str>, body: impl Into<Bytes>) -> (StatusCode, String) {
@@ -311,6 +340,40 @@ async fn an_agent_token_without_a_node_is_forbidden() {
     assert_eq!(test.metrics.observations_rejected.total("no_node"), 1);
 }
 
+#[rstest]
+#[case::another_pod_with_the_agents_account("made-up", "node-1")]
+#[case::an_agent_of_another_node("agent-node-2", "node-1")]
+#[tokio::test(start_paused = true)]
+async fn a_report_of_an_agent_whose_pod_is_not_on_that_node_is_forbidden(#[case] pod: &str, #[case] node: &str) {
+    let test = mk_intake();
+    let token = test.agent_pod_token(pod, node);
+    assert_eq!(test.report(&token, &mk_report(&[("pod", 1)])).await.0, StatusCode::FORBIDDEN);
+    assert_eq!(test.metrics.observations_rejected.total("unknown_agent"), 1);
+    assert_eq!(test.observed().1, AgentObservation::None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_of_a_body_is_read_before_its_sender_is_known() {
+    let test = mk_intake();
+    for (token, expected, reason) in rejected_tokens(&test) {
+        for path in [route::BEATS, route::OBSERVATIONS] {
+            assert_eq!(test.post_unread(path, token.as_deref()).await, expected, "{path}: {reason}");
+        }
+    }
+    // Any pod of the cluster gets a token for the audience.
+    for token in [
+        test.pod_token("pod", "node-1"),
+        test.agent_pod_token("made-up", "node-1"),
+        test.agent_pod_token("agent-node-2", "node-1"),
+    ] {
+        assert_eq!(test.post_unread(route::OBSERVATIONS, Some(&token)).await, StatusCode::FORBIDDEN);
+    }
+    assert_eq!(test.post_unread("/", None).await, StatusCode::NOT_FOUND);
+    test.observer.stop_listening();
+    let token = test.agent_token("node-1");
+    assert_eq!(test.post_unread(route::OBSERVATIONS, Some(&token)).await, StatusCode::SERVICE_UNAVAILABLE);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_report_of_ten_thousand_pods_is_rejected() {
     let test = mk_intake();
@@ -325,9 +388,11 @@ async fn unknown_pods_and_nodes_are_not_stored() {
     let test = mk_intake();
     let pods = (0..2000).map(|i| PodObservation { pod_uid: i.to_string().into(), containers: Vec::new() });
     let report = Report { pods: pods.collect(), ..Report::default() };
+    // The watch has not delivered the node of the second agent.
+    assert_eq!(test.report(&test.agent_token("node-2"), &report).await.0, StatusCode::OK);
     for node in 0..50 {
         let node = NodeName::from(format!("made-up-{node}"));
-        assert_eq!(test.report(&test.agent_token(node.as_str()), &report).await.0, StatusCode::OK);
+        assert_eq!(test.report(&test.agent_token(node.as_str()), &report).await.0, StatusCode::FORBIDDEN);
         test.beat(&test.pod_token(&format!("unknown-{node}"), "node-1")).await;
     }
     let stored = test.observer.with(|index, _| (index.jobs(), index.pods(), index.nodes()));

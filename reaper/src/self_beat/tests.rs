@@ -15,6 +15,7 @@ use tokio::net::TcpListener;
 use super::*;
 use crate::intake::{
     Intake, IntakeSettings,
+    agents::Agents,
     keys::KeyRing,
     metrics::Metrics,
     token::{
@@ -42,12 +43,12 @@ async fn mk_reaper(pod: &str) -> (SelfBeat, Observer, tempfile::NamedTempFile) {
     ring.set(key_set(&[&signer]));
     let settings = IntakeSettings {
         own_pod: "reaper".into(),
-        agent_namespace: "agents".to_owned(),
         beat_interval: Duration::from_secs(10),
         report_interval: Duration::from_secs(10),
     };
     let tokens = Verifier::new(ring, None);
-    let intake = Intake::new(settings, observer.clone(), tokens, Arc::clone(&ca), Metrics::default());
+    let agents = Agents::fixed("agents", []);
+    let intake = Intake::new(settings, observer.clone(), tokens, agents, Arc::clone(&ca), Metrics::default());
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
     let address = listener.local_addr().expect("bound").to_string();
     let server = Server::https(listener, identity.server_config(), Limits::default(), AcceptMetrics::default());
