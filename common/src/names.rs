@@ -215,6 +215,8 @@ pub mod port {
     pub const AGENT_ADMIN: u16 = 9441;
     /// Plain HTTP of webhook and reaper, as the chart sets it: `/metrics`.
     pub const METRICS: u16 = 9442;
+    /// Like [`METRICS`], for the agent, where the chart enables it.
+    pub const AGENT_METRICS: u16 = 9443;
 }
 
 /// Reasons: machine-readable CamelCase words in conditions, Events, notifications and metrics.

@@ -90,6 +90,19 @@ impl Cluster {
         self.blocking(move |shared| Forwarder::start(shared.layout.netns(Machine::ControlPlane), target)).await
     }
 
+    /// Forwards a loopback port of this machine to an address as this container of a pod reaches it: the connections come from the pod.
+    pub async fn forward_from(
+        &self,
+        namespace: &str,
+        pod: &str,
+        container: &str,
+        target: SocketAddr,
+    ) -> Result<Forwarder> {
+        let process = self.process_of(namespace, pod, container).await?;
+        let netns = PathBuf::from(format!("/proc/{}/ns/net", process.pid));
+        self.blocking(move |_| Forwarder::start(netns, target)).await
+    }
+
     /// Listens on 10.88.0.1 inside the cluster's network, where pods and nodes can reach this process.
     /// With port 0 the kernel picks a free port.
     pub async fn listen(&self, port: u16) -> Result<TcpListener> {

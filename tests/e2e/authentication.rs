@@ -24,14 +24,14 @@ use rcgen::KeyPair;
 use serde_json::{Value, json};
 
 /// The reaper, reached as a pod reaches it.
-struct Reaper {
+pub(crate) struct Reaper {
     forwarder: Forwarder,
     name: String,
     ca: String,
 }
 
 impl Reaper {
-    async fn find(environment: &Environment) -> anyhow::Result<Self> {
+    pub(crate) async fn find(environment: &Environment) -> anyhow::Result<Self> {
         let endpoints = Api::<ConfigMap>::namespaced(environment.client.clone(), NAMESPACE);
         let data =
             endpoints.get(object::REAPER_ENDPOINT).await?.data.context("the endpoint's ConfigMap has no data")?;
@@ -42,13 +42,17 @@ impl Reaper {
         Ok(Self { forwarder, name: field(endpoint_key::SERVER_NAME)?, ca: field(endpoint_key::CA)? })
     }
 
+    /// Where it is, and how it is verified.
+    pub(crate) fn server(&self) -> Server<'_> {
+        Server { port: self.forwarder.port(), name: &self.name, ca: &self.ca }
+    }
+
     async fn post(&self, path: &str, token: Option<&str>, body: &impl serde::Serialize) -> anyhow::Result<StatusCode> {
-        let server = Server { port: self.forwarder.port(), name: &self.name, ca: &self.ca };
-        let (status, _) = post(&server, path, token, serde_json::to_vec(body)?).await?;
+        let (status, _) = post(&self.server(), path, token, serde_json::to_vec(body)?).await?;
         Ok(status)
     }
 
-    async fn beat(&self, token: Option<&str>) -> anyhow::Result<StatusCode> {
+    pub(crate) async fn beat(&self, token: Option<&str>) -> anyhow::Result<StatusCode> {
         let beat = BeatRequest { beats: vec![Beat { seq: 0, phase: Phase::Running }] };
         self.post(route::BEATS, token, &beat).await
     }
@@ -163,14 +167,14 @@ pub(crate) async fn a_beat_is_accepted_while_the_api_server_is_down(cluster: &Sh
 }
 
 /// Runs a worker on the home node and returns its pod.
-async fn run(environment: &Environment, namespace: &str, name: &str) -> anyhow::Result<Pod> {
+pub(crate) async fn run(environment: &Environment, namespace: &str, name: &str) -> anyhow::Result<Pod> {
     let worker = Worker::new(name, 4, ENDLESS).on_node(HOME);
     environment.submit(namespace, &worker).await?;
     wait::until_running(&environment.client, namespace, name, &[], SOON).await
 }
 
 /// A token bound to the pod, as the kubelet requests it.
-async fn pod_token(environment: &Environment, pod: &Pod, audience: &str) -> anyhow::Result<String> {
+pub(crate) async fn pod_token(environment: &Environment, pod: &Pod, audience: &str) -> anyhow::Result<String> {
     let namespace = pod.namespace().context("the pod has no namespace")?;
     let account = pod.spec.as_ref().and_then(|spec| spec.service_account_name.clone());
     let account = account.context("the pod has no service account")?;

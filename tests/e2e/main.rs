@@ -13,6 +13,7 @@ mod node_failures;
 mod notifications;
 mod observe_only;
 mod ownership;
+mod ports;
 mod sidecar_size;
 mod uninstall;
 mod webhook_outage;
@@ -63,6 +64,8 @@ fn concurrent(cluster: &Arc<SharedCluster>) -> Vec<Trial> {
         ownership::a_namespace_that_leaves_keeps_no_finalizer,
         ownership::words_written_in_a_namespace_that_is_not_enrolled_have_no_effect,
         ownership::a_tenant_changes_everything_of_its_jobs_but_our_words,
+        ports::a_report_of_who_is_no_agent_is_rejected_before_it_is_sent,
+        ports::the_agent_listens_on_the_loopback_only,
     ]
 }
 
@@ -71,6 +74,8 @@ fn serial(cluster: &Arc<SharedCluster>) -> Vec<Trial> {
     scenarios![
         cluster,
         authentication::a_beat_is_accepted_while_the_api_server_is_down,
+        ports::probes_are_answered_while_every_slot_of_an_admin_port_is_held,
+        ports::heads_that_never_end_cost_the_reaper_little_and_delay_no_honest_beat,
         webhook_outage::a_webhook_outage_delays_only_pods_of_enrolled_jobs,
         webhook_outage::a_pod_created_without_the_webhook_is_reported_as_sidecar_missing,
         notifications::a_receiver_outage_of_thirty_seconds_loses_no_notification,

@@ -12,7 +12,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
+use tokio_rustls::{TlsConnector, client::TlsStream};
 
 /// The server of a request.
 pub struct Server<'a> {
@@ -24,13 +24,8 @@ pub struct Server<'a> {
     pub ca: &'a str,
 }
 
-/// Posts JSON on a new connection and returns status and body.
-pub async fn post(
-    server: &Server<'_>,
-    path: &str,
-    token: Option<&str>,
-    body: Vec<u8>,
-) -> anyhow::Result<(StatusCode, Bytes)> {
+/// A connection after its TLS handshake, for tests that send what no client would send.
+pub async fn connect(server: &Server<'_>) -> anyhow::Result<TlsStream<TcpStream>> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(server.ca.as_bytes()) {
         roots.add(certificate.context("reading the CA")?)?;
@@ -38,7 +33,17 @@ pub async fn post(
     let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
     let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, server.port)).await.context("connecting")?;
     let name = ServerName::try_from(server.name.to_owned()).context("parsing the server's name")?;
-    let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.context("TLS handshake")?;
+    TlsConnector::from(Arc::new(config)).connect(name, stream).await.context("TLS handshake")
+}
+
+/// Posts JSON on a new connection and returns status and body.
+pub async fn post(
+    server: &Server<'_>,
+    path: &str,
+    token: Option<&str>,
+    body: Vec<u8>,
+) -> anyhow::Result<(StatusCode, Bytes)> {
+    let stream = connect(server).await?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.context("HTTP handshake")?;
     tokio::spawn(connection);
