@@ -121,8 +121,8 @@ pub async fn run(args: Args) -> Result<(), AgentError> {
     let mut registry = Registry::default();
     metrics.register(&mut registry);
     let probes = accept::Metrics::default();
-    admin::serve(admin_addr, probes.clone(), readiness, shutdown.clone()).await?;
-    metrics_port.serve(registry, &probes).await?;
+    admin::serve(admin_addr, probes.clone(), readiness, shutdown.clone())?;
+    metrics_port.serve(registry, &probes)?;
 
     let reporter = Reporter {
         view: view.clone(),

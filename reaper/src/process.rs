@@ -11,11 +11,11 @@ use jobwarden_common::{
 use jobwarden_core::{judge, reconcile::Mode};
 use jobwarden_serve::{
     accept::{self, LimitArgs, Limits, Server},
-    admin::{self, AdminError, Gate, Readiness},
+    admin::{self, AdminArgs, AdminError, Gate, Readiness},
     lease::{Election, Leadership},
     logs::LogError,
     open_files, reload,
-    scrape::MetricsError,
+    scrape::{MetricsArgs, MetricsError},
     secret::follow_tls_secret,
     shutdown::{Shutdown, SignalError},
     tls::ServerIdentity,
@@ -154,9 +154,7 @@ async fn serve(args: ReaperArgs) -> Result<(), RunError> {
     enforcer.register(&mut registry);
     let readiness = Readiness::new();
     let (certificate, watches) = (readiness.condition("certificate"), readiness.condition("watches"));
-    let probes = accept::Metrics::default();
-    admin::serve(admin.admin_addr, probes.clone(), readiness, shutdown.clone()).await?;
-    metrics_port.serve(registry, &probes).await?;
+    serve_admin(admin, metrics_port, registry, readiness, shutdown.clone())?;
 
     let (identity, ca) = (ServerIdentity::new(), Arc::new(ArcSwapOption::empty()));
     let mut tasks = BackgroundTasks::default();
@@ -174,11 +172,10 @@ async fn serve(args: ReaperArgs) -> Result<(), RunError> {
     tasks.spawn(rules.follow(rules_metrics));
 
     let settings = intake_settings(pod_uid, beat_interval);
-    let agents = Agents::new(agent_namespace);
-    tasks.spawn(agents.clone().follow(client.clone()));
+    let agents = tasks.follow_agents(&client, agent_namespace);
     let tokens = Verifier::new(keys, Some(Reviewer::new(client.clone())));
     let intake = Intake::new(settings, observer.clone(), tokens, agents, ca, intake_metrics);
-    let (listener, api_listener) = bind(listen, api_addr).await?;
+    let (listener, api_listener) = bind(listen, api_addr)?;
     tracing::info!(%listen, %api_addr, namespace, pod = pod_name, observe_only, sinks = config.sinks.len(), "standing by");
 
     let controller = Controller {
@@ -204,14 +201,26 @@ async fn serve(args: ReaperArgs) -> Result<(), RunError> {
         resign.trigger();
         while resigned.changed().await.is_ok() {}
     };
-    let limits = connection_limits(limits);
-    let server = Server::https(listener, identity.server_config(), limits, accept_metrics);
+    let server = Server::https(listener, identity.server_config(), connection_limits(limits), accept_metrics);
     // Concurrent: the leader hands over at once, while its connections drain.
     let serving = server.run_until(intake, shutdown.clone(), drain);
     tokio::select! {
         ((), ()) = async { tokio::join!(serving, leading) } => Ok(()),
         error = tasks.exited() => Err(error),
     }
+}
+
+/// The ports for probes and for metrics.
+fn serve_admin(
+    AdminArgs { admin_addr }: AdminArgs,
+    metrics: MetricsArgs,
+    registry: Registry,
+    readiness: Readiness,
+    shutdown: Shutdown,
+) -> Result<(), RunError> {
+    let probes = accept::Metrics::default();
+    admin::serve(admin_addr, probes.clone(), readiness, shutdown)?;
+    Ok(metrics.serve(registry, &probes)?)
 }
 
 /// Agents report as often as workers beat, within bounds.
@@ -221,9 +230,9 @@ fn intake_settings(own_pod: String, beat_interval: Duration) -> IntakeSettings {
 }
 
 /// The ports for beats and observations, and for people.
-async fn bind(listen: SocketAddr, api_addr: SocketAddr) -> Result<(TcpListener, TcpListener), RunError> {
-    let beats = TcpListener::bind(listen).await.map_err(|source| RunError::Listen(listen, source))?;
-    let api = TcpListener::bind(api_addr).await.map_err(|source| RunError::ListenApi(api_addr, source))?;
+fn bind(listen: SocketAddr, api_addr: SocketAddr) -> Result<(TcpListener, TcpListener), RunError> {
+    let beats = accept::listen(listen).map_err(|source| RunError::Listen(listen, source))?;
+    let api = accept::listen(api_addr).map_err(|source| RunError::ListenApi(api_addr, source))?;
     Ok((beats, api))
 }
 
@@ -336,6 +345,12 @@ impl BackgroundTasks {
             gate.ready();
             std::future::pending::<Infallible>().await;
         });
+    }
+
+    fn follow_agents(&mut self, client: &Client, namespace: String) -> Agents {
+        let agents = Agents::new(namespace);
+        self.spawn(agents.clone().follow(client.clone()));
+        agents
     }
 
     fn beat(&mut self, namespace: &str, token_file: &Path, ca: &Arc<ArcSwapOption<String>>, observer: &Observer) {

@@ -32,6 +32,7 @@ mod body;
 mod connection;
 mod drain;
 mod limits;
+mod listener;
 mod metrics;
 mod server;
 mod service;
@@ -43,6 +44,7 @@ mod transport;
 pub use self::{
     body::{BODY_TIMEOUT, BodyError, Budget, Held, read_body},
     limits::{LimitArgs, Limits},
+    listener::listen,
     metrics::{Closing, Metrics, Refusal},
     server::Server,
     service::HttpService,

@@ -1,6 +1,6 @@
 //! The admin port: plain HTTP for the kubelet's probes, and for nothing else.
 //!
-//! Everybody who can reach it may use it, because no NetworkPolicy can name the kubelet. So it tells no more than whether the process is
+//! Everybody who can reach it may use it, because no `NetworkPolicy` can name the kubelet. So it tells no more than whether the process is
 //! ready, and who holds its connections loses the oldest of them to the next probe.
 
 use std::{
@@ -107,14 +107,14 @@ impl Gate {
 }
 
 /// Serves `/livez` and `/readyz` until the process ends: during the drain too, when `/readyz` responds 503. `connections` counts the
-/// connections. The task does not end by itself.
-pub async fn serve(
+/// connections. The task does not end by itself. Call this inside a tokio runtime.
+pub fn serve(
     addr: SocketAddr,
     connections: accept::Metrics,
     readiness: Readiness,
     shutdown: Shutdown,
 ) -> Result<JoinHandle<()>, AdminError> {
-    let listener = TcpListener::bind(addr).await.map_err(|source| AdminError { addr, source })?;
+    let listener = accept::listen(addr).map_err(|source| AdminError { addr, source })?;
     Ok(tokio::spawn(serve_on(listener, connections, readiness, shutdown)))
 }
 

@@ -1,4 +1,4 @@
-//! The metrics port: plain HTTP for Prometheus, on a port of its own, so that a NetworkPolicy can name who may read it.
+//! The metrics port: plain HTTP for Prometheus, on a port of its own, so that a `NetworkPolicy` can name who may read it.
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc};
 
@@ -34,10 +34,10 @@ pub struct MetricsError {
 
 impl MetricsArgs {
     /// Serves `/metrics` until the process ends, if there is an address. Adds the metrics of its own connections to the registry, and those
-    /// of the admin port, which are `admin`.
-    pub async fn serve(self, mut registry: Registry, admin: &accept::Metrics) -> Result<(), MetricsError> {
+    /// of the admin port, which are `admin`. Call this inside a tokio runtime.
+    pub fn serve(self, mut registry: Registry, admin: &accept::Metrics) -> Result<(), MetricsError> {
         let Some(addr) = self.metrics_addr else { return Ok(()) };
-        let listener = TcpListener::bind(addr).await.map_err(|source| MetricsError { addr, source })?;
+        let listener = accept::listen(addr).map_err(|source| MetricsError { addr, source })?;
         let connections = accept::Metrics::default();
         admin.register_as(&mut registry, "jobwarden_admin_connections");
         connections.register_as(&mut registry, "jobwarden_metrics_connections");
@@ -112,7 +112,7 @@ mod tests {
     #[tokio::test]
     async fn without_an_address_no_port_is_opened() {
         let args = MetricsArgs { metrics_addr: None };
-        args.serve(Registry::default(), &accept::Metrics::default()).await.expect("nothing to do");
+        args.serve(Registry::default(), &accept::Metrics::default()).expect("nothing to do");
     }
 
     #[rstest]

@@ -15,7 +15,7 @@ use jobwarden_serve::{
 };
 use kube::Client;
 use prometheus_client::registry::Registry;
-use tokio::{net::TcpListener, sync::watch};
+use tokio::sync::watch;
 
 use crate::{
     admission::{self, Admission},
@@ -75,8 +75,8 @@ impl WebhookArgs {
         let readiness = Readiness::new();
         let gate = readiness.condition("certificates");
         let probes = accept::Metrics::default();
-        admin::serve(admin.admin_addr, probes.clone(), readiness, shutdown.clone()).await?;
-        metrics.serve(registry, &probes).await?;
+        admin::serve(admin.admin_addr, probes.clone(), readiness, shutdown.clone())?;
+        metrics.serve(registry, &probes)?;
 
         let client = Client::try_default().await.map_err(RunError::Client)?;
         let identity = ServerIdentity::new();
@@ -84,7 +84,7 @@ impl WebhookArgs {
         let limits = limits.apply(Limits::default());
         let (watchers, ranges) = Watchers::new();
         let admission = Admission::new(applying, reaper, ranges, admissions, limits);
-        let listener = TcpListener::bind(listen).await.map_err(|source| RunError::Listen(listen, source))?;
+        let listener = accept::listen(listen).map_err(|source| RunError::Listen(listen, source))?;
         tracing::info!(%listen, namespace, "answering admission requests");
 
         let events = EventRecorder::new(client.clone(), &namespace);

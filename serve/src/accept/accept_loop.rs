@@ -14,6 +14,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     activity::Activity,
     drain::Drain,
+    listener::BACKLOG,
     metrics::{Closing, Metrics, Refusal},
     slots::{Admitted, Slot, Slots},
     source::Source,
@@ -23,9 +24,6 @@ use crate::shutdown::{Shutdown, ShutdownArgs};
 
 /// Pause after an error of accept(2) that lasts, such as EMFILE.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// Connections that the kernel may have queued when the listener closes: tokio's backlog of listen(2).
-const BACKLOG: usize = 1024;
 
 /// The accept loop of one server.
 pub(super) struct AcceptLoop {
