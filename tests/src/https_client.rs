@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
+use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -43,18 +44,41 @@ pub async fn post(
     token: Option<&str>,
     body: Vec<u8>,
 ) -> anyhow::Result<(StatusCode, Bytes)> {
-    let stream = connect(server).await?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.context("HTTP handshake")?;
-    tokio::spawn(connection);
-    let mut request =
-        Request::post(path).header(header::HOST, server.name).header(header::CONTENT_TYPE, "application/json");
-    if let Some(token) = token {
-        request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+    Client::open(server).await?.post(path, token, body).await
+}
+
+/// A kept-alive connection.
+pub struct Client {
+    requests: SendRequest<Full<Bytes>>,
+    name: String,
+}
+
+impl Client {
+    /// Connects.
+    pub async fn open(server: &Server<'_>) -> anyhow::Result<Self> {
+        let stream = connect(server).await?;
+        let (requests, connection) = http1::handshake(TokioIo::new(stream)).await.context("HTTP handshake")?;
+        tokio::spawn(connection);
+        Ok(Self { requests, name: server.name.to_owned() })
     }
-    let request = request.body(Full::new(Bytes::from(body))).context("building the request")?;
-    let response = sender.send_request(request).await.context("sending the request")?;
-    let status = response.status();
-    let body = response.into_body().collect().await.context("reading the response")?.to_bytes();
-    Ok((status, body))
+
+    /// Posts JSON and returns status and body.
+    pub async fn post(
+        &mut self,
+        path: &str,
+        token: Option<&str>,
+        body: Vec<u8>,
+    ) -> anyhow::Result<(StatusCode, Bytes)> {
+        let mut request = Request::post(path)
+            .header(header::HOST, self.name.as_str())
+            .header(header::CONTENT_TYPE, "application/json");
+        if let Some(token) = token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let request = request.body(Full::new(Bytes::from(body))).context("building the request")?;
+        let response = self.requests.send_request(request).await.context("sending the request")?;
+        let status = response.status();
+        let body = response.into_body().collect().await.context("reading the response")?.to_bytes();
+        Ok((status, body))
+    }
 }

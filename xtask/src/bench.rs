@@ -2,6 +2,7 @@
 
 mod process;
 mod reaper;
+mod siege;
 mod webhook;
 
 use std::{collections::BTreeMap, fs};
@@ -19,7 +20,8 @@ use crate::{
 ///
 /// `judge` evaluates the decision table for 100,000 Jobs. `reaper` also measures the release build with 5,000 Jobs at a real API
 /// server and 10,000 simulated sidecars. `webhook` measures admission: the handler alone, over TLS compared with a server that
-/// does nothing, and at a real API server. `reaper` and `webhook` boot a cluster, which needs root. docs/benchmarks.md explains
+/// does nothing, and at a real API server. `siege` attacks every port of every part at once from one pod, with 64, 1,000 and 10,000
+/// connections, and measures probes, beats, reviews and memory meanwhile. All but `judge` boot a cluster, which needs root. docs/benchmarks.md explains
 /// the figures.
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -27,7 +29,7 @@ Examples:
   cargo xtask bench judge
   cargo xtask bench webhook --json")]
 pub(crate) struct Args {
-    /// The benchmark: judge, reaper or webhook
+    /// The benchmark: judge, reaper, webhook or siege
     name: String,
     /// Print one line of JSON instead of a table
     #[arg(long)]
@@ -82,8 +84,20 @@ struct Report<'a> {
 
 pub(crate) async fn run_one(args: Args) -> anyhow::Result<()> {
     let Args { name, json } = &args;
+    let figures = if name == siege::NAME { siege::measure().await? } else { measure(name).await? };
+    if *json {
+        println!("{}", serde_json::to_string(&Report { bench: name, figures })?);
+    } else {
+        for (figure, value) in figures {
+            println!("{figure:<28} {value:>12.2}");
+        }
+    }
+    Ok(())
+}
+
+async fn measure(name: &str) -> anyhow::Result<BTreeMap<&'static str, f64>> {
     let Some(bench) = BENCHES.iter().find(|bench| bench.name == name) else {
-        let known: Vec<_> = BENCHES.iter().map(|bench| bench.name).collect();
+        let known: Vec<_> = BENCHES.iter().map(|bench| bench.name).chain([siege::NAME]).collect();
         bail!("unknown benchmark {name:?}; choose one of {}", known.join(", "));
     };
     image::ensure_tools()?;
@@ -95,14 +109,7 @@ pub(crate) async fn run_one(args: Args) -> anyhow::Result<()> {
         "webhook" => figures.extend(webhook::measure().await?),
         _ => {}
     }
-    if *json {
-        println!("{}", serde_json::to_string(&Report { bench: name, figures })?);
-    } else {
-        for (figure, value) in figures {
-            println!("{figure:<28} {value:>12.2}");
-        }
-    }
-    Ok(())
+    Ok(figures)
 }
 
 /// Criterion's estimate of the mean, in nanoseconds.
