@@ -20,14 +20,13 @@ use http::{HeaderValue, Request, Response, StatusCode, header::CONNECTION};
 use hyper::{body::Incoming, service::Service};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    sync::Notify,
+    sync::{Notify, OwnedSemaphorePermit},
     time::Instant,
 };
 
 use super::{
     limits::{LEAST_SPEED, Limits},
     metrics::{Closing, Refusal},
-    slots::Newcomer,
     stage::Stage,
 };
 
@@ -59,7 +58,7 @@ struct Inner {
     spared: AtomicBool,
     /// There was a response that blames the client: 4xx.
     blamed: AtomicBool,
-    newcomer: Mutex<Option<Newcomer>>,
+    newcomer: Mutex<Option<OwnedSemaphorePermit>>,
     evicted: Notify,
 }
 
@@ -132,12 +131,12 @@ impl Activity {
     }
 
     /// Occupies a place among the newcomers of its source until the first successful response.
-    pub(super) fn set_newcomer(&self, newcomer: Newcomer) {
-        *self.0.newcomer.lock().unwrap_or_else(PoisonError::into_inner) = Some(newcomer);
+    pub(super) fn set_newcomer(&self, newcomer: Option<OwnedSemaphorePermit>) {
+        *self.0.newcomer.lock().unwrap_or_else(PoisonError::into_inner) = newcomer;
     }
 
     /// Ends being a newcomer.
-    pub(super) fn take_newcomer(&self) -> Option<Newcomer> {
+    pub(super) fn take_newcomer(&self) -> Option<OwnedSemaphorePermit> {
         self.0.newcomer.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 

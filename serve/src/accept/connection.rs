@@ -51,7 +51,7 @@ impl<S: HttpService> Connection<S> {
     /// Performs the handshake once it is this newcomer's turn, then serves the connection until its end.
     pub(super) async fn run<T: Transport>(self, tcp: TcpStream, transport: T) {
         let _counted = self.metrics.open_connection();
-        let Some(newcomer) = self.slot.newcomer(self.limits.handshake_timeout).await else {
+        let Ok(newcomer) = self.slot.newcomer(self.limits.handshake_timeout).await else {
             self.metrics.refused(Refusal::Source);
             return;
         };

@@ -57,13 +57,9 @@ pub(super) struct Slot {
     activity: Activity,
 }
 
-/// A place among the newcomers of a source.
-#[derive(Debug)]
-pub(super) struct Newcomer {
-    permit: Option<OwnedSemaphorePermit>,
-    slots: Slots,
-    source: Source,
-}
+/// There is no place left among the newcomers of a source.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NoPlace;
 
 /// What became of a connection that wants a slot.
 #[derive(Debug)]
@@ -160,47 +156,36 @@ impl Table {
 }
 
 impl Slot {
-    /// Takes a place among the newcomers of the source, waiting for it if need be; `None` if there is none in time.
-    pub(super) async fn newcomer(&self, within: Duration) -> Option<Newcomer> {
-        let mut newcomer = Newcomer { permit: None, slots: self.slots.clone(), source: self.source };
+    /// Takes a place among the newcomers of the source, waiting for it if need be. Own connections need none.
+    pub(super) async fn newcomer(&self, within: Duration) -> Result<Option<OwnedSemaphorePermit>, NoPlace> {
         if self.source == Source::Own {
-            return Some(newcomer);
+            return Ok(None);
         }
-        let newcomers = self.slots.table().sources.get(&self.source).map(|entry| Arc::clone(&entry.newcomers))?;
-        newcomer.permit = Some(timeout(within, newcomers.acquire_owned()).await.ok()?.ok()?);
-        Some(newcomer)
+        let newcomers = self.slots.table().sources.get(&self.source).map(|entry| Arc::clone(&entry.newcomers));
+        let place = timeout(within, newcomers.ok_or(NoPlace)?.acquire_owned()).await;
+        place.map_err(|_| NoPlace)?.map(Some).map_err(|_| NoPlace)
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
         let Self { slots, source, id, activity } = self;
-        // It ended as a newcomer: its place stays taken for a while, although the connection is gone.
-        if let Some(newcomer) = activity.take_newcomer()
-            && newcomer.permit.is_some()
+        let newcomers = slots.0.limits.source_newcomers;
+        // It ended as a newcomer: its place stays taken for a while, although the connection is gone. Without a runtime the process ends.
+        if let Some(place) = activity.take_newcomer()
             && activity.has_failed()
+            && let Ok(runtime) = Handle::try_current()
         {
-            let penalty = slots.0.limits.penalty;
-            // Without a runtime the process ends.
-            if let Ok(runtime) = Handle::try_current() {
-                runtime.spawn(async move {
-                    sleep(penalty).await;
-                    drop(newcomer);
-                });
-            }
+            let (slots, source) = (slots.clone(), *source);
+            runtime.spawn(async move {
+                sleep(slots.0.limits.penalty).await;
+                drop(place);
+                slots.table().prune(source, newcomers);
+            });
         }
         let mut table = slots.table();
         drop(table.remove(*source, *id));
-        table.prune(*source, slots.0.limits.source_newcomers);
-    }
-}
-
-impl Drop for Newcomer {
-    fn drop(&mut self) {
-        if self.permit.take().is_some() {
-            let newcomers = self.slots.0.limits.source_newcomers;
-            self.slots.table().prune(self.source, newcomers);
-        }
+        table.prune(*source, newcomers);
     }
 }
 

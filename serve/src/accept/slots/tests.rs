@@ -99,18 +99,18 @@ async fn newcomers_of_one_source_wait_for_each_other_and_failures_count_for_a_wh
         held.push((slot, activity));
     }
     let slot = connect(&slots, peer(1)).0.slot.expect("there is room");
-    assert!(slot.newcomer(wait).await.is_none(), "the third waits in vain");
+    assert!(slot.newcomer(wait).await.is_err(), "the third waits in vain");
     let other = connect(&slots, peer(2)).0.slot.expect("there is room");
-    assert!(other.newcomer(Duration::ZERO).await.is_some(), "another source does not wait");
+    assert!(other.newcomer(Duration::ZERO).await.is_ok(), "another source does not wait");
 
     // One of them fails: its place stays taken.
     held.pop();
     let start = Instant::now();
-    assert!(slot.newcomer(Duration::from_mins(1)).await.is_some());
+    assert!(slot.newcomer(Duration::from_mins(1)).await.is_ok());
     assert_eq!(start.elapsed(), limits.penalty);
     // One of them proves itself: its place is free at once.
     drop(held[0].1.take_newcomer());
-    assert!(slot.newcomer(Duration::ZERO).await.is_some());
+    assert!(slot.newcomer(Duration::ZERO).await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
