@@ -43,6 +43,7 @@ mod tests;
 mod timeline;
 mod usage;
 
+pub use find::JobCursor;
 pub use foreign::ForeignPods;
 pub use signals::{BeatRejected, ForeignPod};
 

@@ -311,6 +311,11 @@ impl Reconciler {
         self.held.values_mut().for_each(|jobs| *jobs = 0);
     }
 
+    /// The last conclusion about a Job.
+    pub fn conclusion(&self, job: &JobUid) -> Option<Conclusion> {
+        self.verdicts.get(job)
+    }
+
     /// The last conclusion about each Job.
     pub fn conclusions(&self) -> impl Iterator<Item = (&JobUid, Conclusion)> {
         self.verdicts.all()

@@ -74,6 +74,11 @@ impl VerdictCache {
         self.jobs.get(job).map(|entry| entry.conclusion.since)
     }
 
+    /// The last conclusion about a Job.
+    pub(super) fn get(&self, job: &JobUid) -> Option<Conclusion> {
+        self.jobs.get(job).map(|entry| entry.conclusion)
+    }
+
     /// The last conclusion about each Job.
     pub(super) fn all(&self) -> impl Iterator<Item = (&JobUid, Conclusion)> {
         self.jobs.iter().map(|(uid, entry)| (uid, entry.conclusion))
