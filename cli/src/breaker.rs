@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use self::report::{Detail, report};
 use crate::{
     cluster::{ClusterArgs, ClusterError},
-    leader::{LeaderArgs, LeaderError, Source},
+    leader::{LeaderArgs, LeaderError},
     output::{self, OutputError},
 };
 
@@ -37,8 +37,8 @@ const TOKEN_SECONDS: i64 = 600;
 /// Release it if you know that the silent nodes are dead: their Jobs are then failed or retried at once. A worker that is still alive
 /// behind a broken network would run a second time.
 ///
-/// Asks the leading reaper through the API server's pod proxy, like explain. A release also takes permission to create pods/proxy, and
-/// to create serviceaccounts/token of jobwarden-operator in jobwarden's namespace. The Role jobwarden-operator grants all of it.
+/// Asks the leading reaper by a port-forward through the API server, like explain. A release also takes permission to create
+/// serviceaccounts/token of jobwarden-operator in jobwarden's namespace. The Role jobwarden-operator grants all of it.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "Examples:
   What is held, since when, and what is released next:
@@ -120,12 +120,9 @@ impl BreakerArgs {
     }
 
     async fn answer(self) -> Result<String, BreakerError> {
-        let Self { action, output, leader: LeaderArgs { url, api_port }, cluster } = self;
+        let Self { action, output, leader, cluster } = self;
         let namespace = cluster.system_namespace.clone();
-        let source = match url {
-            Some(url) => Source::by_url(url)?,
-            None => Source::Leader { client: cluster.client().await?, namespace: namespace.clone(), port: api_port },
-        };
+        let source = leader.source(&namespace, async || cluster.client().await).await?;
         match action {
             Action::Status => {
                 let status: BreakerStatus = source.get(api_route::BREAKER).await?;

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use jobwarden_common::{api::Explanation, names::api_route};
-use kube::Client;
 use tokio::time::timeout;
 
 use self::{
@@ -16,7 +15,7 @@ use self::{
 };
 use crate::{
     cluster::{ClusterArgs, ClusterError},
-    leader::{LeaderArgs, LeaderError, Source},
+    leader::{LeaderArgs, LeaderError},
     output::{self, OutputError},
 };
 
@@ -25,8 +24,9 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Explain the verdict on a Job: evidence, rule, policy, timeline
 ///
-/// Asks the leading reaper through the API server's pod proxy, so no port needs to be forwarded. This takes permission to get the
-/// Lease jobwarden-reaper and pods/proxy in jobwarden's namespace.
+/// Asks the leading reaper by a port-forward through the API server, which it opens itself. This takes permission to get the Lease
+/// jobwarden-reaper, and to get and create pods/portforward in jobwarden's namespace; the Role jobwarden-operator has both. With a token
+/// of one's own, --url asks the API over TLS, which shows the Jobs that one may get.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "Examples:
   Explain a Job in the namespace of the current context:
@@ -38,8 +38,8 @@ const TIMEOUT: Duration = Duration::from_secs(30);
     {prog} explain analyzer-7 -o wide
   For a script:
     {prog} explain analyzer-7 -o json | jq -r .verdict.verdict
-  Without access to pods/proxy, through a port-forward to the leader:
-    {prog} explain my-jobs/analyzer-7 --url http://127.0.0.1:8082")]
+  In a pod, with a token of its own for the audience jobwarden-api:
+    {prog} explain my-jobs/analyzer-7 --url https://jobwarden-reaper.jobwarden.svc:8445 --token-file TOKEN --ca-file CA")]
 pub(crate) struct ExplainArgs {
     /// The Job, or the bare pod, as NAME or NAMESPACE/NAME
     #[arg(value_name = "NAME")]
@@ -96,18 +96,10 @@ pub(crate) enum ExplainError {
 impl ExplainArgs {
     /// Asks, and prints the explanation.
     pub(crate) async fn run(self) -> Result<(), ExplainError> {
-        let Self { job, namespace, output, leader: LeaderArgs { url, api_port }, cluster } = self;
+        let Self { job, namespace, output, leader, cluster } = self;
         let text = timeout(TIMEOUT, async {
-            let (source, default_namespace) = if let Some(url) = url {
-                (Source::by_url(url)?, default_namespace(&cluster).await)
-            } else {
-                let config = cluster.config().await?;
-                let default_namespace = config.default_namespace.clone();
-                let client = Client::try_from(config).map_err(ClusterError::Connect)?;
-                let namespace = cluster.system_namespace;
-                (Source::Leader { client, namespace, port: api_port }, default_namespace)
-            };
-            let JobPath { namespace, name } = resolve(job, namespace, default_namespace)?;
+            let source = leader.source(&cluster.system_namespace, async || cluster.client().await).await?;
+            let JobPath { namespace, name } = resolve(job, namespace, default_namespace(&cluster).await)?;
             let explanation: Explanation = source.get(&format!("{}/{namespace}/{name}", api_route::JOBS)).await?;
             Ok::<_, ExplainError>(match output {
                 Output::Text => report(&explanation, Detail::Brief),
@@ -128,7 +120,7 @@ fn resolve(job: Target, flag: Option<String>, default: String) -> Result<JobPath
     }
 }
 
-/// With `--url` no cluster is needed, so a missing kubeconfig is no error.
+/// With `--url` no cluster is needed, so a missing kubeconfig is no error; otherwise the connection has found it.
 async fn default_namespace(cluster: &ClusterArgs) -> String {
     cluster.config().await.map_or_else(|_| "default".to_owned(), |config| config.default_namespace)
 }

@@ -1,4 +1,11 @@
 //! The request to the leading reaper. The holder of the Lease is the leader.
+//!
+//! Its API listens on the loopback of its pod, where a port-forward through the API server leads. `--url` asks another address, such as
+//! the API over TLS.
+
+mod forward;
+
+use std::{collections::BTreeMap, path::PathBuf};
 
 use clap::Args;
 use http::{Method, Request, StatusCode};
@@ -8,26 +15,42 @@ use jobwarden_common::{
     names::{OPERATOR_TOKEN_HEADER, object, port},
 };
 use k8s_openapi::api::coordination::v1::Lease;
-use kube::{Api, Client, Config, client::Body};
-use serde::{Deserialize, de::DeserializeOwned};
+use jobwarden_serve::logs::with_causes;
+use kube::{
+    Api, Client, Config,
+    client::Body,
+    config::{
+        AuthInfo, Cluster, Context, KubeConfigOptions, Kubeconfig, KubeconfigError, NamedAuthInfo, NamedCluster, NamedContext,
+    },
+};
+use serde::de::DeserializeOwned;
 
+use self::forward::ForwardError;
 use crate::cluster::ClusterError;
 
 /// How the API of the leading reaper is reached.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct LeaderArgs {
-    /// Ask the reaper's API at this address, such as a port-forward, instead of through the API server
+    /// Ask the reaper's API at this address, such as https://jobwarden-reaper.jobwarden.svc:8445, instead of by a port-forward
     #[arg(long, env = "JOBWARDEN_API_URL", value_name = "URL")]
     pub(crate) url: Option<String>,
 
-    /// Port of the reaper's API in its pod
+    /// File with the token to present at --url, for the audience jobwarden-api
+    #[arg(long, env = "JOBWARDEN_API_TOKEN_FILE", requires = "url", value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+
+    /// File with the CA certificates of --url, PEM; default: the system's
+    #[arg(long, env = "JOBWARDEN_API_CA_FILE", requires = "url", value_name = "FILE")]
+    pub(crate) ca_file: Option<PathBuf>,
+
+    /// Port of the reaper's API on the loopback of its pod
     #[arg(long, env = "JOBWARDEN_API_PORT", default_value_t = port::API, value_name = "PORT")]
     pub(crate) api_port: u16,
 }
 
 /// Where the reaper's API is reached.
 pub(crate) enum Source {
-    /// The leader, through the API server's pod proxy.
+    /// The leader, by a port-forward through the API server.
     Leader {
         client: Client,
         /// jobwarden's own namespace.
@@ -54,25 +77,28 @@ pub(crate) enum LeaderError {
     NoLeader { namespace: String, name: &'static str },
     /// The caller lacks a permission.
     #[error(
-        "forbidden: {0}\ngrant 'get pods/proxy' in jobwarden's namespace ('create pods/proxy' as well to release the breaker), or use \
-         'kubectl port-forward' to the leader and --url"
+        "forbidden: {message}\ngrant 'get' and 'create' on pods/portforward in the namespace {namespace}: the Role \
+         jobwarden-operator has it; or ask with a token by --url"
     )]
-    Forbidden(String),
-    /// The API server cannot reach the pod.
+    Forbidden { namespace: String, message: String },
+    /// No port can be forwarded to the pod.
     #[error(
-        "the API server cannot reach the leader {pod}: {message}\ncheck that the pod runs, that its API listens on the pod's address \
-         (--api-addr), and that no NetworkPolicy blocks the API server"
+        "cannot forward a port to the leader {pod}: {message}\ncheck that the pod runs and its node is ready, and that its API listens on the \
+         port of --api-port (--api-addr of the reaper)"
     )]
     Unreachable { pod: String, message: String },
-    /// The request failed.
-    #[error("the request to the API server failed")]
-    ApiServer(#[source] kube::Error),
+    /// The path or token is not valid in a request.
+    #[error("cannot build the request")]
+    Request(#[source] http::Error),
     /// The request to `--url` failed.
     #[error("the request to {url} failed")]
     Url { url: String, source: kube::Error },
     /// `--url` is no URL.
     #[error("invalid address {url} in --url")]
     InvalidUrl { url: String, source: http::uri::InvalidUri },
+    /// The files of `--token-file` and `--ca-file`.
+    #[error("cannot use the files of --token-file and --ca-file for {url}")]
+    Files { url: String, source: KubeconfigError },
     /// The client.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
@@ -84,12 +110,45 @@ pub(crate) enum LeaderError {
     Response { status: StatusCode, source: serde_json::Error },
 }
 
+impl LeaderArgs {
+    /// Where these flags say that the API is; `client` connects to the cluster, if that is necessary.
+    pub(crate) async fn source(
+        self,
+        namespace: &str,
+        client: impl AsyncFnOnce() -> Result<Client, ClusterError>,
+    ) -> Result<Source, LeaderError> {
+        let Self { url, token_file, ca_file, api_port: port } = self;
+        match url {
+            Some(url) => Source::by_url(url, token_file, ca_file).await,
+            None => Ok(Source::Leader { client: client().await?, namespace: namespace.to_owned(), port }),
+        }
+    }
+}
+
 impl Source {
     /// The API at the address of `--url`.
-    pub(crate) fn by_url(url: String) -> Result<Self, LeaderError> {
-        let parsed = url.trim_end_matches('/').parse();
-        let parsed = parsed.map_err(|source| LeaderError::InvalidUrl { url: url.clone(), source })?;
-        let client = Client::try_from(Config::new(parsed)).map_err(ClusterError::Connect)?;
+    async fn by_url(url: String, token: Option<PathBuf>, ca: Option<PathBuf>) -> Result<Self, LeaderError> {
+        let _: http::Uri =
+            url.parse().map_err(|source| LeaderError::InvalidUrl { url: url.clone(), source })?;
+        let path = |path: PathBuf| path.to_string_lossy().into_owned();
+        let name = "url".to_owned();
+        let cluster = Cluster {
+            server: Some(url.trim_end_matches('/').to_owned()),
+            certificate_authority: ca.map(path),
+            ..Cluster::default()
+        };
+        let user = AuthInfo { token_file: token.map(path), ..AuthInfo::default() };
+        let context = Context { cluster: name.clone(), user: Some(name.clone()), ..Context::default() };
+        let kubeconfig = Kubeconfig {
+            clusters: vec![NamedCluster { name: name.clone(), cluster: Some(cluster), other: BTreeMap::new() }],
+            auth_infos: vec![NamedAuthInfo { name: name.clone(), auth_info: Some(user), other: BTreeMap::new() }],
+            contexts: vec![NamedContext { name: name.clone(), context: Some(context), other: BTreeMap::new() }],
+            current_context: Some(name),
+            ..Kubeconfig::default()
+        };
+        let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
+        let config = config.map_err(|source| LeaderError::Files { url: url.clone(), source })?;
+        let client = Client::try_from(config).map_err(ClusterError::Connect)?;
         Ok(Self::Url { client, url })
     }
 
@@ -115,24 +174,14 @@ impl Source {
             }
             Self::Url { client, url } => {
                 let failed = |source| LeaderError::Url { url: url.clone(), source };
-                send(client, method, path, token).await.map_err(failed)?
+                send(client, request(method, path, token)?).await.map_err(failed)?
             }
         };
         read(status, &body)
     }
 }
 
-async fn send(
-    client: &Client,
-    method: &Method,
-    path: &str,
-    token: Option<&str>,
-) -> Result<(StatusCode, Vec<u8>), kube::Error> {
-    let mut request = Request::builder().method(method).uri(path);
-    if let Some(token) = token {
-        request = request.header(OPERATOR_TOKEN_HEADER, token);
-    }
-    let request = request.body(Body::empty()).map_err(kube::Error::HttpError)?;
+async fn send(client: &Client, request: Request<Body>) -> Result<(StatusCode, Vec<u8>), kube::Error> {
     let response = client.send(request).await?;
     let status = response.status();
     Ok((status, response.into_body().collect().await?.to_bytes().to_vec()))
@@ -147,21 +196,18 @@ async fn ask_leader(
     token: Option<&str>,
 ) -> Result<(StatusCode, Vec<u8>), LeaderError> {
     let pod = leader(client, namespace).await?;
-    let path = format!("/api/v1/namespaces/{namespace}/pods/http:{pod}:{port}/proxy{path}");
-    let (status, body) = send(client, method, &path, token).await.map_err(LeaderError::ApiServer)?;
-    if let Some(message) = message_of_status(&body) {
-        return Err(match status {
-            StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => LeaderError::Forbidden(message),
-            _ => LeaderError::Unreachable { pod, message },
-        });
+    forward::to_pod(client, namespace, &pod, port, request(method, path, token)?).await.map_err(|error| match error {
+        ForwardError::Forbidden(message) => LeaderError::Forbidden { namespace: namespace.to_owned(), message },
+        error => LeaderError::Unreachable { pod, message: with_causes(&error) },
+    })
+}
+
+fn request(method: &Method, path: &str, token: Option<&str>) -> Result<Request<Body>, LeaderError> {
+    let mut request = Request::builder().method(method).uri(path);
+    if let Some(token) = token {
+        request = request.header(OPERATOR_TOKEN_HEADER, token);
     }
-    // A proxy that cannot connect answers in plain text.
-    if matches!(status, StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT)
-        && serde_json::from_slice::<Problem>(&body).is_err()
-    {
-        return Err(LeaderError::Unreachable { pod, message: String::from_utf8_lossy(&body).trim().to_owned() });
-    }
-    Ok((status, body))
+    request.body(Body::empty()).map_err(LeaderError::Request)
 }
 
 /// The pod of the leader: the holder of the Lease without the suffix that identifies the process.
@@ -175,18 +221,6 @@ async fn leader(client: &Client, namespace: &str) -> Result<String, LeaderError>
     let holder = lease.spec.and_then(|spec| spec.holder_identity).filter(|holder| !holder.is_empty());
     let holder = holder.ok_or(LeaderError::NoLeader { namespace, name })?;
     Ok(holder.rsplit_once('_').map_or(holder.clone(), |(pod, _)| pod.to_owned()))
-}
-
-/// The message of a `Status` object, which is how the API server itself reports an error.
-fn message_of_status(body: &[u8]) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Status {
-        kind: String,
-        #[serde(default)]
-        message: String,
-    }
-    let status: Status = serde_json::from_slice(body).ok()?;
-    (status.kind == "Status").then_some(status.message)
 }
 
 fn read<T: DeserializeOwned>(status: StatusCode, body: &[u8]) -> Result<T, LeaderError> {

@@ -6,11 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::identity::{JobId, JobUid, RunId};
 
+mod access;
 mod breaker;
 mod explanation;
 mod guards;
 
 pub use self::{
+    access::AccessHealth,
     breaker::{BreakerDomain, BreakerHeld, BreakerReleased, BreakerStatus},
     explanation::{Explanation, Figures, Held, Outcome, PastPod, Pod, PolicyValue, Sink, Timer},
     guards::{BreakerState, Guards, HeldJob},
@@ -22,9 +24,7 @@ pub use self::{
 pub struct JobList {
     /// Sorted by namespace and name.
     pub jobs: Vec<JobLine>,
-    /// Number of Jobs that match the query, on all pages.
-    pub total: usize,
-    /// The value of `after` for the next page; absent on the last page.
+    /// The value of `after` for the next page; absent on the last page. A page may be empty and have a next one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
 }

@@ -103,7 +103,11 @@ pub const TOKEN_AUDIENCE: &str = "jobwarden-reaper";
 /// Audience of the tokens with which an operator releases the breaker.
 pub const OPERATOR_AUDIENCE: &str = "jobwarden-operator";
 
-/// The header that carries such a token to the reaper's API. The API server's proxy removes `Authorization` from what it forwards.
+/// Audience of the tokens with which programs read the API over TLS. It is good for nothing else.
+pub const API_AUDIENCE: &str = "jobwarden-api";
+
+/// The header that carries an operator's token to the reaper's API. It is not `Authorization`, which carries the
+/// caller's own token over TLS.
 pub const OPERATOR_TOKEN_HEADER: &str = "x-jobwarden-operator-token";
 
 /// The standard mount path of a service account's token. The sidecar's own token is mounted here, which keeps the
@@ -191,6 +195,8 @@ pub mod api_route {
     pub const BREAKER: &str = "/v1/breaker";
     /// Releases what the breaker holds.
     pub const BREAKER_RELEASE: &str = "/v1/breaker/release";
+    /// Whether callers can be authenticated and authorized.
+    pub const ACCESS: &str = "/v1/access";
 }
 
 /// Paths of the webhook's HTTPS server, as the `MutatingWebhookConfiguration` calls them.
@@ -207,8 +213,10 @@ pub mod port {
     pub const WEBHOOK: u16 = 8443;
     /// HTTPS of the reaper: beats and observations.
     pub const REAPER: u16 = 8444;
-    /// Plain HTTP of the reaper: the API.
+    /// Plain HTTP of the reaper on the loopback of its pod: the API, for port-forwards.
     pub const API: u16 = 8082;
+    /// HTTPS of the reaper: the API, for programs with tokens.
+    pub const API_TLS: u16 = 8445;
     /// Plain HTTP of every process: `/livez` and `/readyz`. The agent uses another port because it runs in the host's network.
     pub const ADMIN: u16 = 9440;
     /// Like [`ADMIN`], for the agent.

@@ -2,29 +2,37 @@
 //!
 //! | route | response |
 //! |---|---|
-//! | `GET /v1/jobs?namespace=&verdict=&limit=&after=` | all watched Jobs with their verdicts |
+//! | `GET /v1/jobs?namespace=&verdict=&limit=&after=` | the watched Jobs that the caller may list, with their verdicts |
 //! | `GET /v1/jobs/{namespace}/{name}` | one Job: evidence, the matching row and its rule, pending timers, the policy with the origin of each value, guards, outcomes, timeline |
 //! | `GET /v1/guards` | the state of the guards, and the Jobs that they hold |
 //! | `GET /v1/breaker` | what the breaker holds, since when, and what it releases next |
+//! | `GET /v1/access` | whether callers can be authenticated and authorized |
 //! | `POST /v1/breaker/release` | releases what the breaker holds; needs the token of an operator |
 //!
 //! Only the leader responds: only the leader receives beats and reports, so a standby would report live workers as silent. A
 //! standby responds with 503 and the name of the leader.
 //!
-//! Access: by default the API listens on the loopback of its pod, so that only users with the permission
-//! `pods/portforward` reach it. The chart has it listen on the pod's address for `jobwarden explain`, which comes through the
-//! API server's pod proxy and so needs leave to `get pods/proxy` in jobwarden's namespace. Whoever can open a connection
-//! to that port can read it: the API shows names, messages and exit codes of Jobs of all namespaces, never environments, arguments or
-//! logs. `networkPolicy.apiPeers` of the chart narrows who can; `reaper.api.enabled: false` switches it off.
+//! Access: two ways in. On the loopback of the pod over plain HTTP without a token: only `pods/portforward` in jobwarden's namespace leads
+//! there, by which `jobwarden explain` comes. And over TLS with a bearer token: [`access`] asks the API server who the caller is, and
+//! whether he may list or get the Jobs of that namespace. Messages that may hold log lines are only for who may read logs there. The API
+//! shows names, messages and exit codes, never environments or arguments.
 
 use std::sync::Arc;
 
 use jobwarden_serve::lease::Leadership;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
-pub use self::{operator::Operators, server::serve};
+pub use self::{
+    access::Access,
+    metrics::Metrics,
+    operator::Operators,
+    server::{serve, serve_tls},
+};
 use crate::{controller::Enforcer, observer::Observer, outbox::Outbox};
 
+mod access;
+mod list;
+mod metrics;
 mod operator;
 mod problem;
 mod routes;
@@ -43,6 +51,12 @@ pub struct Api {
     pub outbox: Outbox,
     /// Verdicts and guards.
     pub enforcer: Arc<Enforcer>,
+    /// Who may read what.
+    pub access: Arc<Access>,
+    /// Whether the API is served over TLS, too.
+    pub tls: bool,
+    /// Lists are built one at a time.
+    pub lists: Arc<Semaphore>,
     /// Who may release the breaker.
     pub operators: Arc<Operators>,
     /// The current leader.

@@ -26,10 +26,15 @@ pub struct ReaperArgs {
     #[arg(long, env = "JOBWARDEN_LISTEN", default_value_t = SocketAddr::from(([0, 0, 0, 0], port::REAPER)), value_name = "IP:PORT")]
     pub listen: SocketAddr,
 
-    /// Address of the API that shows evidence and verdicts, over plain HTTP without authentication; only the release of the breaker takes
-    /// a token. `jobwarden explain` and `jobwarden breaker` need it to listen on the pod's address
-    #[arg(long, env = "JOBWARDEN_API_ADDR", default_value_t = SocketAddr::from(([127, 0, 0, 1], port::API)), value_name = "IP:PORT")]
+    /// Loopback address of the API that shows evidence and verdicts, over plain HTTP without authentication; only the release of the breaker
+    /// takes a token. `jobwarden explain` and `jobwarden breaker` reach it by a port-forward
+    #[arg(long, env = "JOBWARDEN_API_ADDR", default_value_t = SocketAddr::from(([127, 0, 0, 1], port::API)), value_parser = loopback, value_name = "IP:PORT")]
     pub api_addr: SocketAddr,
+
+    /// Address of the same API over TLS, for callers with a token for the audience jobwarden-api who may list or get the Jobs that they
+    /// ask about; without the flag, there is none
+    #[arg(long, env = "JOBWARDEN_API_TLS_ADDR", value_name = "IP:PORT")]
+    pub api_tls_addr: Option<SocketAddr>,
 
     /// File with the sinks of notifications and the policies of Jobs; without it there are no sinks and only the default policy
     ///
@@ -174,6 +179,16 @@ pub struct PolicyArgs {
     pub notify_late: bool,
 }
 
+/// An address of the loopback: what listens there without authentication must not be reachable from elsewhere.
+fn loopback(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr = text.parse().map_err(|error| format!("{error}"))?;
+    if address.ip().is_loopback() {
+        Ok(address)
+    } else {
+        Err("not a loopback address; --api-tls-addr serves other hosts, with authentication".to_owned())
+    }
+}
+
 /// A duration, or `never`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limit(pub Option<Duration>);
@@ -244,6 +259,14 @@ mod tests {
     #[test]
     fn the_flags_are_well_formed() {
         ReaperArgs::command().debug_assert();
+    }
+
+    #[test]
+    fn the_api_without_authentication_listens_on_the_loopback_alone() {
+        for (address, accepted) in [("127.0.0.1:1", true), ("[::1]:1", true), ("0.0.0.0:1", false), ("10.0.0.1:1", false)] {
+            let flags = ["jobwarden-reaper", "--pod-name=reaper-0", "--pod-uid=u", "--api-addr", address];
+            assert_eq!(ReaperArgs::try_parse_from(flags).is_ok(), accepted, "{address}");
+        }
     }
 
     #[test]

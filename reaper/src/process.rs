@@ -22,10 +22,15 @@ use jobwarden_serve::{
 };
 use kube::{Api, Client};
 use prometheus_client::registry::Registry;
-use tokio::{net::TcpListener, sync::watch, task::JoinSet, time::sleep};
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, watch},
+    task::JoinSet,
+    time::sleep,
+};
 
 use crate::{
-    api::{self, Operators},
+    api::{self, Access, Operators},
     args::ReaperArgs,
     backfill::{self, Backfill, rules},
     clock,
@@ -81,7 +86,7 @@ pub enum RunError {
     #[error("cannot listen on {0} for beats; --listen sets another address")]
     Listen(SocketAddr, #[source] std::io::Error),
     /// The port for people.
-    #[error("cannot listen on {0} for the API; --api-addr sets another address")]
+    #[error("cannot listen on {0} for the API; --api-addr and --api-tls-addr set other addresses")]
     ListenApi(SocketAddr, #[source] std::io::Error),
     /// No API server.
     #[error("cannot find the API server: run in a pod with a service account, or set KUBECONFIG")]
@@ -105,6 +110,7 @@ async fn serve(args: ReaperArgs) -> Result<(), RunError> {
     let ReaperArgs {
         listen,
         api_addr,
+        api_tls_addr,
         config,
         identity_config,
         namespace,
@@ -140,6 +146,7 @@ async fn serve(args: ReaperArgs) -> Result<(), RunError> {
     let mut registry = Registry::default();
     let AllMetrics { metrics, intake_metrics, accept_metrics, backfill_metrics, config_metrics, rules_metrics } =
         AllMetrics::register(&mut registry);
+    let api_metrics = api::Metrics::register(&mut registry);
     let own = OwnNamespaces::new([namespace.clone(), agent_namespace.clone()]);
     let observer = Observer::excluding(policy, own.clone());
     observer.set_policy(config.policy.clone());
@@ -175,8 +182,10 @@ async fn serve(args: ReaperArgs) -> Result<(), RunError> {
     let agents = tasks.follow_agents(&client, agent_namespace);
     let tokens = Verifier::new(keys, Some(Reviewer::new(client.clone())));
     let intake = Intake::new(settings, observer.clone(), tokens, agents, ca, intake_metrics);
-    let (listener, api_listener) = bind(listen, api_addr)?;
-    tracing::info!(%listen, %api_addr, namespace, pod = pod_name, observe_only, sinks = config.sinks.len(), "standing by");
+    let Listeners { beats: listener, api: api_listener, api_tls: api_tls_listener } =
+        Listeners::bind(listen, api_addr, api_tls_addr)?;
+    let api_tls = api_tls_addr.map(tracing::field::display);
+    tracing::info!(%listen, %api_addr, api_tls, namespace, pod = pod_name, observe_only, sinks = config.sinks.len(), "standing by");
 
     let controller = Controller {
         enforcer,
@@ -193,8 +202,14 @@ async fn serve(args: ReaperArgs) -> Result<(), RunError> {
     let resign = Shutdown::manual();
     let me = format!("{pod_name}_{:08x}", fastrand::u32(..));
     let operators = Operators::new(client.clone(), &namespace);
+    let access = Access::new(client.clone(), api_metrics);
     let election = Election::start(client, &namespace, object::REAPER_LEASE, me, lease, resign.clone());
-    tasks.spawn(api::serve(api_listener, api_over(&controller, operators, election.clone())));
+    let tls = api_tls_addr.is_some();
+    tasks.serve_api(
+        (api_listener, api_tls_listener),
+        &identity,
+        api_over(&controller, operators, access, tls, election.clone()),
+    );
     let leading = async {
         let mut resigned = election.clone();
         controller.run(election, shutdown.clone()).await;
@@ -229,11 +244,22 @@ fn intake_settings(own_pod: String, beat_interval: Duration) -> IntakeSettings {
     IntakeSettings { own_pod: PodUid::from(own_pod), beat_interval, report_interval }
 }
 
-/// The ports for beats and observations, and for people.
-fn bind(listen: SocketAddr, api_addr: SocketAddr) -> Result<(TcpListener, TcpListener), RunError> {
-    let beats = accept::listen(listen).map_err(|source| RunError::Listen(listen, source))?;
-    let api = accept::listen(api_addr).map_err(|source| RunError::ListenApi(api_addr, source))?;
-    Ok((beats, api))
+/// The ports for beats and observations, and for people and programs.
+struct Listeners {
+    beats: TcpListener,
+    api: TcpListener,
+    api_tls: Option<TcpListener>,
+}
+
+impl Listeners {
+    fn bind(beats: SocketAddr, api: SocketAddr, api_tls: Option<SocketAddr>) -> Result<Self, RunError> {
+        let bind_api = |address| accept::listen(address).map_err(|source| RunError::ListenApi(address, source));
+        Ok(Self {
+            beats: accept::listen(beats).map_err(|source| RunError::Listen(beats, source))?,
+            api: bind_api(api)?,
+            api_tls: api_tls.map(bind_api).transpose()?,
+        })
+    }
 }
 
 /// The limits of the port for beats, with what the flags change.
@@ -261,10 +287,17 @@ fn max_connections(wanted: usize) -> usize {
 }
 
 /// What the API shows of a controller that may lead.
-fn api_over(controller: &Controller, operators: Operators, leadership: watch::Receiver<Leadership>) -> api::Api {
+fn api_over(
+    controller: &Controller,
+    operators: Operators,
+    access: Access,
+    tls: bool,
+    leadership: watch::Receiver<Leadership>,
+) -> api::Api {
     let Controller { observer, outbox, enforcer, .. } = controller;
-    let (enforcer, operators) = (Arc::clone(enforcer), Arc::new(operators));
-    api::Api { observer: observer.clone(), outbox: outbox.clone(), enforcer, operators, leadership }
+    let (enforcer, operators, access) = (Arc::clone(enforcer), Arc::new(operators), Arc::new(access));
+    let (observer, outbox, lists) = (observer.clone(), outbox.clone(), Arc::new(Semaphore::new(1)));
+    api::Api { observer, outbox, enforcer, access, tls, lists, operators, leadership }
 }
 
 /// The metrics of each room.
@@ -377,6 +410,18 @@ impl BackgroundTasks {
             observer.set_policy(config.policy);
             enforcer.set_hold_for(config.breaker.hold_for);
         }));
+    }
+
+    fn serve_api(
+        &mut self,
+        (listener, tls): (TcpListener, Option<TcpListener>),
+        identity: &ServerIdentity,
+        api: api::Api,
+    ) {
+        self.spawn(api::serve(listener, api.clone()));
+        if let Some(listener) = tls {
+            self.spawn(api::serve_tls(listener, identity.clone(), api));
+        }
     }
 
     /// Returns when one of the tasks has returned, which none should.

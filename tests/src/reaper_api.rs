@@ -1,12 +1,17 @@
-//! The HTTP API of the leading reaper, read through the API server as `docs/explain.md` describes.
+//! The HTTP API of the leading reaper, read by a port-forward to the loopback of its pod as `docs/explain.md` describes.
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
+use http::header;
+use http_body_util::{BodyExt as _, Empty};
+use hyper::body::Bytes;
+use hyper::client::conn::http1::handshake;
+use hyper_util::rt::TokioIo;
 use jobwarden_common::api::{BreakerReleased, BreakerStatus};
 use jobwarden_common::names::{OPERATOR_AUDIENCE, OPERATOR_TOKEN_HEADER, api_route, object, port};
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
-use k8s_openapi::api::core::v1::ServiceAccount;
+use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
 use kube::api::PostParams;
 use kube::{Api, Client, ResourceExt as _};
 use serde::Deserialize;
@@ -79,9 +84,8 @@ pub async fn release_breaker(client: &Client) -> anyhow::Result<usize> {
     let accounts = Api::<ServiceAccount>::namespaced(client.clone(), NAMESPACE);
     let granted = accounts.create_token_request(object::OPERATOR, &PostParams::default(), &request).await?;
     let token = granted.status.context("the token request has no token")?.token;
-    let request = http::Request::post(proxied(client, api_route::BREAKER_RELEASE).await?);
-    let request = request.header(OPERATOR_TOKEN_HEADER, token).body(Vec::new()).context("building the request")?;
-    let text = tokio::time::timeout(REQUEST_TIMEOUT, client.request_text(request)).await??;
+    let request = http::Request::post(api_route::BREAKER_RELEASE).header(OPERATOR_TOKEN_HEADER, token);
+    let text = forwarded(client, request).await?;
     let released: BreakerReleased = serde_json::from_str(&text).with_context(|| text.clone())?;
     Ok(released.released)
 }
@@ -129,17 +133,36 @@ pub async fn until(
     }
 }
 
-/// The path of a route of the leader's API through the API server.
-async fn proxied(client: &Client, route: &str) -> anyhow::Result<String> {
-    let leader = metrics::leader(client).await?;
-    Ok(format!("/api/v1/namespaces/{NAMESPACE}/pods/{}:{}/proxy{route}", leader.name_any(), port::API))
+/// The answer of the leader's API on the loopback of its pod.
+async fn forwarded(client: &Client, request: http::request::Builder) -> anyhow::Result<String> {
+    let asking = async {
+        let leader = metrics::leader(client).await?.name_any();
+        let pods = Api::<Pod>::namespaced(client.clone(), NAMESPACE);
+        let mut forwarder = pods.portforward(&leader, &[port::API]).await.context("forwarding a port")?;
+        let stream = forwarder.take_stream(port::API).context("the port was not forwarded")?;
+        let request = request.header(header::HOST, "localhost").header(header::CONNECTION, "close");
+        let request = request.body(Empty::<Bytes>::new()).context("building the request")?;
+        let (mut sender, connection) = handshake(TokioIo::new(stream)).await.context("the forwarded connection")?;
+        let answer = async {
+            let response = sender.send_request(request).await.context("no answer")?;
+            let status = response.status();
+            let text = String::from_utf8(response.into_body().collect().await?.to_bytes().into())?;
+            ensure!(status.is_success(), "{status}: {text}");
+            Ok(text)
+        };
+        tokio::pin!(answer);
+        let text = tokio::select! {
+            text = &mut answer => text,
+            _ = connection => answer.await,
+        };
+        forwarder.abort();
+        text
+    };
+    // A leader that is killed in the meantime may leave the request without an answer.
+    tokio::time::timeout(REQUEST_TIMEOUT, asking).await.context("no answer in time")?
 }
 
 async fn get<T: DeserializeOwned>(client: &Client, route: &str) -> anyhow::Result<T> {
-    let path = proxied(client, route).await?;
-    let request = http::Request::get(&path).body(Vec::new()).context("building the request")?;
-    // A leader that is killed in the meantime may leave the request without an answer.
-    let answer = tokio::time::timeout(REQUEST_TIMEOUT, client.request_text(request)).await;
-    let text = answer.with_context(|| format!("GET {path}"))?.with_context(|| format!("GET {path}"))?;
-    serde_json::from_str(&text).with_context(|| format!("parsing the answer to GET {path}: {text}"))
+    let text = forwarded(client, http::Request::get(route)).await.with_context(|| format!("GET {route}"))?;
+    serde_json::from_str(&text).with_context(|| format!("parsing the answer to GET {route}: {text}"))
 }

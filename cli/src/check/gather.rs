@@ -5,7 +5,11 @@ mod raw;
 use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use jobwarden_common::names::{GROUP, label, label_value, object, port, route};
+use jobwarden_common::{
+    api::AccessHealth,
+    names::{GROUP, api_route, label, label_value, object, port, route},
+};
+use jobwarden_serve::logs::with_causes;
 use k8s_openapi::{
     NamespaceResourceScope,
     api::{
@@ -30,6 +34,7 @@ use super::{
     rights::{Answer, Right},
     snapshot::{CRD_VERSION, Held, POLICY, Ready, Server, Snapshot},
 };
+use crate::leader::{LeaderError, Source};
 
 /// The most objects of a kind that are read, where there can be any number.
 const LIMIT: u32 = 500;
@@ -48,6 +53,9 @@ const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The longest wait for a renewal.
 const MAX_WAIT: Duration = Duration::from_mins(1);
+
+/// How long a request by a port-forward may take; the reaper itself waits for the API server.
+const FORWARD_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The image of the pods in dry runs, if the webhook's own image is unknown.
 const DEFAULT_IMAGE: &str = "jobwarden.io/jobwarden";
@@ -141,6 +149,7 @@ impl Gatherer {
             pending: all(Api::<Pod>::all(client.clone()), workers.fields("status.phase=Pending")),
             outcomes: all(Api::<DynamicObject>::namespaced_with(client.clone(), namespace, &outcomes), list().limit(LIMIT)),
             reaper_answers: self.reaper_answers(),
+            access: self.access(),
         }
     }
 
@@ -175,6 +184,19 @@ impl Gatherer {
             route::BEATS
         );
         Ok(self.raw().get(&path).await?.status.as_u16())
+    }
+
+    /// Asks the leading reaper by a port-forward, as `explain` does.
+    async fn access(&self) -> Lookup<AccessHealth> {
+        let source =
+            Source::Leader { client: self.client.clone(), namespace: self.namespace.clone(), port: port::API };
+        match tokio::time::timeout(FORWARD_TIMEOUT, source.get(api_route::ACCESS)).await {
+            Ok(Ok(health)) => Ok(health),
+            Ok(Err(error @ LeaderError::Forbidden { .. })) => Err(LookupError::Forbidden(error.to_string())),
+            Ok(Err(LeaderError::Lease { source, .. })) => Err(source.into()),
+            Ok(Err(error)) => Err(LookupError::Failed(with_causes(&error))),
+            Err(_) => Err(LookupError::Failed(format!("no answer within {} s", FORWARD_TIMEOUT.as_secs()))),
+        }
     }
 
     /// Watches a Lease that looks stale for a renewal: the clock of its holder may be behind.

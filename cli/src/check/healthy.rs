@@ -5,7 +5,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use jobwarden_common::names::{endpoint_key, object};
+use jobwarden_common::{
+    api::AccessHealth,
+    names::{endpoint_key, object},
+};
 use jobwarden_webhook::certificates::samples::{self, Certificates};
 use k8s_openapi::{
     ByteString,
@@ -167,6 +170,7 @@ pub(super) fn snapshot() -> Snapshot {
         outcomes: Ok(Vec::new()),
         ready: ready.into(),
         reaper_answers: Ok(405),
+        access: Ok(AccessHealth { tls: true, ..AccessHealth::default() }),
         dry_runs: vec![dry_run()],
     }
 }
@@ -191,6 +195,7 @@ pub(super) fn not_installed() -> Snapshot {
         config: Ok(None),
         ready: Vec::new(),
         reaper_answers: Err(LookupError::Failed("services \"jobwarden-reaper\" not found".to_owned())),
+        access: Err(LookupError::Failed("no reaper is the leader".to_owned())),
         dry_runs: Vec::new(),
         ..snapshot()
     }
@@ -234,7 +239,8 @@ pub(super) fn unreadable(error: &LookupError) -> Snapshot {
         quotas,
         pending,
         outcomes,
-        reaper_answers
+        reaper_answers,
+        access
     )
 }
 

@@ -1,6 +1,9 @@
 //! The components of an installation: whether they exist, run and can be reached.
 
-use jobwarden_common::names::{GROUP, label, label_value, object, port};
+use jobwarden_common::{
+    api::AccessHealth,
+    names::{GROUP, label, label_value, object, port},
+};
 use k8s_openapi::{
     api::{
         apps::v1::DaemonSet,
@@ -86,6 +89,7 @@ pub(super) fn reaper(snapshot: &Snapshot) -> Vec<Finding> {
         let selector = format!("no ready pod has the label {}={}", label::ROLE, label_value::LEADER);
         findings.push(service(section, name, snapshot, &selector));
         findings.push(answers(snapshot));
+        findings.push(access(snapshot));
         findings.extend(workloads::unreachable(section, name, snapshot));
         findings
     });
@@ -133,6 +137,37 @@ fn answers(snapshot: &Snapshot) -> Finding {
             );
             section.failure(format!("the reaper cannot be reached through its Service: {error}"), hint)
         }
+    }
+}
+
+/// Whether the reaper can authenticate and authorize the callers of its API.
+fn access(snapshot: &Snapshot) -> Finding {
+    let section = Section::Reaper;
+    let health = match &snapshot.access {
+        Ok(health) => health,
+        Err(error @ LookupError::Forbidden(_)) => {
+            return section.unavailable("a response of the reaper's API (pods/portforward)", error);
+        }
+        Err(error) => {
+            let hint = "explain and breaker use the same port-forward; try: jobwarden breaker status";
+            return section.warning(format!("the reaper's API cannot be reached by a port-forward: {error}"), hint);
+        }
+    };
+    let AccessHealth { tls, authentication_error, authorization_error } = health;
+    let failing = [("TokenReview", authentication_error), ("SubjectAccessReview", authorization_error)];
+    let failing: Vec<_> =
+        failing.iter().filter_map(|(what, error)| Some(format!("{what}: {}", error.as_ref()?))).collect();
+    match (failing.is_empty(), tls) {
+        (true, true) => section.ok("the API authenticates and authorizes its callers"),
+        (true, false) => section.ok("the API is served to port-forwards alone (reaper.api.enabled: false)"),
+        (false, _) => section.failure(
+            format!("the API cannot authenticate or authorize its callers: {}", failing.join("; ")),
+            format!(
+                "it answers them with 503 meanwhile; check that the ClusterRole {} may create tokenreviews and subjectaccessreviews, and \
+                 the health of the API server",
+                object::REAPER_SERVICE
+            ),
+        ),
     }
 }
 

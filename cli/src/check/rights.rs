@@ -87,6 +87,7 @@ const NEEDS: &[Need] = {
         need(Reaper, Path, ("", KEYS), &[], &["get"]),
         need(Reaper, Path, ("", DISCOVERY), &[], &["get"]),
         need(Reaper, Cluster, ("authentication.k8s.io", "tokenreviews"), &[], &["create"]),
+        need(Reaper, Cluster, ("authorization.k8s.io", "subjectaccessreviews"), &[], &["create"]),
         need(Reaper, Cluster, EVENTS, &[], &["create", "patch", "list"]),
         enforcing(("batch", "jobs"), &["patch", "delete"]),
         enforcing(("batch", "jobs/status"), &["patch"]),

@@ -1,6 +1,6 @@
 //! The state of the cluster at one moment: plain objects.
 
-use jobwarden_common::names::object;
+use jobwarden_common::{api::AccessHealth, names::object};
 use k8s_openapi::{
     api::{
         admissionregistration::v1::{
@@ -118,6 +118,8 @@ pub(super) struct Snapshot {
     pub(super) ready: Vec<Ready>,
     /// The HTTP status of the leading reaper, through its Service.
     pub(super) reaper_answers: Lookup<u16>,
+    /// Whether the leading reaper can authenticate and authorize the callers of its API.
+    pub(super) access: Lookup<AccessHealth>,
     /// Pods created as a dry run.
     pub(super) dry_runs: Vec<DryRun>,
 }

@@ -1,6 +1,6 @@
 //! An explanation as text.
 
-use std::{fmt::Write as _, time::Duration};
+use std::{borrow::Cow, fmt::Write as _, time::Duration};
 
 use jobwarden_common::{
     api::{Explanation, Figures, Outcome, Pod, Timer, Verdict},
@@ -22,6 +22,12 @@ pub(super) fn report(explanation: &Explanation, detail: Detail) -> String {
     job(&mut text, explanation);
     for it in &explanation.pods {
         pod(&mut text, it, detail);
+    }
+    if explanation.more_pods > 0 {
+        line(&mut text, format!("\n{} more pods", explanation.more_pods));
+    }
+    if explanation.messages_withheld {
+        line(&mut text, "\nMessages of containers are left out: they may hold log lines, which you may not read in this namespace");
     }
     if let Some(past) = &explanation.past {
         let node = past.node.as_ref().map(|node| format!(" on node {node}")).unwrap_or_default();
@@ -177,14 +183,37 @@ fn section(text: &mut String, title: &str, lines: impl Iterator<Item = String>) 
     }
 }
 
+/// Adds a line, or two if it begins with a line feed of our own.
 fn line(text: &mut String, line: impl AsRef<str>) {
+    let line = line.as_ref();
+    let blank = line.strip_prefix('\n');
     // Writing to a String cannot fail.
-    let _ = writeln!(text, "{}", line.as_ref());
+    let _ = writeln!(text, "{}{}", if blank.is_some() { "\n" } else { "" }, printable(blank.unwrap_or(line)));
+}
+
+/// What a tenant wrote must not control the terminal of whoever reads it, nor look like a line of ours.
+fn printable(line: &str) -> Cow<'_, str> {
+    if line.chars().any(char::is_control) {
+        let escape = |letter: char| if letter.is_control() { letter.escape_default().to_string() } else { letter.into() };
+        line.chars().map(escape).collect::<String>().into()
+    } else {
+        line.into()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_tenant_wrote_does_not_control_the_terminal() {
+        let mut explanation = explanation();
+        explanation.pods[0].cause.reason = Some("x".to_owned());
+        explanation.pods[0].cause.message = Some("\u{1b}[2J\nPod other: lost\r\u{9b}1m".to_owned());
+        let text = report(&explanation, Detail::Wide);
+        assert!(text.chars().all(|letter| letter == '\n' || !letter.is_control()), "{text}");
+        assert!(!text.lines().any(|line| line.starts_with("Pod other")), "{text}");
+    }
 
     fn explanation() -> Explanation {
         serde_json::from_str(include_str!("../../tests/fixtures/explanation.json")).expect("a response of the API")

@@ -37,8 +37,3 @@ fn the_namespace_is_that_of_the_path_the_flag_or_the_context(
 fn every_output_format_is_accepted(#[case] format: &str, #[case] expected: Output) {
     assert_eq!(parse(&["a", "-o", format]).expect("valid arguments").output, expected);
 }
-
-#[test]
-fn an_address_that_is_no_url_is_rejected() {
-    assert!(matches!(Source::by_url("http://[".to_owned()), Err(LeaderError::InvalidUrl { .. })));
-}

@@ -26,8 +26,14 @@ pub struct Explanation {
     /// The guard that holds a lost verdict.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<Held>,
-    /// The Job's pods.
+    /// The Job's pods, at most 500.
     pub pods: Vec<Pod>,
+    /// How many more pods it has.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub more_pods: usize,
+    /// Whether messages that may hold log lines are left out, because the caller may not read logs in this namespace.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub messages_withheld: bool,
     /// The last of the Job's pods whose object is gone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub past: Option<PastPod>,
@@ -42,6 +48,11 @@ pub struct Explanation {
     pub usage: Option<Usage>,
     /// What happened, oldest first.
     pub timeline: Vec<TimelineEntry>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 /// The guard that holds a lost verdict.

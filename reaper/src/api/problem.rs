@@ -2,12 +2,12 @@
 
 use axum::{
     Json,
-    http::StatusCode,
+    http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use jobwarden_common::api::Problem;
 
-use super::operator::Refusal;
+use super::{access::Denied, operator::Refusal};
 
 /// A response that is not a success.
 #[derive(Debug)]
@@ -54,6 +54,20 @@ impl Failure {
         Self::new(status, error.to_owned(), hint.to_owned())
     }
 
+    pub(super) fn denied(denied: Denied) -> Self {
+        let (status, error) = match denied {
+            Denied::NoToken => (StatusCode::UNAUTHORIZED, "the request has no bearer token"),
+            Denied::BadToken => (StatusCode::UNAUTHORIZED, "the token is not valid for the audience jobwarden-api"),
+            Denied::Forbidden => (StatusCode::FORBIDDEN, "the user of the token may not read this"),
+            Denied::Unverifiable => {
+                (StatusCode::SERVICE_UNAVAILABLE, "the API server cannot review the request at the moment")
+            }
+        };
+        let hint = "send a token for the audience jobwarden-api (kubectl create token NAME --audience=jobwarden-api) of a user who may list \
+                    or get jobs.batch in the namespace; guards and breaker take list in all namespaces";
+        Self::new(status, error.to_owned(), hint.to_owned())
+    }
+
     pub(super) fn internal() -> Self {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -66,7 +80,7 @@ impl Failure {
         Self::new(
             StatusCode::NOT_FOUND,
             "no such route".to_owned(),
-            "the routes are /v1/jobs, /v1/jobs/{namespace}/{name}, /v1/guards, /v1/breaker and, with POST, /v1/breaker/release"
+            "the routes are /v1/jobs, /v1/jobs/{namespace}/{name}, /v1/guards, /v1/breaker, /v1/access and, with POST, /v1/breaker/release"
                 .to_owned(),
         )
     }
@@ -83,6 +97,10 @@ impl Failure {
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let Self { status, problem } = self;
-        (status, Json(problem)).into_response()
+        let mut response = (status, Json(problem)).into_response();
+        if status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
     }
 }

@@ -1,35 +1,66 @@
 //! The routes.
 
 use axum::{
-    Json, Router,
-    extract::{Path, Query, State, rejection::QueryRejection},
-    http::HeaderMap,
+    Extension, Json, Router,
+    extract::{Path, Query, Request, State, rejection::QueryRejection},
+    http::{HeaderMap, header},
+    middleware::{Next, from_fn_with_state},
+    response::Response,
     routing::{get, post},
 };
 use jobwarden_common::{
-    api::{BreakerReleased, BreakerStatus, Explanation, Guards, JobLine, JobList},
+    api::{AccessHealth, BreakerReleased, BreakerStatus, Explanation, Guards, JobList},
     names::{OPERATOR_TOKEN_HEADER, api_route},
 };
 use jobwarden_serve::lease::Leadership;
 use serde::Deserialize;
-use tokio::task::spawn_blocking;
 
-use super::{Api, problem::Failure, view};
+use super::{
+    Api,
+    access::{Caller, Right},
+    list::{self, Wanted},
+    problem::Failure,
+    view,
+};
 
-/// The default number of Jobs per page.
-const LIMIT: usize = 500;
-/// The maximum number of Jobs per page.
-const MAX_LIMIT: usize = 5000;
+/// What is served on the loopback, where no token is needed.
+pub(super) fn loopback(api: Api) -> Router {
+    let reading = reading(&api).layer(Extension(Caller::Loopback));
+    reading.merge(release(api)).fallback(|| async { Failure::no_route() })
+}
 
-pub(super) fn router(api: Api) -> Router {
+/// What is served over TLS, to callers with a token.
+pub(super) fn authenticated(api: Api) -> Router {
+    let reading = reading(&api).layer(from_fn_with_state(api.clone(), authenticate));
+    // Its own right takes its own token.
+    reading.merge(release(api)).fallback(|| async { Failure::no_route() })
+}
+
+fn reading(api: &Api) -> Router {
     Router::new()
         .route(api_route::JOBS, get(jobs))
         .route(&format!("{}/{{namespace}}/{{name}}", api_route::JOBS), get(job))
         .route(api_route::GUARDS, get(guards))
         .route(api_route::BREAKER, get(breaker))
-        .route(api_route::BREAKER_RELEASE, post(release_breaker))
-        .fallback(|| async { Failure::no_route() })
-        .with_state(api)
+        .route(api_route::ACCESS, get(access))
+        .with_state(api.clone())
+}
+
+fn release(api: Api) -> Router {
+    Router::new().route(api_route::BREAKER_RELEASE, post(release_breaker)).with_state(api)
+}
+
+/// Finds out who asks before anything else is done.
+async fn authenticate(State(api): State<Api>, mut request: Request, next: Next) -> Result<Response, Failure> {
+    let caller = api.access.authenticate(bearer_token(request.headers())).await.map_err(Failure::denied)?;
+    request.extensions_mut().insert(caller);
+    Ok(next.run(request).await)
+}
+
+/// The token of an `Authorization: Bearer` header (RFC 6750).
+fn bearer_token(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim()).filter(|token| !token.is_empty())
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -41,43 +72,55 @@ struct Choice {
     after: Option<String>,
 }
 
-async fn jobs(State(api): State<Api>, choice: Result<Query<Choice>, QueryRejection>) -> Result<Json<JobList>, Failure> {
+async fn jobs(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    choice: Result<Query<Choice>, QueryRejection>,
+) -> Result<Json<JobList>, Failure> {
     api.leads()?;
     let Query(Choice { namespace, verdict, limit, after }) =
         choice.map_err(|error| Failure::bad_query(&error.body_text()))?;
-    let limit = limit.unwrap_or(LIMIT).clamp(1, MAX_LIMIT);
-    // With very many Jobs this takes long enough to delay beats, so it runs on a blocking thread.
-    let listing = spawn_blocking(move || {
-        let mut lines: Vec<(String, JobLine)> = view::lines(&api, namespace.as_deref(), verdict.as_deref());
-        lines.sort_by(|(one, _), (other, _)| one.cmp(other));
-        lines
-    });
-    let lines = listing.await.map_err(|_| Failure::internal())?;
-    let total = lines.len();
-    let from = after.map_or(0, |after| lines.partition_point(|(key, _)| *key <= after));
-    let more = lines.len() > from + limit;
-    let page: Vec<_> = lines.into_iter().skip(from).take(limit).collect();
-    let next = page.last().map(|(key, _)| key.clone()).filter(|_| more);
-    Ok(Json(JobList { jobs: page.into_iter().map(|(_, line)| line).collect(), total, next }))
+    list::page(&api, &caller, Wanted { namespace, verdict, limit, after }).await.map(Json)
 }
 
 async fn job(
     State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
     Path((namespace, name)): Path<(String, String)>,
 ) -> Result<Json<Explanation>, Failure> {
     api.leads()?;
+    // Before the Job is looked for: whether it exists is only for those who may read it.
+    api.access.require(&caller, Right::GetJob(&namespace, Some(&name))).await.map_err(Failure::denied)?;
+    let messages = api.access.allows(&caller, Right::ReadLogs(&namespace)).await.map_err(Failure::denied)?;
     let found = api.observer.find(&namespace, &name).and_then(|uid| view::explanation(&api, &uid));
-    found.map(Json).ok_or_else(|| Failure::no_job(&namespace, &name))
+    let mut found = found.ok_or_else(|| Failure::no_job(&namespace, &name))?;
+    if !messages {
+        view::withhold_messages(&mut found);
+    }
+    Ok(Json(found))
 }
 
-async fn guards(State(api): State<Api>) -> Result<Json<Guards>, Failure> {
+async fn guards(State(api): State<Api>, Extension(caller): Extension<Caller>) -> Result<Json<Guards>, Failure> {
     api.leads()?;
+    api.access.require(&caller, Right::ListJobs(None)).await.map_err(Failure::denied)?;
     Ok(Json(view::guards(&api)))
 }
 
-async fn breaker(State(api): State<Api>) -> Result<Json<BreakerStatus>, Failure> {
+async fn breaker(State(api): State<Api>, Extension(caller): Extension<Caller>) -> Result<Json<BreakerStatus>, Failure> {
     api.leads()?;
+    api.access.require(&caller, Right::ListJobs(None)).await.map_err(Failure::denied)?;
     Ok(Json(view::breaker(&api)))
+}
+
+/// For `jobwarden check`, by any replica.
+async fn access(State(api): State<Api>, Extension(caller): Extension<Caller>) -> Result<Json<AccessHealth>, Failure> {
+    api.access.require(&caller, Right::ListJobs(None)).await.map_err(Failure::denied)?;
+    let (authentication, authorization) = api.access.probe().await;
+    Ok(Json(AccessHealth {
+        tls: api.tls,
+        authentication_error: authentication.err(),
+        authorization_error: authorization.err(),
+    }))
 }
 
 async fn release_breaker(State(api): State<Api>, headers: HeaderMap) -> Result<Json<BreakerReleased>, Failure> {

@@ -27,32 +27,34 @@ use crate::{
     outbox::{Entry, SinkStatus},
 };
 
-/// The matching Jobs with their sort keys.
-pub(super) fn lines(api: &Api, namespace: Option<&str>, verdict: Option<&str>) -> Vec<(String, JobLine)> {
-    let matching: Vec<_> = {
+/// The most pods, and timers, of one explanation.
+const MAX_PODS: usize = 500;
+/// The most outcomes of one explanation.
+const MAX_OUTCOMES: usize = 200;
+
+/// The line of a Job in a list; `None` if nothing is concluded about it any more.
+pub(super) fn line(api: &Api, identity: &JobIdentity) -> Option<JobLine> {
+    let (concluded, held) = {
         let reconciler = api.enforcer.reconciler();
-        let matching =
-            reconciler.conclusions().filter(|(_, concluded)| verdict.is_none_or(|name| name == concluded.verdict));
-        matching.map(|(uid, concluded)| (uid.clone(), concluded, reconciler.held(uid))).collect()
+        (reconciler.conclusion(&identity.uid)?, reconciler.held(&identity.uid))
     };
-    let lines = matching.into_iter().filter_map(|(uid, concluded, held)| {
-        let identity = api.observer.identity(&uid)?;
-        if namespace.is_some_and(|namespace| namespace != identity.namespace) {
-            return None;
-        }
-        let key = format!("{}/{}/{uid}", identity.namespace, identity.name);
-        let line = JobLine {
-            job: job_name(&identity),
-            verdict: Verdict {
-                reason: concluded.reason.map(str::to_owned),
-                ..of_row(concluded.verdict, concluded.row)
-            },
-            since: Some(wall(api, concluded.since)),
-            held: held.map(str::to_owned),
-        };
-        Some((key, line))
-    });
-    lines.collect()
+    Some(JobLine {
+        job: job_name(identity),
+        verdict: Verdict {
+            reason: concluded.reason.map(str::to_owned),
+            ..of_row(concluded.verdict, concluded.row)
+        },
+        since: Some(wall(api, concluded.since)),
+        held: held.map(str::to_owned),
+    })
+}
+
+/// Leaves out what may hold log lines: the termination message of a container is, with `FallbackToLogsOnError`, the end of its log.
+pub(super) fn withhold_messages(explanation: &mut Explanation) {
+    let of_pods = explanation.pods.iter_mut().map(|pod| &mut pod.cause);
+    let of_past = explanation.past.iter_mut().map(|past| &mut past.cause);
+    of_pods.chain(of_past).for_each(|cause| cause.message = None);
+    explanation.messages_withheld = true;
 }
 
 /// The explanation of one Job; `None` if the Job was removed from the index meanwhile.
@@ -60,6 +62,9 @@ pub(super) fn explanation(api: &Api, uid: &JobUid) -> Option<Explanation> {
     let Inspected { snapshot, inspection: Inspection { judgement, held, .. }, now } = api.enforcer.inspect(uid)?;
     let since = api.enforcer.reconciler().verdict_since(uid).map(|at| wall(api, at));
     let JobSnapshot { evidence, policy, origins, usage, past, timeline, .. } = &snapshot;
+    let mut pods = pods(evidence, policy, &judgement, now);
+    let more_pods = pods.len().saturating_sub(MAX_PODS);
+    pods.truncate(MAX_PODS);
     Some(Explanation {
         at: wall(api, now),
         job: job_name(&evidence.job.identity),
@@ -67,9 +72,14 @@ pub(super) fn explanation(api: &Api, uid: &JobUid) -> Option<Explanation> {
         verdict: of_job(&judgement),
         since,
         held: held.map(|hold| held_by(hold, now)),
-        pods: pods(evidence, policy, &judgement, now),
+        pods,
+        more_pods,
+        messages_withheld: false,
         past: past.as_ref().map(past_pod),
-        timers: timers(evidence, policy, &judgement, now).chain(retention(&snapshot, now)).collect(),
+        timers: timers(evidence, policy, &judgement, now)
+            .take(MAX_PODS)
+            .chain(retention(&snapshot, now))
+            .collect(),
         policy: PolicyField::ALL
             .map(|field| PolicyValue {
                 name: field.to_string(),
@@ -82,6 +92,7 @@ pub(super) fn explanation(api: &Api, uid: &JobUid) -> Option<Explanation> {
             .of_job(uid)
             .into_keys()
             .filter_map(|name| Some(outcome(api.outbox.get(&name)?, &name)))
+            .take(MAX_OUTCOMES)
             .collect(),
         usage: usage.clone(),
         timeline: timeline.clone(),

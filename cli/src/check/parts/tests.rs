@@ -2,7 +2,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use rstest::rstest;
 
 use super::*;
-use crate::check::{finding::Status, healthy};
+use crate::check::{finding::Status, healthy, lookup::Lookup};
 
 fn failures(findings: &[Finding]) -> Vec<&Finding> {
     findings.iter().filter(|finding| finding.status == Status::Failure).collect()
@@ -116,4 +116,24 @@ fn nodes_that_the_node_selector_excludes_are_named(
     let found = findings.iter().find(|finding| finding.status != Status::Ok).expect("a finding");
     assert_eq!(found.status, status, "{findings:?}");
     assert!(found.message.ends_with(named), "{found:?}");
+}
+
+#[rstest]
+#[case::healthy(Ok(AccessHealth { tls: true, ..AccessHealth::default() }), Status::Ok, "authenticates")]
+#[case::loopback_only(Ok(AccessHealth::default()), Status::Ok, "port-forwards alone")]
+#[case::no_reviews(
+    Ok(AccessHealth { tls: true, authorization_error: Some("forbidden".to_owned()), ..AccessHealth::default() }),
+    Status::Failure,
+    "SubjectAccessReview: forbidden"
+)]
+#[case::not_reached(Err(LookupError::Failed("no route".to_owned())), Status::Warning, "no route")]
+#[case::not_allowed(Err(LookupError::Forbidden("no".to_owned())), Status::Unknown, "pods/portforward")]
+fn the_health_of_the_authentication_is_shown(
+    #[case] health: Lookup<AccessHealth>,
+    #[case] status: Status,
+    #[case] said: &str,
+) {
+    let finding = access(&Snapshot { access: health, ..healthy::snapshot() });
+    assert_eq!(finding.status, status, "{finding:?}");
+    assert!(finding.message.contains(said), "{finding:?}");
 }
