@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use http::request::Builder;
 use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
@@ -47,6 +48,11 @@ pub async fn post(
     Client::open(server).await?.post(path, token, body).await
 }
 
+/// Gets a path on a new connection and returns status and body.
+pub async fn get(server: &Server<'_>, path: &str, token: Option<&str>) -> anyhow::Result<(StatusCode, Bytes)> {
+    Client::open(server).await?.send(Request::get(path), token, Vec::new()).await
+}
+
 /// A kept-alive connection.
 pub struct Client {
     requests: SendRequest<Full<Bytes>>,
@@ -69,9 +75,16 @@ impl Client {
         token: Option<&str>,
         body: Vec<u8>,
     ) -> anyhow::Result<(StatusCode, Bytes)> {
-        let mut request = Request::post(path)
-            .header(header::HOST, self.name.as_str())
-            .header(header::CONTENT_TYPE, "application/json");
+        self.send(Request::post(path).header(header::CONTENT_TYPE, "application/json"), token, body).await
+    }
+
+    async fn send(
+        &mut self,
+        request: Builder,
+        token: Option<&str>,
+        body: Vec<u8>,
+    ) -> anyhow::Result<(StatusCode, Bytes)> {
+        let mut request = request.header(header::HOST, self.name.as_str());
         if let Some(token) = token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }
