@@ -33,6 +33,7 @@ pub mod sidecar_fault;
 pub mod signals;
 pub mod snapshot;
 mod timeouts;
+pub mod turns;
 pub mod verdict;
 
 #[cfg(any(test, feature = "builders"))]

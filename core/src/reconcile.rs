@@ -155,9 +155,10 @@ impl Reconciler {
         let status = JobStatus::of(evidence, &judgement, &policy, is_recorded);
         self.breaker.update(job, &evidence.job.identity.namespace, status, now);
         self.queue.set_preview_recheck(job, judgement.recheck_at);
+        self.queue.set_namespace(job, &evidence.job.identity.namespace);
     }
 
-    /// Takes up to `room` Jobs that are due. The caller calls [`done`](Self::done) or [`vanished`](Self::vanished) for each.
+    /// Takes up to `room` Jobs that are due; their namespaces take turns. The caller calls [`done`](Self::done) or [`vanished`](Self::vanished) for each.
     pub fn due(&mut self, room: usize) -> Vec<JobUid> {
         self.queue.take(room)
     }

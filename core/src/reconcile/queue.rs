@@ -1,13 +1,13 @@
 //! The work queue: which Job is evaluated when, at most once at a time, and with backoff after failures.
 
 use std::{
-    collections::{BTreeSet, HashMap, VecDeque},
+    collections::{BTreeSet, HashMap},
     time::{Duration, Instant},
 };
 
 use jobwarden_common::identity::JobUid;
 
-use crate::moment::Moment;
+use crate::{moment::Moment, turns::Turns};
 
 /// The shortest requeue delay. Deadlines are moments of a clock that pauses while signals do not arrive; without a lower bound, a Job
 /// whose deadline does not come closer would be evaluated continuously.
@@ -40,8 +40,10 @@ pub(super) struct WorkQueue {
     items: HashMap<JobUid, Item>,
     /// The Jobs that are not due yet.
     scheduled: BTreeSet<(Instant, JobUid)>,
-    /// The Jobs that are due and wait for a worker.
-    ready: VecDeque<JobUid>,
+    /// The Jobs that are due and wait for a worker; their namespaces take turns.
+    ready: Turns<JobUid>,
+    /// The Jobs that have become due since a worker was free, before their namespaces are known.
+    promoted: Vec<JobUid>,
     /// The ready Jobs that changed since they were promoted.
     stale: Vec<JobUid>,
 }
@@ -53,6 +55,8 @@ struct Item {
     failures: u32,
     /// When time alone may change the preview of the Job.
     preview_recheck: Option<Moment>,
+    /// Its namespace, by the last preview.
+    namespace: Option<Box<str>>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -108,7 +112,7 @@ impl WorkQueue {
             if let Some(item) = self.items.get_mut(&job) {
                 (item.due, item.state) = (None, State::Ready { stale: false });
             }
-            self.ready.push_back(job.clone());
+            self.promoted.push(job.clone());
             jobs.push(job);
         }
         jobs
@@ -121,14 +125,28 @@ impl WorkQueue {
         }
     }
 
+    /// Records the namespace of a Job that was promoted, in whose turn it is taken.
+    pub(super) fn set_namespace(&mut self, job: &JobUid, namespace: &str) {
+        if let Some(item) = self.items.get_mut(job)
+            && item.namespace.as_deref() != Some(namespace)
+        {
+            item.namespace = Some(namespace.into());
+        }
+    }
+
     /// See [`Self::set_preview_recheck`].
     pub(super) fn preview_recheck(&self, job: &JobUid) -> Option<Moment> {
         self.items.get(job)?.preview_recheck
     }
 
-    /// Takes up to `room` Jobs. The caller calls [`Self::done`] for each.
+    /// Takes up to `room` Jobs, of each namespace in turn. The caller calls [`Self::done`] for each.
     pub(super) fn take(&mut self, room: usize) -> Vec<JobUid> {
-        let jobs: Vec<_> = self.ready.drain(..room.min(self.ready.len())).collect();
+        for job in self.promoted.drain(..) {
+            // Jobs that nothing is known of, because they are gone, share a turn.
+            let namespace = self.items.get(&job).and_then(|item| item.namespace.as_deref()).unwrap_or_default();
+            self.ready.push(namespace, job);
+        }
+        let jobs: Vec<_> = std::iter::from_fn(|| self.ready.pop()).take(room).collect();
         for job in &jobs {
             if let Some(item) = self.items.get_mut(job) {
                 item.state = State::Running { changed: false };
@@ -315,6 +333,24 @@ mod tests {
         }
         assert_eq!(queue.take_due(now, 2).len(), 2);
         assert_eq!(queue.take_due(now, 2).len(), 1);
+    }
+
+    #[test]
+    fn the_job_of_another_namespace_does_not_wait_for_a_flood() {
+        let now = Instant::now();
+        let mut queue = WorkQueue::default();
+        for number in 0..1000 {
+            queue.enqueue(JobUid::from(format!("flood-{number}")), now);
+        }
+        for job in queue.promote_due(now) {
+            queue.set_namespace(&job, "flood");
+        }
+        assert_eq!(queue.take(16).len(), 16);
+        queue.enqueue(job(), now);
+        for job in queue.promote_due(now) {
+            queue.set_namespace(&job, "quiet");
+        }
+        assert!(queue.take(2).contains(&job()), "it is among the next two");
     }
 
     #[test]

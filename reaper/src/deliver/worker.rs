@@ -1,14 +1,14 @@
 //! The delivery worker of one sink.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
 
 use futures::{StreamExt as _, stream::FuturesUnordered};
 use jiff::Timestamp;
-use jobwarden_core::outcome::OutcomeName;
+use jobwarden_core::{outcome::OutcomeName, turns::start_next};
 use tokio::time::{Instant, sleep_until};
 
 use super::{
@@ -24,15 +24,19 @@ use crate::{
 
 /// Concurrent attempts per sink.
 const CONCURRENCY: usize = 8;
+/// The most of them for the outcomes of one namespace, so that another namespace does not wait for the timeouts of its attempts.
+const SHARE: usize = 6;
 /// The maximum length of a recorded error in bytes.
 const MAX_ERROR_BYTES: usize = 512;
 
-/// Delivers to one sink: the oldest outcome first, several concurrently.
+/// Delivers to one sink, several outcomes concurrently: of the namespace of which the fewest are in flight, the oldest first.
 pub(super) struct Worker {
     sink: Arc<HttpSink>,
     statuses: Arc<StatusWriter>,
     metrics: Metrics,
     tracked: HashMap<OutcomeName, Tracked>,
+    /// The namespaces of the deliveries in flight.
+    in_flight: HashMap<OutcomeName, String>,
 }
 
 /// The progress of a delivery in this worker.
@@ -51,7 +55,7 @@ struct Pending {
 
 impl Worker {
     pub(super) fn new(sink: Arc<HttpSink>, statuses: Arc<StatusWriter>, metrics: Metrics) -> Self {
-        Self { sink, statuses, metrics, tracked: HashMap::new() }
+        Self { sink, statuses, metrics, tracked: HashMap::new(), in_flight: HashMap::new() }
     }
 
     pub(super) async fn run(mut self) {
@@ -68,6 +72,7 @@ impl Worker {
                 // The channel stays open because the worker holds the outbox.
                 _ = changes.changed() => {}
                 Some((name, next)) = flights.next() => {
+                    self.in_flight.remove(&name);
                     match next {
                         Some(at) => self.tracked.insert(name, Tracked::Due(instant(at))),
                         None => self.tracked.remove(&name),
@@ -117,14 +122,22 @@ impl Worker {
         due.min().filter(|_| in_flight < CONCURRENCY)
     }
 
-    /// The due deliveries of `pending`, at most `room`.
+    /// The due deliveries of `pending` that start now, at most `room`.
     fn take_due(&mut self, pending: Vec<Pending>, room: usize) -> Vec<Pending> {
         let now = Instant::now();
         let tracked = &self.tracked;
         let is_due = |pending: &Pending| matches!(tracked.get(&pending.name), Some(Tracked::Due(at)) if *at <= now);
-        let ready: Vec<_> = pending.into_iter().filter(is_due).take(room).collect();
+        let mut due: Vec<_> = pending.into_iter().filter(is_due).map(Some).collect();
+        let mut running = BTreeMap::new();
+        for namespace in self.in_flight.values() {
+            *running.entry(namespace.clone()).or_default() += 1;
+        }
+        let waiting = due.iter().flatten().map(|pending| pending.outcome.spec.namespace.as_str());
+        let ready: Vec<_> =
+            start_next(waiting, &running, room, SHARE).into_iter().filter_map(|index| due[index].take()).collect();
         for pending in &ready {
             self.tracked.insert(pending.name.clone(), Tracked::InFlight);
+            self.in_flight.insert(pending.name.clone(), pending.outcome.spec.namespace.clone());
         }
         ready
     }

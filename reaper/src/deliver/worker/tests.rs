@@ -300,3 +300,30 @@ async fn the_oldest_outcome_is_delivered_first() {
     let again = worker.collect_pending();
     assert_eq!(worker.take_due(again, 9).len(), 1, "a delivery in flight is not started again");
 }
+
+#[tokio::test]
+async fn the_first_outcome_of_a_namespace_does_not_wait_for_a_thousand_of_another() {
+    let receiver = Receiver::start(vec![]).await;
+    let delivery = mk_delivery(vec![receiver.sink("ort")]);
+    let note = |name: String, namespace: &str, second: i64| {
+        let mut outcome = mk_outcome();
+        outcome.metadata.name = Some(name);
+        namespace.clone_into(&mut outcome.spec.namespace);
+        outcome.spec.created_at = Timestamp::from_second(second).expect("in range");
+        delivery.outbox.note(outcome);
+    };
+    for number in 0..1000 {
+        note(format!("flood-{number:04}.final"), "flood", number);
+    }
+    let sink = HttpSink::new(&receiver.sink("ort")).expect("a valid sink");
+    let mut worker = Worker::new(Arc::new(sink), Arc::new(delivery.statuses()), Metrics::default());
+    let take = |worker: &mut Worker, room| {
+        let pending = worker.collect_pending();
+        worker.take_due(pending, room).into_iter().map(|pending| pending.name.to_string()).collect::<Vec<_>>()
+    };
+    let first = take(&mut worker, CONCURRENCY);
+    assert_eq!(first.iter().filter(|name| name.starts_with("flood")).count(), SHARE);
+    assert!(first.contains(&"1111.final".to_owned()), "that of the other namespace is among the first: {first:?}");
+    note("quiet.final".to_owned(), "quiet", 9999);
+    assert_eq!(take(&mut worker, 1), ["quiet.final"], "the newest of all, but nothing of its namespace is in flight");
+}
