@@ -100,7 +100,17 @@ pub enum JobKind {
     BarePod,
 }
 
+/// The longest ID of the orchestrator, in bytes. A tenant may write any number of them into an annotation.
+const MAX_ID_BYTES: usize = 1024;
+
 impl JobIdentity {
+    /// Leaves out IDs that are too long to be kept: a part of an ID would name another job.
+    pub(crate) fn bound(&mut self) {
+        self.run_id.take_if(|id| id.as_str().len() > MAX_ID_BYTES);
+        self.job_id.take_if(|id| id.as_str().len() > MAX_ID_BYTES);
+        self.trace_id.take_if(|id| id.len() > MAX_ID_BYTES);
+    }
+
     /// Whether it is a bare pod.
     pub fn is_bare(&self) -> bool {
         self.kind == JobKind::BarePod

@@ -192,6 +192,7 @@ impl Index {
     /// A Job was created or changed.
     pub fn apply_job(&mut self, mut facts: JobFacts, now: Moment) {
         share(&self.jobs, &mut facts.identity.uid);
+        facts.identity.bound();
         facts.effective = self.interner.share(facts.effective);
         let uid = facts.identity.uid.clone();
         let job = self.jobs.entry(uid.clone()).or_default();

@@ -26,12 +26,14 @@ use tokio::time::{Instant, sleep, timeout};
 use self::{
     consistency::{Checks, Inconsistency},
     objects::Watched,
-    request::{LIST_TIMEOUT, PAGE, TIMEOUT, WatchError},
+    page::PageSize,
+    request::{LIST_TIMEOUT, TIMEOUT, WatchError},
 };
 use crate::observer::Observer;
 
 mod consistency;
 mod objects;
+mod page;
 mod request;
 #[cfg(test)]
 mod tests;
@@ -170,10 +172,11 @@ impl<K: Watched> Follower<K> {
 
     /// Lists all objects, which also shows which ones are gone; returns the resourceVersion to watch from.
     async fn list(&mut self) -> Result<String, WatchError> {
-        let mut params = ListParams { label_selector: self.labels.clone(), limit: Some(PAGE), ..ListParams::default() };
+        let mut params = ListParams { label_selector: self.labels.clone(), ..ListParams::default() };
+        let mut size = PageSize::default();
         let (mut listed, mut versions) = (HashSet::new(), Listed::default());
         loop {
-            let page = timeout(LIST_TIMEOUT, self.api.list(&params)).await;
+            let page = timeout(LIST_TIMEOUT, page::objects(&self.api, &mut params, &mut size)).await;
             let page = page.map_err(|_| WatchError::ListTimeout)?.map_err(WatchError::List)?;
             for object in &page.items {
                 object.applied(&self.observer);

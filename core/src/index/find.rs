@@ -161,6 +161,24 @@ mod tests {
     }
 
     #[test]
+    fn an_id_that_is_too_long_is_not_kept() {
+        let facts = mk_job("uid");
+        let long = "x".repeat(200_000);
+        let identity = JobIdentity {
+            run_id: Some(long.as_str().into()),
+            job_id: Some("7".into()),
+            trace_id: Some(long),
+            ..facts.identity.clone()
+        };
+        let mut index = Index::default();
+        for _ in 0..2 {
+            index.apply_job(JobFacts { identity: identity.clone(), ..facts.clone() }, Moment::default());
+        }
+        let kept = index.identity(&identity.uid).expect("it is indexed");
+        assert_eq!((kept.run_id, kept.job_id, kept.trace_id), (None, Some("7".into()), None));
+    }
+
+    #[test]
     fn a_page_has_only_what_is_wanted() {
         let index = mk_index(&[("a".into(), "x".into()), ("b".into(), "x".into()), ("b".into(), "y".into())]);
         let page = index.page(&JobCursor::parse("b"), 9, |job| job.name == "x");

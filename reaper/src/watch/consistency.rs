@@ -18,7 +18,8 @@ use tokio::{
 
 use super::{
     objects::Watched,
-    request::{LIST_TIMEOUT, PAGE, TIMEOUT, WatchError},
+    page::{self, PageSize},
+    request::{LIST_TIMEOUT, TIMEOUT, WatchError},
 };
 
 /// How often the version is checked.
@@ -158,10 +159,11 @@ impl Checks {
 
 /// Lists the keys and versions of all objects.
 async fn list<K: Watched>(api: Api<K>, labels: Option<String>) -> Result<Listed, WatchError> {
-    let mut params = ListParams { label_selector: labels, limit: Some(PAGE), ..ListParams::default() };
+    let mut params = ListParams { label_selector: labels, ..ListParams::default() };
+    let mut size = PageSize::default();
     let mut listed = Listed::default();
     loop {
-        let page = timeout(LIST_TIMEOUT, api.list_metadata(&params)).await;
+        let page = timeout(LIST_TIMEOUT, page::metadata(&api, &mut params, &mut size)).await;
         let page = page.map_err(|_| WatchError::ListTimeout)?.map_err(WatchError::List)?;
         for object in &page.items {
             if let Some(key) = K::key(&object.metadata) {

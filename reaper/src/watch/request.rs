@@ -12,9 +12,6 @@ pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
 /// How long listing one page of objects may take.
 pub(super) const LIST_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Objects per page.
-pub(super) const PAGE: u32 = 500;
-
 /// Why a watch has to restart.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum WatchError {

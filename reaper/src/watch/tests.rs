@@ -68,7 +68,7 @@ async fn a_list_is_paged_and_the_watch_continues_from_it() {
     let (follower, mut server, observer) = mk_follower();
     let following = tokio::spawn(follower.run());
     let enrolled = "labelSelector=jobwarden.io%2Fenrolled%3Dtrue";
-    answer(&mut server, &["limit=500", enrolled], 200, list("", "page-2", &[job("a", "3")])).await;
+    answer(&mut server, &["limit=", enrolled], 200, list("", "page-2", &[job("a", "3")])).await;
     assert_eq!(observer.health(), SignalHealth::WatchDown);
     answer(&mut server, &["continue=page-2"], 200, list("7", "", &[job("b", "4")])).await;
     let bookmark = json!({"kind": "Job", "apiVersion": "batch/v1", "metadata": {"resourceVersion": "12"}});
@@ -92,11 +92,11 @@ async fn a_list_is_paged_and_the_watch_continues_from_it() {
 async fn after_410_everything_is_listed_again_and_missing_jobs_are_gone() {
     let (follower, mut server, observer) = mk_follower();
     let following = tokio::spawn(follower.run());
-    answer(&mut server, &["limit=500"], 200, list("7", "", &[job("a", "3"), job("b", "4")])).await;
+    answer(&mut server, &["limit="], 200, list("7", "", &[job("a", "3"), job("b", "4")])).await;
     answer(&mut server, &["resourceVersion=7"], 200, event("ERROR", &gone())).await;
-    answer(&mut server, &["limit=500"], 200, list("20", "", &[job("b", "4")])).await;
+    answer(&mut server, &["limit="], 200, list("20", "", &[job("b", "4")])).await;
     answer(&mut server, &["resourceVersion=20"], 410, gone().to_string()).await;
-    answer(&mut server, &["limit=500"], 200, list("30", "", &[job("b", "4")])).await;
+    answer(&mut server, &["limit="], 200, list("30", "", &[job("b", "4")])).await;
     answer(&mut server, &["resourceVersion=30"], 200, String::new()).await;
     assert!(is_gone(&observer, &"a".into()) && !is_gone(&observer, &"b".into()));
     following.abort();
@@ -106,7 +106,7 @@ async fn after_410_everything_is_listed_again_and_missing_jobs_are_gone() {
 async fn health_is_watch_down_until_the_api_server_is_back() {
     let (follower, mut server, observer) = mk_follower();
     let following = tokio::spawn(follower.run());
-    answer(&mut server, &["limit=500"], 200, list("7", "", &[])).await;
+    answer(&mut server, &["limit="], 200, list("7", "", &[])).await;
     answer(&mut server, &["resourceVersion=7"], 503, "shutting down".to_owned()).await;
     // Before the watch resumes, a list of one object shows whether the history is still the same.
     answer(&mut server, &["limit=1"], 200, list("7", "", &[])).await;
@@ -125,7 +125,7 @@ async fn health_is_watch_down_until_the_api_server_is_back() {
 async fn a_watch_without_a_response_times_out_and_is_retried() {
     let (follower, mut server, observer) = mk_follower();
     let following = tokio::spawn(follower.run());
-    answer(&mut server, &["limit=500"], 200, list("7", "", &[])).await;
+    answer(&mut server, &["limit="], 200, list("7", "", &[])).await;
     let (_request, unanswered) = server.next_request().await.expect("a watch");
     assert_eq!(observer.health(), SignalHealth::Receiving);
     // The follower abandons the unanswered watch and starts another one.
