@@ -14,13 +14,14 @@ use jobwarden_common::{
     api::Problem,
     names::{OPERATOR_TOKEN_HEADER, object, port},
 };
-use k8s_openapi::api::coordination::v1::Lease;
 use jobwarden_serve::logs::with_causes;
+use k8s_openapi::api::coordination::v1::Lease;
 use kube::{
     Api, Client, Config,
     client::Body,
     config::{
-        AuthInfo, Cluster, Context, KubeConfigOptions, Kubeconfig, KubeconfigError, NamedAuthInfo, NamedCluster, NamedContext,
+        AuthInfo, Cluster, Context, KubeConfigOptions, Kubeconfig, KubeconfigError, NamedAuthInfo, NamedCluster,
+        NamedContext,
     },
 };
 use serde::de::DeserializeOwned;
@@ -31,7 +32,7 @@ use crate::cluster::ClusterError;
 /// How the API of the leading reaper is reached.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct LeaderArgs {
-    /// Ask the reaper's API at this address, such as https://jobwarden-reaper.jobwarden.svc:8445, instead of by a port-forward
+    /// Ask the reaper's API at this address, such as that of its Service over TLS, instead of by a port-forward
     #[arg(long, env = "JOBWARDEN_API_URL", value_name = "URL")]
     pub(crate) url: Option<String>,
 
@@ -128,8 +129,7 @@ impl LeaderArgs {
 impl Source {
     /// The API at the address of `--url`.
     async fn by_url(url: String, token: Option<PathBuf>, ca: Option<PathBuf>) -> Result<Self, LeaderError> {
-        let _: http::Uri =
-            url.parse().map_err(|source| LeaderError::InvalidUrl { url: url.clone(), source })?;
+        let _: http::Uri = url.parse().map_err(|source| LeaderError::InvalidUrl { url: url.clone(), source })?;
         let path = |path: PathBuf| path.to_string_lossy().into_owned();
         let name = "url".to_owned();
         let cluster = Cluster {

@@ -286,6 +286,9 @@ pub mod reason {
     /// A pod is lost, but a guard of the reaper holds the action.
     pub const HELD: &str = "Held";
 
+    /// Outcomes of a namespace that has more than its share are reported together.
+    pub const OUTCOMES_COALESCED: &str = "OutcomesCoalesced";
+
     /// Reasons of a verdict that ends a pod. They identify a condition that jobwarden wrote.
     pub const LOST: [&str; 11] = [
         NODE_GONE,

@@ -6,10 +6,14 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::cause::{Cause, CauseKind};
+pub use self::{
+    cause::{Cause, CauseKind},
+    coalesced::{Coalesced, CoalescedJob, CoalescedKind},
+};
 use crate::identity::{JobId, JobUid, NodeName, PodUid, RunId};
 
 mod cause;
+mod coalesced;
 
 /// The maximum size of a notification in bytes, so that brokers with small limits accept it.
 pub const MAX_BYTES: usize = 64 * 1024;
@@ -21,12 +25,13 @@ pub struct CloudEvent {
     pub specversion: String,
     /// The same for every delivery of the same outcome; receivers deduplicate by it.
     pub id: String,
-    /// `/apis/batch/v1/namespaces/<namespace>/jobs/<name>`; for a bare pod `/api/v1/namespaces/<namespace>/pods/<name>`.
+    /// `/apis/batch/v1/namespaces/<namespace>/jobs/<name>`; for a bare pod `/api/v1/namespaces/<namespace>/pods/<name>`;
+    /// for a coalesced outcome `/api/v1/namespaces/<namespace>`.
     pub source: String,
     /// See [`OutcomeKind::event_type`].
     #[serde(rename = "type")]
     pub event_type: String,
-    /// `<namespace>/<job>`.
+    /// `<namespace>/<job>`; for a coalesced outcome `<namespace>`.
     pub subject: String,
     /// When the outcome was recorded.
     pub time: String,
@@ -54,6 +59,8 @@ pub enum OutcomeKind {
     AttemptFailed,
     /// An attempt, or a Job, that was reported as suspect or lost is alive after all.
     Recovered,
+    /// Outcomes of several Jobs of a namespace that has more than its share.
+    Coalesced,
 }
 
 impl OutcomeKind {
@@ -67,6 +74,7 @@ impl OutcomeKind {
             Self::Suspect => "suspect",
             Self::AttemptFailed => "attempt_failed",
             Self::Recovered => "recovered",
+            Self::Coalesced => "coalesced",
         }
     }
 
@@ -95,7 +103,7 @@ pub struct OutcomeData {
     pub kind: OutcomeKind,
     /// The Job's namespace.
     pub namespace: String,
-    /// The Job's name; for a bare pod, the pod's name.
+    /// The Job's name; for a bare pod, the pod's name; empty for a coalesced outcome.
     pub job_name: String,
     /// The Job's UID; for a bare pod, the pod's UID.
     pub job_uid: JobUid,
@@ -127,6 +135,9 @@ pub struct OutcomeData {
     /// The resources the job used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
+    /// What is reported together, if this is a coalesced outcome.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub coalesced: Option<Coalesced>,
 }
 
 impl OutcomeData {

@@ -4,6 +4,10 @@ use std::{collections::BTreeMap, fmt};
 
 use jobwarden_common::identity::{JobUid, PodUid};
 
+pub use self::share::{OutcomeLimits, Tally, WINDOW, coalesce_at};
+
+mod share;
+
 /// The most recoveries of one pod or Job that are reported. A worker that comes and goes cannot fill the outbox.
 const MAX_RECOVERIES: u32 = 32;
 
@@ -46,6 +50,9 @@ impl Episode {
 /// The part of a name that says that it is a notice.
 const SUSPECT: &str = "suspect";
 
+/// The part of a name that says that it is about several Jobs.
+const COALESCED: &str = "coalesced";
+
 impl OutcomeName {
     /// The final outcome of a Job. Its kind is not in the name: two final outcomes of one Job cannot both exist.
     pub fn job_final(job: &JobUid) -> Self {
@@ -66,6 +73,16 @@ impl OutcomeName {
     /// What was reported about `subject` in an episode is over.
     pub fn recovered(subject: &str, episode: Episode) -> Self {
         Self::numbered(format!("{subject}.recovered"), episode)
+    }
+
+    /// Outcomes of a namespace that are reported together; `number` tells them apart.
+    pub fn coalesced(namespace: &str, number: i64) -> Self {
+        Self(format!("{COALESCED}.{namespace}.{number}"))
+    }
+
+    /// Whether it is the name of such an outcome. The names of all others begin with a UID.
+    pub fn is_coalesced(&self) -> bool {
+        self.0.strip_prefix(COALESCED).is_some_and(|rest| rest.starts_with('.'))
     }
 
     /// The name of an object that exists.

@@ -1,7 +1,7 @@
 //! The policy: the timeouts by which a Job is judged, and what is done about a loss.
 //!
 //! A policy is merged from layers, each of which overrides single values of the layers before: the command line, the configuration
-//! file, its rules, the annotations of the namespace and those of the Job. See `docs/policy.md`.
+//! file, its rules, the annotations of the namespace and those of the Job. What annotations set is kept within the administrator's limits. See `docs/policy.md`.
 
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ pub use self::{
     file::{FilePolicy, Preset, Rule},
     labels::Labels,
     layers::{Effective, Policies},
+    limits::{BeyondLimit, PolicyLimits},
     setting::{BadSetting, Changes, Origin, Origins, PolicyField, Setting},
 };
 
@@ -17,6 +18,7 @@ mod choices;
 mod file;
 mod labels;
 mod layers;
+mod limits;
 mod setting;
 
 /// The timeouts by which one Job is judged, and what is done about a loss.

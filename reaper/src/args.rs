@@ -40,7 +40,8 @@ pub struct ReaperArgs {
     ///
     /// YAML: `sinks: [{name, url, secretFile, caFile, format: cloudevents, timeout: 10s, giveUpAfter: 24h}]`,
     /// `policy: {preset: ort-server, set: {lostAfter: 90s}, rules: [{match: {label: value}, set: {activeTimeout: 2h}}]}` and
-    /// `breaker: {holdFor: 15m}`. A changed policy or breaker applies at once, changed sinks at the next start
+    /// `breaker: {holdFor: 15m}`, `limits: {policy: {lostAfter: {most: 1h}}, outcomes: {perHour: 3000}}`. A changed policy, breaker or limit
+    /// applies at once, changed sinks at the next start
     #[arg(long, env = "JOBWARDEN_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
 
@@ -263,7 +264,9 @@ mod tests {
 
     #[test]
     fn the_api_without_authentication_listens_on_the_loopback_alone() {
-        for (address, accepted) in [("127.0.0.1:1", true), ("[::1]:1", true), ("0.0.0.0:1", false), ("10.0.0.1:1", false)] {
+        for (address, accepted) in
+            [("127.0.0.1:1", true), ("[::1]:1", true), ("0.0.0.0:1", false), ("10.0.0.1:1", false)]
+        {
             let flags = ["jobwarden-reaper", "--pod-name=reaper-0", "--pod-uid=u", "--api-addr", address];
             assert_eq!(ReaperArgs::try_parse_from(flags).is_ok(), accepted, "{address}");
         }

@@ -116,7 +116,7 @@ impl Controller {
                 }
             }
         };
-        tokio::join!(enforcing, self.deliverer.run(), collecting, backfilling);
+        tokio::join!(enforcing, self.deliverer.run(), self.enforcer.coalesce(), collecting, backfilling);
     }
 
     /// Reconciles due Jobs until the future is dropped.

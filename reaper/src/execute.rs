@@ -2,6 +2,7 @@
 
 mod bare_pod;
 mod clock;
+mod coalesce;
 mod error;
 mod find_cause;
 mod job;
@@ -143,7 +144,7 @@ impl StepRunner<'_> {
             Step::DeletePod { pod, why } => self.delete_pod(&pod, why).await,
             Step::MarkPodFailed { pod, reason, message } => self.mark_pod_failed(&pod, reason, &message).await,
             Step::ForceDeletePod { pod } => self.force_delete_pod(&pod).await,
-            Step::Record(draft) => self.record(*draft).await,
+            Step::Record(draft) => Box::pin(self.record(*draft)).await,
             Step::ReleaseFinalizer => self.release_finalizer().await,
             Step::DeleteJob => self.delete_job().await,
             Step::RecordEvent(notice) => {

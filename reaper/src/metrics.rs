@@ -13,6 +13,8 @@ pub struct Metrics {
     pub steps: Family<StepLabels, Counter>,
     /// Recorded outcomes.
     pub outcomes: Family<OutcomeLabels, Counter>,
+    /// Outcomes that are part of coalesced ones.
+    pub coalesced: Family<NamespaceLabels, Counter>,
     /// Delivery attempts.
     pub deliveries: Family<DeliveryLabels, Counter>,
     /// Outcomes that a sink has not acknowledged yet.
@@ -28,7 +30,7 @@ pub struct Metrics {
 pub struct StepLabels {
     /// See [`jobwarden_core::plan::step::Step::as_str`].
     pub step: &'static str,
-    /// `ok`, `aborted` (the second look, a conflict) or `error`.
+    /// `ok`, `aborted` (the second look, a conflict), `waits` (for a coalesced outcome), `refused` or `error`.
     pub result: &'static str,
 }
 
@@ -37,6 +39,13 @@ pub struct StepLabels {
 pub struct OutcomeLabels {
     /// See [`jobwarden_common::notification::OutcomeKind`].
     pub kind: &'static str,
+}
+
+/// Labels of [`Metrics::coalesced`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct NamespaceLabels {
+    /// An enrolled namespace.
+    pub namespace: String,
 }
 
 /// Labels of [`Metrics::deliveries`].
@@ -65,6 +74,11 @@ impl Metrics {
             metrics.steps.clone(),
         );
         registry.register("jobwarden_outcomes", "Recorded outcomes", metrics.outcomes.clone());
+        registry.register(
+            "jobwarden_outcomes_coalesced",
+            "Outcomes beyond the share of their namespace, which are reported together",
+            metrics.coalesced.clone(),
+        );
         registry.register("jobwarden_deliveries", "Delivery attempts by sink and result", metrics.deliveries.clone());
         registry.register(
             "jobwarden_outcomes_pending",

@@ -24,7 +24,7 @@ use jobwarden_core::{
     health::{Failure, SignalHealth, SignalTracker, Watch},
     index::Index,
     moment::Moment,
-    policy::{FilePolicy, Policies, Policy},
+    policy::{FilePolicy, Policies, Policy, PolicyLimits},
     snapshot::JobSnapshot,
 };
 use tokio::sync::{Notify, watch};
@@ -135,10 +135,11 @@ impl Observer {
         self.with(|index, _| index.abandon(pod));
     }
 
-    /// Replaces the policy layer of the configuration file.
-    pub fn set_policy(&self, file: FilePolicy) {
+    /// Replaces the policy layer of the configuration file, and what annotations may set.
+    pub fn set_policy(&self, file: FilePolicy, limits: PolicyLimits) {
         self.update_policies(|policies| {
             policies.set_file(file);
+            policies.set_limits(limits);
             true
         });
     }

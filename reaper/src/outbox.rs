@@ -17,20 +17,28 @@ use kube::{
 };
 use tokio::sync::watch;
 
-pub(crate) use self::body::shorten;
+pub(crate) use self::{
+    body::shorten,
+    share::{Admission, Due},
+};
 pub use self::{
     body::{cloud_event, fitted},
     object::{JobOutcome, JobOutcomeSpec, JobOutcomeStatus, SinkState, SinkStatus},
 };
 
+use self::share::Shares;
+
 mod body;
 pub(crate) mod object;
+mod share;
 
 /// The cached state of one outcome.
 #[derive(Clone, Debug)]
 pub struct Entry {
     /// The Job of the outcome.
     pub job: JobUid,
+    /// The namespace of the Job.
+    namespace: String,
     /// `metadata.uid` of the outcome.
     pub uid: Option<String>,
     /// When the outcome was recorded.
@@ -51,6 +59,7 @@ impl Entry {
         Self {
             version: version.unwrap_or_default(),
             job: outcome.spec.job_uid.clone(),
+            namespace: outcome.spec.namespace.clone(),
             uid: outcome.metadata.uid.clone(),
             created_at: outcome.spec.created_at,
             sinks: outcome.status.as_ref().map(|status| status.sinks.clone()),
@@ -82,6 +91,7 @@ struct State {
     of_job: HashMap<JobUid, BTreeSet<OutcomeName>>,
     /// Jobs whose outcomes have changed since the last [`Outbox::take_changed`].
     changed: BTreeSet<JobUid>,
+    shares: Shares,
     /// The names seen so far by a list in progress.
     listed: Option<BTreeSet<OutcomeName>>,
     synced: bool,
@@ -181,11 +191,15 @@ impl Outbox {
         std::mem::take(&mut self.state().changed)
     }
 
-    /// The outcomes of a Job, and whether each is settled.
+    /// The outcomes of a Job, those that are part of a coalesced one among them, and whether each is settled.
     pub fn of_job(&self, job: &JobUid) -> BTreeMap<OutcomeName, bool> {
         let state = self.state();
         let names = state.of_job.get(job).into_iter().flatten();
-        names.filter_map(|name| Some((name.clone(), state.entries.get(name)?.settled()))).collect()
+        let recorded = names.filter_map(|name| Some((name.clone(), state.entries.get(name)?.settled())));
+        // An outcome that was deleted after its retention was settled.
+        let settled = |coalesced: &OutcomeName| state.entries.get(coalesced).is_none_or(Entry::settled);
+        let covered = state.shares.covered(job).map(|(name, coalesced)| (name.clone(), settled(coalesced)));
+        covered.chain(recorded).collect()
     }
 
     /// The outcome with this name.
@@ -212,6 +226,7 @@ impl State {
         if self.entries.get(&name).is_some_and(|known| known.uid == entry.uid && known.version > entry.version) {
             return;
         }
+        self.shares.recorded(&entry.namespace, entry.created_at, &name);
         self.of_job.entry(entry.job.clone()).or_default().insert(name.clone());
         self.changed.insert(entry.job.clone());
         self.entries.insert(name, entry);
@@ -219,6 +234,7 @@ impl State {
 
     fn remove(&mut self, name: &OutcomeName) {
         let Some(entry) = self.entries.remove(name) else { return };
+        self.shares.removed(&entry.namespace, entry.created_at, name);
         if let Some(names) = self.of_job.get_mut(&entry.job) {
             names.remove(name);
             if names.is_empty() {

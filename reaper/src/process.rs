@@ -149,9 +149,9 @@ async fn serve(args: ReaperArgs) -> Result<(), RunError> {
     let api_metrics = api::Metrics::register(&mut registry);
     let own = OwnNamespaces::new([namespace.clone(), agent_namespace.clone()]);
     let observer = Observer::excluding(policy, own.clone());
-    observer.set_policy(config.policy.clone());
+    observer.set_policy(config.policy.clone(), config.limits.policy.clone());
     observer.register(&mut registry);
-    let outbox = Outbox::new();
+    let outbox = Outbox::limited(config.limits.outcomes.clone());
     let sinks = sink_names(&config);
     let executor =
         Executor::new(client.clone(), &namespace, pod_name.clone(), outbox.clone(), sinks, fail_with, metrics.clone());
@@ -168,7 +168,7 @@ async fn serve(args: ReaperArgs) -> Result<(), RunError> {
     tasks.follow_certificate(&client, &namespace, &identity, &ca, certificate);
     tasks.follow_cluster(&client, &namespace, &observer, &outbox, watches);
     tasks.beat(&namespace, &token_file, &ca, &observer);
-    tasks.follow_configuration(configuration, config_metrics, &observer, &enforcer);
+    tasks.follow_configuration(configuration, config_metrics, &observer, &outbox, &enforcer);
     let keys = KeyRing::new();
     tasks.spawn(keys.clone().follow(client.clone()));
 
@@ -182,10 +182,8 @@ async fn serve(args: ReaperArgs) -> Result<(), RunError> {
     let agents = tasks.follow_agents(&client, agent_namespace);
     let tokens = Verifier::new(keys, Some(Reviewer::new(client.clone())));
     let intake = Intake::new(settings, observer.clone(), tokens, agents, ca, intake_metrics);
-    let Listeners { beats: listener, api: api_listener, api_tls: api_tls_listener } =
-        Listeners::bind(listen, api_addr, api_tls_addr)?;
-    let api_tls = api_tls_addr.map(tracing::field::display);
-    tracing::info!(%listen, %api_addr, api_tls, namespace, pod = pod_name, observe_only, sinks = config.sinks.len(), "standing by");
+    let (listener, api_listeners) = bind(listen, api_addr, api_tls_addr)?;
+    tracing::info!(%listen, %api_addr, ?api_tls_addr, namespace, pod = pod_name, observe_only, sinks = config.sinks.len(), "standing by");
 
     let controller = Controller {
         enforcer,
@@ -201,18 +199,12 @@ async fn serve(args: ReaperArgs) -> Result<(), RunError> {
     // The Lease is released after the work of the leader has ended, not before.
     let resign = Shutdown::manual();
     let me = format!("{pod_name}_{:08x}", fastrand::u32(..));
-    let operators = Operators::new(client.clone(), &namespace);
-    let access = Access::new(client.clone(), api_metrics);
+    let callers = (Operators::new(client.clone(), &namespace), Access::new(client.clone(), api_metrics));
     let election = Election::start(client, &namespace, object::REAPER_LEASE, me, lease, resign.clone());
-    let tls = api_tls_addr.is_some();
-    tasks.serve_api(
-        (api_listener, api_tls_listener),
-        &identity,
-        api_over(&controller, operators, access, tls, election.clone()),
-    );
+    tasks.serve_api(api_listeners, &identity, &controller, callers, election.clone());
     let leading = async {
         let mut resigned = election.clone();
-        controller.run(election, shutdown.clone()).await;
+        Box::pin(controller.run(election, shutdown.clone())).await;
         resign.trigger();
         while resigned.changed().await.is_ok() {}
     };
@@ -244,22 +236,18 @@ fn intake_settings(own_pod: String, beat_interval: Duration) -> IntakeSettings {
     IntakeSettings { own_pod: PodUid::from(own_pod), beat_interval, report_interval }
 }
 
-/// The ports for beats and observations, and for people and programs.
-struct Listeners {
-    beats: TcpListener,
-    api: TcpListener,
-    api_tls: Option<TcpListener>,
-}
+/// The ports of the API: on the loopback, and over TLS if there is one.
+type ApiListeners = (TcpListener, Option<TcpListener>);
 
-impl Listeners {
-    fn bind(beats: SocketAddr, api: SocketAddr, api_tls: Option<SocketAddr>) -> Result<Self, RunError> {
-        let bind_api = |address| accept::listen(address).map_err(|source| RunError::ListenApi(address, source));
-        Ok(Self {
-            beats: accept::listen(beats).map_err(|source| RunError::Listen(beats, source))?,
-            api: bind_api(api)?,
-            api_tls: api_tls.map(bind_api).transpose()?,
-        })
-    }
+/// The port for beats and observations, and those of the API.
+fn bind(
+    beats: SocketAddr,
+    api: SocketAddr,
+    api_tls: Option<SocketAddr>,
+) -> Result<(TcpListener, ApiListeners), RunError> {
+    let bind_api = |address| accept::listen(address).map_err(|source| RunError::ListenApi(address, source));
+    let beats = accept::listen(beats).map_err(|source| RunError::Listen(beats, source))?;
+    Ok((beats, (bind_api(api)?, api_tls.map(bind_api).transpose()?)))
 }
 
 /// The limits of the port for beats, with what the flags change.
@@ -289,8 +277,7 @@ fn max_connections(wanted: usize) -> usize {
 /// What the API shows of a controller that may lead.
 fn api_over(
     controller: &Controller,
-    operators: Operators,
-    access: Access,
+    (operators, access): (Operators, Access),
     tls: bool,
     leadership: watch::Receiver<Leadership>,
 ) -> api::Api {
@@ -403,21 +390,26 @@ impl BackgroundTasks {
         configuration: Followed,
         metrics: reload::Metrics,
         observer: &Observer,
+        outbox: &Outbox,
         enforcer: &Arc<Enforcer>,
     ) {
-        let (observer, enforcer) = (observer.clone(), Arc::clone(enforcer));
+        let (observer, outbox, enforcer) = (observer.clone(), outbox.clone(), Arc::clone(enforcer));
         self.spawn(configuration.follow(metrics, move |config| {
-            observer.set_policy(config.policy);
+            observer.set_policy(config.policy, config.limits.policy);
+            outbox.set_limits(config.limits.outcomes);
             enforcer.set_hold_for(config.breaker.hold_for);
         }));
     }
 
     fn serve_api(
         &mut self,
-        (listener, tls): (TcpListener, Option<TcpListener>),
+        (listener, tls): ApiListeners,
         identity: &ServerIdentity,
-        api: api::Api,
+        controller: &Controller,
+        callers: (Operators, Access),
+        leadership: watch::Receiver<Leadership>,
     ) {
+        let api = api_over(controller, callers, tls.is_some(), leadership);
         self.spawn(api::serve(listener, api.clone()));
         if let Some(listener) = tls {
             self.spawn(api::serve_tls(listener, identity.clone(), api));

@@ -29,7 +29,8 @@ struct ReaperApi {
 impl ReaperApi {
     async fn find(environment: &Environment) -> anyhow::Result<Self> {
         let endpoints = Api::<ConfigMap>::namespaced(environment.client.clone(), NAMESPACE);
-        let data = endpoints.get(object::REAPER_ENDPOINT).await?.data.context("the endpoint's ConfigMap has no data")?;
+        let data =
+            endpoints.get(object::REAPER_ENDPOINT).await?.data.context("the endpoint's ConfigMap has no data")?;
         let field = |key: &str| data.get(key).cloned().with_context(|| format!("the ConfigMap has no {key}"));
         let services = Api::<Service>::namespaced(environment.client.clone(), NAMESPACE);
         let service = services.get(object::REAPER_SERVICE).await?.spec.context("the Service has no spec")?;

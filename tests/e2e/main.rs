@@ -5,6 +5,7 @@
 //! after the other. Requires the images of `cargo xtask image`, which `cargo xtask test` builds.
 
 mod admission;
+mod api_access;
 mod authentication;
 mod bare_pods;
 mod events_and_explanations;
@@ -14,6 +15,7 @@ mod notifications;
 mod observe_only;
 mod ownership;
 mod ports;
+mod shares;
 mod sidecar_size;
 mod uninstall;
 mod webhook_outage;
@@ -66,6 +68,7 @@ fn concurrent(cluster: &Arc<SharedCluster>) -> Vec<Trial> {
         ownership::a_tenant_changes_everything_of_its_jobs_but_our_words,
         ports::a_report_of_who_is_no_agent_is_rejected_before_it_is_sent,
         ports::the_agent_listens_on_the_loopback_only,
+        api_access::a_tenant_reads_what_is_his_and_a_stranger_nothing,
     ]
 }
 
@@ -80,6 +83,7 @@ fn serial(cluster: &Arc<SharedCluster>) -> Vec<Trial> {
         webhook_outage::a_pod_created_without_the_webhook_is_reported_as_sidecar_missing,
         notifications::a_receiver_outage_of_thirty_seconds_loses_no_notification,
         notifications::a_notification_is_delivered_after_its_leader_is_killed,
+        shares::a_flood_of_one_namespace_is_coalesced_and_delays_no_other,
         observe_only::observe_only_reports_a_loss_and_changes_no_job_or_pod,
         uninstall::helm_uninstall_leaves_no_finalizer_and_no_webhook,
         uninstall::plain_manifests_install_and_uninstall_completely,

@@ -188,8 +188,7 @@ impl Gatherer {
 
     /// Asks the leading reaper by a port-forward, as `explain` does.
     async fn access(&self) -> Lookup<AccessHealth> {
-        let source =
-            Source::Leader { client: self.client.clone(), namespace: self.namespace.clone(), port: port::API };
+        let source = Source::Leader { client: self.client.clone(), namespace: self.namespace.clone(), port: port::API };
         match tokio::time::timeout(FORWARD_TIMEOUT, source.get(api_route::ACCESS)).await {
             Ok(Ok(health)) => Ok(health),
             Ok(Err(error @ LeaderError::Forbidden { .. })) => Err(LookupError::Forbidden(error.to_string())),

@@ -27,7 +27,10 @@ pub(super) fn report(explanation: &Explanation, detail: Detail) -> String {
         line(&mut text, format!("\n{} more pods", explanation.more_pods));
     }
     if explanation.messages_withheld {
-        line(&mut text, "\nMessages of containers are left out: they may hold log lines, which you may not read in this namespace");
+        line(
+            &mut text,
+            "\nMessages of containers are left out: they may hold log lines, which you may not read in this namespace",
+        );
     }
     if let Some(past) = &explanation.past {
         let node = past.node.as_ref().map(|node| format!(" on node {node}")).unwrap_or_default();
@@ -194,7 +197,8 @@ fn line(text: &mut String, line: impl AsRef<str>) {
 /// What a tenant wrote must not control the terminal of whoever reads it, nor look like a line of ours.
 fn printable(line: &str) -> Cow<'_, str> {
     if line.chars().any(char::is_control) {
-        let escape = |letter: char| if letter.is_control() { letter.escape_default().to_string() } else { letter.into() };
+        let escape =
+            |letter: char| if letter.is_control() { letter.escape_default().to_string() } else { letter.into() };
         line.chars().map(escape).collect::<String>().into()
     } else {
         line.into()

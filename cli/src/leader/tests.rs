@@ -86,7 +86,8 @@ async fn a_missing_lease_points_to_the_system_namespace() {
 
 #[tokio::test]
 async fn a_missing_permission_names_the_permission() {
-    let said = status_of("Forbidden", "pods \"r\" is forbidden: User \"me\" cannot create resource \"pods/portforward\"", 403);
+    let said =
+        status_of("Forbidden", "pods \"r\" is forbidden: User \"me\" cannot create resource \"pods/portforward\"", 403);
     let error = ask(&[(LEASE, 200, &held()), (FORWARD, 403, &said)]).await.expect_err("forbidden");
     assert!(matches!(&error, LeaderError::Forbidden { .. }), "{error}");
     assert!(error.to_string().contains("cannot create resource \"pods/portforward\""), "{error}");

@@ -340,6 +340,7 @@ impl<'a> Drafter<'a> {
             evidence: vec![Fact { of: "job".to_owned(), is: explain::job(&self.snapshot.evidence.job) }],
             timeline: self.snapshot.timeline.clone(),
             usage: self.snapshot.usage.clone(),
+            coalesced: None,
         }
     }
 }

@@ -17,7 +17,13 @@ impl Labels {
     pub fn keep<'a>(labels: impl IntoIterator<Item = (&'a String, &'a String)>) -> Self {
         let kept = labels.into_iter().filter(|(key, _)| !IGNORED_PREFIXES.iter().any(|prefix| key.starts_with(prefix)));
         let by_key: BTreeMap<_, _> = kept.collect();
-        Self(by_key.into_iter().take(MAX_LABELS).map(|(key, value)| (key.as_str().into(), value.as_str().into())).collect())
+        Self(
+            by_key
+                .into_iter()
+                .take(MAX_LABELS)
+                .map(|(key, value)| (key.as_str().into(), value.as_str().into()))
+                .collect(),
+        )
     }
 
     /// The value of a label.

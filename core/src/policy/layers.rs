@@ -6,6 +6,7 @@ use super::{
     Policy,
     file::FilePolicy,
     labels::Labels,
+    limits::{BeyondLimit, PolicyLimits},
     setting::{BadSetting, Changes, Origin, Origins},
 };
 
@@ -19,6 +20,20 @@ pub struct Effective {
 }
 
 impl Effective {
+    /// What somebody sets who has to keep within `limits`.
+    fn take_within(&mut self, limits: &PolicyLimits, changes: &Changes, origin: &Origin, limited: &Origin) {
+        for setting in changes.iter() {
+            let (applies, origin) = match limits.apply(setting) {
+                Ok(setting) => (Some(setting), origin),
+                Err(beyond) => (beyond.applies, limited),
+            };
+            if let Some(setting) = applies {
+                setting.apply(&mut self.policy);
+                self.origins.set(setting.field(), origin.clone());
+            }
+        }
+    }
+
     fn take(&mut self, changes: &Changes, origin: &Origin) {
         for setting in changes.iter() {
             setting.apply(&mut self.policy);
@@ -32,6 +47,8 @@ impl Effective {
 pub struct Policies {
     defaults: Policy,
     file: FilePolicy,
+    /// What the annotations of namespaces and Jobs may set.
+    limits: PolicyLimits,
     namespaces: HashMap<String, OfNamespace>,
 }
 
@@ -52,6 +69,16 @@ impl Policies {
     /// Replaces the layer of the configuration file.
     pub fn set_file(&mut self, file: FilePolicy) {
         self.file = file.expanded();
+    }
+
+    /// Replaces the limits of what annotations set.
+    pub fn set_limits(&mut self, limits: PolicyLimits) {
+        self.limits = limits;
+    }
+
+    /// What of `changes`, which annotations set, is beyond the limits.
+    pub fn exceeded(&self, changes: &Changes) -> Vec<BeyondLimit> {
+        self.limits.exceeded(changes)
     }
 
     /// Replaces the layer of a namespace; `bad` are the annotations that could not be read. Returns whether that is
@@ -86,9 +113,9 @@ impl Policies {
             effective.take(rule.set(), &Origin::Rule(rule.name()));
         }
         if let Some(layer) = self.namespaces.get(namespace) {
-            effective.take(&layer.changes, &Origin::Namespace);
+            effective.take_within(&self.limits, &layer.changes, &Origin::Namespace, &Origin::NamespaceLimited);
         }
-        effective.take(own, &Origin::Job);
+        effective.take_within(&self.limits, own, &Origin::Job, &Origin::JobLimited);
         let policy = &mut effective.policy;
         policy.suspect_after = policy.suspect_after.min(policy.lost_after);
         effective
@@ -178,6 +205,25 @@ mod tests {
     }
 
     #[test]
+    fn annotations_keep_within_the_limits_and_the_administrator_need_not() {
+        let mut policies = mk_policies("set: {lostAfter: 3h}");
+        policies.set_limits(serde_saphyr::from_str("lostAfter: {most: 10m}\nonLost: {only: [retry]}").expect("valid"));
+        let effective = |policies: &Policies, own: &Changes| policies.effective("n", &Labels::default(), own);
+        assert_eq!(effective(&policies, &Changes::default()).policy.lost_after, Duration::from_hours(3));
+        let far = Changes::from_iter([lost_after(999_999), Setting::OnLost(OnLost::Fail)]);
+        let by_job = effective(&policies, &far);
+        assert_eq!(by_job.policy.lost_after, Duration::from_mins(10));
+        assert_eq!(by_job.policy.on_lost, OnLost::Retry, "a choice that is not allowed does not apply");
+        assert_eq!(by_job.origins.of(PolicyField::LostAfter), Origin::JobLimited);
+        assert_eq!(by_job.origins.of(PolicyField::OnLost), Origin::Default);
+        assert_eq!(policies.exceeded(&far).len(), 2);
+        policies.set_namespace("n", far, &[]);
+        let by_namespace = effective(&policies, &Changes::default());
+        assert_eq!(by_namespace.policy.lost_after, Duration::from_mins(10));
+        assert_eq!(by_namespace.origins.of(PolicyField::LostAfter), Origin::NamespaceLimited);
+    }
+
+    #[test]
     fn a_suspicion_never_comes_after_the_loss() {
         let policies = Policies::new(Policy::default());
         let policy = policies.effective("n", &Labels::default(), &Changes::from_iter([lost_after(20)])).policy;
@@ -195,6 +241,16 @@ mod tests {
         assert!(policies.retain_namespaces(|_| false));
         assert!(policies.set_namespace("a", changes, &[]));
         assert!(policies.set_namespace("a", Changes::default(), &[]));
+    }
+
+    #[test]
+    fn labels_are_bounded() {
+        let many: BTreeMap<_, _> = (0..12_000)
+            .map(|number| (format!("a{number:05}"), "v".repeat(63)))
+            .chain([("A".into(), "x".into())])
+            .collect();
+        let kept = Labels::keep(&many);
+        assert_eq!((kept.get("A"), kept.get("a00062").is_some(), kept.get("a00063")), (Some("x"), true, None));
     }
 
     #[test]

@@ -200,6 +200,58 @@ impl Setting {
     }
 }
 
+impl Setting {
+    /// The duration that it sets, of which `None` is `never`; `None` for a choice.
+    #[allow(clippy::option_option, reason = "whether it is a duration, and whether the duration is a limit")]
+    pub(super) fn duration(self) -> Option<Option<Duration>> {
+        match self {
+            Self::LostAfter(set) | Self::SuspectAfter(set) | Self::StartTimeout(set) | Self::Retention(set) => {
+                Some(Some(set))
+            }
+            Self::UnscheduledTimeout(set)
+            | Self::ActiveTimeout(set)
+            | Self::StallAfter(set)
+            | Self::InitTimeout(set)
+            | Self::StrandedAfter(set) => Some(set),
+            Self::OnLost(_)
+            | Self::Unseen(_)
+            | Self::NotStarting(_)
+            | Self::OnContainerExit(_)
+            | Self::NotifyLate(_) => None,
+        }
+    }
+
+    /// The same value with another duration; `None` for a choice.
+    pub(super) fn with_duration(self, set: Duration) -> Option<Self> {
+        Some(match self {
+            Self::LostAfter(_) => Self::LostAfter(set),
+            Self::SuspectAfter(_) => Self::SuspectAfter(set),
+            Self::StartTimeout(_) => Self::StartTimeout(set),
+            Self::Retention(_) => Self::Retention(set),
+            Self::UnscheduledTimeout(_) => Self::UnscheduledTimeout(Some(set)),
+            Self::ActiveTimeout(_) => Self::ActiveTimeout(Some(set)),
+            Self::StallAfter(_) => Self::StallAfter(Some(set)),
+            Self::InitTimeout(_) => Self::InitTimeout(Some(set)),
+            Self::StrandedAfter(_) => Self::StrandedAfter(Some(set)),
+            Self::OnLost(_)
+            | Self::Unseen(_)
+            | Self::NotStarting(_)
+            | Self::OnContainerExit(_)
+            | Self::NotifyLate(_) => {
+                return None;
+            }
+        })
+    }
+}
+
+/// The field with this name in the configuration file; the error says which there are.
+pub(super) fn by_file_name(name: &str) -> Result<PolicyField, String> {
+    PolicyField::ALL.into_iter().find(|field| field.in_file() == name).ok_or_else(|| {
+        let all: Vec<_> = PolicyField::ALL.into_iter().map(PolicyField::in_file).collect();
+        format!("{name:?} is not one of {}", all.join(", "))
+    })
+}
+
 fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|error| format!("{text:?}: {error}"))
 }
@@ -296,10 +348,7 @@ impl<'de> Deserialize<'de> for Changes {
         }
         let given = BTreeMap::<String, Scalar>::deserialize(deserializer)?;
         let settings = given.into_iter().map(|(name, value)| {
-            let Some(field) = PolicyField::ALL.into_iter().find(|field| field.in_file() == name) else {
-                let all: Vec<_> = PolicyField::ALL.into_iter().map(PolicyField::in_file).collect();
-                return Err(D::Error::custom(format!("{name:?} is not one of {}", all.join(", "))));
-            };
+            let field = by_file_name(&name).map_err(D::Error::custom)?;
             let text = match value {
                 Scalar::Bool(value) => value.to_string(),
                 Scalar::Text(value) => value,
@@ -323,6 +372,10 @@ pub enum Origin {
     Namespace,
     /// An annotation of the Job or of its pod template.
     Job,
+    /// A limit of the configuration file, because an annotation of the namespace is beyond it.
+    NamespaceLimited,
+    /// A limit of the configuration file, because an annotation of the Job or of its pod template is beyond it.
+    JobLimited,
 }
 
 impl fmt::Display for Origin {
@@ -333,6 +386,8 @@ impl fmt::Display for Origin {
             Self::Rule(name) => write!(f, "rule {name} of the configuration file"),
             Self::Namespace => f.write_str("annotation of the namespace"),
             Self::Job => f.write_str("annotation of the Job"),
+            Self::NamespaceLimited => f.write_str("limit, because the annotation of the namespace is beyond it"),
+            Self::JobLimited => f.write_str("limit, because the annotation of the Job is beyond it"),
         }
     }
 }

@@ -60,7 +60,13 @@ fn mk_api() -> TestApi {
         operators: Arc::new(Operators::new(token_reviews(), "jobwarden")),
         leadership: following,
     };
-    TestApi { observer, enforcer, leadership, tls: routes::authenticated(parts.clone()), router: routes::loopback(parts) }
+    TestApi {
+        observer,
+        enforcer,
+        leadership,
+        tls: routes::authenticated(parts.clone()),
+        router: routes::loopback(parts),
+    }
 }
 
 /// An API server that knows some users and what they may read.
@@ -89,7 +95,8 @@ fn reviews() -> kube::Client {
             let (spec, asked) = (&review["spec"], &review["spec"]["resourceAttributes"]);
             let is_probe = spec["user"] == "system:anonymous";
             assert!(is_probe || spec["groups"] == json!(["g"]), "the user is reviewed as he was authenticated");
-            let (verb, resource) = (asked["verb"].as_str().unwrap_or_default(), asked["resource"].as_str().unwrap_or_default());
+            let (verb, resource) =
+                (asked["verb"].as_str().unwrap_or_default(), asked["resource"].as_str().unwrap_or_default());
             let (group, namespace, name) = (&asked["group"], &asked["namespace"], &asked["name"]);
             let jobs = group == "batch" && resource == "jobs" && matches!(verb, "list" | "get");
             let logs = group == "" && resource == "pods" && asked["subresource"] == "log" && verb == "get";
@@ -260,7 +267,8 @@ async fn the_breaker_is_shown_and_released_by_an_operator_alone() {
 
 fn names(page: &Value) -> Vec<String> {
     let jobs = page["jobs"].as_array().expect("a list").iter();
-    jobs.map(|job| format!("{}/{}", job["namespace"].as_str().unwrap_or(""), job["name"].as_str().unwrap_or(""))).collect()
+    jobs.map(|job| format!("{}/{}", job["namespace"].as_str().unwrap_or(""), job["name"].as_str().unwrap_or("")))
+        .collect()
 }
 
 /// Each route and user; the answer never depends on whether what is asked for exists.

@@ -40,10 +40,7 @@ pub(super) fn line(api: &Api, identity: &JobIdentity) -> Option<JobLine> {
     };
     Some(JobLine {
         job: job_name(identity),
-        verdict: Verdict {
-            reason: concluded.reason.map(str::to_owned),
-            ..of_row(concluded.verdict, concluded.row)
-        },
+        verdict: Verdict { reason: concluded.reason.map(str::to_owned), ..of_row(concluded.verdict, concluded.row) },
         since: Some(wall(api, concluded.since)),
         held: held.map(str::to_owned),
     })
@@ -76,10 +73,7 @@ pub(super) fn explanation(api: &Api, uid: &JobUid) -> Option<Explanation> {
         more_pods,
         messages_withheld: false,
         past: past.as_ref().map(past_pod),
-        timers: timers(evidence, policy, &judgement, now)
-            .take(MAX_PODS)
-            .chain(retention(&snapshot, now))
-            .collect(),
+        timers: timers(evidence, policy, &judgement, now).take(MAX_PODS).chain(retention(&snapshot, now)).collect(),
         policy: PolicyField::ALL
             .map(|field| PolicyValue {
                 name: field.to_string(),

@@ -20,6 +20,9 @@ use crate::{execute::Executor, observer::Observer, outbox::Outbox};
 /// How long the steps of one plan may take. The remaining steps are planned again.
 const STEPS_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long a Job whose outcome waits to be recorded with others is left alone, if nothing enqueues it before.
+const WAITING_REQUEUE: Duration = Duration::from_mins(1);
+
 /// Drives the [`Reconciler`] with the observed state and the recorded outcomes, and executes its steps.
 pub struct Enforcer {
     observer: Observer,
@@ -91,8 +94,14 @@ impl Enforcer {
     /// Evaluates a due Job, and executes the resulting steps.
     pub(crate) async fn enforce(&self, job: &JobUid) {
         let Some(mut snapshot) = self.snapshot(job) else {
+            self.outbox.forget(job);
             return self.reconciler().vanished(job, Instant::now().into_std());
         };
+        if self.outbox.waits(job) {
+            // Its outcome is recorded together with others; then it is enqueued again.
+            let (report, at) = (StepReport::default(), Instant::now().into_std());
+            return self.reconciler().done(job, report, Some(WAITING_REQUEUE), at, fastrand::f64());
+        }
         self.survey();
         let (now, health) = (self.observer.now(), self.observer.health());
         let evaluation = self.reconciler().evaluate(&mut snapshot, health, now);
@@ -109,13 +118,20 @@ impl Enforcer {
         }
         if report.forget {
             self.observer.forget(job);
+            self.outbox.forget(job);
         }
         self.reconciler().done(job, report, requeue, Instant::now().into_std(), fastrand::f64());
+    }
+
+    /// Records together what is beyond the share of a namespace, until the future is dropped.
+    pub(super) async fn coalesce(&self) {
+        self.executor.coalesce().await;
     }
 
     /// Drops the queue and the memory, because this process is not the leader any more.
     pub(super) fn clear(&self) {
         self.reconciler().clear();
+        self.outbox.drop_waiting();
     }
 
     /// The reconciler. The guard must not be held across an await.

@@ -10,7 +10,7 @@ use jobwarden_core::{
         pod::PodFacts,
     },
     guard::{Counted, HOLD_FOR, Hold, Scope},
-    policy::Policy,
+    policy::{Policy, PolicyLimits},
     reconcile::Mode,
 };
 use serde_json::json;
@@ -230,6 +230,7 @@ async fn observe_only_writes_to_no_job() {
     let mut scenario = Scenario::new(3, 3, Mode::ObserveOnly);
     scenario.controller.observer.set_policy(
         serde_saphyr::from_str("set: {onLost: fail, activeTimeout: 60s, notStarting: fail}").expect("valid"),
+        PolicyLimits::default(),
     );
     scenario.until(WARM).await;
     scenario.silent = vec![true; 3];
@@ -248,7 +249,7 @@ async fn a_job_is_failed_after_its_active_timeout_or_start_timeout() {
         index.apply_job(JobFacts { labels, ..mk_job("job-0") }, now);
         index.delete_pod(&"pod-1".into(), now);
     });
-    scenario.controller.observer.set_policy(serde_saphyr::from_str(set).expect("valid"));
+    scenario.controller.observer.set_policy(serde_saphyr::from_str(set).expect("valid"), PolicyLimits::default());
     scenario.until(WARM + 10).await;
     assert_eq!(scenario.failed(), [(1, "NotStarting".to_owned())]);
     scenario.until(299).await;

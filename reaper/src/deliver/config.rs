@@ -6,7 +6,11 @@ use std::{
     time::Duration,
 };
 
-use jobwarden_core::{guard::HOLD_FOR, policy::FilePolicy};
+use jobwarden_core::{
+    guard::HOLD_FOR,
+    outcome::OutcomeLimits,
+    policy::{FilePolicy, PolicyLimits},
+};
 use serde::{Deserialize, Deserializer};
 
 /// The configuration file of the reaper.
@@ -22,6 +26,21 @@ pub struct Config {
     /// The breaker.
     #[serde(default)]
     pub breaker: BreakerConfig,
+    /// What tenants may set and use.
+    #[serde(default)]
+    pub limits: LimitsConfig,
+}
+
+/// What tenants may set and use.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LimitsConfig {
+    /// The least and most that annotations may set of each policy value.
+    #[serde(default)]
+    pub policy: PolicyLimits,
+    /// How many outcomes of one namespace are recorded in an hour.
+    #[serde(default)]
+    pub outcomes: OutcomeLimits,
 }
 
 /// The breaker, which holds losses while many nodes fall silent together.
@@ -216,6 +235,13 @@ mod tests {
     #[rstest]
     #[case("breaker: {holdFor: long}", false)]
     #[case("breaker: {nodes: 3}", false)]
+    #[case(
+        "limits: {policy: {lostAfter: {least: 20s, most: 10m}}, outcomes: {perHour: 100, namespaces: {big: 5000}}}",
+        true
+    )]
+    #[case("limits: {policy: {lostAfter: {most: soon}}}", false)]
+    #[case("limits: {outcomes: {perHour: 0}}", false)]
+    #[case("limits: {memory: 1Gi}", false)]
     #[case("sinks: []", true)]
     #[case("policy: {preset: ort-server, set: {lostAfter: 90s}, rules: [{match: {a: b}, set: {onLost: fail}}]}", true)]
     #[case("policy: {set: {lostAfter: soon}}", false)]

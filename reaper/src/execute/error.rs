@@ -1,7 +1,7 @@
 //! Why a step failed.
 
 use jobwarden_common::identity::PodUid;
-use jobwarden_core::{evidence::JobIdentity, second_look::Contradiction};
+use jobwarden_core::{evidence::JobIdentity, outcome::OutcomeName, second_look::Contradiction};
 
 use crate::outbox::shorten;
 
@@ -29,6 +29,11 @@ pub enum ExecuteError {
         /// The kind and name of the object.
         what: String,
     },
+    /// The namespace has more outcomes than its share: this one is recorded together with others, in a moment.
+    #[error(
+        "the outcome {0} waits to be recorded together with others of its namespace, which has more than its share"
+    )]
+    Waits(OutcomeName),
     /// The live object contradicts the plan.
     #[error("{what} has changed since the plan was made: {found}")]
     SecondLook {
@@ -65,6 +70,7 @@ impl ExecuteError {
             Self::Api { .. } if self.refusal().is_some() => "refused",
             Self::Api { .. } => "error",
             Self::Conflict { .. } | Self::SecondLook { .. } => "aborted",
+            Self::Waits(_) => "waits",
         }
     }
 
@@ -75,7 +81,7 @@ impl ExecuteError {
             Self::Api { .. } => {
                 tracing::warn!(step, job = %name, %namespace, pod, error, "step failed; retrying with backoff");
             }
-            Self::Conflict { .. } | Self::SecondLook { .. } => {
+            Self::Conflict { .. } | Self::SecondLook { .. } | Self::Waits(_) => {
                 tracing::info!(step, job = %name, %namespace, pod, error, "step aborted; reconciling the Job again");
             }
         }

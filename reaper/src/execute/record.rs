@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use jobwarden_common::{
     identity::label_value,
     names::{label, reason},
-    notification::{OutcomeKind, TimelineEntry},
+    notification::{OutcomeData, OutcomeKind, TimelineEntry},
 };
 use jobwarden_core::{
     evidence::JobKind,
     outcome::OutcomeName,
     plan::{
         late_success,
-        step::{Draft, Notice},
+        step::{Draft, Notice, PodRef},
     },
 };
 use jobwarden_serve::field_manager::{patch_params, post_params};
@@ -23,10 +23,10 @@ use kube::{
 };
 use serde_json::json;
 
-use super::{ExecuteError, StepRunner, clock::wall_clock};
+use super::{ExecuteError, Executor, StepRunner, clock::wall_clock};
 use crate::{
     metrics::OutcomeLabels,
-    outbox::{JobOutcome, JobOutcomeStatus, SinkStatus, shorten},
+    outbox::{Admission, JobOutcome, JobOutcomeStatus, SinkStatus, shorten},
 };
 
 /// The maximum length of an Event's note in bytes (`events.k8s.io/v1`).
@@ -35,8 +35,18 @@ const MAX_NOTE_BYTES: usize = 1024;
 impl StepRunner<'_> {
     pub(super) async fn record(&mut self, draft: Draft) -> Result<(), ExecuteError> {
         let Draft { name, mut data } = draft;
-        self.find_cause(&mut data).await;
         let at = wall_clock();
+        match self.executor.outbox.admit(&self.job.uid, &name, &data, at) {
+            Admission::Record => {}
+            Admission::Covered => return Ok(()),
+            Admission::Waits { is_new } => {
+                if is_new {
+                    self.record_event(coalesced(&data)).await;
+                }
+                return Err(ExecuteError::Waits(name));
+            }
+        }
+        self.find_cause(&mut data).await;
         if let (Some(pod), OutcomeKind::Lost) = (&self.late_success, data.kind) {
             data.message.push_str(&late_success(pod));
         }
@@ -65,25 +75,9 @@ impl StepRunner<'_> {
             Err(source) => return Err(ExecuteError::api("record", what(), source)),
         };
         let recorded =
-            if recorded.status.is_some() { recorded } else { self.initialize_sinks(&name, recorded).await? };
+            if recorded.status.is_some() { recorded } else { self.executor.initialize_sinks(&name, recorded).await? };
         self.executor.outbox.note(recorded);
         Ok(())
-    }
-
-    /// Writes the initial status, with every configured sink pending. The deliverer does not wait for it: if it has written the
-    /// status of a delivery already, that status stays.
-    async fn initialize_sinks(&self, name: &OutcomeName, outcome: JobOutcome) -> Result<JobOutcome, ExecuteError> {
-        let what = || format!("the outcome {name}");
-        let sinks = self.executor.sinks.iter().map(|sink| SinkStatus::untried(sink)).collect();
-        let version = outcome.metadata.resource_version;
-        let patch = json!({ "metadata": { "resourceVersion": version }, "status": JobOutcomeStatus::of(sinks) });
-        let outcomes = &self.executor.outcomes;
-        match outcomes.patch_status(name.as_str(), &patch_params(), &Patch::Merge(patch)).await {
-            Err(kube::Error::Api(status)) if status.code == 409 => {
-                outcomes.get(name.as_str()).await.map_err(|source| ExecuteError::api("read", what(), source))
-            }
-            patched => patched.map_err(|source| ExecuteError::api("initialize the status of", what(), source)),
-        }
     }
 
     /// Publishes an Event. A failure is logged only, because no other step depends on the Event.
@@ -126,6 +120,39 @@ impl StepRunner<'_> {
             ..ObjectReference::default()
         }
     }
+}
+
+impl Executor {
+    /// Writes the initial status, with every configured sink pending. The deliverer does not wait for it: if it has written the
+    /// status of a delivery already, that status stays.
+    pub(super) async fn initialize_sinks(
+        &self,
+        name: &OutcomeName,
+        outcome: JobOutcome,
+    ) -> Result<JobOutcome, ExecuteError> {
+        let what = || format!("the outcome {name}");
+        let sinks = self.sinks.iter().map(|sink| SinkStatus::untried(sink)).collect();
+        let version = outcome.metadata.resource_version;
+        let patch = json!({ "metadata": { "resourceVersion": version }, "status": JobOutcomeStatus::of(sinks) });
+        let outcomes = &self.outcomes;
+        match outcomes.patch_status(name.as_str(), &patch_params(), &Patch::Merge(patch)).await {
+            Err(kube::Error::Api(status)) if status.code == 409 => {
+                outcomes.get(name.as_str()).await.map_err(|source| ExecuteError::api("read", what(), source))
+            }
+            patched => patched.map_err(|source| ExecuteError::api("initialize the status of", what(), source)),
+        }
+    }
+}
+
+/// The Event about an outcome that is recorded together with others.
+fn coalesced(data: &OutcomeData) -> Notice {
+    let OutcomeData { kind, reason, message, .. } = data;
+    let message = format!(
+        "The outcome {kind} ({reason}) is reported together with others, because the namespace has more than its share: {message}"
+    );
+    let pod =
+        data.attempt.as_ref().map(|attempt| PodRef { uid: attempt.pod_uid.clone(), name: attempt.pod_name.clone() });
+    Notice { pod, reason: reason::OUTCOMES_COALESCED, message }
 }
 
 /// The labels by which users select the outcomes of a run or job.

@@ -32,6 +32,10 @@ impl Observer {
             index.apply_job(facts.clone(), now);
             is_new
         });
+        for beyond in policies.exceeded(&facts.own).iter().filter(|_| is_new) {
+            let (namespace, job) = (&facts.identity.namespace, &facts.identity.name);
+            tracing::warn!(namespace, job, %beyond, "annotation beyond a limit");
+        }
         // Warn once per Job, since Jobs change often.
         for bad in bad.iter().filter(|_| is_new) {
             let (namespace, job) = (&facts.identity.namespace, &facts.identity.name);

@@ -116,7 +116,10 @@ async fn namespace_annotations_are_a_policy_layer_of_its_jobs() {
     observer.namespace(&namespace("ort", &[("jobwarden.io/lost-after", "90s"), ("other", "change")]));
     observer.namespace(&namespace("elsewhere", &[("jobwarden.io/lost-after", "20s")]));
     assert!(observer.take_changed().is_empty(), "nothing changed for this Job");
-    observer.set_policy(serde_saphyr::from_str("set: {lostAfter: 70s, retention: 5m}").expect("valid"));
+    observer.set_policy(
+        serde_saphyr::from_str("set: {lostAfter: 70s, retention: 5m}").expect("valid"),
+        PolicyLimits::default(),
+    );
     assert_eq!(lost_after(), 90, "the namespace overrides the file");
     observer.namespaces_listed(&["elsewhere".to_owned()].into());
     assert_eq!(lost_after(), 70);

@@ -25,13 +25,15 @@ pub fn cloud_event(outcome: &JobOutcome) -> CloudEvent {
     CloudEvent {
         specversion: "1.0".to_owned(),
         id: outcome.outcome_name().to_string(),
-        source: if spec.data.is_of_bare_pod() {
+        source: if spec.data.coalesced.is_some() {
+            format!("/api/v1/namespaces/{namespace}")
+        } else if spec.data.is_of_bare_pod() {
             format!("/api/v1/namespaces/{namespace}/pods/{job}")
         } else {
             format!("/apis/batch/v1/namespaces/{namespace}/jobs/{job}")
         },
         event_type: spec.kind.event_type(),
-        subject: format!("{namespace}/{job}"),
+        subject: if spec.data.coalesced.is_some() { namespace.clone() } else { format!("{namespace}/{job}") },
         time: spec.created_at.to_string(),
         datacontenttype: "application/json".to_owned(),
         data: spec.data.clone(),

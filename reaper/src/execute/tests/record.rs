@@ -57,3 +57,58 @@ async fn a_failed_event_does_not_prevent_other_steps() {
     assert!(ran.failure.is_none() && ran.report.notified.is_empty());
     assert!(api.get(FINAL).is_some());
 }
+
+/// Records the final outcome of a Job of which the namespace has used up its share; the outbox is that of the executor.
+#[tokio::test(start_paused = true)]
+async fn beyond_the_share_of_its_namespace_an_outcome_is_recorded_with_others() {
+    let api = mk_api();
+    let outbox = Outbox::new();
+    outbox.set_limits(jobwarden_core::outcome::OutcomeLimits::each(1));
+    let sinks = vec!["ort".to_owned()];
+    let metrics = Metrics::default();
+    let executor = Executor::new(
+        api.client(),
+        "jobwarden",
+        "reaper-0".to_owned(),
+        outbox.clone(),
+        sinks,
+        FailWith::FailureTarget,
+        metrics.clone(),
+    );
+    let final_of = |job: &str| {
+        let data = jobwarden_common::notification::OutcomeData { job_uid: job.into(), ..mk_data() };
+        Step::Record(Box::new(Draft { name: OutcomeName::job_final(&job.into()), data }))
+    };
+    let of = |job: &str| JobIdentity { uid: job.into(), ..identity() };
+    let outcomes = || api.paths("/joboutcomes/");
+    let release = || vec![final_of("late"), Step::ReleaseFinalizer];
+    assert!(executor.run_steps(&of("first"), vec![final_of("first")]).await.1.is_none());
+    let (report, failure) = executor.run_steps(&of("late"), release()).await;
+    assert!(matches!(failure, Some(ExecuteError::Waits(_))) && report.failed, "{failure:?}");
+    assert_eq!(outcomes().len(), 1, "it waits");
+    let finalizers = |api: &FakeApi| api.get(JOB).expect("the Job exists")["metadata"]["finalizers"].clone();
+    assert_eq!(finalizers(&api), json!(["other", FINALIZER]), "the finalizer stays until the outcome is counted");
+    let events = api.paths("/events/");
+    let event = api.get(events.first().expect("published")).expect("the object exists");
+    assert_eq!(event["reason"], "OutcomesCoalesced");
+
+    // The first attempt to record them together fails.
+    api.fail(0, Failure::Before);
+    let coalescing = tokio::time::timeout(std::time::Duration::from_secs(12), executor.coalesce());
+    assert!(coalescing.await.is_err(), "it never returns");
+    assert_eq!(outcomes().len(), 1);
+    assert!(executor.run_steps(&of("late"), release()).await.1.is_some(), "it is counted again");
+    let coalescing = tokio::time::timeout(std::time::Duration::from_secs(12), executor.coalesce());
+    assert!(coalescing.await.is_err(), "it never returns");
+    let coalesced = outcomes().into_iter().find(|path| path.contains("/coalesced.ort.")).expect("recorded");
+    let coalesced = api.get(&coalesced).expect("it exists");
+    assert_eq!(
+        (&coalesced["spec"]["kind"], &coalesced["spec"]["data"]["coalesced"]["count"]),
+        (&json!("coalesced"), &json!(1))
+    );
+    assert_eq!(coalesced["spec"]["data"]["coalesced"]["jobs"][0]["jobUid"], "late");
+    assert_eq!(coalesced["status"]["sinks"][0]["state"], "pending");
+
+    assert!(executor.run_steps(&of("late"), vec![final_of("late")]).await.1.is_none(), "it counts as recorded");
+    assert_eq!(outcomes().len(), 2);
+}
