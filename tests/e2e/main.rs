@@ -13,6 +13,7 @@ mod healthy_jobs;
 mod node_failures;
 mod notifications;
 mod observe_only;
+mod own_rights;
 mod ownership;
 mod ports;
 mod shares;
@@ -66,6 +67,9 @@ fn concurrent(cluster: &Arc<SharedCluster>) -> Vec<Trial> {
         ownership::a_namespace_that_leaves_keeps_no_finalizer,
         ownership::words_written_in_a_namespace_that_is_not_enrolled_have_no_effect,
         ownership::a_tenant_changes_everything_of_its_jobs_but_our_words,
+        own_rights::the_reapers_token_changes_neither_what_runs_nor_what_is_not_enrolled,
+        own_rights::the_webhooks_token_writes_its_certificates_only,
+        own_rights::the_agents_token_reads_one_config_map,
         ports::a_report_of_who_is_no_agent_is_rejected_before_it_is_sent,
         ports::the_agent_listens_on_the_loopback_only,
         api_access::a_tenant_reads_what_is_his_and_a_stranger_nothing,
