@@ -3,8 +3,11 @@
 //! ```text
 //!  Cargo.toml ──────────► Chart.yaml ┐
 //!  the reaper's types ──► CRD ───────┴► chart ──► install.yaml, release.yaml
+//!  install.yaml, release.yaml ──► docs/rbac.md
 //!  the programs' command lines ──► docs/flags.md
 //! ```
+
+mod rbac;
 
 use std::{fs, io, path::Path};
 
@@ -19,7 +22,7 @@ pub(crate) const CHART: &str = "manifests/chart";
 /// The Kubernetes version for rendering manifests: the oldest that the chart supports.
 pub(crate) const KUBE_VERSION: &str = "1.30.0";
 
-/// Write the generated files: the chart's version, the custom resource, the plain manifests, docs/flags.md
+/// Write the generated files: the chart's version, the custom resource, the plain manifests, docs/rbac.md, docs/flags.md
 ///
 /// Run it after a change of the workspace's version, of the JobOutcome type, of the chart or of command line flags, and commit
 /// the result.
@@ -48,11 +51,12 @@ struct Generated {
 }
 
 /// All generated files, each after those that it depends on.
-const FILES: [Generated; 5] = [
+const FILES: [Generated; 6] = [
     Generated { path: "manifests/chart/Chart.yaml", make: |now| Ok(with_version(now, env!("CARGO_PKG_VERSION"))) },
     Generated { path: "manifests/chart/files/joboutcomes.yaml", make: |_| custom_resource() },
     Generated { path: "manifests/install.yaml", make: |_| install() },
     Generated { path: "manifests/release.yaml", make: |_| release() },
+    Generated { path: "docs/rbac.md", make: |_| rights() },
     Generated { path: "docs/flags.md", make: |_| flags() },
 ];
 
@@ -129,6 +133,12 @@ fn release() -> anyhow::Result<String> {
 ";
     let templates = ["--show-only=templates/release-rbac.yaml", "--show-only=templates/release-job.yaml"];
     Ok(format!("{head}{}", render(&templates)?))
+}
+
+/// Every right, from the manifests that were just written.
+fn rights() -> anyhow::Result<String> {
+    let manifest = |path| read(&root().join(path));
+    rbac::page(&[manifest("manifests/install.yaml")?, manifest("manifests/release.yaml")?])
 }
 
 fn render(choice: &[&str]) -> anyhow::Result<String> {
