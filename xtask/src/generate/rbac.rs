@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use k8s_openapi::{
     api::{
         admissionregistration::v1::{NamedRuleWithOperations, ValidatingAdmissionPolicy},
-        rbac::v1::{ClusterRole, PolicyRule},
+        rbac::v1::PolicyRule,
     },
     serde_json::{self, Value},
 };
@@ -62,11 +62,10 @@ pub(super) fn page(manifests: &[String]) -> anyhow::Result<String> {
     Ok(page)
 }
 
-fn role(text: &str, object: Value) -> anyhow::Result<Role> {
-    let namespace = object["metadata"]["namespace"].as_str().map(str::to_owned);
-    let parsed: ClusterRole = serde_json::from_value(object).context("parsing a role")?;
-    let name = parsed.metadata.name.context("a role has no name")?;
-    let rules = parsed.rules.unwrap_or_default();
+fn role(text: &str, mut object: Value) -> anyhow::Result<Role> {
+    let field = |key: &str| object["metadata"][key].as_str().map(str::to_owned);
+    let (name, namespace) = (field("name").context("a role has no name")?, field("namespace"));
+    let rules: Vec<PolicyRule> = serde_json::from_value(object["rules"].take()).context("parsing the rules of a role")?;
     let comments = comments(text);
     anyhow::ensure!(comments.len() == rules.len(), "{name}: {} rules, {} found in the text", rules.len(), comments.len());
     Ok(Role { name, namespace, rules: comments.into_iter().zip(rules).collect() })
