@@ -3,11 +3,11 @@
 {{ .image.repository }}:{{ .image.tag | default .root.Chart.AppVersion }}
 {{- end }}
 
-{{/* Security context of a pod, as Pod Security `restricted` requires. */}}
+{{/* Security context of a pod that runs as {user}, as Pod Security `restricted` requires. */}}
 {{- define "jobwarden.podSecurityContext" -}}
 runAsNonRoot: true
-runAsUser: 65532
-runAsGroup: 65532
+runAsUser: {{ .user }}
+runAsGroup: {{ .user }}
 seccompProfile:
   type: RuntimeDefault
 {{- end }}
