@@ -45,14 +45,16 @@ pub fn asks_pod(cause: &Cause) -> bool {
 pub fn with_node_events(cause: Cause, events: &[EventFact]) -> Cause {
     let Some(ended) = cause.finished_at.as_deref().and_then(|at| at.parse::<Timestamp>().ok()) else { return cause };
     let near = |event: &&EventFact| event.at.is_some_and(|at| at.duration_since(ended).unsigned_abs() <= SAME_MOMENT);
-    let oom = events.iter().filter(|event| event.reason == SYSTEM_OOM).find(near).filter(|_| asks_node(&cause));
-    let Some(oom) = oom else { return cause };
+    if !asks_node(&cause) || !events.iter().filter(|event| event.reason == SYSTEM_OOM).any(|event| near(&event)) {
+        return cause;
+    }
     Cause {
         kind: Some(CauseKind::OomKilled),
         reason: Some(SYSTEM_OOM.to_owned()),
-        message: Some(format!("the node was out of memory: {}", oom.note)),
+        // Nothing of the Event's own text: it names the process that was killed, which may be another tenant's.
+        message: Some("the node was out of memory".to_owned()),
         resource: Some("memory".to_owned()),
-        by: Some(oom.by.clone().unwrap_or_else(|| by::KUBELET.to_owned())),
+        by: Some(by::KUBELET.to_owned()),
         ..cause
     }
 }
@@ -115,6 +117,7 @@ mod tests {
         let cause = with_node_events(killed(), &events);
         assert_eq!(cause.kind == Some(CauseKind::OomKilled), oom);
         assert_eq!(cause.resource.is_some(), oom);
+        assert!(!cause.message.unwrap_or_default().contains("python"), "the process may be another tenant's");
         assert_eq!(cause.exit_code, Some(137));
     }
 
