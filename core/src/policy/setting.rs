@@ -10,6 +10,9 @@ use super::{NotStarting, OnContainerExit, OnLost, Policy, UnknownWord, Unseen};
 /// The value for "no limit".
 const NEVER: &str = "never";
 
+/// The longest value of an annotation that is read, in bytes: longer than any duration, and short enough for a log.
+const LONGEST_VALUE: usize = 128;
+
 /// A value of a policy, by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs, reason = "see the fields of `Policy`")]
@@ -312,7 +315,11 @@ impl Changes {
         let (mut changes, mut bad) = (Vec::new(), Vec::new());
         for field in PolicyField::ALL {
             let key = field.annotation();
-            match annotations.get(key).map(|text| Setting::parse(field, text)) {
+            let read = |text: &String| match text.len() {
+                ..=LONGEST_VALUE => Setting::parse(field, text),
+                bytes => Err(format!("a value of {bytes} bytes")),
+            };
+            match annotations.get(key).map(read) {
                 None => {}
                 Some(Ok(setting)) => changes.push(setting),
                 Some(Err(problem)) => bad.push(BadSetting { key, problem }),

@@ -57,6 +57,16 @@ fn a_bad_annotation_is_named_and_the_others_apply() {
 }
 
 #[test]
+fn a_long_value_is_named_by_its_length() {
+    let long = "9".repeat(200_000);
+    let (changes, bad) =
+        Changes::by_annotations(&annotations([(annotation::LOST_AFTER, &*long), (annotation::UNSEEN, "\n")]));
+    assert!(changes.is_empty());
+    assert_eq!(bad[0].to_string(), "annotation jobwarden.io/lost-after: a value of 200000 bytes");
+    assert_eq!(bad[1].problem, "\"\\n\" is not one of report, lost");
+}
+
+#[test]
 fn names_in_the_file_are_those_of_the_flags_in_camel_case() {
     assert_eq!(PolicyField::UnscheduledTimeout.in_file(), "unscheduledTimeout");
     assert_eq!(PolicyField::Unseen.in_file(), "unseen");
