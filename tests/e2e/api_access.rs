@@ -20,14 +20,14 @@ use kube::api::PostParams;
 use serde_json::{Value, json};
 
 /// The API over TLS, reached as a pod reaches it.
-struct ReaperApi {
+pub(crate) struct ReaperApi {
     forwarder: Forwarder,
     name: String,
     ca: String,
 }
 
 impl ReaperApi {
-    async fn find(environment: &Environment) -> anyhow::Result<Self> {
+    pub(crate) async fn find(environment: &Environment) -> anyhow::Result<Self> {
         let endpoints = Api::<ConfigMap>::namespaced(environment.client.clone(), NAMESPACE);
         let data =
             endpoints.get(object::REAPER_ENDPOINT).await?.data.context("the endpoint's ConfigMap has no data")?;
@@ -39,11 +39,11 @@ impl ReaperApi {
         Ok(Self { forwarder, name: field(endpoint_key::SERVER_NAME)?, ca: field(endpoint_key::CA)? })
     }
 
-    fn server(&self) -> Server<'_> {
+    pub(crate) fn server(&self) -> Server<'_> {
         Server { port: self.forwarder.port(), name: &self.name, ca: &self.ca }
     }
 
-    async fn get(&self, path: &str, token: Option<&str>) -> anyhow::Result<(StatusCode, Value)> {
+    pub(crate) async fn get(&self, path: &str, token: Option<&str>) -> anyhow::Result<(StatusCode, Value)> {
         let (status, body) = get(&self.server(), path, token).await?;
         Ok((status, serde_json::from_slice(&body).with_context(|| format!("GET {path}: {body:?}"))?))
     }

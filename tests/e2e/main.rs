@@ -10,6 +10,7 @@ mod authentication;
 mod bare_pods;
 mod events_and_explanations;
 mod healthy_jobs;
+mod hostile_tenants;
 mod node_failures;
 mod notifications;
 mod observe_only;
@@ -80,6 +81,12 @@ fn concurrent(cluster: &Arc<SharedCluster>) -> Vec<Trial> {
 fn serial(cluster: &Arc<SharedCluster>) -> Vec<Trial> {
     scenarios![
         cluster,
+        hostile_tenants::whoever_claims_a_foreign_job_changes_nothing_of_it,
+        hostile_tenants::words_of_a_tenant_stay_its_own,
+        hostile_tenants::no_policy_or_number_of_a_tenant_delays_another,
+        hostile_tenants::what_is_jobwardens_own_stays_so_and_is_never_left_behind,
+        hostile_tenants::no_token_or_connection_of_a_tenant_speaks_for_another,
+        hostile_tenants::objects_that_look_like_jobwardens_have_no_effect,
         authentication::a_beat_is_accepted_while_the_api_server_is_down,
         ports::probes_are_answered_while_every_slot_of_an_admin_port_is_held,
         ports::heads_that_never_end_cost_the_reaper_little_and_delay_no_honest_beat,

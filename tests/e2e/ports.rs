@@ -35,7 +35,7 @@ const HELD: usize = 200;
 const HEADS: usize = 400;
 
 /// The reaper's memory limit in the chart.
-const MEMORY_LIMIT_KIB: u64 = 512 * 1024;
+pub(crate) const MEMORY_LIMIT_KIB: u64 = 512 * 1024;
 
 /// How long a hostile connection is held.
 const HOLD: Duration = Duration::from_secs(20);
@@ -177,13 +177,13 @@ pub(crate) async fn the_agent_listens_on_the_loopback_only(cluster: &SharedClust
 }
 
 /// The pods of webhook and reaper.
-async fn own_pods(environment: &Environment) -> anyhow::Result<Vec<Pod>> {
+pub(crate) async fn own_pods(environment: &Environment) -> anyhow::Result<Vec<Pod>> {
     let selector = format!("app.kubernetes.io/name in ({}, {})", object::WEBHOOK_SERVICE, object::REAPER_SERVICE);
     let pods = Api::<Pod>::namespaced(environment.client.clone(), NAMESPACE);
     Ok(pods.list(&ListParams::default().labels(&selector)).await?.items)
 }
 
-fn address(pod: &Pod) -> anyhow::Result<IpAddr> {
+pub(crate) fn address(pod: &Pod) -> anyhow::Result<IpAddr> {
     let address = pod.status.as_ref().and_then(|status| status.pod_ip.as_deref()).context("a pod has no address")?;
     address.parse().context("parsing the address of a pod")
 }
@@ -200,7 +200,7 @@ fn restarts(pods: &[Pod]) -> Vec<(String, i32)> {
 }
 
 /// The resident memory of a process (`VmRSS` of proc(5)).
-fn rss_kib(pid: i32) -> anyhow::Result<u64> {
+pub(crate) fn rss_kib(pid: i32) -> anyhow::Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).context("the leader has exited")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("the leader has exited")?;
     line.trim().trim_end_matches(" kB").parse().context("parsing VmRSS")
