@@ -177,7 +177,9 @@ pub(super) async fn mirror_pod(attacker: &Attacker<'_>) -> anyhow::Result<()> {
         "metadata": {
             "labels": {label::INJECT: label_value::TRUE, label::ENROLLED: label_value::TRUE},
             "annotations": {annotation::MIRROR: "x", "kubernetes.io/config.source": "file"}
-        }
+        },
+        // The API server wants it of mirror pods.
+        "spec": {"nodeName": HOME}
     });
     match attacker.create::<Pod>(pod(&short(&name), &changes)?).await {
         Ok(created) => {

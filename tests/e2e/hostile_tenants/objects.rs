@@ -158,6 +158,14 @@ pub(super) async fn events(attacker: &Attacker<'_>) -> anyhow::Result<()> {
             refused(&format!("an Event in {namespace} about {about}"), &[403, 422], answer)?;
         }
     }
+    // With a time of the newer kind, the API server lets an Event of one namespace be about an object of another.
+    let mut newer = event(&target.namespace, "Preempting", "Pod", &target.pod, &target.pod_uid);
+    newer["metadata"]["namespace"] = json!(own);
+    newer["eventTime"] = json!("2026-01-02T03:04:05.000000Z");
+    newer["action"] = json!("Preempting");
+    newer["reportingComponent"] = json!("kubelet");
+    newer["reportingInstance"] = json!(HOME);
+    attacker.create::<Event>(newer).await.context("writing an Event about a foreign object")?;
     let of_the_node: Event = serde_json::from_value(event("default", "SystemOOM", "Node", HOME, HOME))?;
     let answer = attacker.of::<Event>("default").create(&PostParams::default(), &of_the_node).await;
     refused("an Event about a node", &[403], answer)?;
