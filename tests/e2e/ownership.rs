@@ -194,6 +194,8 @@ pub(crate) async fn a_tenant_changes_everything_of_its_jobs_but_our_words(
 
     environment.submit(name, &Worker::new("work", 4, ENDLESS).on_node(HOME)).await?;
     let pod = wait::until_running(&environment.client, name, "work", &[], SOON).await?;
+    // The API server gives a Job without labels those of its template: without another one, removing ours would change nothing.
+    merge(&environment.client, name, "work", json!({"metadata": {"labels": {"team": "b"}}})).await?;
     let of_all = [
         ("the label", json!({"labels": {label::ENROLLED: "false"}})),
         ("no label", json!({"labels": {label::ENROLLED: null}})),

@@ -52,7 +52,8 @@ pub(super) fn page(manifests: &[String]) -> anyhow::Result<String> {
     let mut page = HEAD.to_owned();
     for role in &roles {
         let Role { name, namespace, rules } = role;
-        let scope = namespace.as_ref().map_or("all namespaces".to_owned(), |namespace| format!("namespace `{namespace}`"));
+        let scope =
+            namespace.as_ref().map_or("all namespaces".to_owned(), |namespace| format!("namespace `{namespace}`"));
         writeln!(page, "\n## `{name}`, {scope}\n\n| verbs | of what | why | narrowed by |\n|---|---|---|---|")?;
         for (why, rule) in rules {
             let narrowed = narrowed(role, rule, &policies);
@@ -65,9 +66,15 @@ pub(super) fn page(manifests: &[String]) -> anyhow::Result<String> {
 fn role(text: &str, mut object: Value) -> anyhow::Result<Role> {
     let field = |key: &str| object["metadata"][key].as_str().map(str::to_owned);
     let (name, namespace) = (field("name").context("a role has no name")?, field("namespace"));
-    let rules: Vec<PolicyRule> = serde_json::from_value(object["rules"].take()).context("parsing the rules of a role")?;
+    let rules: Vec<PolicyRule> =
+        serde_json::from_value(object["rules"].take()).context("parsing the rules of a role")?;
     let comments = comments(text);
-    anyhow::ensure!(comments.len() == rules.len(), "{name}: {} rules, {} found in the text", rules.len(), comments.len());
+    anyhow::ensure!(
+        comments.len() == rules.len(),
+        "{name}: {} rules, {} found in the text",
+        rules.len(),
+        comments.len()
+    );
     Ok(Role { name, namespace, rules: comments.into_iter().zip(rules).collect() })
 }
 
@@ -116,7 +123,9 @@ fn resources(rule: &PolicyRule) -> String {
 fn narrowed(role: &Role, rule: &PolicyRule, policies: &[Policy]) -> String {
     let names = rule.resource_names.iter().flatten().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
     let mut narrowed: Vec<_> = (!names.is_empty()).then(|| format!("only {names}")).into_iter().collect();
-    for policy in policies.iter().filter(|policy| policy.account == role.name && policy.rules.iter().any(|it| meets(it, rule))) {
+    for policy in
+        policies.iter().filter(|policy| policy.account == role.name && policy.rules.iter().any(|it| meets(it, rule)))
+    {
         narrowed.push(format!("policy `{}`: {}", policy.name, policy.messages.join("; ")));
     }
     if narrowed.is_empty() {
