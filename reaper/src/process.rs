@@ -144,9 +144,8 @@ async fn serve(args: ReaperArgs) -> Result<(), RunError> {
     let client = clock::client().await.map_err(RunError::Client)?;
 
     let mut registry = Registry::default();
-    let AllMetrics { metrics, intake_metrics, accept_metrics, backfill_metrics, config_metrics, rules_metrics } =
-        AllMetrics::register(&mut registry);
-    let api_metrics = api::Metrics::register(&mut registry);
+    let all = AllMetrics::register(&mut registry);
+    let metrics = all.metrics;
     let own = OwnNamespaces::new([namespace.clone(), agent_namespace.clone()]);
     let observer = Observer::excluding(policy, own.clone());
     observer.set_policy(config.policy.clone(), config.limits.policy.clone());
@@ -168,20 +167,20 @@ async fn serve(args: ReaperArgs) -> Result<(), RunError> {
     tasks.follow_certificate(&client, &namespace, &identity, &ca, certificate);
     tasks.follow_cluster(&client, &namespace, &observer, &outbox, watches);
     tasks.beat(&namespace, &token_file, &ca, &observer);
-    tasks.follow_configuration(configuration, config_metrics, &observer, &outbox, &enforcer);
+    tasks.follow_configuration(configuration, all.config, &observer, &outbox, &enforcer);
     let keys = KeyRing::new();
     tasks.spawn(keys.clone().follow(client.clone()));
 
     // Jobs get the finalizer only where a sink receives outcomes.
     let finalizer = !config.sinks.is_empty();
     let backfill =
-        (!observe_only).then(|| Backfill::new(client.clone(), own, rules.current(), finalizer, backfill_metrics));
-    tasks.spawn(rules.follow(rules_metrics));
+        (!observe_only).then(|| Backfill::new(client.clone(), own, rules.current(), finalizer, all.backfill));
+    tasks.spawn(rules.follow(all.rules));
 
     let settings = intake_settings(pod_uid, beat_interval);
     let agents = tasks.follow_agents(&client, agent_namespace);
     let tokens = Verifier::new(keys, Some(Reviewer::new(client.clone())));
-    let intake = Intake::new(settings, observer.clone(), tokens, agents, ca, intake_metrics);
+    let intake = Intake::new(settings, observer.clone(), tokens, agents, ca, all.intake);
     let (listener, api_listeners) = bind(listen, api_addr, api_tls_addr)?;
     tracing::info!(%listen, %api_addr, ?api_tls_addr, namespace, pod = pod_name, observe_only, sinks = config.sinks.len(), "standing by");
 
@@ -198,9 +197,8 @@ async fn serve(args: ReaperArgs) -> Result<(), RunError> {
     };
     // The Lease is released after the work of the leader has ended, not before.
     let resign = Shutdown::manual();
-    let me = format!("{pod_name}_{:08x}", fastrand::u32(..));
-    let callers = (Operators::new(client.clone(), &namespace), Access::new(client.clone(), api_metrics));
-    let election = Election::start(client, &namespace, object::REAPER_LEASE, me, lease, resign.clone());
+    let callers = (Operators::new(client.clone(), &namespace), Access::new(client.clone(), all.api));
+    let election = Election::start(client, &namespace, object::REAPER_LEASE, holder(&pod_name), lease, resign.clone());
     tasks.serve_api(api_listeners, &identity, &controller, callers, election.clone());
     let leading = async {
         let mut resigned = election.clone();
@@ -208,7 +206,7 @@ async fn serve(args: ReaperArgs) -> Result<(), RunError> {
         resign.trigger();
         while resigned.changed().await.is_ok() {}
     };
-    let server = Server::https(listener, identity.server_config(), connection_limits(limits), accept_metrics);
+    let server = Server::https(listener, identity.server_config(), connection_limits(limits), all.accept);
     // Concurrent: the leader hands over at once, while its connections drain.
     let serving = server.run_until(intake, shutdown.clone(), drain);
     tokio::select! {
@@ -290,25 +288,32 @@ fn api_over(
 /// The metrics of each room.
 struct AllMetrics {
     metrics: Metrics,
-    intake_metrics: intake::metrics::Metrics,
-    accept_metrics: accept::Metrics,
-    backfill_metrics: backfill::Metrics,
-    config_metrics: reload::Metrics,
-    rules_metrics: reload::Metrics,
+    intake: intake::metrics::Metrics,
+    accept: accept::Metrics,
+    backfill: backfill::Metrics,
+    api: api::Metrics,
+    config: reload::Metrics,
+    rules: reload::Metrics,
 }
 
 impl AllMetrics {
     fn register(registry: &mut Registry) -> Self {
         let metrics = Metrics::register(registry);
-        let (intake_metrics, accept_metrics) = (intake::metrics::Metrics::default(), accept::Metrics::default());
-        intake_metrics.register(registry);
-        accept_metrics.register(registry);
-        let backfill_metrics = backfill::Metrics::default();
-        backfill_metrics.register(registry);
-        let config_metrics = reload::Metrics::register(registry, reload::CONFIG);
-        let rules_metrics = reload::Metrics::register(registry, reload::IDENTITY_CONFIG);
-        Self { metrics, intake_metrics, accept_metrics, backfill_metrics, config_metrics, rules_metrics }
+        let (intake, accept) = (intake::metrics::Metrics::default(), accept::Metrics::default());
+        intake.register(registry);
+        accept.register(registry);
+        let backfill = backfill::Metrics::default();
+        backfill.register(registry);
+        let api = api::Metrics::register(registry);
+        let config = reload::Metrics::register(registry, reload::CONFIG);
+        let rules = reload::Metrics::register(registry, reload::IDENTITY_CONFIG);
+        Self { metrics, intake, accept, backfill, api, config, rules }
     }
+}
+
+/// What this process calls itself in the Lease: a container that restarts in the pod is another holder.
+fn holder(pod_name: &str) -> String {
+    format!("{pod_name}_{:08x}", fastrand::u32(..))
 }
 
 fn sink_names(config: &Config) -> Vec<String> {

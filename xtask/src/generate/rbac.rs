@@ -21,10 +21,10 @@ service account (`ownRights.enabled`, on by default). Whoever steals a token of 
 try it verb by verb (`tests/e2e/own_rights.rs`).
 ";
 
-/// A Role or ClusterRole with the comment above each rule.
+/// A Role or `ClusterRole` with the comment above each rule.
 struct Role {
     name: String,
-    /// `None` for a ClusterRole.
+    /// `None` for a `ClusterRole`.
     namespace: Option<String>,
     rules: Vec<(String, PolicyRule)>,
 }
@@ -84,7 +84,10 @@ fn comments(text: &str) -> Vec<String> {
     let mut comment = String::new();
     for line in text.lines().skip_while(|line| *line != "rules:").skip(1) {
         if let Some(more) = line.strip_prefix("  # ") {
-            comment = format!("{comment} {more}").trim().to_owned();
+            if !comment.is_empty() {
+                comment.push(' ');
+            }
+            comment.push_str(more);
         } else if line.starts_with("  - ") {
             let same = found.last().cloned().unwrap_or_default();
             found.push(if comment.is_empty() { same } else { std::mem::take(&mut comment) });
