@@ -91,7 +91,7 @@ pub(crate) async fn a_tenant_reads_what_is_his_and_a_stranger_nothing(cluster: &
 
     let for_the_api_server = token(environment, own.name(), "https://kubernetes.default.svc.cluster.local").await?;
     let of_a_sidecar = token(environment, own.name(), TOKEN_AUDIENCE).await?;
-    let tampered = format!("{}x", for_the_api);
+    let tampered = format!("{for_the_api}x");
     for token in [None, Some(for_the_api_server), Some(of_a_sidecar), Some(tampered)] {
         let (status, body) = api.get(&job(own.name(), "work"), token.as_deref()).await?;
         ensure!(status == StatusCode::UNAUTHORIZED, "{status}: {body:#}");

@@ -120,13 +120,16 @@ pub(crate) async fn the_reapers_token_changes_neither_what_runs_nor_what_is_not_
     Ok(())
 }
 
+/// A change of a webhook.
+type Change = fn(&mut Value);
+
 pub(crate) async fn the_webhooks_token_writes_its_certificates_only(cluster: &SharedCluster) -> anyhow::Result<()> {
     let environment = cluster.environment().await?;
     let webhook = stolen(environment, NAMESPACE, "jobwarden-webhook")?;
     let configurations = Api::<MutatingWebhookConfiguration>::all(webhook.clone());
     let before = configurations.get("jobwarden").await.context("reading its configuration")?;
     let parameters = PatchParams { dry_run: true, ..PatchParams::default() };
-    let changes: [(&str, fn(&mut Value)); 5] = [
+    let changes: [(&str, Change); 5] = [
         ("sends reviews elsewhere", |hook| hook["clientConfig"]["service"]["name"] = "evil".into()),
         ("reviews Secrets", |hook| hook["rules"][0]["resources"] = json!(["secrets"])),
         ("reviews every namespace", |hook| hook["namespaceSelector"] = json!({})),

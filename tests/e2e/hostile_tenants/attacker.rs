@@ -15,6 +15,7 @@ use jobwarden_tests::receiver::Received;
 use jobwarden_tests::wait;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::authentication::v1::TokenRequest;
+use k8s_openapi::api::authorization::v1::SelfSubjectAccessReview;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Pod, ServiceAccount};
@@ -23,6 +24,7 @@ use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tokio::time::sleep;
 
 /// What everything of an attacker is called by, and no message about anybody else may contain.
 pub(super) const EVIL: &str = "evil";
@@ -57,6 +59,23 @@ pub(super) struct Attacker<'a> {
     held: Mutex<Vec<Box<dyn Any + Send>>>,
 }
 
+/// Waits until the API server knows of the binding: its authorizer follows it with a delay.
+async fn has_rights(client: &Client, namespace: &str) -> anyhow::Result<()> {
+    let attributes = json!({"namespace": namespace, "verb": "create", "group": "batch", "resource": "jobs"});
+    let review: SelfSubjectAccessReview = serde_json::from_value(json!({"spec": {"resourceAttributes": attributes}}))?;
+    let reviews = Api::<SelfSubjectAccessReview>::all(client.clone());
+    let deadline = Instant::now() + SOON;
+    loop {
+        let answer =
+            reviews.create(&PostParams::default(), &review).await.context("asking for the attacker's rights")?;
+        if answer.status.is_some_and(|status| status.allowed) {
+            return Ok(());
+        }
+        ensure!(Instant::now() < deadline, "the attacker has no rights in {namespace} after {} s", SOON.as_secs());
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
 impl<'a> Attacker<'a> {
     pub(super) async fn new(environment: &'a Environment, target: Target) -> anyhow::Result<Self> {
         let enrolled = [(label::INJECT, label_value::ENABLED), ("pod-security.kubernetes.io/enforce", "restricted")];
@@ -75,6 +94,7 @@ impl<'a> Attacker<'a> {
         let mut config = environment.cluster.client_config();
         config.auth_info.impersonate = Some(user);
         let client = Client::try_from(config)?;
+        has_rights(&client, namespace.name()).await?;
         Ok(Self { environment, client, target, namespace, seen: Mutex::default(), held: Mutex::default() })
     }
 

@@ -31,7 +31,7 @@ pub(super) const LOSS_DUE: Duration = Duration::from_secs(27);
 pub(super) enum Ending {
     /// Its work is done.
     Succeeds,
-    /// It is deleted, and waits for its dependents.
+    /// It is deleted. In the foreground it would wait for whatever names it as its owner, in any namespace: that is Kubernetes' own.
     IsDeleted,
     /// Its pod is deleted, and it has no retries.
     LosesItsPod,
@@ -174,7 +174,7 @@ impl<'a> Subject<'a> {
             }
             Ending::IsDeleted => {
                 let jobs = Api::<Job>::namespaced(client.clone(), namespace);
-                jobs.delete(JOB, &DeleteParams::foreground()).await.map(drop)?;
+                jobs.delete(JOB, &DeleteParams::background()).await.map(drop)?;
             }
             Ending::LosesItsPod => {
                 let pods = Api::<Pod>::namespaced(client.clone(), namespace);
