@@ -354,6 +354,8 @@ impl Reconciler {
 
     /// Removes the memory of a Job that is no longer known. The work queue removes its item by itself.
     fn forget(&mut self, job: &JobUid) {
+        // What the last preview saw may be older than what the evaluation saw.
+        self.breaker.update(job, "", JobStatus::default(), self.judged_until);
         self.verdicts.forget(job);
         self.set_held(job, None);
         self.memory.remove(job);

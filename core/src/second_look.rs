@@ -13,7 +13,7 @@ use k8s_openapi::api::{
 
 use crate::{
     evidence::JobIdentity,
-    facts::job::{KUBERNETES_JOB_CONTROLLER, replaces_only_failed, verdict, wanted_pods},
+    facts::job::{KUBERNETES_JOB_CONTROLLER, job_opts_out, replaces_only_failed, verdict, wanted_pods},
     plan::step::Removal,
     verdict::EndReason,
 };
@@ -65,6 +65,15 @@ pub enum Contradiction {
     Dropped,
     #[error("the Job controller has started the Job again")]
     StartedAgain,
+    #[error("it exists and has opted out")]
+    OptedOut,
+}
+
+impl Contradiction {
+    /// Whether nothing of the Job is to be kept: it exists, and is not ours to observe.
+    pub fn forgets_job(self) -> bool {
+        self == Self::OptedOut
+    }
 }
 
 /// The result of the second look.
@@ -149,8 +158,14 @@ pub fn fail_bare_pod(identity: &JobIdentity, live: Option<&Pod>, reason: &str) -
 }
 
 /// Whether a Job was deleted before it finished. A missing object was.
+///
+/// A Job that loses our label is deleted for the watch, which shows its last state *with* the label. So one that opts out by the same patch
+/// seems to be gone and not to have opted out, and only its object tells.
 pub fn job_deleted(live: Option<&Job>) -> Result<(), Contradiction> {
     let Some(job) = live else { return Ok(()) };
+    if job_opts_out(job) {
+        return Err(Contradiction::OptedOut);
+    }
     if job.metadata.deletion_timestamp.is_none() {
         return Err(Contradiction::NotDeleted);
     }

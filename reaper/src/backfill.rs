@@ -42,7 +42,7 @@ pub use self::labeler::Metrics;
 use self::{
     enrolled::{Change, EnrolledNamespaces},
     labeler::Labeler,
-    target::{Kind, Target},
+    target::{Kind, Target, Working},
 };
 use crate::namespaces::OwnNamespaces;
 
@@ -83,7 +83,7 @@ impl Backfill {
         let (mut namespaces, mut jobs, mut pods) =
             (std::pin::pin!(namespaces), std::pin::pin!(jobs), std::pin::pin!(pods));
         let mut enrolled = EnrolledNamespaces::default();
-        let mut working = FuturesUnordered::new();
+        let (mut working, mut work) = (Working::default(), FuturesUnordered::new());
         loop {
             let found = tokio::select! {
                 Some(event) = namespaces.next() => match event {
@@ -92,11 +92,15 @@ impl Backfill {
                 },
                 Some(found) = jobs.next() => found.map_or_else(|error| log_restart("jobs", &error), |found| vec![found]),
                 Some(found) = pods.next() => found.map_or_else(|error| log_restart("pods", &error), |found| vec![found]),
-                Some(()) = working.next() => continue,
+                Some(done) = work.next() => {
+                    let again: Option<Target> = working.end(&done);
+                    work.extend(again.map(|target| self.label(target)));
+                    continue;
+                }
             };
             for target in found {
-                if target.is_held || enrolled.contains(&target.namespace) {
-                    working.push(self.label(target));
+                if (target.is_held || enrolled.contains(&target.namespace)) && working.begin(&target) {
+                    work.push(self.label(target));
                 }
             }
         }
@@ -155,8 +159,8 @@ impl Backfill {
         }
     }
 
-    /// Labels or releases one object, with retries until it succeeds.
-    async fn label(&self, target: Target) {
+    /// Labels or releases one object, with retries until it succeeds, and returns it.
+    async fn label(&self, target: Target) -> Target {
         sleep(GRACE_PERIOD).await;
         while let Err(error) = self.labeler.label(&target).await {
             let Target { kind, namespace, name, .. } = &target;
@@ -164,6 +168,7 @@ impl Backfill {
             tracing::warn!(?kind, namespace, name, error, "cannot label the object; retrying");
             sleep(RETRY_AFTER).await;
         }
+        target
     }
 }
 

@@ -150,7 +150,7 @@ impl JobFacts {
                 .then(|| Deletion { orphaning: has_finalizer(ORPHAN_FINALIZER) }),
             members: members(spec),
             suspended: spec.suspend.unwrap_or(false),
-            opted_out: opts_out(metadata) || spec.template.metadata.as_ref().is_some_and(opts_out),
+            opted_out: job_opts_out(job),
             managed_elsewhere: spec.managed_by.as_deref().is_some_and(|by| by != KUBERNETES_JOB_CONTROLLER),
             wanted_pods: wanted_pods(spec, status),
             back_off: controller::measure(spec, status),
@@ -186,6 +186,12 @@ fn identity(kind: JobKind, metadata: &ObjectMeta, annotations: &BTreeMap<String,
 
 fn since(at: Timestamp, now: Timestamp) -> Duration {
     now.duration_since(at).try_into().unwrap_or(Duration::ZERO)
+}
+
+/// Whether a Job or its pod template opts out.
+pub(crate) fn job_opts_out(job: &Job) -> bool {
+    let template = job.spec.as_ref().and_then(|spec| spec.template.metadata.as_ref());
+    opts_out(&job.metadata) || template.is_some_and(opts_out)
 }
 
 /// As admission reads it: the label comes first, and other injectors' users may write an annotation.

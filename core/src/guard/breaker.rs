@@ -180,6 +180,12 @@ impl Breaker {
         self.jobs.insert(job.clone(), Entry { namespace, losses: has_losses.then(|| Box::new(status)) });
     }
 
+    /// Whether the Job is counted as open.
+    #[cfg(test)]
+    pub(crate) fn counts(&self, job: &JobUid) -> bool {
+        self.jobs.contains_key(job)
+    }
+
     /// The hold on the loss of a pod at `now`.
     pub fn hold(
         &mut self,

@@ -135,7 +135,7 @@ fn a_job_that_is_gone_is_forgotten_once_its_outcome_is_recorded() {
 
 /// Everything that the reconciler keeps about Jobs.
 fn assert_empty(reconciler: &Reconciler) {
-    assert!(reconciler.memory.is_empty());
+    assert!(reconciler.memory.is_empty() && !reconciler.breaker.counts(&job_uid()));
     assert_eq!((reconciler.conclusions().count(), reconciler.held_jobs().count()), (0, 0));
     assert_eq!((reconciler.verdict_since(&job_uid()), reconciler.next_due()), (None, None));
     assert!(reconciler.jobs_by_verdict().values().chain(reconciler.held_by_guard().values()).all(|jobs| *jobs == 0));
@@ -156,8 +156,8 @@ fn a_forgotten_job_leaves_nothing_behind(#[case] forget: fn(&mut Reconciler, Ins
     let held = evaluate_at(&mut reconciler, &mut snapshot, SignalHealth::NotReceiving, NOW);
     assert_eq!(reconciler.verdict_since(&job_uid()), Some(at(NOW)));
     assert_eq!((reconciler.conclusions().count(), held.held), (1, Some(Hold::SelfBeat)));
+    assert!(reconciler.breaker.counts(&job_uid()));
     forget(&mut reconciler, start);
-    reconciler.preview(&job_uid(), None, &BTreeMap::new(), at(NOW));
     assert_empty(&reconciler);
     assert_eq!(*reconciler.jobs_by_verdict().get("lost").unwrap_or(&0), 0);
     assert_eq!(reconciler.decisions_by_row()[&Row::P8], 1, "counters of a process only grow");

@@ -166,11 +166,20 @@ fn only_a_running_bare_pod_gets_a_verdict(#[case] live: Option<Pod>, #[case] exp
 #[case::complete(Some(job_deleted_with("Complete")), Some(Contradiction::JobFinished))]
 #[case::failed(Some(job_deleted_with("Failed")), Some(Contradiction::JobFinished))]
 #[case::succeeding(Some(job_deleted_with("SuccessCriteriaMet")), None)]
+#[case::opted_out(Some(job(&opted_out())), Some(Contradiction::OptedOut))]
+#[case::opted_out_by_its_template(
+    Some(job(&json!({"spec": {"template": opted_out()}}))), Some(Contradiction::OptedOut)
+)]
+#[case::opted_out_and_being_deleted(Some(job(&both(opted_out(), &deleted()))), Some(Contradiction::OptedOut))]
 fn a_job_counts_as_deleted_only_if_it_had_not_finished(
     #[case] live: Option<Job>,
     #[case] contradiction: Option<Contradiction>,
 ) {
     assert_eq!(job_deleted(live.as_ref()).err(), contradiction);
+}
+
+fn opted_out() -> Value {
+    json!({"metadata": {"labels": {"jobwarden.io/inject": "false"}}})
 }
 
 fn job_deleted_with(condition: &str) -> Job {

@@ -1,5 +1,7 @@
 //! Objects to backfill.
 
+use std::collections::HashMap;
+
 use jobwarden_common::names::FINALIZER;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
@@ -14,7 +16,7 @@ pub(super) struct Target {
 }
 
 /// The kind of a [`Target`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Kind {
     Job,
     Pod,
@@ -27,5 +29,60 @@ impl Target {
         let is_held = kind == Kind::Job && metadata.finalizers.iter().flatten().any(|finalizer| finalizer == FINALIZER);
         let wanted = is_held || metadata.deletion_timestamp.is_none();
         wanted.then_some(Self { kind, namespace, name, is_held })
+    }
+}
+
+/// What is being worked on, each object once: somebody who sets and removes the label in a loop causes no more than that.
+#[derive(Debug, Default)]
+pub(super) struct Working(HashMap<(Kind, String, String), Option<Target>>);
+
+impl Working {
+    /// The object was found. Returns whether the work on it begins now; else it begins again when it has ended.
+    pub(super) fn begin(&mut self, target: &Target) -> bool {
+        if let Some(again) = self.0.get_mut(&key(target)) {
+            *again = Some(target.clone());
+            return false;
+        }
+        self.0.insert(key(target), None);
+        true
+    }
+
+    /// The work on the object has ended. Returns what was found meanwhile, if the work begins again.
+    pub(super) fn end(&mut self, target: &Target) -> Option<Target> {
+        let again = self.0.get_mut(&key(target))?.take();
+        if again.is_none() {
+            self.0.remove(&key(target));
+        }
+        again
+    }
+}
+
+fn key(Target { kind, namespace, name, .. }: &Target) -> (Kind, String, String) {
+    (*kind, namespace.clone(), name.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mk(name: &str, is_held: bool) -> Target {
+        Target { kind: Kind::Job, namespace: "work".to_owned(), name: name.to_owned(), is_held }
+    }
+
+    #[test]
+    fn an_object_that_changes_in_a_loop_is_worked_on_once_at_a_time_and_once_more() {
+        let mut working = Working::default();
+        assert!(working.begin(&mk("a", true)) && working.begin(&mk("b", true)));
+        for _ in 0..1000 {
+            assert!(!working.begin(&mk("a", true)));
+        }
+        assert!(!working.begin(&mk("a", false)));
+        assert!(working.begin(&Target { kind: Kind::Pod, ..mk("a", true) }), "it is another object");
+        assert_eq!(working.0.len(), 3);
+        assert_eq!(working.end(&mk("a", true)), Some(mk("a", false)), "as it was found last");
+        assert_eq!(working.end(&mk("a", false)), None);
+        assert_eq!(working.end(&mk("b", true)), None);
+        assert!(working.begin(&mk("a", true)), "what has ended begins anew");
+        assert_eq!(working.0.len(), 2, "nothing is kept of what has ended");
     }
 }

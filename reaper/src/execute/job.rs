@@ -120,7 +120,9 @@ impl StepRunner<'_> {
             return self.confirm_bare_pod_deleted().await;
         }
         self.deleted = self.live_job().await?;
-        self.second_look(None, second_look::job_deleted(self.deleted.as_ref()))
+        let confirmed = second_look::job_deleted(self.deleted.as_ref());
+        self.report.forget |= confirmed.is_err_and(Contradiction::forgets_job);
+        self.second_look(None, confirmed)
     }
 
     pub(super) async fn release_finalizer(&mut self) -> Result<(), ExecuteError> {

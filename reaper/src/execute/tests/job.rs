@@ -128,6 +128,21 @@ async fn a_deletion_is_confirmed_before_it_is_recorded(#[case] patch: Option<Val
     assert_eq!((api.get(FINAL).is_some(), ran.report.forget), (recorded, recorded));
 }
 
+/// For the watch, a Job without our label is gone; the backfill releases it.
+#[rstest]
+#[case::it(json!({"metadata": {"labels": {"jobwarden.io/inject": "false"}}}))]
+#[case::its_template(json!({"spec": {"template": {"metadata": {"labels": {"jobwarden.io/inject": "false"}}}}}))]
+#[case::and_is_being_deleted(json!({"metadata": {
+    "labels": {"jobwarden.io/inject": "false"}, "deletionTimestamp": "2026-01-02T03:04:05Z"
+}}))]
+#[tokio::test]
+async fn a_job_that_lost_its_label_and_opted_out_at_once_is_forgotten_and_not_told_of(#[case] patch: Value) {
+    let api = mk_api();
+    change(&api, JOB, &patch);
+    let ran = run(&api, &[Step::ConfirmDeleted, record(), Step::Forget]).await;
+    assert!(ran.report.forget && api.get(FINAL).is_none());
+}
+
 #[tokio::test]
 async fn only_our_finalizer_is_removed() {
     let api = mk_api();
