@@ -288,6 +288,8 @@ pub mod reason {
 
     /// Outcomes of a namespace that has more than its share are reported together.
     pub const OUTCOMES_COALESCED: &str = "OutcomesCoalesced";
+    /// A Job is beyond the number that is followed of its namespace.
+    pub const JOB_NOT_FOLLOWED: &str = "JobNotFollowed";
 
     /// Reasons of a verdict that ends a pod. They identify a condition that jobwarden wrote.
     pub const LOST: [&str; 11] = [

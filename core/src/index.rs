@@ -14,6 +14,7 @@ use jobwarden_common::identity::{JobUid, NodeName, PodUid};
 
 use self::{
     enrolment::EnrolledNamespaces,
+    followed::Followed,
     interner::Interner,
     recent_pods::RecentPods,
     records::{JobRecord, NodeRecord, PodRecord},
@@ -28,6 +29,7 @@ use crate::{
 mod agent_observation;
 mod enrolment;
 mod find;
+mod followed;
 mod foreign;
 mod interner;
 mod job_pods;
@@ -44,6 +46,7 @@ mod timeline;
 mod usage;
 
 pub use find::JobCursor;
+pub use followed::JobLimits;
 pub use foreign::ForeignPods;
 pub use signals::{BeatRejected, ForeignPod};
 
@@ -69,6 +72,7 @@ pub struct Index {
     abandoned: RecentPods,
     foreign: ForeignPods,
     enrolled: EnrolledNamespaces,
+    followed: Followed,
     interner: Interner,
     changed: HashSet<JobUid>,
     /// Jobs whose objects went away while this reaper did not lead, the earliest first.
@@ -93,6 +97,7 @@ impl Default for Index {
             abandoned: RecentPods::default(),
             foreign: ForeignPods::default(),
             enrolled: EnrolledNamespaces::default(),
+            followed: Followed::default(),
             interner: Interner::default(),
             changed: HashSet::new(),
             departed: VecDeque::new(),
@@ -189,15 +194,18 @@ impl Index {
         self.changed.extend(known.map(|(uid, _)| uid.clone()));
     }
 
-    /// A Job was created or changed.
-    pub fn apply_job(&mut self, mut facts: JobFacts, now: Moment) {
+    /// A Job was created or changed. Returns whether it is followed: beyond the limit of its namespace, nothing is kept of it.
+    pub fn apply_job(&mut self, mut facts: JobFacts, now: Moment) -> bool {
+        if !self.knows(&facts.identity.uid) && !self.follow(&facts.identity.namespace) {
+            return false;
+        }
         share(&self.jobs, &mut facts.identity.uid);
         facts.identity.bound();
         facts.effective = self.interner.share(facts.effective);
         let uid = facts.identity.uid.clone();
         let job = self.jobs.entry(uid.clone()).or_default();
         if job.facts.as_ref() == Some(&facts) && !job.gone {
-            return;
+            return true;
         }
         let was_known = job.facts.is_some();
         // The timeline of a bare pod has the events of the pod.
@@ -226,6 +234,7 @@ impl Index {
         self.update_enrolment(&uid, now);
         self.update_podless(&uid, now);
         self.mark(&uid);
+        true
     }
 
     /// The layers of policies have changed: the policy of every Job is computed again.
@@ -266,6 +275,7 @@ impl Index {
     /// Everything that a Job which is gone needed has been done.
     pub fn forget_job(&mut self, uid: &JobUid) {
         self.changed.remove(uid);
+        self.unfollow(uid);
         let Some(job) = self.jobs.get_mut(uid) else { return };
         // Pods of the Job may still be terminating; they leave when their objects do.
         **job = JobRecord { pods: std::mem::take(&mut job.pods), ..JobRecord::default() };

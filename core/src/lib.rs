@@ -34,6 +34,7 @@ pub mod signals;
 pub mod snapshot;
 mod timeouts;
 pub mod turns;
+pub mod unfollowed;
 pub mod verdict;
 
 #[cfg(any(test, feature = "builders"))]

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use jobwarden_common::identity::{JobUid, PodUid};
 
-pub use self::share::{OutcomeLimits, Tally, WINDOW, coalesce_at};
+pub use self::share::{Beyond, OutcomeLimits, Tally, WINDOW, coalesce_at};
 
 mod share;
 

@@ -33,6 +33,7 @@ use crate::{
     metrics::Metrics,
     observer::Observer,
     outbox::{JobOutcome, Outbox},
+    unfollowed::Unfollowed,
 };
 
 /// Jobs that are reconciled concurrently.
@@ -56,6 +57,8 @@ pub struct Controller {
     pub deliverer: Deliverer,
     /// Labels objects that were created without admission; `None` with `--observe-only`.
     pub backfill: Option<Backfill>,
+    /// Takes up Jobs beyond the limits of their namespaces.
+    pub unfollowed: Unfollowed,
     /// Routes beats to the leader.
     pub role: Role,
     /// The outcomes, to delete them after their retention.
@@ -116,7 +119,8 @@ impl Controller {
                 }
             }
         };
-        tokio::join!(enforcing, self.deliverer.run(), self.enforcer.coalesce(), collecting, backfilling);
+        let recording = async { tokio::join!(self.enforcer.coalesce(), self.unfollowed.run()) };
+        tokio::join!(enforcing, self.deliverer.run(), recording, collecting, backfilling);
     }
 
     /// Reconciles due Jobs until the future is dropped.

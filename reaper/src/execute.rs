@@ -24,6 +24,7 @@ use kube::{
     runtime::events::{Recorder, Reporter},
 };
 
+pub(crate) use self::coalesce::Ended;
 pub use self::error::ExecuteError;
 use crate::{
     metrics::{Metrics, StepLabels},

@@ -27,6 +27,7 @@ pub mod observer;
 pub mod outbox;
 pub mod process;
 pub mod self_beat;
+pub mod unfollowed;
 pub mod watch;
 
 #[cfg(test)]

@@ -15,6 +15,8 @@ pub struct Metrics {
     pub outcomes: Family<OutcomeLabels, Counter>,
     /// Outcomes that are part of coalesced ones.
     pub coalesced: Family<NamespaceLabels, Counter>,
+    /// Jobs that are not followed.
+    pub unfollowed: Family<NamespaceLabels, Gauge>,
     /// Delivery attempts.
     pub deliveries: Family<DeliveryLabels, Counter>,
     /// Outcomes that a sink has not acknowledged yet.
@@ -41,7 +43,7 @@ pub struct OutcomeLabels {
     pub kind: &'static str,
 }
 
-/// Labels of [`Metrics::coalesced`].
+/// Labels of [`Metrics::coalesced`] and [`Metrics::unfollowed`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct NamespaceLabels {
     /// An enrolled namespace.
@@ -78,6 +80,11 @@ impl Metrics {
             "jobwarden_outcomes_coalesced",
             "Outcomes beyond the share of their namespace, which are reported together",
             metrics.coalesced.clone(),
+        );
+        registry.register(
+            "jobwarden_jobs_not_followed",
+            "Jobs beyond the limit of their namespace, which are not judged",
+            metrics.unfollowed.clone(),
         );
         registry.register("jobwarden_deliveries", "Delivery attempts by sink and result", metrics.deliveries.clone());
         registry.register(

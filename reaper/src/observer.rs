@@ -22,7 +22,7 @@ use jobwarden_core::{
     evidence::{Evidence, JobIdentity},
     guard::WorkerNode,
     health::{Failure, SignalHealth, SignalTracker, Watch},
-    index::Index,
+    index::{Index, JobLimits},
     moment::Moment,
     policy::{FilePolicy, Policies, Policy, PolicyLimits},
     snapshot::JobSnapshot,
@@ -142,6 +142,11 @@ impl Observer {
             policies.set_limits(limits);
             true
         });
+    }
+
+    /// Replaces the limits of how many Jobs are followed.
+    pub fn set_job_limits(&self, limits: JobLimits) {
+        self.with(|index, _| index.set_job_limits(limits));
     }
 
     /// Applies `change` to the policy layers. If the layers changed, updates the policy of every Job and returns true.

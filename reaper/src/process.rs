@@ -44,6 +44,7 @@ use crate::{
     observer::Observer,
     outbox::Outbox,
     self_beat::SelfBeat,
+    unfollowed::Unfollowed,
     watch as cluster,
 };
 
@@ -149,12 +150,14 @@ async fn serve(args: ReaperArgs) -> Result<(), RunError> {
     let own = OwnNamespaces::new([namespace.clone(), agent_namespace.clone()]);
     let observer = Observer::excluding(policy, own.clone());
     observer.set_policy(config.policy.clone(), config.limits.policy.clone());
+    observer.set_job_limits(config.limits.jobs.clone());
     observer.register(&mut registry);
     let outbox = Outbox::limited(config.limits.outcomes.clone());
     let sinks = sink_names(&config);
     let executor =
         Executor::new(client.clone(), &namespace, pod_name.clone(), outbox.clone(), sinks, fail_with, metrics.clone());
     let mode = if observe_only { Mode::ObserveOnly } else { Mode::Enforce };
+    let unfollowed = Unfollowed::new(client.clone(), observer.clone(), executor.clone(), mode, metrics.clone());
     let enforcer = Arc::new(Enforcer::new(observer.clone(), outbox.clone(), executor, mode));
     enforcer.set_hold_for(config.breaker.hold_for);
     enforcer.register(&mut registry);
@@ -188,6 +191,7 @@ async fn serve(args: ReaperArgs) -> Result<(), RunError> {
         enforcer,
         deliverer: Deliverer::new(&config, client.clone(), &namespace, outbox.clone(), metrics.clone())?,
         backfill,
+        unfollowed,
         role: Role::new(client.clone(), &namespace, &pod_name),
         outcomes: Api::namespaced(client.clone(), &namespace),
         observer,
@@ -401,6 +405,7 @@ impl BackgroundTasks {
         let (observer, outbox, enforcer) = (observer.clone(), outbox.clone(), Arc::clone(enforcer));
         self.spawn(configuration.follow(metrics, move |config| {
             observer.set_policy(config.policy, config.limits.policy);
+            observer.set_job_limits(config.limits.jobs);
             outbox.set_limits(config.limits.outcomes);
             enforcer.set_hold_for(config.breaker.hold_for);
         }));

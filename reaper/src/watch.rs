@@ -33,8 +33,8 @@ use crate::observer::Observer;
 
 mod consistency;
 mod objects;
-mod page;
-mod request;
+pub(crate) mod page;
+pub(crate) mod request;
 #[cfg(test)]
 mod tests;
 

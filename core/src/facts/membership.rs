@@ -60,6 +60,11 @@ impl Mismatch {
 }
 
 impl Claim {
+    /// The namespace of the pod.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
     /// The claim of a pod in `namespace` with these labels that names the Job `uid`.
     pub fn new(namespace: &str, uid: &str, labels: Option<&BTreeMap<String, String>>) -> Self {
         let is = |key: &str| labels.and_then(|labels| labels.get(key)).is_some_and(|value| value == uid);

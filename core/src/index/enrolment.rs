@@ -29,8 +29,22 @@ impl Index {
         let names = &mut self.enrolled.names;
         let changed = if enrolled { names.insert(namespace.to_owned()) } else { names.remove(namespace) };
         if changed {
+            // The first Jobs of a new namespace may arrive before it does, and be left out.
+            if enrolled && self.enrolled.listed {
+                self.left_out(namespace);
+            }
             self.enrolment_changed(Some(namespace), now);
         }
+    }
+
+    /// Whether the namespace is known not to be enrolled.
+    pub(super) fn is_outside(&self, namespace: &str) -> bool {
+        self.enrolled.listed && !self.enrolled.names.contains(namespace)
+    }
+
+    /// Whether the namespace is known to be enrolled.
+    pub fn is_enrolled(&self, namespace: &str) -> bool {
+        self.enrolled.names.contains(namespace)
     }
 
     /// A list of namespaces is complete: those that `exists` denies are gone.

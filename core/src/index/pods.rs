@@ -22,7 +22,12 @@ impl Index {
         share(&self.pods, &mut facts.uid);
         let before = self.pods.get(&facts.uid).and_then(|pod| pod.facts.job.clone());
         match self.standing(&facts) {
-            Standing::Waits => {}
+            Standing::Waits => {
+                let namespace = facts.claim.as_ref().map(|claim| claim.namespace().to_owned());
+                if let Some(namespace) = namespace.filter(|namespace| self.leaves_out(&facts.uid, namespace)) {
+                    return self.left_out(&namespace);
+                }
+            }
             Standing::Member => facts.claim = None,
             Standing::Foreign => match self.pods.get(&facts.uid) {
                 // It remains what it was.

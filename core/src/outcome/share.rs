@@ -16,6 +16,7 @@ use jobwarden_common::{
 use serde::{Deserialize, Deserializer, de::Error as _};
 
 use super::OutcomeName;
+use crate::evidence::JobIdentity;
 
 /// The time over which outcomes are counted.
 pub const WINDOW: Duration = Duration::from_hours(1);
@@ -84,6 +85,46 @@ pub fn coalesce_at(first: Instant, last: Option<Instant>) -> Instant {
     last.map_or(gathered, |last| gathered.max(last + APART))
 }
 
+/// Why outcomes are recorded together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beyond {
+    /// The namespace has recorded so many within [`WINDOW`].
+    Outcomes(usize),
+    /// So many Jobs of the namespace are followed.
+    Jobs(usize),
+}
+
+impl Beyond {
+    fn row(self) -> &'static str {
+        match self {
+            Self::Outcomes(_) => "limits.outcomes",
+            Self::Jobs(_) => "limits.jobs",
+        }
+    }
+
+    fn rule(self) -> &'static str {
+        match self {
+            Self::Outcomes(_) => "a namespace records its share of outcomes one by one, and what is beyond it together",
+            Self::Jobs(_) => {
+                "of a namespace, as many Jobs are followed as its limit says; others wait for room, and are reported together"
+            }
+        }
+    }
+
+    fn message(self, count: usize, namespace: &str, kinds: &str) -> String {
+        match self {
+            Self::Outcomes(limit) => format!(
+                "{count} outcomes of the namespace {namespace} are reported together, because it has more than {limit} in an hour: {kinds}. \
+                 Events on the Jobs tell of each."
+            ),
+            Self::Jobs(limit) => format!(
+                "The namespace {namespace} has more than {limit} Jobs, the most that are followed of it. Of those beyond: {kinds}. Those that \
+                 wait are not judged, and are taken up when others are gone; limits.jobs of the configuration says how many are followed."
+            ),
+        }
+    }
+}
+
 /// The outcomes of one namespace that wait to be recorded together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
@@ -95,35 +136,62 @@ pub struct Tally {
 impl Tally {
     /// Counts an outcome.
     pub fn add(&mut self, data: &OutcomeData) {
-        self.count += 1;
-        let short = |id: &str| id.len() <= MAX_SHOWN_BYTES;
-        let reason = if short(&data.reason) { data.reason.as_str() } else { OTHER };
-        let is_new = !self.by.contains_key(&(data.kind, reason.to_owned()));
-        let reason = if is_new && self.by.len() >= MAX_KINDS { OTHER } else { reason };
-        *self.by.entry((data.kind, reason.to_owned())).or_default() += 1;
-        if self.jobs.len() == MAX_JOBS {
-            // A loss is worth more than the name of something that ended by itself.
-            let replaced = self.jobs.iter().rposition(|job| job.kind != OutcomeKind::Lost);
-            let Some(replaced) = replaced.filter(|_| data.kind == OutcomeKind::Lost) else { return };
-            self.jobs.remove(replaced);
-        }
-        self.jobs.push(CoalescedJob {
+        self.count(CoalescedJob {
             job_name: data.job_name.clone(),
             job_uid: data.job_uid.clone(),
-            run_id: data.run_id.clone().filter(|id| short(id.as_str())),
-            job_id: data.job_id.clone().filter(|id| short(id.as_str())),
+            run_id: data.run_id.clone(),
+            job_id: data.job_id.clone(),
             kind: data.kind,
-            reason: reason.to_owned(),
+            reason: data.reason.clone(),
         });
     }
 
+    /// Counts a Job that is not followed.
+    pub fn add_unfollowed(&mut self, job: &JobIdentity) {
+        self.count(CoalescedJob {
+            job_name: job.name.clone(),
+            job_uid: job.uid.clone(),
+            run_id: job.run_id.clone(),
+            job_id: job.job_id.clone(),
+            kind: OutcomeKind::Suspect,
+            reason: reason::JOB_NOT_FOLLOWED.to_owned(),
+        });
+    }
+
+    /// Counts as many more Jobs that are not followed, without their names.
+    pub fn add_unnamed(&mut self, count: usize) {
+        if count > 0 {
+            self.count += count;
+            *self.by.entry((OutcomeKind::Suspect, reason::JOB_NOT_FOLLOWED.to_owned())).or_default() += count;
+        }
+    }
+
+    fn count(&mut self, mut job: CoalescedJob) {
+        self.count += 1;
+        let short = |id: &str| id.len() <= MAX_SHOWN_BYTES;
+        let is_new = !self.by.contains_key(&(job.kind, job.reason.clone()));
+        if !short(&job.reason) || (is_new && self.by.len() >= MAX_KINDS) {
+            OTHER.clone_into(&mut job.reason);
+        }
+        *self.by.entry((job.kind, job.reason.clone())).or_default() += 1;
+        if self.jobs.len() == MAX_JOBS {
+            // A loss is worth more than the name of something that ended by itself.
+            let replaced = self.jobs.iter().rposition(|job| job.kind != OutcomeKind::Lost);
+            let Some(replaced) = replaced.filter(|_| job.kind == OutcomeKind::Lost) else { return };
+            self.jobs.remove(replaced);
+        }
+        job.run_id = job.run_id.filter(|id| short(id.as_str()));
+        job.job_id = job.job_id.filter(|id| short(id.as_str()));
+        self.jobs.push(job);
+    }
+
     /// How many outcomes it counts.
-    pub fn count(&self) -> usize {
+    pub fn total(&self) -> usize {
         self.count
     }
 
-    /// The body of the coalesced outcome `name` of `namespace`, whose share is `limit` outcomes.
-    pub fn data(&self, name: &OutcomeName, namespace: &str, limit: usize) -> OutcomeData {
+    /// The body of the coalesced outcome `name` of `namespace`, which is beyond that limit.
+    pub fn data(&self, name: &OutcomeName, namespace: &str, beyond: Beyond) -> OutcomeData {
         let Self { count, by, jobs } = self;
         let mut by: Vec<_> = by
             .iter()
@@ -133,11 +201,7 @@ impl Tally {
         let mut jobs = jobs.clone();
         jobs.sort_by_key(|job| job.kind != OutcomeKind::Lost);
         let kinds: Vec<_> = by.iter().map(|it| format!("{} {} ({})", it.count, it.kind, it.reason)).collect();
-        let message = format!(
-            "{count} outcomes of the namespace {namespace} are reported together, because it has more than {limit} in an hour: {}. Events on \
-             the Jobs tell of each.",
-            kinds.join(", ")
-        );
+        let message = beyond.message(*count, namespace, &kinds.join(", "));
         OutcomeData {
             kind: OutcomeKind::Coalesced,
             namespace: namespace.to_owned(),
@@ -151,10 +215,7 @@ impl Tally {
             reason: reason::OUTCOMES_COALESCED.to_owned(),
             message,
             cause: Cause::default(),
-            decided_by: DecidedBy {
-                row: "limits.outcomes".to_owned(),
-                rule: "a namespace records its share of outcomes one by one, and what is beyond it together".to_owned(),
-            },
+            decided_by: DecidedBy { row: beyond.row().to_owned(), rule: beyond.rule().to_owned() },
             evidence: Vec::new(),
             timeline: Vec::new(),
             usage: None,
@@ -170,7 +231,7 @@ mod tests {
     use super::*;
 
     fn mk_data(number: usize, kind: OutcomeKind, reason: &str) -> OutcomeData {
-        let data = Tally::default().data(&OutcomeName::from_object("x"), "n", 1);
+        let data = Tally::default().data(&OutcomeName::from_object("x"), "n", Beyond::Outcomes(1));
         OutcomeData {
             kind,
             reason: reason.to_owned(),
@@ -182,7 +243,7 @@ mod tests {
     }
 
     fn body(tally: &Tally) -> (Coalesced, String) {
-        let data = tally.data(&OutcomeName::coalesced("n", 7), "n", 3);
+        let data = tally.data(&OutcomeName::coalesced("n", 7), "n", Beyond::Outcomes(3));
         (data.coalesced.expect("it is coalesced"), data.message)
     }
 
@@ -199,6 +260,20 @@ mod tests {
         let expected = "501 outcomes of the namespace n are reported together, because it has more than 3 in an hour: 500 deleted (JobDeleted), \
                         1 lost (NodeUnreachable). Events on the Jobs tell of each.";
         assert_eq!(message, expected);
+    }
+
+    #[test]
+    fn jobs_that_are_not_followed_are_counted_and_named() {
+        let mut tally = Tally::default();
+        tally.add(&mk_data(1, OutcomeKind::Lost, "JobDeleted"));
+        let job = crate::builders::facts::mk_job("job").identity;
+        tally.add_unfollowed(&job);
+        tally.add_unnamed(1);
+        let data = tally.data(&OutcomeName::coalesced("n", 7), "n", Beyond::Jobs(9));
+        let said = "has more than 9 Jobs, the most that are followed of it. Of those beyond: 2 suspect (JobNotFollowed), 1 lost (JobDeleted).";
+        assert!(data.message.contains(said), "{}", data.message);
+        assert_eq!(data.decided_by.row, "limits.jobs");
+        assert_eq!(data.coalesced.map(|it| (it.count, it.jobs.len())), Some((3, 2)));
     }
 
     proptest! {

@@ -64,11 +64,13 @@ impl Scenario {
             FailWith::FailureTarget,
             metrics.clone(),
         );
+        let unfollowed = Unfollowed::new(client.clone(), observer.clone(), executor.clone(), mode, metrics.clone());
         let controller = Arc::new(Controller {
             enforcer: Arc::new(Enforcer::new(observer.clone(), outbox.clone(), executor, mode)),
             deliverer: Deliverer::new(&Config::default(), client.clone(), "jobwarden", outbox.clone(), metrics.clone())
                 .expect("no sinks"),
             backfill: None,
+            unfollowed,
             role: Role::new(client.clone(), "jobwarden", "reaper-0"),
             outcomes: Api::namespaced(client, "jobwarden"),
             observer,

@@ -8,6 +8,7 @@ use std::{
 
 use jobwarden_core::{
     guard::HOLD_FOR,
+    index::JobLimits,
     outcome::OutcomeLimits,
     policy::{FilePolicy, PolicyLimits},
 };
@@ -38,6 +39,9 @@ pub struct LimitsConfig {
     /// The least and most that annotations may set of each policy value.
     #[serde(default)]
     pub policy: PolicyLimits,
+    /// How many Jobs of one namespace are followed.
+    #[serde(default)]
+    pub jobs: JobLimits,
     /// How many outcomes of one namespace are recorded in an hour.
     #[serde(default)]
     pub outcomes: OutcomeLimits,

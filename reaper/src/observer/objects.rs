@@ -53,8 +53,26 @@ impl Observer {
             if index.knows(&uid) {
                 index.apply_job(facts, now);
                 index.delete_job(&uid, now);
+            } else {
+                index.unknown_gone(uid.as_str());
             }
         });
+    }
+
+    /// Takes up a Job that was listed because not all of its namespace are followed. Returns its facts if it is still not followed.
+    pub(crate) fn take_up(&self, job: &Job) -> Option<JobFacts> {
+        let policies = self.policies();
+        let (facts, _) = JobFacts::read(job, &policies, clock::now())?;
+        let is_followed = self.with(|index, now| index.take_up(facts.clone(), now));
+        (!is_followed).then_some(facts)
+    }
+
+    /// Takes up a pod likewise.
+    pub(crate) fn take_up_pod(&self, pod: &Pod) {
+        let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+        if !self.with(|index, _| index.knows_pod(&uid.into()) || index.went_away(uid)) {
+            self.pod(pod);
+        }
     }
 
     fn policies(&self) -> RwLockReadGuard<'_, Policies> {
@@ -98,8 +116,10 @@ impl Observer {
         let (bare, bad) = bare.unzip();
         let (is_new, is_foreign) = self.with(|index, now| {
             let is_new = !index.knows_pod(&facts.uid);
-            if let Some(bare) = bare {
-                index.apply_job(bare, now);
+            if let Some(bare) = bare
+                && !index.apply_job(bare, now)
+            {
+                return (false, false);
             }
             let before = index.foreign_pods().count();
             index.apply_pod(facts, now);
@@ -128,6 +148,8 @@ impl Observer {
                 }
                 index.apply_pod(facts, now);
                 index.delete_pod(&uid, now);
+            } else {
+                index.unknown_gone(uid.as_str());
             }
         });
     }

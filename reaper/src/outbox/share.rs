@@ -254,7 +254,7 @@ mod tests {
         assert!(outbox.take_due().is_empty(), "it is gathered for a while");
         tokio::time::advance(Duration::from_secs(10)).await;
         let due = outbox.take_due().pop().expect("due");
-        assert_eq!((due.namespace.as_str(), due.tally.count(), due.limit), ("ort", 2, 2));
+        assert_eq!((due.namespace.as_str(), due.tally.total(), due.limit), ("ort", 2, 2));
         let name = OutcomeName::coalesced("ort", 1);
         outbox.take_changed();
         outbox.cover(due, &name);

@@ -20,7 +20,7 @@ const MAX_BYTES: usize = 8 * 1024 * 1024;
 
 /// How many objects the next page may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct PageSize(u32);
+pub(crate) struct PageSize(u32);
 
 impl Default for PageSize {
     fn default() -> Self {
@@ -42,7 +42,7 @@ impl PageSize {
 }
 
 /// The next page of a list of objects.
-pub(super) async fn objects<K: Resource + Clone + DeserializeOwned>(
+pub(crate) async fn objects<K: Resource + Clone + DeserializeOwned>(
     api: &Api<K>,
     params: &mut ListParams,
     size: &mut PageSize,

@@ -10,7 +10,7 @@ use kube::core::Status;
 pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long listing one page of objects may take.
-pub(super) const LIST_TIMEOUT: Duration = Duration::from_mins(1);
+pub(crate) const LIST_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Why a watch has to restart.
 #[derive(Debug, thiserror::Error)]
