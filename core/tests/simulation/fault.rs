@@ -90,6 +90,23 @@ pub(crate) enum JobFault {
     Stalled,
     /// The API server refuses what the reaper writes to the Job and its pods: a policy engine, or a missing permission.
     WritesRefused,
+    /// The Job opts out, until the end of the fault.
+    OptsOut,
+    /// Somebody removes our label from it.
+    LabelRemoved,
+    /// Both at once, by one patch.
+    OptsOutWithoutLabel,
+    /// Somebody creates a pod that names it as its controller.
+    PodForged(Forgery),
+}
+
+/// What a pod with a forged owner lacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Forgery {
+    /// It stands in another namespace.
+    Namespace,
+    /// It has not the label of the Job controller.
+    Label,
 }
 
 /// Faults of the cluster or of the reaper.
@@ -115,6 +132,8 @@ pub(crate) enum ClusterFault {
     SidecarsSilenced,
     /// No agent runs.
     AgentsGone,
+    /// A namespace is not enrolled, until the end of the fault.
+    NamespaceLeft(usize),
 }
 
 impl FaultKind {
@@ -122,8 +141,10 @@ impl FaultKind {
     pub(crate) fn name(self) -> String {
         match self {
             Self::Node(_, kind) => format!("{kind:?}"),
+            Self::Job(_, JobFault::PodForged(_)) => "PodForged".to_owned(),
             Self::Job(_, kind) => format!("{kind:?}"),
             Self::Cluster(ClusterFault::WatchExpired(_)) => "WatchExpired".to_owned(),
+            Self::Cluster(ClusterFault::NamespaceLeft(_)) => "NamespaceLeft".to_owned(),
             Self::Cluster(kind) => format!("{kind:?}"),
         }
     }

@@ -129,6 +129,13 @@ impl World<'_> {
                 self.delete_job(job, fault == JobFault::Orphaned);
             }
             JobFault::Deleted | JobFault::Orphaned => {}
+            // A Job is admitted when it is created; what changes it needs the API server.
+            JobFault::OptsOut | JobFault::OptsOutWithoutLabel if it.exists || !on => {
+                self.opt_out(job, on, on && fault == JobFault::OptsOutWithoutLabel);
+            }
+            JobFault::LabelRemoved if on && it.exists => self.remove_label(job),
+            JobFault::PodForged(forgery) if on => self.forge_pod(job, forgery),
+            JobFault::OptsOut | JobFault::OptsOutWithoutLabel | JobFault::LabelRemoved | JobFault::PodForged(_) => {}
             _ => {
                 let latest = it.attempts.iter().rev().find(|&&pod| self.pods[pod].is_open()).copied();
                 if let Some(pod) = latest {
@@ -211,6 +218,7 @@ impl World<'_> {
                     _ => {}
                 }
             }
+            ClusterFault::NamespaceLeft(namespace) => self.namespace_changed(namespace, on),
             ClusterFault::WatchExpired(watch) if on => self.expire_watch(watch),
             ClusterFault::LeaderKilled if on => self.stop_leader(true),
             ClusterFault::LeaderRestarted if on => self.stop_leader(false),

@@ -3,6 +3,7 @@
 mod breaker;
 mod dead_pods;
 mod deadlines;
+mod enrolment;
 pub(crate) mod evaluations;
 mod on_purpose;
 pub(crate) mod outcomes;

@@ -1,6 +1,7 @@
 //! The state of everything that is simulated, without what happens to it.
 
 pub(crate) mod evaluations;
+pub(crate) mod forged;
 pub(crate) mod job;
 pub(crate) mod laws;
 pub(crate) mod node;

@@ -7,9 +7,9 @@ const LEAST: u64 = 20;
 /// From how many histories on that is checked.
 const MANY: u64 = 2_000;
 /// Rows that have to occur.
-const ROWS: [&str; 25] = [
-    "J1", "J2", "J3", "J4", "J5", "J6", "J7", "J8", "P1", "P2", "P3", "P4", "P5", "P6", "P7", "P8", "P9", "P10", "P11",
-    "P12", "P13", "P14", "S1", "S2", "S3",
+const ROWS: [&str; 26] = [
+    "J1", "J2", "J3", "J4", "J5", "J6", "J7", "J8", "J9", "P1", "P2", "P3", "P4", "P5", "P6", "P7", "P8", "P9", "P10",
+    "P11", "P12", "P13", "P14", "S1", "S2", "S3",
 ];
 
 /// Counts over many histories.

@@ -11,6 +11,7 @@ use crate::{
     dice::Dice,
     history::History,
     state::{
+        forged::Forged,
         job::Job,
         laws::{FinalState, Law, Laws, Violation},
         node::Node,
@@ -64,6 +65,12 @@ pub(crate) enum Event {
         taints: u32,
     },
     CollectPod(usize),
+    /// Enrolment.
+    Backfill(usize),
+    ForgedPodEnds {
+        forged: usize,
+        phase: &'static str,
+    },
     /// Nodes.
     Renew(usize),
     Monitor(usize),
@@ -194,6 +201,9 @@ pub(crate) struct World<'a> {
     pub(crate) nodes: Vec<Node>,
     pub(crate) jobs: Vec<Job>,
     pub(crate) pods: Vec<Pod>,
+    pub(crate) forged: Vec<Forged>,
+    /// How many faults keep each namespace out of enrolment.
+    pub(crate) left: Vec<u32>,
     pub(crate) reapers: Vec<Reaper>,
     pub(crate) laws: Laws,
     pub(crate) statistics: Statistics,
@@ -233,6 +243,8 @@ impl<'a> World<'a> {
             nodes,
             jobs,
             pods: Vec::new(),
+            forged: Vec::new(),
+            left: vec![0; history.namespaces],
             reapers,
             laws: Laws::new(history),
             statistics: Statistics::default(),
@@ -339,6 +351,8 @@ impl<'a> World<'a> {
             Event::Remove(pod) => self.kubelet_removes(pod),
             Event::Evict { pod, node, taints } => self.evict(pod, node, taints),
             Event::CollectPod(pod) => self.collect_pod(pod),
+            Event::Backfill(job) => self.backfill(job),
+            Event::ForgedPodEnds { forged, phase } => self.forged_pod_ends(forged, phase),
             Event::Renew(node) => self.renew_lease(node),
             Event::Monitor(node) => self.monitor_node(node),
             Event::Beat { pod, life, run } => self.sidecar_beats(pod, life, run),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{HelperPlan, History, JobPlan, PolicyPlan};
 use crate::{
     dice::Dice,
-    fault::{ClusterFault, Fault, FaultKind, JobFault, NodeFault},
+    fault::{ClusterFault, Fault, FaultKind, Forgery, JobFault, NodeFault},
 };
 
 const MINUTE: Duration = Duration::from_mins(1);
@@ -151,9 +151,26 @@ impl History {
         let (fault, heals) = match dice.below(100) {
             0..40 => (FaultKind::Node(dice.below(self.nodes), dice.pick(&NODE_FAULTS)), !forever),
             40..75 => (FaultKind::Job(dice.below(self.jobs.len()), dice.pick(&JOB_FAULTS)), !forever),
-            _ => (FaultKind::Cluster(cluster_fault(dice)), true),
+            _ => (FaultKind::Cluster(self.cluster_fault(dice)), true),
         };
         Fault { at, lasts: lasts.filter(|_| heals), kind: fault }
+    }
+
+    fn cluster_fault(&self, dice: &mut Dice) -> ClusterFault {
+        let (watch, namespace) = (dice.below(5), dice.below(self.namespaces));
+        dice.pick(&[
+            ClusterFault::ApiDown,
+            ClusterFault::ReaperCutOff,
+            ClusterFault::ServiceBroken,
+            ClusterFault::OwnBeatLost,
+            ClusterFault::WatchExpired(watch),
+            ClusterFault::LeaderKilled,
+            ClusterFault::LeaderRestarted,
+            ClusterFault::ReapersDown,
+            ClusterFault::SidecarsSilenced,
+            ClusterFault::AgentsGone,
+            ClusterFault::NamespaceLeft(namespace),
+        ])
     }
 
     /// A fault of many nodes or pods at once.
@@ -189,7 +206,7 @@ const NODE_FAULTS: [NodeFault; 11] = [
     NodeFault::NotReady,
 ];
 
-const JOB_FAULTS: [JobFault; 18] = [
+const JOB_FAULTS: [JobFault; 23] = [
     JobFault::ImageMissing,
     JobFault::ConfigMissing,
     JobFault::SidecarImageMissing,
@@ -208,22 +225,12 @@ const JOB_FAULTS: [JobFault; 18] = [
     JobFault::PodDeleted,
     JobFault::Stalled,
     JobFault::WritesRefused,
+    JobFault::OptsOut,
+    JobFault::LabelRemoved,
+    JobFault::OptsOutWithoutLabel,
+    JobFault::PodForged(Forgery::Namespace),
+    JobFault::PodForged(Forgery::Label),
 ];
-
-fn cluster_fault(dice: &mut Dice) -> ClusterFault {
-    dice.pick(&[
-        ClusterFault::ApiDown,
-        ClusterFault::ReaperCutOff,
-        ClusterFault::ServiceBroken,
-        ClusterFault::OwnBeatLost,
-        ClusterFault::WatchExpired(dice.clone().below(4)),
-        ClusterFault::LeaderKilled,
-        ClusterFault::LeaderRestarted,
-        ClusterFault::ReapersDown,
-        ClusterFault::SidecarsSilenced,
-        ClusterFault::AgentsGone,
-    ])
-}
 
 fn job(dice: &mut Dice) -> JobPlan {
     let exits = match dice.below(4) {

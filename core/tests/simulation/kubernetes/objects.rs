@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use jobwarden_common::names::{FINALIZER, SIDECAR_CONTAINER, annotation, label};
+use jobwarden_common::names::{FINALIZER, SIDECAR_CONTAINER, annotation, label, label_value};
 use k8s_openapi::{
     api::{
         batch::v1::{Job as JobObject, JobCondition, JobSpec, JobStatus},
@@ -18,8 +18,10 @@ use k8s_openapi::{
 };
 
 use crate::{
+    fault::Forgery,
     history::JobPlan,
     state::{
+        forged::Forged,
         job::{Ending, Job, job_uid},
         node::{Node, node_name},
         pod::{Container, HELPER_SLOT, Pod, Run},
@@ -71,6 +73,10 @@ pub(crate) fn job(number: usize, job: &Job, plan: &JobPlan) -> JobObject {
         controller: Some(true),
         ..OwnerReference::default()
     });
+    let labels =
+        [(job.labelled, label::ENROLLED, label_value::TRUE), (job.opted_out > 0, label::INJECT, label_value::FALSE)];
+    let labels =
+        labels.iter().filter(|(is, ..)| *is).map(|(_, key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
     let status = JobStatus {
         conditions: Some(conditions(job)),
         active: i32::try_from(job.active).ok(),
@@ -83,7 +89,8 @@ pub(crate) fn job(number: usize, job: &Job, plan: &JobPlan) -> JobObject {
         metadata: ObjectMeta {
             uid: Some(job_uid(number).to_string()),
             name: Some(format!("job-{number}")),
-            namespace: Some(format!("work-{}", plan.namespace)),
+            namespace: Some(namespace_name(plan.namespace)),
+            labels: Some(labels),
             annotations: Some(annotations.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()),
             finalizers: Some(finalizers),
             owner_references: owner.map(|owner| vec![owner]),
@@ -157,7 +164,7 @@ pub(crate) fn pod(pod: &Pod, plan: &JobPlan) -> PodObject {
         metadata: ObjectMeta {
             uid: Some(pod.uid.to_string()),
             name: Some(pod.name.clone()),
-            namespace: Some(format!("work-{}", plan.namespace)),
+            namespace: Some(namespace_name(plan.namespace)),
             labels: Some([(label::CONTROLLER_UID.to_owned(), job_uid(pod.job).to_string())].into()),
             owner_references: owner.map(|owner| vec![owner]),
             deletion_timestamp: pod.deleting.then(some_time),
@@ -178,6 +185,45 @@ pub(crate) fn pod(pod: &Pod, plan: &JobPlan) -> PodObject {
             init_container_statuses: Some(init_statuses),
             ..PodStatus::default()
         }),
+    }
+}
+
+/// The name of a namespace.
+pub(crate) fn namespace_name(namespace: usize) -> String {
+    format!("work-{namespace}")
+}
+
+/// The UID of a pod with a forged owner.
+pub(crate) fn forged_uid(forged: usize) -> String {
+    format!("forged-{forged}")
+}
+
+/// A pod with a forged owner, as its creator writes it.
+pub(crate) fn forged(number: usize, it: &Forged, plan: &JobPlan) -> PodObject {
+    let uid = job_uid(it.job).to_string();
+    let (namespace, labels) = match it.forgery {
+        Forgery::Namespace => ("attacker".to_owned(), [(label::CONTROLLER_UID.to_owned(), uid.clone())].into()),
+        Forgery::Label => (namespace_name(plan.namespace), std::collections::BTreeMap::new()),
+    };
+    let owner = OwnerReference {
+        api_version: "batch/v1".to_owned(),
+        kind: "Job".to_owned(),
+        name: format!("job-{}", it.job),
+        uid,
+        controller: Some(true),
+        ..OwnerReference::default()
+    };
+    PodObject {
+        metadata: ObjectMeta {
+            uid: Some(forged_uid(number)),
+            name: Some(forged_uid(number)),
+            namespace: Some(namespace),
+            labels: Some(labels),
+            owner_references: Some(vec![owner]),
+            ..ObjectMeta::default()
+        },
+        spec: Some(PodSpec { node_name: Some(node_name(it.node).to_string()), ..PodSpec::default() }),
+        status: Some(PodStatus { phase: Some(it.phase.to_owned()), ..PodStatus::default() }),
     }
 }
 

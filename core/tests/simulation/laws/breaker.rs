@@ -87,13 +87,15 @@ impl World<'_> {
     }
 
     fn carries_workers(&self, node: usize) -> bool {
-        self.pods.iter().any(|pod| pod.is_open() && pod.node == Some(node))
+        self.pods.iter().any(|pod| pod.is_open() && pod.node == Some(node) && self.is_observed(pod.job))
     }
 
     /// The same, and not only since the scheduler has chosen a silent node.
     fn carried_workers_in_silence(&self, node: usize) -> bool {
         let since = self.now.saturating_sub(COUNTS_AFTER);
-        self.pods.iter().any(|pod| pod.is_open() && pod.node == Some(node) && pod.bound <= since)
+        self.pods
+            .iter()
+            .any(|pod| pod.is_open() && pod.node == Some(node) && pod.bound <= since && self.is_observed(pod.job))
     }
 
     /// A node that carries workers has been heard of.

@@ -52,7 +52,8 @@ impl World<'_> {
         let judged = self.laws.signal_clock.is_receiving() && self.is_judged(pod) && !self.breaker_may_hold();
         let due = if judged { self.deadline(pod) } else { None };
         let Some((due, row)) = due else { return self.after(AGAIN, Event::DeadPodCheck(pod)) };
-        let due = due.max(dead_since) + SLACK_MS;
+        // One that has been out of enrolment is judged from its return on.
+        let due = due.max(dead_since).max(self.jobs[self.pods[pod].job].enrolment_changed_at) + SLACK_MS;
         let left = due - self.laws.signal_clock.at(self.now);
         if left > 0 {
             let left = Duration::from_millis(left.unsigned_abs());
@@ -74,6 +75,7 @@ impl World<'_> {
             && it.started.is_some()
             && self.pods[pod].owned
             && !self.history.jobs[job].managed_elsewhere
+            && self.is_observed(job)
     }
 
     /// It is reported: by Kubernetes or by the reaper.

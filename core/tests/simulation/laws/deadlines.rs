@@ -67,11 +67,15 @@ impl World<'_> {
         let moment = self.laws.signal_clock.at(self.now);
         let it = &self.jobs[job];
         let open = it.exists && !it.deleting && it.suspended == 0 && !it.is_suspended && it.ending.is_none();
-        if !open || self.history.jobs[job].managed_elsewhere {
+        if !open || self.history.jobs[job].managed_elsewhere || !self.is_observed(job) {
             return;
         }
+        // One that has been out of enrolment is judged from its return on.
+        let returned = it.enrolment_changed_at;
         let overdue = it.started.zip(policy.active_timeout);
-        if overdue.is_some_and(|((_, since), timeout)| moment > since + ms(timeout) + SLACK_MS) {
+        if overdue
+            .is_some_and(|((_, since), timeout)| moment > since.max(returned - ms(timeout)) + ms(timeout) + SLACK_MS)
+        {
             self.break_law(Law::DeadlinesAreKept, format!("job-{job} runs longer than it may"));
         }
         let Some(timeout) = policy.unscheduled_timeout else { return };
@@ -79,7 +83,7 @@ impl World<'_> {
         let waiting: Vec<_> = self.jobs[job].attempts.iter().map(|&pod| &self.pods[pod]).filter(waits).collect();
         let late = waiting.into_iter().find(|pod| {
             let verdict = judgement.pods.iter().find(|judged| judged.uid == pod.uid).map(|judged| judged.verdict);
-            let since = pod.created_at.max(self.laws.led_at);
+            let since = pod.created_at.max(self.laws.led_at).max(returned - ms(timeout));
             verdict == Some(PodVerdict::Waiting) && moment > since + ms(timeout) + SLACK_MS
         });
         if let Some(pod) = late {

@@ -40,6 +40,7 @@ impl World<'_> {
         self.count(evaluated);
         self.check_no_running_pod_is_lost(evaluated);
         self.check_guards(evaluated);
+        self.check_membership(evaluated);
         self.check_retries_go_elsewhere(evaluated);
         self.check_breaker(evaluated);
         self.check_nothing_is_early(evaluated);
@@ -204,6 +205,7 @@ impl World<'_> {
         self.observe(leader, |_, _| {}); // Detects a change of the signal health, as any arrival does.
         let moment = self.reapers[leader].signals.now(at);
         for job in 0..self.jobs.len() {
+            self.check_no_finalizer_is_left_behind(job);
             let it = &self.reapers[leader];
             let record = &it.evaluations[job];
             if it.is_executing(job) || record.awaits_evaluation(self.now) {

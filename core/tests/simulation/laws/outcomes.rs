@@ -46,6 +46,7 @@ impl World<'_> {
     /// An outcome is recorded.
     pub(crate) fn check_outcome(&mut self, job: usize, name: &OutcomeName, data: &OutcomeData) {
         *self.statistics.outcomes.entry(data.kind.as_str()).or_default() += 1;
+        self.check_outcome_is_ours(job, data);
         let pod = data.attempt.as_ref().map(|attempt| attempt.pod_uid.clone());
         let wrong = match data.kind {
             OutcomeKind::Suspect => None,

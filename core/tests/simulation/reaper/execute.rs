@@ -102,7 +102,13 @@ impl World<'_> {
         match step {
             Step::FailJob { pod, reason, .. } => self.fail_job(job, identity, &pod, reason)?,
             Step::EndJob { reason, started, .. } => self.end_job(job, reason, started)?,
-            Step::ConfirmDeleted => second_look::job_deleted(self.live_job(job).as_ref())?,
+            Step::ConfirmDeleted => {
+                let confirmed = second_look::job_deleted(self.live_job(job).as_ref());
+                if let Some(execution) = self.reapers[reaper].executions.get_mut(&job) {
+                    execution.report.forget |= confirmed.is_err_and(Contradiction::forgets_job);
+                }
+                confirmed?;
+            }
             Step::DeletePod { pod, why } => self.delete_pod_for((reaper, job), identity, &pod, why)?,
             Step::MarkPodFailed { pod, reason, .. } => self.mark_pod_failed(&pod, reason)?,
             Step::ForceDeletePod { pod } => self.force_delete_pod(&pod)?,

@@ -41,24 +41,32 @@ impl World<'_> {
         let Some(facts) = self.read(kind) else {
             return self.break_law(Law::Simulator, format!("{kind:?} cannot be read"));
         };
-        let item = Rc::new(Item { kind, facts, deleted });
+        // The watch selects by our label.
+        if matches!(kind, Kind::Job(job) if !self.jobs[job].labelled) {
+            return;
+        }
+        self.send(&Rc::new(Item { kind, facts, deleted }));
+    }
+
+    /// An item is sent to every reaper that watches.
+    pub(crate) fn send(&mut self, item: &Rc<Item>) {
         for reaper in 0..self.reapers.len() {
             let it = &mut self.reapers[reaper];
-            let connection = &mut it.watches[kind.watch() as usize];
+            let connection = &mut it.watches[item.kind.watch() as usize];
             if !it.running || connection.state == ConnectionState::Unlisted {
                 continue;
             }
             if connection.state == ConnectionState::Up {
                 connection.arrives = connection.arrives.max(self.now + it.dice.ms(2, 120));
-                let (at, life, item) = (connection.arrives, it.life, Rc::clone(&item));
+                let (at, life, item) = (connection.arrives, it.life, Rc::clone(item));
                 self.at(at, Event::Deliver { reaper, life, item });
             } else {
-                connection.backlog.push(Rc::clone(&item));
+                connection.backlog.push(Rc::clone(item));
             }
         }
     }
 
-    fn read(&self, kind: Kind) -> Option<Facts> {
+    pub(crate) fn read(&self, kind: Kind) -> Option<Facts> {
         Some(match kind {
             Kind::Job(job) => {
                 let object = objects::job(job, &self.jobs[job], &self.history.jobs[job]);
@@ -71,6 +79,10 @@ impl World<'_> {
             Kind::Pod(pod) => {
                 let pod = &self.pods[pod];
                 Facts::Pod(Box::new(PodFacts::read(&objects::pod(pod, &self.history.jobs[pod.job]))?))
+            }
+            Kind::Forged(forged) => Facts::Pod(Box::new(self.read_forged(forged)?)),
+            Kind::Namespace(namespace) => {
+                Facts::Namespace(objects::namespace_name(namespace), self.left[namespace] == 0)
             }
             Kind::Node(node) => Facts::Node(NodeFacts::read(&objects::node(node, &self.nodes[node]))?),
             Kind::Lease(node) => Facts::Lease(LeaseFacts::read(&objects::lease(node, &self.nodes[node]))?),
@@ -130,11 +142,17 @@ impl World<'_> {
         }
         self.answered(reaper);
         let kinds: Vec<Kind> = match Watch::ALL[watch] {
-            Watch::Jobs => (0..self.jobs.len()).filter(|&job| self.jobs[job].exists).map(Kind::Job).collect(),
-            Watch::Pods => (0..self.pods.len()).filter(|&pod| self.pods[pod].exists).map(Kind::Pod).collect(),
+            Watch::Jobs => (0..self.jobs.len())
+                .filter(|&job| self.jobs[job].exists && self.jobs[job].labelled)
+                .map(Kind::Job)
+                .collect(),
+            Watch::Pods => {
+                let pods = (0..self.pods.len()).filter(|&pod| self.pods[pod].exists).map(Kind::Pod);
+                pods.chain((0..self.forged.len()).map(Kind::Forged)).collect()
+            }
             Watch::Nodes => (0..self.nodes.len()).filter(|&node| self.nodes[node].exists).map(Kind::Node).collect(),
             Watch::Leases => (0..self.nodes.len()).filter(|&node| self.nodes[node].exists).map(Kind::Lease).collect(),
-            Watch::Namespaces => Vec::new(),
+            Watch::Namespaces => (0..self.left.len()).map(Kind::Namespace).collect(),
         };
         for kind in &kinds {
             if let Some(facts) = self.read(*kind) {
@@ -147,7 +165,11 @@ impl World<'_> {
             .collect();
         let pods: HashSet<_> = kinds
             .iter()
-            .filter_map(|kind| if let Kind::Pod(pod) = kind { Some(self.pods[*pod].uid.clone()) } else { None })
+            .filter_map(|kind| match kind {
+                Kind::Pod(pod) => Some(self.pods[*pod].uid.clone()),
+                Kind::Forged(forged) => Some(objects::forged_uid(*forged).into()),
+                _ => None,
+            })
             .collect();
         let nodes: HashSet<_> = kinds
             .iter()
@@ -157,7 +179,8 @@ impl World<'_> {
             Watch::Jobs => index.jobs_listed(&jobs, now),
             Watch::Pods => index.pods_listed(&pods, now),
             Watch::Nodes => index.nodes_listed(&nodes, now),
-            Watch::Leases | Watch::Namespaces => {}
+            Watch::Namespaces => index.namespaces_listed(|_| true, now),
+            Watch::Leases => {}
         });
         let at = self.instant();
         let it = &mut self.reapers[reaper];
@@ -350,6 +373,7 @@ fn apply(index: &mut Index, facts: &Facts, deleted: bool, server_time: Timestamp
                 index.delete_pod(&facts.uid, now);
             }
         }
+        Facts::Namespace(name, enrolled) => index.set_enrolled(name, *enrolled, now),
         Facts::Node(facts) if deleted => index.delete_node(&facts.name, now),
         Facts::Node(facts) => index.apply_node(facts, now),
         Facts::Lease(facts) if deleted => index.delete_lease(&facts.node),

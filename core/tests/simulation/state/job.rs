@@ -57,6 +57,11 @@ pub(crate) struct Job {
     pub(crate) config_missing: u32,
     pub(crate) sidecar_missing: u32,
     pub(crate) writes_refused: u32,
+    pub(crate) opted_out: u32,
+    /// It carries our label, by which it is watched.
+    pub(crate) labelled: bool,
+    /// When it was last decided whether it can be observed, on the clock of [`super::signal_clock`].
+    pub(crate) enrolment_changed_at: i64,
     /// A sync is scheduled.
     pub(crate) sync_pending: bool,
     pub(crate) dice: Dice,
@@ -102,6 +107,9 @@ impl Job {
             config_missing: 0,
             sidecar_missing: 0,
             writes_refused: 0,
+            opted_out: 0,
+            labelled: true,
+            enrolment_changed_at: 0,
             sync_pending: false,
             dice: Dice::of(seed, [3, number as u64, 0]),
         }

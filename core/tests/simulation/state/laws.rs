@@ -32,6 +32,12 @@ pub(crate) enum Law {
     RestartsChangeNoOutcome,
     /// Between two evaluations no verdict changes.
     EveryChangeIsEvaluated,
+    /// A Job that is out of enrolment, or being deleted, does not carry the finalizer for long.
+    NoFinalizerIsLeftBehind,
+    /// Nothing of a Job that is out of enrolment is judged or recorded.
+    NothingOutsideIsJudged,
+    /// A pod with a forged owner is no pod of the Job that it names.
+    ForgedPodsChangeNothing,
     /// The model itself is sound.
     Simulator,
 }
@@ -115,12 +121,14 @@ pub(crate) struct Record {
     /// Since when a pod has been stuck for a reason, and the Job been stranded.
     pub(crate) stuck: BTreeMap<PodUid, Option<(&'static str, i64)>>,
     pub(crate) stranded: Option<i64>,
+    /// Since when the finalizer should be released.
+    pub(crate) held: Option<i64>,
 }
 
 impl Record {
     /// In a new term every wait starts again.
     pub(crate) fn restart_waiting(&mut self) {
-        (self.podless, self.stranded) = (None, None);
+        (self.podless, self.stranded, self.held) = (None, None, None);
         self.waiting.clear();
         self.stuck.clear();
     }

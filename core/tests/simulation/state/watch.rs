@@ -18,15 +18,19 @@ pub(crate) enum Kind {
     Pod(usize),
     Node(usize),
     Lease(usize),
+    Namespace(usize),
+    /// A pod with a forged owner.
+    Forged(usize),
 }
 
 impl Kind {
     pub(crate) fn watch(self) -> Watch {
         match self {
             Self::Job(_) => Watch::Jobs,
-            Self::Pod(_) => Watch::Pods,
+            Self::Pod(_) | Self::Forged(_) => Watch::Pods,
             Self::Node(_) => Watch::Nodes,
             Self::Lease(_) => Watch::Leases,
+            Self::Namespace(_) => Watch::Namespaces,
         }
     }
 }
@@ -46,6 +50,8 @@ pub(crate) enum Facts {
     Pod(Box<PodFacts>),
     Node(NodeFacts),
     Lease(LeaseFacts),
+    /// Its name, and whether it is enrolled.
+    Namespace(String, bool),
 }
 
 /// One watch of one reaper.
