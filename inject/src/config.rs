@@ -9,6 +9,8 @@
 //! sidecar:
 //!   namespaces:
 //!     work: { memory: 64Mi }
+//!   limits:
+//!     memory: { most: 128Mi }
 //! ```
 
 use std::collections::BTreeMap;
@@ -16,7 +18,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 pub use crate::identity::IdentityConfig;
-use crate::patch::sidecar::Size;
+use crate::patch::{sidecar::Size, size_limits::SizeLimits};
 
 /// The whole configuration file.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -34,6 +36,8 @@ pub struct Config {
 pub struct SidecarConfig {
     /// Sidecar sizes by namespace, for example where a `LimitRange` requires more than the default.
     pub namespaces: BTreeMap<String, Size>,
+    /// The sizes that annotations may ask for.
+    pub limits: SizeLimits,
 }
 
 /// Why a configuration file is invalid, and where.
@@ -80,6 +84,9 @@ sidecar:
   namespaces:
     work: { cpu: 20m, memory: 64Mi }
     play: {}
+  limits:
+    cpu: { most: 100m }
+    memory: { least: 16Mi }
 ";
         let Config { identity, sidecar } = Config::parse(text).expect("a valid file");
         let IdentityConfig { preset, run_id, job_id, trace_id } = identity;
@@ -92,6 +99,7 @@ sidecar:
         let texts = [&size.cpu, &size.memory].map(|quantity| quantity.as_ref().map(Quantity::as_str));
         assert_eq!(texts, [Some("20m"), Some("64Mi")]);
         assert_eq!(sidecar.namespaces["play"], Size::default());
+        assert_ne!(sidecar.limits, SizeLimits::default());
     }
 
     #[rstest]
@@ -116,6 +124,8 @@ sidecar:
     #[case::not_a_rule("identity: { jobId: [ { arg: 7 } ] }", "a name, or a map")]
     #[case::too_little_memory("sidecar: { namespaces: { work: { memory: 8Mi } } }", "12Mi")]
     #[case::not_a_quantity("sidecar: { namespaces: { work: { cpu: fast } } }", "fast")]
+    #[case::limits_that_exclude_all("sidecar: { limits: { cpu: { least: 2, most: 100m } } }", "least is above most")]
+    #[case::not_a_resource("sidecar: { limits: { disk: { most: 1Gi } } }", "disk")]
     #[case::not_yaml("identity: [", "")]
     fn an_error_names_the_invalid_key_or_value(#[case] text: &str, #[case] named: &str) {
         let error = Config::parse(text).expect_err("an invalid file").to_string();

@@ -11,6 +11,7 @@
 //!  enrolment   who opts in or out                       pod_resources  what a pod requests as a whole
 //!  windows     pods that are not for Linux              on_failure     Jobs whose retries the sidecar would use up
 //!  quantity    Kubernetes quantities                    toleration     of nodes that are away
+//!  size_limits what annotations may ask for
 //! ```
 //!
 //! Property tests hold these laws: patching twice equals patching once; everything that was in the object stays (except what
@@ -31,6 +32,7 @@ pub mod quantity;
 mod resources;
 mod settings;
 pub mod sidecar;
+pub mod size_limits;
 mod stamp;
 mod storage;
 mod toleration;

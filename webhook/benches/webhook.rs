@@ -46,6 +46,7 @@ fn settings() -> Settings {
             cpu: "10m".parse().expect("a quantity"),
             memory: "16Mi".parse().expect("a quantity"),
             namespaces: std::collections::BTreeMap::new(),
+            limits: jobwarden_inject::patch::size_limits::SizeLimits::default(),
             beat_interval: Duration::from_secs(10),
         },
     }

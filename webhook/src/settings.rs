@@ -130,6 +130,7 @@ impl SettingsArgs {
                 cpu: sidecar_cpu.clone(),
                 memory: sidecar_memory.clone(),
                 namespaces: sidecar.namespaces,
+                limits: sidecar.limits,
                 beat_interval: *beat_interval,
             },
         }

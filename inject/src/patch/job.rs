@@ -62,7 +62,11 @@ pub fn admit(job: &Job<'_>, namespace: &str, settings: &Settings, bounds: Option
     let other_controller = has_other_controller(job);
     let watcher = watcher(job, template, settings);
     let defaults = overrides::defaults(&settings.sidecar, namespace);
-    warnings.extend(overrides::warnings([job.metadata.as_ref(), template.metadata.as_ref()], &defaults));
+    warnings.extend(overrides::warnings(
+        [job.metadata.as_ref(), template.metadata.as_ref()],
+        &settings.sidecar,
+        &defaults,
+    ));
     if let Some(spec) = template.spec.as_ref().filter(|_| !other_controller) {
         // Denies the Job, because all of its pods would be denied, where its creator does not see it.
         let presence = sidecar::presence(spec)?;
@@ -70,7 +74,8 @@ pub fn admit(job: &Job<'_>, namespace: &str, settings: &Settings, bounds: Option
             warnings.push(on_failure::warning());
         } else if matches!(presence, Presence::Absent { .. }) {
             // The template's annotations take precedence over the Job's.
-            let size = overrides::resources(&[template.metadata.as_ref(), job.metadata.as_ref()], &defaults);
+            let metadata = [template.metadata.as_ref(), job.metadata.as_ref()];
+            let size = overrides::resources(&metadata, &settings.sidecar, &defaults);
             match fit(spec, size, &defaults, bounds) {
                 Ok(Fitted { adjusted, shortage, .. }) => {
                     warnings.extend(adjusted.into_iter().chain(shortage.map(|shortage| shortage.warning())));

@@ -10,16 +10,12 @@ use super::{
     quantity::Quantity,
     resources::Resources,
     sidecar::{MemoryError, Sidecar, parse_memory},
+    size_limits::{Beyond, SizeLimits},
 };
 use crate::view::Metadata;
 
 /// The longest part of a value that a warning shows, in characters. The API server truncates warnings at 256 characters.
 const SHOWN_VALUE: usize = 60;
-
-/// The most that an annotation may ask for: a sidecar needs a hundredth of it, and a slip such as `10M` for `10m` asks for ten
-/// million cores. The administrator may set more by namespace.
-const MAX_CORES: f64 = 1.0;
-const MAX_MEMORY_BYTES: f64 = 1024.0 * 1024.0 * 1024.0;
 
 /// The format of an annotation's value.
 enum Format {
@@ -54,7 +50,7 @@ const FORMATS: [(&str, Format); 18] = [
 
 impl Format {
     /// What is wrong with `value`, as the rest of a sentence that begins with it.
-    fn error(&self, value: &str) -> Option<String> {
+    fn error(&self, value: &str, limits: &SizeLimits) -> Option<String> {
         match self {
             Self::Duration => {
                 humantime::parse_duration(value).is_err().then(|| "is not a duration such as 90s or 5m".to_owned())
@@ -66,8 +62,9 @@ impl Format {
             Self::OneOf(words) => (!words.contains(&value)).then(|| format!("is not one of {}", words.join(", "))),
             Self::Cpu => match value.parse::<Quantity>() {
                 Err(_) => Some("is not a positive quantity such as 10m".to_owned()),
-                Ok(cpu) => (cpu.value() > MAX_CORES).then(|| {
-                    "is more than a sidecar may ask for, which is 1 (m is a thousandth, M a million)".to_owned()
+                Ok(cpu) => limits.cpu.exceeded(&cpu).map(|beyond| match beyond {
+                    Beyond::More(_) => format!("{beyond} (m is a thousandth, M a million)"),
+                    Beyond::Less(_) => beyond.to_string(),
                 }),
             },
             Self::Memory => match parse_memory(value) {
@@ -75,8 +72,7 @@ impl Format {
                 Err(MemoryError::BelowMinimum(_)) => {
                     Some("is below 12Mi, the minimum of container runtimes".to_owned())
                 }
-                Ok(memory) => (memory.value() > MAX_MEMORY_BYTES)
-                    .then(|| "is more than a sidecar may ask for, which is 1Gi".to_owned()),
+                Ok(memory) => limits.memory.exceeded(&memory).map(|beyond| beyond.to_string()),
             },
         }
     }
@@ -85,13 +81,14 @@ impl Format {
 /// One warning for each annotation of these objects with an invalid value, without duplicates.
 pub(super) fn warnings<'a>(
     metadata: impl IntoIterator<Item = Option<&'a Metadata<'a>>>,
+    sidecar: &Sidecar,
     defaults: &Resources<'_>,
 ) -> Vec<String> {
     let mut warnings = Vec::new();
     for metadata in metadata.into_iter().flatten() {
         for (key, format) in &FORMATS {
             let Some(value) = metadata.annotation(key) else { continue };
-            let Some(error) = format.error(value) else { continue };
+            let Some(error) = format.error(value, &sidecar.limits) else { continue };
             let default = match format {
                 Format::Cpu => Cow::Owned(format!("the default of {} applies", defaults.cpu)),
                 Format::Memory => Cow::Owned(format!("the default of {} applies", defaults.memory)),
@@ -115,10 +112,14 @@ pub(super) fn defaults<'a>(sidecar: &'a Sidecar, namespace: &str) -> Resources<'
 
 /// The sidecar's resources: those of valid annotations, else those of `defaults`. For each annotation, the first of `metadata`
 /// that has it counts.
-pub(super) fn resources<'a>(metadata: &[Option<&'a Metadata<'a>>], defaults: &Resources<'a>) -> Resources<'a> {
+pub(super) fn resources<'a>(
+    metadata: &[Option<&'a Metadata<'a>>],
+    sidecar: &Sidecar,
+    defaults: &Resources<'a>,
+) -> Resources<'a> {
     let valid = |key: &str, format: &Format| {
         let value = metadata.iter().flatten().find_map(|metadata| metadata.annotation(key))?;
-        format.error(value).is_none().then_some(value)
+        format.error(value, &sidecar.limits).is_none().then_some(value)
     };
     Resources {
         cpu: valid(annotation::SIDECAR_CPU, &Format::Cpu).unwrap_or(defaults.cpu),

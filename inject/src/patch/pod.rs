@@ -70,7 +70,7 @@ pub fn admit(
             Plan::Leave(Unfit { harm: Harm::OnFailure, warning: on_failure::warning() })
         }
         Presence::Absent { volume } => {
-            match fit(spec, overrides::resources(&[metadata], &defaults), &defaults, bounds) {
+            match fit(spec, overrides::resources(&[metadata], &settings.sidecar, &defaults), &defaults, bounds) {
                 Ok(fitted) => Plan::Inject { volume, fitted },
                 Err(unfit) => Plan::Leave(unfit),
             }
@@ -92,7 +92,7 @@ pub fn admit(
     }
     stamp.write(&mut operations, METADATA, metadata);
     toleration::tolerate(&mut operations, spec.tolerations.as_deref(), settings.unreachable_grace);
-    warnings.extend(overrides::warnings([metadata], &defaults));
+    warnings.extend(overrides::warnings([metadata], &settings.sidecar, &defaults));
     let effect = match plan {
         Plan::Inject { volume, fitted: Fitted { requirements, raised, adjusted, shortage: _ } } => {
             warnings.extend(adjusted);

@@ -11,6 +11,7 @@ use super::{
     denial::Denial,
     operations::{Operations, Path},
     quantity::{Quantity, QuantityError},
+    size_limits::SizeLimits,
 };
 use crate::{
     endpoint::{Endpoint, Variable},
@@ -45,6 +46,8 @@ pub struct Sidecar {
     pub memory: Quantity,
     /// Sizes by namespace that differ from these.
     pub namespaces: BTreeMap<String, Size>,
+    /// The sizes that annotations may ask for.
+    pub limits: SizeLimits,
     /// Time between beats.
     pub beat_interval: Duration,
 }

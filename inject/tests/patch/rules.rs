@@ -204,6 +204,27 @@ fn an_invalid_override_causes_one_warning_and_blocks_nothing(
 }
 
 #[test]
+fn beyond_the_limits_of_the_administrator_the_default_applies_with_a_warning() {
+    let mut settings = settings();
+    settings.sidecar.limits = serde_saphyr::from_str("{cpu: {least: 20m}, memory: {most: 32Mi}}").expect("valid");
+    let admit = |cpu: &str, memory: &str| {
+        let annotations = json!({"jobwarden.io/sidecar-cpu": cpu, "jobwarden.io/sidecar-memory": memory});
+        let pod = at(&a_pod(), "/metadata/annotations", annotations);
+        let mutation = admit_pod_with(&pod, &settings).expect("admitted");
+        let size = patched(&pod, &mutation)["spec"]["initContainers"][0]["resources"]["limits"].clone();
+        (size, mutation.warnings)
+    };
+    assert_eq!(admit("20m", "32Mi"), (json!({"cpu": "20m", "memory": "32Mi"}), vec![]));
+    let (size, warnings) = admit("15m", "33Mi");
+    assert_eq!(size, json!({"cpu": "10m", "memory": "16Mi"}));
+    let expected = [
+        "jobwarden.io/sidecar-cpu: \"15m\" is less than a sidecar may ask for, which is 20m; the default of 10m applies",
+        "jobwarden.io/sidecar-memory: \"33Mi\" is more than a sidecar may ask for, which is 32Mi; the default of 16Mi applies",
+    ];
+    assert_eq!(warnings, expected);
+}
+
+#[test]
 fn a_warning_never_exceeds_the_length_limit_of_the_api_server() {
     let pod = at(&a_pod(), "/metadata/annotations", json!({"jobwarden.io/sidecar-memory": "\u{1}".repeat(10_000)}));
     let warnings = admit_pod(&pod).expect("admitted").warnings;

@@ -131,8 +131,16 @@ pub(in crate::patch) fn container<'a>(
     user: User,
     reaper: &'a Endpoint,
 ) -> Manifest<'a> {
-    let Sidecar { image, pull_policy, beat_interval, image_pull_secrets: _, cpu: _, memory: _, namespaces: _ } =
-        sidecar;
+    let Sidecar {
+        image,
+        pull_policy,
+        beat_interval,
+        image_pull_secrets: _,
+        cpu: _,
+        memory: _,
+        namespaces: _,
+        limits: _,
+    } = sidecar;
     Manifest {
         name: SIDECAR_CONTAINER,
         image,
