@@ -110,6 +110,12 @@ impl Activity {
         self.0.unanswered.load(Ordering::Relaxed) > 0
     }
 
+    /// A request begins, or its response ends.
+    #[cfg(test)]
+    pub(super) fn set_busy(&self, busy: bool) {
+        self.0.unanswered.store(usize::from(busy), Ordering::Relaxed);
+    }
+
     /// Whether there was a successful response.
     pub(super) fn is_proven(&self) -> bool {
         self.0.proven.load(Ordering::Relaxed)

@@ -1,10 +1,11 @@
 //! The slots of a server: how many connections there are, of which source, and which one makes room for a newcomer.
 //!
 //! A server that refused connections when its slots are used up would be closed to everybody by a client that holds them. So the
-//! newcomer gets in, and an idle connection is closed: [`victim`] says which.
+//! newcomer gets in, and an idle connection is closed: [`victims`] says which.
+
+mod victims;
 
 use std::{
-    cmp::Reverse,
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -13,16 +14,20 @@ use std::{
 use tokio::{
     runtime::Handle,
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 
+use self::victims::{Candidate, victims};
 use super::{activity::Activity, limits::Limits, source::Source};
 
 /// Slots above the limit for connections of [`Source::Own`] when every connection has a request in flight.
 const RESERVED: usize = 4;
 
-/// Newcomers may hold one of this many slots before the oldest of them makes room, rather than a connection that has proven itself.
-const NEWCOMER_SHARE: usize = 4;
+/// When slots run out, the connections are looked through once for this part of them, which then make room one after the other: thousands of
+/// newcomers must not each look through tens of thousands of connections.
+const PLANNED_PART: usize = 32;
+/// For how long that plan is followed. Also for how long it is believed that every connection has a request in flight.
+const PLANNED_FOR: Duration = Duration::from_millis(200);
 
 /// The slots of one server. Clones share them.
 #[derive(Clone, Debug)]
@@ -39,6 +44,11 @@ struct Table {
     sources: HashMap<Source, Entry>,
     open: usize,
     next: u64,
+    /// The connections that make room next, the first one last; and when they were chosen.
+    planned: Vec<Candidate<(Source, u64)>>,
+    planned_at: Option<Instant>,
+    /// There was none to choose.
+    planned_none: bool,
 }
 
 /// One source, while it has connections or failures that count.
@@ -82,10 +92,10 @@ impl Slots {
         let mut evicted = false;
         let of_source = table.sources.get(&source).map_or(0, |entry| entry.connections.len());
         if source != Source::Own && of_source >= source_connections {
-            evicted = table.evict(Some(source), max_connections);
+            evicted = table.evict_of(source, max_connections);
         }
         if table.open >= max_connections && !evicted {
-            evicted = table.evict(None, max_connections);
+            evicted = table.evict(max_connections);
             let reserved = source == Source::Own && table.open < max_connections + RESERVED;
             if !evicted && !reserved {
                 return Admitted { slot: None, evicted };
@@ -110,30 +120,49 @@ impl Slots {
 }
 
 impl Table {
-    /// Closes one idle connection, of `source` or of any; false if there is none.
-    fn evict(&mut self, source: Option<Source>, max_connections: usize) -> bool {
-        let found = {
-            let entries = self.sources.iter().filter(|(of, _)| source.is_none_or(|source| source == **of));
-            let candidates = entries.flat_map(|(source, entry)| {
-                let newcomers = entry.connections.iter().filter(|(_, activity)| !activity.is_proven()).count();
-                let connections = entry.connections.len();
-                entry.connections.iter().map(move |(id, activity)| Candidate {
-                    key: (*source, *id),
-                    own: *source == Source::Own,
-                    proven: activity.is_proven(),
-                    busy: activity.is_busy(),
-                    since: activity.idle_since(),
-                    connections,
-                    newcomers,
-                })
-            });
-            victim(candidates, max_connections)
-        };
-        let Some((source, id)) = found else { return false };
-        if let Some(activity) = self.remove(source, id) {
-            activity.evict();
+    /// Closes one idle connection of `source`; false if there is none.
+    fn evict_of(&mut self, source: Source, max_connections: usize) -> bool {
+        let entry = self.sources.get_key_value(&source);
+        let found = victims(entry.into_iter().flat_map(candidates), max_connections, 1);
+        found.first().is_some_and(|found| self.close(found.key))
+    }
+
+    /// Closes one idle connection of any source; false if there is none.
+    fn evict(&mut self, max_connections: usize) -> bool {
+        let now = Instant::now();
+        let is_recent = self.planned_at.is_some_and(|at| now.duration_since(at) < PLANNED_FOR);
+        if is_recent && self.evict_planned() {
+            return true;
         }
-        true
+        // None was idle a moment ago, or all of the plan have been in use since.
+        if is_recent && self.planned_none {
+            return false;
+        }
+        self.planned = victims(self.sources.iter().flat_map(candidates), max_connections, 1 + self.open / PLANNED_PART);
+        self.planned.reverse();
+        (self.planned_at, self.planned_none) = (Some(now), self.planned.is_empty());
+        self.evict_planned()
+    }
+
+    /// Closes the next connection of the plan that is still as it was.
+    fn evict_planned(&mut self) -> bool {
+        while let Some(Candidate { key: (source, id), since, proven, .. }) = self.planned.pop() {
+            let entry = self.sources.get(&source).and_then(|entry| entry.connections.iter().find(|(of, _)| *of == id));
+            let is_same = |activity: &Activity| {
+                !activity.is_busy() && activity.idle_since() == since && activity.is_proven() == proven
+            };
+            if entry.is_some_and(|(_, activity)| is_same(activity)) {
+                return self.close((source, id));
+            }
+        }
+        false
+    }
+
+    fn close(&mut self, (source, id): (Source, u64)) -> bool {
+        self.remove(source, id).is_some_and(|activity| {
+            activity.evict();
+            true
+        })
     }
 
     fn remove(&mut self, source: Source, id: u64) -> Option<Activity> {
@@ -189,38 +218,22 @@ impl Drop for Slot {
     }
 }
 
-/// What matters of a connection that may be closed for another one.
-#[derive(Clone, Copy, Debug)]
-struct Candidate<K> {
-    key: K,
-    /// Its source is [`Source::Own`].
-    own: bool,
-    /// It has had a successful response.
-    proven: bool,
-    /// It has a request in flight.
-    busy: bool,
-    /// When its last request ended or, without any, when it was accepted.
-    since: tokio::time::Instant,
-    /// All connections of its source.
-    connections: usize,
-    /// Those of its source that have had no successful response.
-    newcomers: usize,
-}
-
-/// The connection to close: never one with a request in flight, one of our own last. Newcomers make room for each other if they hold more
-/// than their share of all slots: the oldest of the source with most of them. Otherwise the source with most connections makes room:
-/// its oldest newcomer if it has one, else its oldest connection.
-fn victim<K: Copy>(candidates: impl Iterator<Item = Candidate<K>>, max_connections: usize) -> Option<K> {
-    let candidates: Vec<_> = candidates.collect();
-    let newcomers = candidates.iter().filter(|one| !one.proven).count();
-    let idle = || candidates.iter().filter(|one| !one.busy);
-    let oldest_newcomer = || {
-        let newcomers = idle().filter(|one| !one.proven);
-        newcomers.min_by_key(|one| (one.own, Reverse(one.newcomers), one.since))
-    };
-    let oldest = || idle().min_by_key(|one| (one.own, Reverse(one.connections), one.proven, one.since));
-    let found = if newcomers > max_connections / NEWCOMER_SHARE { oldest_newcomer().or_else(oldest) } else { oldest() };
-    found.map(|one| one.key)
+/// The connections of a source.
+fn candidates<'a>(
+    (source, entry): (&'a Source, &'a Entry),
+) -> impl Iterator<Item = Candidate<(Source, u64)>> + use<'a> {
+    let newcomers = entry.connections.iter().filter(|(_, activity)| !activity.is_proven()).count();
+    let (source, connections) = (*source, entry.connections.len());
+    entry.connections.iter().map(move |(id, activity)| Candidate {
+        key: (source, *id),
+        group: source,
+        own: source == Source::Own,
+        proven: activity.is_proven(),
+        busy: activity.is_busy(),
+        since: activity.idle_since(),
+        connections,
+        newcomers,
+    })
 }
 
 #[cfg(test)]

@@ -1,47 +1,9 @@
 use std::net::{IpAddr, Ipv4Addr};
 
-use rstest::rstest;
 use tokio::time::Instant;
 
 use super::*;
 use crate::accept::stage::Stage;
-
-/// A candidate with this name, idle since this second.
-fn mk(name: &'static str, since: u64) -> Candidate<&'static str> {
-    let since = Instant::now() + Duration::from_secs(since);
-    Candidate { key: name, own: false, proven: true, busy: false, since, connections: 1, newcomers: 0 }
-}
-
-#[rstest]
-#[case::the_oldest(&[mk("old", 1), mk("young", 2)], Some("old"))]
-#[case::not_one_in_flight(&[Candidate { busy: true, ..mk("old", 1) }, mk("young", 2)], Some("young"))]
-#[case::none_if_all_are_in_flight(&[Candidate { busy: true, ..mk("a", 1) }], None)]
-#[case::own_ones_last(&[Candidate { own: true, ..mk("own", 1) }, mk("young", 2)], Some("young"))]
-#[case::own_ones_if_nothing_else(&[Candidate { own: true, ..mk("own", 1) }], Some("own"))]
-#[case::of_the_source_with_most(&[mk("old", 1), Candidate { connections: 9, ..mk("of many", 7) }], Some("of many"))]
-#[case::of_it_the_newcomers_first(
-    &[Candidate { connections: 9, ..mk("old", 1) }, Candidate { connections: 9, proven: false, newcomers: 1, ..mk("new", 7) }],
-    Some("new")
-)]
-#[case::few_newcomers_are_spared_while_another_source_holds_more(
-    &[Candidate { connections: 9, ..mk("hoarder", 7) }, Candidate { proven: false, newcomers: 1, ..mk("new", 1) }],
-    Some("hoarder")
-)]
-fn the_connection_that_makes_room(
-    #[case] candidates: &[Candidate<&'static str>],
-    #[case] expected: Option<&'static str>,
-) {
-    assert_eq!(victim(candidates.iter().copied(), 100), expected);
-}
-
-#[test]
-fn newcomers_beyond_their_share_make_room_for_each_other() {
-    // A dense node, whose connections are proven, and an attacker with many addresses.
-    let node = (0..60).map(|_| Candidate { connections: 60, ..mk("node", 1) });
-    let attacker = (0..40).map(|second| Candidate { proven: false, newcomers: 2, ..mk("attacker", 10 + second) });
-    let honest = Candidate { proven: false, newcomers: 1, ..mk("honest", 2) };
-    assert_eq!(victim(node.chain(attacker).chain([honest]), 100), Some("attacker"));
-}
 
 fn peer(last: u8) -> Source {
     Source::Peer(IpAddr::V4(Ipv4Addr::new(10, 0, 0, last)))
@@ -122,4 +84,32 @@ async fn own_connections_are_no_newcomers() {
         activity.set_newcomer(slot.newcomer(Duration::ZERO).await.expect("without a limit"));
         std::mem::forget(slot);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plan_spares_what_was_used_since_and_is_made_anew() {
+    let slots = Slots::new(Limits { max_connections: 100, source_connections: 100, ..LIMITS() });
+    let held: Vec<_> = (0..100).map(|n| connect(&slots, peer(n))).collect();
+    let mut newcomers = Vec::new();
+    for _ in 0..50 {
+        tokio::time::advance(Duration::from_millis(100)).await;
+        newcomers.push(connect(&slots, peer(200)));
+    }
+    assert!(newcomers.iter().all(|(admitted, _)| admitted.evicted && admitted.slot.is_some()));
+    assert_eq!(slots.table().open, 100);
+    drop((held, newcomers));
+    assert!(slots.table().sources.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_every_connection_is_in_use_newcomers_are_refused_without_a_search() {
+    let slots = Slots::new(LIMITS());
+    let held: Vec<_> = (0..8).map(|n| connect(&slots, peer(n))).collect();
+    held.iter().for_each(|(_, activity)| activity.set_busy(true));
+    assert!(connect(&slots, peer(9)).0.slot.is_none());
+    assert!(slots.table().planned_none && connect(&slots, peer(9)).0.slot.is_none());
+    assert!(connect(&slots, Source::Own).0.slot.is_some(), "some slots are our own");
+    held[3].1.set_busy(false);
+    tokio::time::advance(PLANNED_FOR).await;
+    assert!(connect(&slots, peer(9)).0.evicted);
 }
