@@ -9,6 +9,7 @@ mod api_access;
 mod authentication;
 mod bare_pods;
 mod events_and_explanations;
+mod flood;
 mod healthy_jobs;
 mod hostile_tenants;
 mod node_failures;
@@ -95,6 +96,8 @@ fn serial(cluster: &Arc<SharedCluster>) -> Vec<Trial> {
         notifications::a_receiver_outage_of_thirty_seconds_loses_no_notification,
         notifications::a_notification_is_delivered_after_its_leader_is_killed,
         shares::a_flood_of_one_namespace_is_coalesced_and_delays_no_other,
+        flood::suspended_jobs_made_and_deleted_in_a_minute_cost_one_tenants_share,
+        flood::jobs_beyond_the_limit_are_told_of_and_taken_up_when_others_are_gone,
         observe_only::observe_only_reports_a_loss_and_changes_no_job_or_pod,
         uninstall::helm_uninstall_leaves_no_finalizer_and_no_webhook,
         uninstall::plain_manifests_install_and_uninstall_completely,

@@ -36,8 +36,9 @@ pub(crate) async fn a_flood_of_one_namespace_is_coalesced_and_delays_no_other(
     let configs = Api::<ConfigMap>::namespaced(environment.client.clone(), NAMESPACE);
     let before = configs.get(object::REAPER_SERVICE).await?.data.and_then(|mut data| data.remove(FILE));
     let before = before.context("the reaper has no configuration")?;
-    ensure!(before.contains("namespaces: {}"), "{before}");
-    let limited = before.replace("namespaces: {}", &format!("namespaces: {{{}: {SHARE}}}", flood.name()));
+    let unlimited = "namespaces: {}\n    perHour";
+    ensure!(before.contains(unlimited), "{before}");
+    let limited = before.replace(unlimited, &format!("namespaces: {{{}: {SHARE}}}\n    perHour", flood.name()));
     let write = async |text: &str| {
         let patch = Patch::Merge(json!({ "data": { FILE: text } }));
         configs.patch(object::REAPER_SERVICE, &PatchParams::default(), &patch).await.map(drop)
