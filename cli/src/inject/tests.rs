@@ -36,7 +36,7 @@ fn injector() -> Injector {
                 cpu: "10m".parse().expect("a quantity"),
                 memory: "16Mi".parse().expect("a quantity"),
                 namespaces: BTreeMap::new(),
-                limits: jobwarden_inject::patch::size_limits::SizeLimits::default(),
+                limits: patch::size_limits::SizeLimits::default(),
                 beat_interval: Duration::from_secs(10),
             },
         },

@@ -40,7 +40,7 @@ fn server_with(reaper: Option<Endpoint>) -> Server {
             cpu: "10m".parse().expect("a quantity"),
             memory: "16Mi".parse().expect("a quantity"),
             namespaces: std::collections::BTreeMap::new(),
-            limits: jobwarden_inject::patch::size_limits::SizeLimits::default(),
+            limits: patch::size_limits::SizeLimits::default(),
             beat_interval: Duration::from_secs(10),
         },
     };
