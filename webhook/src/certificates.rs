@@ -4,7 +4,8 @@
 //!  controller   reconciles everything below       publication  caBundle and reaper endpoint, as other components read them
 //!  rotation     replaces one CA by the next       inspection   read-only view of the Secrets, for `jobwarden check`
 //!  authority    a certificate authority           metrics      expiry times
-//!  leaf         a serving certificate             secrets      create or replace the Secrets, safely with several replicas
+//!  constraints  the names that it may sign for    clock        the API server's time
+//!  leaf         a serving certificate             secrets      fill the Secrets, safely with several replicas
 //! ```
 //!
 //! Reconciliation is level-triggered: every pass compares the objects with what they should be and repairs the difference. So it
@@ -12,6 +13,8 @@
 
 mod args;
 mod authority;
+mod clock;
+mod constraints;
 mod contents;
 mod controller;
 mod error;

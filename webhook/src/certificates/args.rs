@@ -18,7 +18,7 @@ pub(crate) struct CertificateArgs {
     certificates: Maker,
 
     /// Lifetime of a certificate authority; the next one takes over, with an overlap, when a third of it is left
-    #[arg(long, env = "JOBWARDEN_CA_LIFETIME", default_value = "3650d", value_parser = lifetime, value_name = "DURATION")]
+    #[arg(long, env = "JOBWARDEN_CA_LIFETIME", default_value = "365d", value_parser = lifetime, value_name = "DURATION")]
     ca_lifetime: Duration,
 
     /// Lifetime of a serving certificate, at most that of the authority; it is renewed when a third of it is left

@@ -6,9 +6,10 @@ use jiff::Timestamp;
 use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 
 use super::{
+    constraints,
     contents::KEY,
     error::Unusable,
-    lifetime::{Lifetimes, Validity},
+    lifetime::{Terms, Validity},
     pem::{certificate, check_pair},
 };
 
@@ -22,6 +23,8 @@ pub(super) struct Authority {
     pem: String,
     key_pem: String,
     validity: Validity,
+    /// The domain outside which nobody accepts what it signs; `None` if it may sign for any name.
+    domain: Option<String>,
     pub(super) issuer: Issuer<'static, KeyPair>,
 }
 
@@ -54,41 +57,51 @@ impl Authority {
         }
         let name = parsed.subject().iter_common_name().next().and_then(|name| name.as_str().ok());
         let name = name.ok_or(Unusable::NotAnAuthority)?.to_owned();
+        let domain = constraints::domain(&parsed);
         check_pair(der.clone(), key_pem)?;
         let key = KeyPair::from_pem(key_pem).map_err(|_| Unusable::NotPem(KEY))?;
         let issuer = Issuer::from_ca_cert_der(&der, key).map_err(|_| Unusable::NotAnAuthority)?;
-        Ok(Self { name, pem: pem.to_owned(), key_pem: key_pem.to_owned(), validity, issuer })
+        Ok(Self { name, pem: pem.to_owned(), key_pem: key_pem.to_owned(), validity, domain, issuer })
     }
 
     /// Makes an authority. P-256 is the curve that every TLS library supports, with small signatures.
-    pub(super) fn make(now: SystemTime, lifetimes: Lifetimes) -> Result<Self, rcgen::Error> {
+    pub(super) fn make(now: SystemTime, terms: Terms<'_>) -> Result<Self, rcgen::Error> {
         let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
         // A distinct name, so that clients can tell two authorities apart.
         let made = Timestamp::try_from(now).unwrap_or(Timestamp::UNIX_EPOCH);
         let name = format!("jobwarden {made:.0}");
-        let validity = Validity::lasting(lifetimes.authority, now);
-        let params = params(&name, BELOW, validity);
+        let validity = Validity::lasting(terms.lifetimes.authority, now);
+        let params = params(&name, BELOW, validity, terms);
         let pem = params.self_signed(&key)?.pem();
         let key_pem = key.serialize_pem();
-        Ok(Self { name, pem, key_pem, validity, issuer: Issuer::new(params, key) })
+        let domain = Some(constraints::domain_of(terms.namespace));
+        Ok(Self { name, pem, key_pem, validity, domain, issuer: Issuer::new(params, key) })
+    }
+
+    /// Whether it signs for the Services of this namespace only, and does not last longer than it should. If not, it has to be replaced:
+    /// it is from an older version, or its lifetime has been set to less since.
+    pub(super) fn fits(&self, terms: Terms<'_>) -> bool {
+        let domain = constraints::domain_of(terms.namespace);
+        self.domain == Some(domain) && !self.validity.exceeds(terms.lifetimes.authority)
     }
 
     /// Cross-signs the certificate of `next`, so that clients that know only this authority trust what `next` signs.
-    pub(super) fn cross_sign(&self, next: &Self) -> Result<String, rcgen::Error> {
+    pub(super) fn cross_sign(&self, next: &Self, terms: Terms<'_>) -> Result<String, rcgen::Error> {
         let not_after = self.validity.not_after.min(next.validity.not_after);
         // In this chain it signs leaves only.
-        let mut params = params(&next.name, 0, Validity { not_after, ..next.validity });
+        let mut params = params(&next.name, 0, Validity { not_after, ..next.validity }, terms);
         params.use_authority_key_identifier_extension = true;
         Ok(params.signed_by(next.issuer.key(), &self.issuer)?.pem())
     }
 }
 
-fn params(name: &str, below: u8, validity: Validity) -> CertificateParams {
+fn params(name: &str, below: u8, validity: Validity, terms: Terms<'_>) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(below));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
+    params.name_constraints = Some(constraints::name_constraints(terms.namespace));
     validity.set(&mut params);
     params
 }
@@ -97,15 +110,25 @@ fn params(name: &str, below: u8, validity: Validity) -> CertificateParams {
 mod tests {
     use std::time::Duration;
 
+    use rstest::rstest;
+
     use super::*;
-    use crate::certificates::{leaf, lifetime::DAY};
+    use crate::certificates::{
+        leaf,
+        lifetime::{DAY, Lifetimes},
+        tests::older::unconstrained,
+    };
 
     fn now() -> SystemTime {
         SystemTime::UNIX_EPOCH + 20_000 * DAY
     }
 
+    fn terms() -> Terms<'static> {
+        Terms { namespace: "jobwarden", lifetimes: Lifetimes::default() }
+    }
+
     fn made() -> Authority {
-        Authority::make(now(), Lifetimes::default()).expect("made")
+        Authority::make(now(), terms()).expect("made")
     }
 
     fn read(authority: &Authority, now: SystemTime) -> Result<Authority, Unusable> {
@@ -117,6 +140,7 @@ mod tests {
         let made = made();
         let authority = read(&made, now()).expect("usable");
         assert_eq!((authority.pem(), authority.validity), (made.pem(), made.validity));
+        assert!(authority.fits(terms()));
     }
 
     #[test]
@@ -134,7 +158,38 @@ mod tests {
 
     #[test]
     fn a_leaf_is_not_an_authority() {
-        let leaf = leaf::make(&made(), None, &["a.b.svc".to_owned()], Lifetimes::default(), now()).expect("made");
+        let leaf = leaf::make(&made(), None, "a.jobwarden.svc", Lifetimes::default(), now()).expect("made");
         assert!(matches!(Authority::read(&leaf.chain_pem, &leaf.key_pem, now()), Err(Unusable::NotAnAuthority)));
+    }
+
+    #[test]
+    fn an_authority_for_any_name_does_not_fit_but_is_usable() {
+        let (pem, key_pem) = unconstrained(now(), 3650 * DAY);
+        let authority = Authority::read(&pem, &key_pem, now()).expect("usable");
+        assert!(!authority.fits(terms()));
+    }
+
+    #[rstest]
+    #[case::the_webhook("jobwarden-webhook.jobwarden.svc", true)]
+    #[case::the_reaper("jobwarden-reaper.jobwarden.svc", true)]
+    #[case::another_namespace("payments.shop.svc", false)]
+    #[case::the_api_server("kubernetes.default.svc", false)]
+    #[case::a_namespace_that_ends_alike("jobwarden-webhook.evil-jobwarden.svc", false)]
+    #[case::with_a_cluster_domain("jobwarden-reaper.jobwarden.svc.cluster.local", false)]
+    #[case::the_internet("example.com", false)]
+    #[case::an_address("10.96.0.1", false)]
+    #[case::an_ipv6_address("fd00::1", false)]
+    fn nobody_accepts_what_it_signs_outside_its_namespace(#[case] name: &str, #[case] accepted: bool) {
+        let authority = made();
+        let leaf = leaf::make(&authority, None, name, Lifetimes::default(), now()).expect("made");
+        let verified = leaf.serves(authority.pem(), name, now());
+        assert_eq!(verified.is_ok(), accepted, "{verified:?}");
+        // A client that trusts the previous authority, which may sign for any name.
+        let (pem, key_pem) = unconstrained(now(), 3650 * DAY);
+        let previous = Authority::read(&pem, &key_pem, now()).expect("usable");
+        let cross_signed = previous.cross_sign(&authority, terms()).expect("signed");
+        let leaf = leaf::make(&authority, Some(&cross_signed), name, Lifetimes::default(), now()).expect("made");
+        let verified = leaf.serves(&pem, name, now());
+        assert_eq!(verified.is_ok(), accepted, "cross-signed: {verified:?}");
     }
 }

@@ -10,7 +10,7 @@ use std::{
 
 use futures::{Stream, StreamExt as _};
 use jobwarden_common::names::object;
-use jobwarden_inject::endpoint::Endpoint;
+use jobwarden_inject::endpoint::{Endpoint, service_name};
 use jobwarden_serve::{admin::Gate, logs::with_causes, shutdown::Shutdown, tls::ServerIdentity};
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use kube::{
@@ -20,9 +20,10 @@ use kube::{
 use tokio::{sync::watch, time::sleep};
 
 use super::{
+    clock::Clock,
     error::CertificateError,
-    leaf::{self, Leaf},
-    lifetime::Lifetimes,
+    leaf::Leaf,
+    lifetime::{Lifetimes, Terms},
     metrics::Metrics,
     publication::{self, Configuration},
     secrets::Secrets,
@@ -82,10 +83,12 @@ impl Controller {
             Source::Managed(lifetimes) => lifetimes.recheck(),
             Source::External => EXTERNAL_RECHECK,
         };
+        let mut clock = Clock::default();
         let mut in_order = false;
         let mut backoff = BACKOFF.0;
         loop {
-            let pause = match self.reconcile(SystemTime::now()).await {
+            let now = clock.now(&self.client).await;
+            let pause = match self.reconcile(now).await {
                 Ok(()) => {
                     if !in_order {
                         tracing::info!(namespace = self.namespace, "certificates are in order, ready for admission");
@@ -95,7 +98,7 @@ impl Controller {
                     recheck
                 }
                 Err(error) => {
-                    let error = self.distrust(SystemTime::now()).await.unwrap_or(error);
+                    let error = self.distrust(now).await.unwrap_or(error);
                     let source: &dyn Error = &error;
                     tracing::warn!(error = source, retry_s = backoff.as_secs(), "cannot reconcile certificates");
                     // Once in order, the webhook keeps serving for as long as the API server trusts what it serves.
@@ -130,18 +133,20 @@ impl Controller {
                 self.publish(&bundle).await
             }
             Source::Managed(lifetimes) => {
-                let rotation = secrets.rotation(now, lifetimes).await?;
+                let terms = Terms { namespace, lifetimes };
+                let rotation = secrets.rotation(now, terms).await?;
                 self.metrics.expires("ca", rotation.current.validity().not_after);
                 let bundle = rotation.bundle();
-                self.publish(&bundle).await?;
+                let published = self.publish(&bundle).await;
                 // Clients must trust an authority before anything signed by it is served.
                 let mut configuration = Configuration::read(client.clone()).await?;
                 configuration.trust(&bundle).await?;
-                let names = leaf::names(object::REAPER_SERVICE, namespace);
-                let reapers = secrets.leaf(object::REAPER_TLS_SECRET, &names, &rotation, lifetimes, now).await?;
+                let leaf = async |secret, service| secrets.leaf(secret, service, &rotation, terms, now).await;
+                let reapers = leaf(object::REAPER_TLS_SECRET, object::REAPER_SERVICE).await?;
                 self.metrics.expires("reaper", expiry(&reapers, object::REAPER_TLS_SECRET)?);
-                let own = secrets.leaf(object::WEBHOOK_TLS_SECRET, &self.names(), &rotation, lifetimes, now).await?;
+                let own = leaf(object::WEBHOOK_TLS_SECRET, object::WEBHOOK_SERVICE).await?;
                 self.serve(own, &configuration, now)?;
+                published?;
                 secrets.confirm(rotation, now).await
             }
         }
@@ -151,32 +156,30 @@ impl Controller {
     pub(super) async fn distrust(&self, now: SystemTime) -> Option<CertificateError> {
         let served = self.served.as_ref()?;
         let configuration = Configuration::read(self.client.clone()).await.ok()?;
-        configuration.trusts(served, &self.names()[..1], now).err()
+        configuration.trusts(served, &self.name(), now).err()
     }
 
     /// Publishes the reaper's address and the CA `bundle` to agents and future sidecars.
     async fn publish(&self, bundle: &str) -> Result<(), CertificateError> {
         let Self { client, namespace, reaper, .. } = self;
         let address = publication::reaper_address(client.clone(), namespace).await?;
-        let endpoint = Endpoint::new(address, namespace, bundle.to_owned());
-        publication::publish_endpoint(client.clone(), namespace, &endpoint).await?;
+        let endpoint = Arc::new(Endpoint::new(address, namespace, bundle.to_owned()));
         reaper.send_if_modified(|known| {
-            let changed = known.as_deref() != Some(&endpoint);
+            let changed = known.as_ref() != Some(&endpoint);
             if changed {
-                *known = Some(Arc::new(endpoint));
+                *known = Some(Arc::clone(&endpoint));
             }
             changed
         });
-        Ok(())
+        publication::publish_endpoint(client.clone(), namespace, &endpoint).await
     }
 
     /// Serves `own` from now on, unless only the current certificate is trusted.
     fn serve(&mut self, own: Leaf, configuration: &Configuration, now: SystemTime) -> Result<(), CertificateError> {
         const SECRET: &str = object::WEBHOOK_TLS_SECRET;
-        // The API server uses the first name only.
-        let names = &self.names()[..1];
-        let trusted = configuration.trusts(&own, names, now);
-        if trusted.is_err() && self.served.as_ref().is_some_and(|old| configuration.trusts(old, names, now).is_ok()) {
+        let name = self.name();
+        let trusted = configuration.trusts(&own, &name, now);
+        if trusted.is_err() && self.served.as_ref().is_some_and(|old| configuration.trusts(old, &name, now).is_ok()) {
             tracing::warn!(
                 secret = SECRET,
                 "the API server does not trust the new certificate yet, keeping the old one"
@@ -193,9 +196,9 @@ impl Controller {
         trusted
     }
 
-    /// The DNS names of the webhook's Service.
-    fn names(&self) -> [String; 2] {
-        leaf::names(object::WEBHOOK_SERVICE, &self.namespace)
+    /// The DNS name by which the API server verifies the webhook.
+    fn name(&self) -> String {
+        service_name(object::WEBHOOK_SERVICE, &self.namespace)
     }
 }
 

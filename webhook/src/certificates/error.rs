@@ -32,6 +32,20 @@ pub(super) enum CertificateError {
         /// Name of the object.
         name: String,
     },
+    /// An object that the webhook fills was deleted. It has no right to create one: such a right cannot be limited to names.
+    #[error(
+        "{kind} {namespace}/{name} not found: it was deleted, and the webhook may only fill it; create it empty: kubectl -n {namespace} create {create} {name}"
+    )]
+    Deleted {
+        /// Kind of the object.
+        kind: &'static str,
+        /// What `kubectl create` calls it.
+        create: &'static str,
+        /// Name of the object.
+        name: &'static str,
+        /// Its namespace.
+        namespace: String,
+    },
     /// A Secret that is managed externally cannot be used.
     #[error("the Secret {name} is unusable: {reason}; it is not repaired here because of --certificates=external")]
     Foreign {

@@ -53,7 +53,7 @@ impl Serving {
         let Validity { not_before, not_after } = self.validity;
         let last = not_after.checked_sub(Duration::from_secs(1)).unwrap_or(not_after);
         let at = now.min(last).max(not_before);
-        self.leaf.serves(bundle, &[name.to_owned()], at).map_err(|reason| reason.to_string())
+        self.leaf.serves(bundle, name, at).map_err(|reason| reason.to_string())
     }
 }
 

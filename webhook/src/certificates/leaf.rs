@@ -5,7 +5,6 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use jobwarden_inject::endpoint::service_name;
 use rcgen::{CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose};
 use rustls::{
     RootCertStore,
@@ -21,14 +20,6 @@ use super::{
     lifetime::{Lifetimes, Validity, unix_seconds},
     pem::{certificate, certificates, check_pair, first},
 };
-
-/// The DNS names in the certificate of a Service: first the one that the API server and sidecars verify, then the fully qualified
-/// one, for clients that use the default cluster domain.
-pub(super) fn names(service: &str, namespace: &str) -> [String; 2] {
-    let name = service_name(service, namespace);
-    let whole = format!("{name}.cluster.local");
-    [name, whole]
-}
 
 /// A certificate with its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,12 +53,12 @@ impl Leaf {
         Ok(Validity::of(&certificate(&self.chain_pem)?)?.not_after)
     }
 
-    /// Verifies the certificate for each of `names` at `now`, as a client that trusts `bundle` does.
-    pub(super) fn serves(&self, bundle: &str, names: &[String], now: SystemTime) -> Result<(), Unusable> {
+    /// Verifies the certificate for the DNS name `name` at `now`, as a client that trusts `bundle` does.
+    pub(super) fn serves(&self, bundle: &str, name: &str, now: SystemTime) -> Result<(), Unusable> {
         let chain: Vec<_> = certificates(&self.chain_pem)?;
         let (leaf, intermediates) = chain.split_first().ok_or(Unusable::NotPem(CERTIFICATE))?;
         let general = |error: &dyn std::error::Error| rustls::Error::General(error.to_string());
-        let verify = |name: &str| {
+        let verify = || {
             let mut roots = RootCertStore::empty();
             for anchor in certificates(bundle).map_err(|error| general(&error))? {
                 roots.add(anchor)?;
@@ -75,20 +66,18 @@ impl Leaf {
             let provider = Arc::new(ring::default_provider());
             let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build();
             let verifier = verifier.map_err(|error| general(&error))?;
-            let name = ServerName::try_from(name).map_err(|error| general(&error))?;
+            let server = ServerName::try_from(name).map_err(|error| general(&error))?;
             let now = UnixTime::since_unix_epoch(now.duration_since(UNIX_EPOCH).unwrap_or_default());
-            verifier.verify_server_cert(leaf, intermediates, &name, &[], now).map(drop)
+            verifier.verify_server_cert(leaf, intermediates, &server, &[], now).map(drop)
         };
-        names
-            .iter()
-            .try_for_each(|name| verify(name).map_err(|reason| Unusable::Refused { name: name.clone(), reason }))
+        verify().map_err(|reason| Unusable::Refused { name: name.to_owned(), reason })
     }
 
-    /// Checks that `authority` has signed the certificate for each of `names`, and that renewal is not due.
-    pub(super) fn check(&self, authority: &Authority, names: &[String], now: SystemTime) -> Result<(), Unusable> {
+    /// Checks that `authority` has signed the certificate for `name`, and that renewal is not due.
+    pub(super) fn check(&self, authority: &Authority, name: &str, now: SystemTime) -> Result<(), Unusable> {
         // The leaf alone: a client that trusts the authority needs no intermediate.
         let alone = Self { chain_pem: first(&self.chain_pem)?, key_pem: self.key_pem.clone() };
-        alone.serves(authority.pem(), names, now)?;
+        alone.serves(authority.pem(), name, now)?;
         let validity = Validity::of(&certificate(&self.chain_pem)?)?;
         // A leaf that ends with its authority cannot be extended; the next authority brings the next leaf.
         let ends_with_authority = unix_seconds(validity.not_after) >= unix_seconds(authority.validity().not_after);
@@ -99,20 +88,18 @@ impl Leaf {
     }
 }
 
-/// Makes a certificate. `cross_signed` is the authority's certificate signed by the previous authority, for clients that know only
+/// Makes a certificate for the DNS name `name`. `cross_signed` is the authority's certificate signed by the previous authority, for clients that know only
 /// that one.
 pub(super) fn make(
     authority: &Authority,
     cross_signed: Option<&str>,
-    names: &[String],
+    name: &str,
     lifetimes: Lifetimes,
     now: SystemTime,
 ) -> Result<Leaf, rcgen::Error> {
-    let mut params = CertificateParams::new(names)?;
+    let mut params = CertificateParams::new([name.to_owned()])?;
     params.distinguished_name = DistinguishedName::new();
-    if let Some(name) = names.first() {
-        params.distinguished_name.push(DnType::CommonName, name.as_str());
-    }
+    params.distinguished_name.push(DnType::CommonName, name);
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     params.use_authority_key_identifier_extension = true;
@@ -130,43 +117,42 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::certificates::lifetime::DAY;
+    use crate::certificates::lifetime::{DAY, Terms};
 
-    const LIFETIMES: Lifetimes = Lifetimes { authority: DAY.saturating_mul(3650), leaf: DAY.saturating_mul(90) };
+    const LIFETIMES: Lifetimes = Lifetimes { authority: DAY.saturating_mul(365), leaf: DAY.saturating_mul(90) };
+    const TERMS: Terms<'_> = Terms { namespace: "jobwarden", lifetimes: LIFETIMES };
+    const NAME: &str = "jobwarden-webhook.jobwarden.svc";
 
     fn now() -> SystemTime {
         UNIX_EPOCH + 20_000 * DAY
     }
 
     fn authority() -> Authority {
-        Authority::make(now(), LIFETIMES).expect("made")
+        Authority::make(now(), TERMS).expect("made")
     }
 
-    fn leaf(authority: &Authority, names: &[String]) -> Leaf {
-        make(authority, None, names, LIFETIMES, now()).expect("made")
+    fn leaf(authority: &Authority, name: &str) -> Leaf {
+        make(authority, None, name, LIFETIMES, now()).expect("made")
     }
 
     #[test]
-    fn a_new_leaf_is_valid_for_all_its_names() {
-        let (authority, names) = (authority(), names("jobwarden-webhook", "jobwarden"));
-        assert_eq!(names, ["jobwarden-webhook.jobwarden.svc", "jobwarden-webhook.jobwarden.svc.cluster.local"]);
-        let leaf = leaf(&authority, &names);
-        leaf.check(&authority, &names, now()).expect("usable");
+    fn a_new_leaf_is_valid_for_its_name() {
+        let authority = authority();
+        let leaf = leaf(&authority, NAME);
+        leaf.check(&authority, NAME, now()).expect("usable");
         assert_eq!(Leaf::read(&leaf.contents("bundle")).expect("complete"), leaf);
     }
 
     #[test]
     fn a_leaf_is_rejected_for_another_name() {
         let authority = authority();
-        let leaf = leaf(&authority, &names("jobwarden-reaper", "jobwarden"));
-        let checked = leaf.check(&authority, &names("jobwarden-webhook", "jobwarden"), now());
-        assert!(matches!(checked, Err(Unusable::Refused { name, .. }) if name == "jobwarden-webhook.jobwarden.svc"));
+        let checked = leaf(&authority, "jobwarden-reaper.jobwarden.svc").check(&authority, NAME, now());
+        assert!(matches!(checked, Err(Unusable::Refused { name, .. }) if name == NAME));
     }
 
     #[test]
     fn a_leaf_of_another_authority_is_rejected() {
-        let names = names("a", "b");
-        let checked = leaf(&authority(), &names).check(&authority(), &names, now());
+        let checked = leaf(&authority(), NAME).check(&authority(), NAME, now());
         assert!(matches!(checked, Err(Unusable::Refused { .. })));
     }
 
@@ -174,8 +160,8 @@ mod tests {
     #[case::before(59, true)]
     #[case::after(61, false)]
     fn a_leaf_is_used_until_a_third_of_its_lifetime_is_left(#[case] days: u32, #[case] usable: bool) {
-        let (authority, names) = (authority(), names("a", "b"));
-        match leaf(&authority, &names).check(&authority, &names, now() + days * DAY) {
+        let authority = authority();
+        match leaf(&authority, NAME).check(&authority, NAME, now() + days * DAY) {
             Ok(()) => assert!(usable),
             Err(Unusable::Expiring) => assert!(!usable),
             Err(other) => panic!("{other}"),
@@ -184,16 +170,16 @@ mod tests {
 
     #[test]
     fn a_leaf_does_not_outlive_its_authority() {
-        let authority = Authority::make(now(), Lifetimes { authority: DAY, ..LIFETIMES }).expect("made");
-        let leaf = leaf(&authority, &names("a", "b"));
-        assert_eq!(leaf.not_after().expect("a certificate"), authority.validity().not_after);
+        let lifetimes = Lifetimes { authority: DAY, ..LIFETIMES };
+        let authority = Authority::make(now(), Terms { lifetimes, ..TERMS }).expect("made");
+        assert_eq!(leaf(&authority, NAME).not_after().expect("a certificate"), authority.validity().not_after);
     }
 
     #[test]
     fn a_leaf_with_another_key_is_rejected() {
-        let (authority, names) = (authority(), names("a", "b"));
-        let mut contents = leaf(&authority, &names).contents(authority.pem());
-        let other = leaf(&authority, &names).contents(authority.pem());
+        let authority = authority();
+        let mut contents = leaf(&authority, NAME).contents(authority.pem());
+        let other = leaf(&authority, NAME).contents(authority.pem());
         contents.insert(KEY.to_owned(), other[KEY].clone());
         assert!(matches!(Leaf::read(&contents), Err(Unusable::Pair)));
     }

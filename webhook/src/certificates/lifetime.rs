@@ -8,7 +8,7 @@ use rustls::pki_types::CertificateDer;
 use super::error::Unusable;
 
 /// The most that a certificate is backdated, for machines whose clocks are slow.
-const BACKDATED: Duration = Duration::from_hours(1);
+const BACKDATED: Duration = DAY;
 
 /// The longest overlap of two authorities.
 const LONGEST_OVERLAP: Duration = DAY;
@@ -18,15 +18,23 @@ pub(super) const DAY: Duration = Duration::from_hours(24);
 /// How long certificates last. Each is renewed when a third of its lifetime is left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lifetimes {
-    /// Lifetime of an authority. Every running sidecar must trust it, so it is replaced rarely.
+    /// Lifetime of an authority. A pod that waits with the authorities of its admission trusts the servers for a third of it.
     pub authority: Duration,
     /// Lifetime of a serving certificate.
     pub leaf: Duration,
 }
 
+/// What the certificates of an installation have to be like.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms<'a> {
+    /// The namespace whose Services they are for.
+    pub(super) namespace: &'a str,
+    pub(super) lifetimes: Lifetimes,
+}
+
 impl Default for Lifetimes {
     fn default() -> Self {
-        Self { authority: 3650 * DAY, leaf: 90 * DAY }
+        Self { authority: 365 * DAY, leaf: 90 * DAY }
     }
 }
 
@@ -78,6 +86,11 @@ impl Validity {
     /// Whether less than a sixth of the lifetime is left, although renewal is due at a third.
     pub(super) fn is_overdue(self, now: SystemTime) -> bool {
         self.remaining(now) < self.lifetime() / 6
+    }
+
+    /// Whether the certificate was made to last clearly longer than `lifetime`: longer than its backdating accounts for.
+    pub(super) fn exceeds(self, lifetime: Duration) -> bool {
+        self.lifetime() > lifetime + lifetime / 5
     }
 
     pub(super) fn is_over(self, now: SystemTime) -> bool {

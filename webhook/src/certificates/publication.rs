@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr, time::SystemTime};
 
-use jobwarden_common::names::{FIELD_MANAGER, endpoint_key, label, object};
+use jobwarden_common::names::{endpoint_key, object};
 use jobwarden_inject::endpoint::Endpoint;
 use json_patch::{AddOperation, Patch as JsonPatch, PatchOperation, TestOperation, jsonptr::PointerBuf};
 use k8s_openapi::{
@@ -12,10 +12,7 @@ use k8s_openapi::{
         core::v1::{ConfigMap, Service},
     },
 };
-use kube::{
-    Api, Client,
-    api::{ObjectMeta, Patch},
-};
+use kube::{Api, Client, api::Patch};
 
 use super::{error::CertificateError, leaf::Leaf, secrets::ignore_conflict};
 
@@ -36,7 +33,7 @@ fn cluster_ip(service: &Service) -> Option<IpAddr> {
     service.spec.as_ref()?.cluster_ip.as_ref()?.parse().ok()
 }
 
-/// Writes `endpoint` into the `ConfigMap` that the agents read.
+/// Writes `endpoint` into the `ConfigMap` that the agents read; the chart creates it.
 pub(super) async fn publish_endpoint(
     client: Client,
     namespace: &str,
@@ -51,10 +48,8 @@ pub(super) async fn publish_endpoint(
     let wanted = endpoint_data(endpoint);
     match maps.get_opt(name).await.map_err(failed("read"))? {
         None => {
-            let labels = BTreeMap::from([(label::MANAGED_BY.to_owned(), FIELD_MANAGER.to_owned())]);
-            let metadata = ObjectMeta { name: Some(name.to_owned()), labels: Some(labels), ..ObjectMeta::default() };
-            let map = ConfigMap { metadata, data: Some(wanted), ..ConfigMap::default() };
-            ignore_conflict(maps.create(&parameters, &map).await).map_err(failed("create"))
+            let namespace = namespace.to_owned();
+            Err(CertificateError::Deleted { kind: "ConfigMap", create: "configmap", name, namespace })
         }
         Some(map) if map.data.as_ref() == Some(&wanted) => Ok(()),
         Some(map) => {
@@ -109,10 +104,10 @@ impl Configuration {
     }
 
     /// Checks that the API server accepts `leaf` for every webhook.
-    pub(super) fn trusts(&self, leaf: &Leaf, names: &[String], now: SystemTime) -> Result<(), CertificateError> {
+    pub(super) fn trusts(&self, leaf: &Leaf, name: &str, now: SystemTime) -> Result<(), CertificateError> {
         for webhook in self.object.webhooks.iter().flatten() {
             let bundle = webhook.client_config.ca_bundle.as_ref().map_or(&[][..], |bundle| &bundle.0);
-            leaf.serves(&String::from_utf8_lossy(bundle), names, now).map_err(|reason| {
+            leaf.serves(&String::from_utf8_lossy(bundle), name, now).map_err(|reason| {
                 CertificateError::Distrusted { webhook: webhook.name.clone(), reason: reason.to_string() }
             })?;
         }

@@ -6,6 +6,8 @@
 //!  leaves: by current     by current             by new                by new
 //! ```
 //!
+//! An authority that may sign for other names, or for longer, than the next one would be is replaced in the same way at any time.
+//!
 //! The overlap begins once the phase is confirmed: the bundle is in every place that clients read it from, and every leaf is signed
 //! as the phase requires. The state is in the authority's Secret, so any replica can continue an interrupted rotation.
 //!
@@ -18,7 +20,7 @@ use super::{
     authority::Authority,
     contents::{self, CERTIFICATE, Contents, KEY, text},
     error::Unusable,
-    lifetime::{Lifetimes, unix_seconds},
+    lifetime::{Terms, unix_seconds},
     pem::certificate,
 };
 
@@ -55,8 +57,8 @@ enum Phase {
 
 impl Rotation {
     /// The first authority of an installation.
-    pub(super) fn begin(now: SystemTime, lifetimes: Lifetimes) -> Result<Self, rcgen::Error> {
-        let current = Authority::make(now, lifetimes)?;
+    pub(super) fn begin(now: SystemTime, terms: Terms<'_>) -> Result<Self, rcgen::Error> {
+        let current = Authority::make(now, terms)?;
         Ok(Self { current, phase: Phase::Steady, cross_signed: None, confirmed: None })
     }
 
@@ -125,11 +127,11 @@ impl Rotation {
     }
 
     /// Whether the next step is due at `now`.
-    pub(super) fn is_due(&self, now: SystemTime, lifetimes: Lifetimes) -> bool {
+    pub(super) fn is_due(&self, now: SystemTime, terms: Terms<'_>) -> bool {
         match self.phase {
-            Phase::Steady => self.current.validity().is_in_last_third(now),
+            Phase::Steady => self.current.validity().is_in_last_third(now) || !self.current.fits(terms),
             Phase::Announced(_) | Phase::Switched(_) => {
-                let overlap = lifetimes.overlap();
+                let overlap = terms.lifetimes.overlap();
                 // An authority that expires within the overlap is not waited for: it cross-signs the next one.
                 let expires = self.current.validity().not_after <= now + overlap;
                 let passed = |since| expires || now.duration_since(since).is_ok_and(|passed| passed >= overlap);
@@ -139,15 +141,15 @@ impl Rotation {
     }
 
     /// The state after the next step.
-    pub(super) fn advance(self, now: SystemTime, lifetimes: Lifetimes) -> Result<Self, rcgen::Error> {
+    pub(super) fn advance(self, now: SystemTime, terms: Terms<'_>) -> Result<Self, rcgen::Error> {
         let Self { current, phase, cross_signed, confirmed: _ } = self;
         Ok(match phase {
             Phase::Steady => {
-                let next = Box::new(Authority::make(now, lifetimes)?);
+                let next = Box::new(Authority::make(now, terms)?);
                 Self { current, phase: Phase::Announced(next), cross_signed, confirmed: None }
             }
             Phase::Announced(next) => {
-                let cross_signed = Some(current.cross_sign(&next)?);
+                let cross_signed = Some(current.cross_sign(&next, terms)?);
                 let phase = Phase::Switched(current.pem().to_owned());
                 Self { current: *next, phase, cross_signed, confirmed: None }
             }

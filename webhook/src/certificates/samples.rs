@@ -3,9 +3,14 @@
 use std::time::SystemTime;
 
 use jobwarden_common::names::object;
+use jobwarden_inject::endpoint::service_name;
 use k8s_openapi::api::core::v1::Secret;
 
-use super::{leaf, lifetime::Lifetimes, rotation::Rotation};
+use super::{
+    leaf,
+    lifetime::{Lifetimes, Terms},
+    rotation::Rotation,
+};
 
 /// The Secrets of an installation.
 #[derive(Debug)]
@@ -20,12 +25,12 @@ pub struct Certificates {
 
 /// The certificates of an installation in `namespace`, made at `now`.
 pub fn certificates(namespace: &str, now: SystemTime) -> Certificates {
-    let lifetimes = Lifetimes::default();
-    let rotation = Rotation::begin(now, lifetimes).expect("key generation succeeds");
+    let terms = Terms { namespace, lifetimes: Lifetimes::default() };
+    let rotation = Rotation::begin(now, terms).expect("key generation succeeds");
     let secret = |data| Secret { data: Some(data), ..Secret::default() };
     let serving = |service| {
-        let names = leaf::names(service, namespace);
-        let leaf = leaf::make(&rotation.current, rotation.cross_signed(), &names, lifetimes, now);
+        let name = service_name(service, namespace);
+        let leaf = leaf::make(&rotation.current, rotation.cross_signed(), &name, terms.lifetimes, now);
         secret(leaf.expect("signing succeeds").contents(&rotation.bundle()))
     };
     Certificates {

@@ -1,13 +1,14 @@
 //! Reconciliation against an API server in memory.
 
 mod fake;
+pub(super) mod older;
 
 use std::{
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use jobwarden_inject::endpoint::Endpoint;
+use jobwarden_inject::endpoint::{Endpoint, service_name};
 use jobwarden_serve::{
     admin::{Gate, Readiness},
     shutdown::Shutdown,
@@ -27,7 +28,7 @@ use super::{
     contents::Contents,
     error::CertificateError,
     leaf::{self, Leaf},
-    lifetime::DAY,
+    lifetime::{DAY, Terms},
     rotation::Rotation,
     secrets::Secrets,
 };
@@ -53,7 +54,20 @@ fn installed() -> ApiServer {
     };
     let webhooks = [webhook("jobs.jobwarden.io"), webhook("pods.jobwarden.io")];
     server.put(CONFIGURATION, json!({"metadata": {"name": "jobwarden"}, "webhooks": webhooks}));
+    for path in [CA, WEBHOOK, REAPER, ENDPOINT] {
+        server.put(path, empty(path));
+    }
     server
+}
+
+/// A Secret or `ConfigMap` as the chart renders it.
+fn empty(path: &str) -> Value {
+    let name = path.rsplit('/').next().expect("a path has a last part");
+    json!({"metadata": {"name": name, "labels": {"app.kubernetes.io/managed-by": "Helm"}}})
+}
+
+fn terms(lifetimes: Lifetimes) -> Terms<'static> {
+    Terms { namespace: "jobwarden", lifetimes }
 }
 
 struct Replica {
@@ -92,13 +106,12 @@ fn contents(secret: &Value) -> Contents {
 /// Asserts that every component trusts every other; returns the CA bundle.
 async fn assert_in_order(server: &ApiServer) -> String {
     let before = server.get(CA);
-    let lifetimes = Lifetimes::default();
-    let rotation = Secrets::new(server.client(), "jobwarden").rotation(now(), lifetimes).await.expect("an authority");
+    let secrets = Secrets::new(server.client(), "jobwarden");
+    let rotation = secrets.rotation(now(), terms(Lifetimes::default())).await.expect("an authority");
     assert_eq!(server.get(CA), before, "the authority is unchanged");
     for (secret, service) in [(WEBHOOK, "jobwarden-webhook"), (REAPER, "jobwarden-reaper")] {
-        let names = leaf::names(service, "jobwarden");
         let leaf = Leaf::read(&contents(&server.get(secret))).expect("a leaf");
-        leaf.check(&rotation.current, &names, now()).expect("a valid leaf");
+        leaf.check(&rotation.current, &service_name(service, "jobwarden"), now()).expect("a valid leaf");
     }
     let endpoint = json!({
         "address": "10.96.0.7:8444", "server-name": "jobwarden-reaper.jobwarden.svc", "ca.crt": rotation.bundle(),
@@ -136,18 +149,57 @@ async fn two_replicas_that_start_together_agree() {
 }
 
 #[rstest]
-#[case::authority_deleted(CA)]
-#[case::leaf_deleted(WEBHOOK)]
-#[case::reapers_leaf_deleted(REAPER)]
-#[case::endpoint_deleted(ENDPOINT)]
+#[case::authority_deleted(CA, "secret generic jobwarden-ca")]
+#[case::leaf_deleted(WEBHOOK, "secret generic jobwarden-webhook-tls")]
+#[case::reapers_leaf_deleted(REAPER, "secret generic jobwarden-reaper-tls")]
+#[case::endpoint_deleted(ENDPOINT, "configmap jobwarden-reaper-endpoint")]
 #[tokio::test]
-async fn a_deleted_object_is_recreated(#[case] path: &str) {
+async fn a_deleted_object_is_reported_and_filled_once_it_exists_again(#[case] path: &str, #[case] remedy: &str) {
+    let server = installed();
+    let Replica { mut controller, identity, .. } = replica(&server);
+    controller.reconcile(now()).await.expect("a pass");
+    server.delete(path);
+    server.writes();
+    let error = controller.reconcile(now()).await.expect_err("it is missing").to_string();
+    assert!(error.ends_with(&format!("kubectl -n jobwarden create {remedy}")), "{error}");
+    assert_eq!(server.writes(), 0);
+    assert!(identity.not_after().is_some(), "it still serves");
+    server.put(path, json!({"metadata": {"name": path.rsplit('/').next()}}));
+    controller.reconcile(now()).await.expect("another pass");
+    assert_in_order(&server).await;
+}
+
+/// As `helm upgrade --force` leaves it, or who wants a new one.
+#[rstest]
+#[case::authority(CA)]
+#[case::leaf(WEBHOOK)]
+#[case::reapers_leaf(REAPER)]
+#[case::endpoint(ENDPOINT)]
+#[tokio::test]
+async fn an_object_that_was_emptied_is_filled_and_stays_the_charts(#[case] path: &str) {
     let server = installed();
     let Replica { mut controller, .. } = replica(&server);
     controller.reconcile(now()).await.expect("a pass");
-    server.delete(path);
+    let before = server.get(path);
+    server.put(path, empty(path));
     controller.reconcile(now()).await.expect("another pass");
     assert_in_order(&server).await;
+    let after = server.get(path);
+    assert_eq!(before["data"] == after["data"], path == ENDPOINT, "a new certificate, the same endpoint");
+    assert_eq!(after["metadata"]["labels"], before["metadata"]["labels"]);
+}
+
+/// Certificates do not wait for the agents' `ConfigMap`.
+#[tokio::test]
+async fn a_leaf_is_renewed_although_the_endpoint_cannot_be_published() {
+    let server = installed();
+    let Replica { mut controller, reaper, .. } = replica(&server);
+    controller.reconcile(now() - 61 * DAY).await.expect("a pass");
+    let leaf = server.get(WEBHOOK);
+    server.delete(ENDPOINT);
+    controller.reconcile(now()).await.expect_err("the ConfigMap is missing");
+    assert_ne!(server.get(WEBHOOK), leaf);
+    assert!(reaper.borrow().is_some(), "sidecars get the endpoint all the same");
 }
 
 #[rstest]
@@ -232,7 +284,7 @@ async fn the_webhook_becomes_ready_once_everything_exists() {
 /// Asserts that a client that trusts `bundle` accepts the served certificate.
 fn assert_trusted(server: &ApiServer, secret: &str, service: &str, bundle: &str, now: SystemTime) {
     let leaf = Leaf::read(&contents(&server.get(secret))).expect("a leaf");
-    if let Err(error) = leaf.serves(bundle, &leaf::names(service, "jobwarden"), now) {
+    if let Err(error) = leaf.serves(bundle, &service_name(service, "jobwarden"), now) {
         panic!("{service} is not trusted {:?} after the start: {error}", now.duration_since(self::now()));
     }
 }
@@ -315,8 +367,8 @@ async fn a_replica_whose_pass_fails_reports_that_the_api_server_distrusts_it() {
     object["webhooks"][0]["clientConfig"]["caBundle"] = json!("");
     server.put(CONFIGURATION, object);
     // Reconciliation fails before it reaches the caBundle.
-    server.delete(SERVICE);
-    controller.reconcile(now()).await.expect_err("there is no Service");
+    server.delete(CA);
+    controller.reconcile(now()).await.expect_err("there is no Secret for the authority");
     let error = controller.distrust(now()).await.expect("the caBundle is empty");
     assert!(
         matches!(&error, CertificateError::Distrusted { webhook, .. } if webhook == "jobs.jobwarden.io"),
@@ -327,9 +379,10 @@ async fn a_replica_whose_pass_fails_reports_that_the_api_server_distrusts_it() {
 #[tokio::test]
 async fn external_certificates_are_served_and_never_written() {
     let server = installed();
-    let made = Rotation::begin(now(), Lifetimes::default()).expect("made");
+    let made = Rotation::begin(now(), terms(Lifetimes::default())).expect("made");
     for (path, name) in [(WEBHOOK, "jobwarden-webhook"), (REAPER, "jobwarden-reaper")] {
-        let leaf = leaf::make(&made.current, None, &leaf::names(name, "jobwarden"), Lifetimes::default(), now());
+        let name = service_name(name, "jobwarden");
+        let leaf = leaf::make(&made.current, None, &name, Lifetimes::default(), now());
         server.put(path, json!({"metadata": {"name": name}, "data": leaf.expect("made").contents(&made.bundle())}));
     }
     let gate = Readiness::new().condition("certificates");

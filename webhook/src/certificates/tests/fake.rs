@@ -69,14 +69,8 @@ impl ApiServer {
             let existing = state.objects.get(path).cloned();
             match (method, existing) {
                 (&Method::GET, Some(object)) => (StatusCode::OK, object),
-                (&Method::POST, _) => {
-                    let object = sent();
-                    let path = format!("{path}/{}", object["metadata"]["name"].as_str().expect("a name"));
-                    if state.objects.contains_key(&path) {
-                        return failure(StatusCode::CONFLICT, "AlreadyExists");
-                    }
-                    (StatusCode::CREATED, state.write(&path, object))
-                }
+                // The chart creates everything.
+                (&Method::POST, _) => failure(StatusCode::FORBIDDEN, "Forbidden"),
                 (&Method::PUT, Some(existing)) => {
                     let object = sent();
                     if object["metadata"]["resourceVersion"] != existing["metadata"]["resourceVersion"] {
