@@ -1,6 +1,6 @@
-//! A serving certificate from a Secret of type `kubernetes.io/tls`, which is watched for changes.
+//! A serving certificate from a Secret with the keys of the type `kubernetes.io/tls`, which is watched for changes.
 
-use std::pin::pin;
+use std::{collections::BTreeMap, pin::pin};
 
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Secret;
@@ -29,7 +29,7 @@ enum SecretError {
 /// Makes `identity` present `tls.crt` and `tls.key` of the Secret `namespace/name` and calls `on_ca` with its `ca.crt`, now and
 /// after each change; returns at shutdown.
 ///
-/// The Secret need not exist yet. A broken or deleted Secret is logged, and the previous certificate stays in use. The service
+/// The Secret may be empty or missing at first. A broken, empty or deleted Secret is logged, and the previous certificate stays in use. The service
 /// account needs permission to get, list and watch this one Secret by name.
 pub async fn follow_tls_secret(
     client: Client,
@@ -49,6 +49,9 @@ pub async fn follow_tls_secret(
             event = events.next() => event,
         };
         match event {
+            Some(Ok(Some(secret))) if secret.data.as_ref().is_none_or(BTreeMap::is_empty) => {
+                tracing::warn!(namespace, secret = name, "the Secret is empty; waiting until the webhook fills it");
+            }
             Some(Ok(Some(secret))) => match apply(&secret, &identity) {
                 Ok(ca) => {
                     tracing::info!(namespace, secret = name, not_after = ?identity.not_after(), "serving certificate loaded");

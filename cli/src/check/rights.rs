@@ -72,9 +72,7 @@ const NEEDS: &[Need] = {
     use Scope::{Cluster, NodeLeases, Own, Path};
     &[
         need(Webhook, Own, ("", "secrets"), CERTIFICATES, &["get", "update"]),
-        need(Webhook, Own, ("", "secrets"), &[], &["create"]),
         need(Webhook, Own, ("", "configmaps"), &[object::REAPER_ENDPOINT], &["get", "update"]),
-        need(Webhook, Own, ("", "configmaps"), &[], &["create"]),
         need(Webhook, Own, EVENTS, &[], &["create", "patch"]),
         need(Webhook, Own, ("", "services"), &[object::REAPER_SERVICE], &["get"]),
         need(Webhook, Cluster, CONFIGURATIONS, &[object::WEBHOOK_CONFIGURATION], &["get", "list", "watch", "patch"]),

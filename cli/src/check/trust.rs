@@ -74,9 +74,23 @@ fn renewal(snapshot: &Snapshot, secret: &str) -> String {
     format!(
         "a running webhook renews it in time; if none does, see\n\
          kubectl -n {namespace} logs deployment/{} --all-pods --tail=20\n\
-         to renew it immediately: kubectl -n {namespace} delete secret {secret}",
+         to renew it immediately: kubectl -n {namespace} patch secret {secret} --type=merge --patch='{{\"data\":null}}'",
         object::WEBHOOK_SERVICE
     )
+}
+
+/// How to restore an object that the chart creates and the webhook fills. `kind` is what `kubectl create` calls it.
+fn recreation(snapshot: &Snapshot, kind: &str, name: &str) -> String {
+    let namespace = &snapshot.namespace;
+    format!(
+        "the webhook fills it, and may not create it; create it empty:\n\
+         kubectl -n {namespace} create {kind} {name}"
+    )
+}
+
+/// How to restore a Secret that was deleted.
+fn secret_recreation(snapshot: &Snapshot, secret: &str) -> String {
+    if is_external(snapshot) { renewal(snapshot, secret) } else { recreation(snapshot, "secret generic", secret) }
 }
 
 /// The serving certificate of the Service `service`, with the findings about it.
@@ -89,7 +103,7 @@ fn leaf(
     let at = format!("the Secret {}/{secret}", snapshot.namespace);
     let hint = renewal(snapshot, secret);
     let read = || {
-        let found = SECTION.required(&at, lookup, &hint)?;
+        let found = SECTION.required(&at, lookup, &secret_recreation(snapshot, secret))?;
         Serving::read(found).map_err(|reason| SECTION.failure(format!("{at} is unusable: {reason}"), &hint))
     };
     match read() {
@@ -122,7 +136,8 @@ fn authority(snapshot: &Snapshot, bundles: [(&str, Option<&Serving>); 2]) -> Vec
     let at = format!("the Secret {}/{}", snapshot.namespace, object::CA_SECRET);
     let hint = renewal(snapshot, object::CA_SECRET);
     let found = || {
-        let secret = SECTION.required(&at, &snapshot.authority, &hint)?;
+        let missing = secret_recreation(snapshot, object::CA_SECRET);
+        let secret = SECTION.required(&at, &snapshot.authority, &missing)?;
         let signing = Signing::read(secret);
         let signing = signing.map_err(|reason| SECTION.failure(format!("{at} is unusable: {reason}"), &hint))?;
         let state = (signing.not_after(), signing.is_overdue(now(snapshot)));
@@ -193,12 +208,14 @@ fn mismatches(
 fn endpoint(snapshot: &Snapshot, reapers: Option<&Serving>) -> Vec<Finding> {
     let at = format!("the ConfigMap {}/{}", snapshot.namespace, object::REAPER_ENDPOINT);
     let hint = format!(
-        "a running webhook writes it; to renew it immediately: kubectl -n {} delete configmap {}",
+        "a running webhook writes it within a minute; if none does, see\n\
+         kubectl -n {} logs deployment/{} --all-pods --tail=20",
         snapshot.namespace,
-        object::REAPER_ENDPOINT
+        object::WEBHOOK_SERVICE
     );
+    let missing = recreation(snapshot, "configmap", object::REAPER_ENDPOINT);
     let found = || {
-        let map = SECTION.required(&at, &snapshot.endpoint, &hint)?;
+        let map = SECTION.required(&at, &snapshot.endpoint, &missing)?;
         let service = snapshot.reaper_service.as_ref().ok().and_then(Option::as_ref);
         let mut wrong = Vec::new();
         if let Some(service) = service

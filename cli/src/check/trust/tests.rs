@@ -44,7 +44,24 @@ fn a_secret_with_another_key_is_unusable() {
     assert_eq!(found.len(), 1, "{found:?}");
     assert!(found[0].message.contains("its key does not belong to its certificate"), "{found:?}");
     let hint = found[0].hint.as_deref().expect("a hint");
-    assert!(hint.contains("kubectl -n jobwarden delete secret jobwarden-webhook-tls"), "{hint}");
+    assert!(hint.contains("kubectl -n jobwarden patch secret jobwarden-webhook-tls --type=merge"), "{hint}");
+    assert!(hint.ends_with(r#"--patch='{"data":null}'"#), "{hint}");
+}
+
+#[test]
+fn a_deleted_object_that_the_webhook_fills_is_to_be_created_empty() {
+    let mut snapshot = healthy::snapshot();
+    (snapshot.authority, snapshot.webhook_tls) = (Ok(None), Ok(None));
+    (snapshot.reaper_tls, snapshot.endpoint) = (Ok(None), Ok(None));
+    let found = problems(&snapshot);
+    let hints: Vec<_> = found.iter().filter_map(|finding| finding.hint.as_deref()?.lines().last()).collect();
+    let expected = [
+        "secret generic jobwarden-webhook-tls",
+        "secret generic jobwarden-reaper-tls",
+        "secret generic jobwarden-ca",
+        "configmap jobwarden-reaper-endpoint",
+    ];
+    assert_eq!(hints, expected.map(|object| format!("kubectl -n jobwarden create {object}")), "{found:?}");
 }
 
 #[test]
