@@ -15,6 +15,7 @@ mod hostile_tenants;
 mod node_failures;
 mod notifications;
 mod observe_only;
+mod own_objects;
 mod own_rights;
 mod ownership;
 mod ports;
@@ -98,6 +99,8 @@ fn serial(cluster: &Arc<SharedCluster>) -> Vec<Trial> {
         shares::a_flood_of_one_namespace_is_coalesced_and_delays_no_other,
         flood::suspended_jobs_made_and_deleted_in_a_minute_cost_one_tenants_share,
         flood::jobs_beyond_the_limit_are_told_of_and_taken_up_when_others_are_gone,
+        own_objects::an_upgrade_keeps_the_certificates,
+        own_objects::a_deleted_secret_is_named_with_its_remedy_and_filled_once_it_is_created,
         observe_only::observe_only_reports_a_loss_and_changes_no_job_or_pod,
         uninstall::helm_uninstall_leaves_no_finalizer_and_no_webhook,
         uninstall::plain_manifests_install_and_uninstall_completely,

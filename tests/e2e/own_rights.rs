@@ -10,7 +10,7 @@ use jobwarden_tests::wait;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::{Value, json};
@@ -153,9 +153,21 @@ pub(crate) async fn the_webhooks_token_writes_its_certificates_only(cluster: &Sh
 
     let pods = Api::<Pod>::all(webhook.clone());
     ensure!(is_forbidden(&pods.list(&kube::api::ListParams::default()).await), "the webhook's token lists pods");
-    let secrets = Api::<Secret>::namespaced(webhook, NAMESPACE);
+    let secrets = Api::<Secret>::namespaced(webhook.clone(), NAMESPACE);
     ensure!(is_forbidden(&secrets.list(&kube::api::ListParams::default()).await), "the webhook's token lists Secrets");
-    secrets.get(object::CA_SECRET).await.context("reading its own Secret")?;
+    let own = secrets.get(object::CA_SECRET).await.context("reading its own Secret")?;
+    secrets.replace(object::CA_SECRET, &parameters, &own).await.context("updating its own Secret")?;
+    ensure!(is_forbidden(&secrets.get("jobwarden-sink").await), "the webhook's token reads the sink's Secret");
+    let new: Secret = serde_json::from_value(json!({"metadata": {"name": "jobwarden-sink-2"}}))?;
+    ensure!(is_forbidden(&secrets.create(&parameters, &new).await), "the webhook's token creates Secrets");
+    for name in [object::CA_SECRET, object::WEBHOOK_TLS_SECRET, object::REAPER_TLS_SECRET] {
+        let deletion = DeleteParams { dry_run: true, ..DeleteParams::default() };
+        ensure!(is_forbidden(&secrets.delete(name, &deletion).await), "the webhook's token deletes {name}");
+    }
+    let maps = Api::<ConfigMap>::namespaced(webhook, NAMESPACE);
+    let new: ConfigMap = serde_json::from_value(json!({"metadata": {"name": "any"}}))?;
+    ensure!(is_forbidden(&maps.create(&parameters, &new).await), "the webhook's token creates ConfigMaps");
+    ensure!(is_forbidden(&maps.get(object::CONFIG).await), "the webhook's token reads other ConfigMaps");
     Ok(())
 }
 

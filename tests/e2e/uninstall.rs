@@ -12,6 +12,7 @@ use jobwarden_tests::shared_cluster::SharedCluster;
 use jobwarden_tests::wait;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::PostParams;
 use kube::{Api, ResourceExt as _};
 
@@ -20,7 +21,19 @@ pub(crate) async fn helm_uninstall_leaves_no_finalizer_and_no_webhook(cluster: &
     let namespace = environment.enrolled_namespace("uninstall").await?;
     create_held_job(environment, namespace.name()).await?;
     install::uninstall(&environment.cluster).await?;
+    verify_no_certificates(environment).await?;
     verify_released(environment, namespace.name()).await
+}
+
+/// Nothing that the webhook filled is left, and the webhook, which ends a moment later, creates none of it again.
+async fn verify_no_certificates(environment: &Environment) -> anyhow::Result<()> {
+    let secrets = Api::<Secret>::namespaced(environment.client.clone(), install::NAMESPACE);
+    for name in crate::own_objects::SECRETS {
+        ensure!(secrets.get_opt(name).await?.is_none(), "the Secret {name} still exists");
+    }
+    let maps = Api::<ConfigMap>::namespaced(environment.client.clone(), install::NAMESPACE);
+    ensure!(maps.get_opt(object::REAPER_ENDPOINT).await?.is_none(), "the endpoint's ConfigMap still exists");
+    Ok(())
 }
 
 pub(crate) async fn plain_manifests_install_and_uninstall_completely(cluster: &SharedCluster) -> anyhow::Result<()> {

@@ -35,7 +35,7 @@ struct Fault {
     repair: &'static [&'static [&'static str]],
 }
 
-const FAULTS: [Fault; 11] = [
+const FAULTS: [Fault; 12] = [
     Fault {
         name: "a binding of the reaper is gone",
         plant: &[&["delete", "clusterrolebinding/jobwarden-reaper"]],
@@ -66,6 +66,13 @@ const FAULTS: [Fault; 11] = [
         problem: "the reaper cannot be reached through its Service",
         remedy: "kubectl get --raw /api/v1/namespaces/jobwarden/services/https:jobwarden-reaper:8444/proxy/",
         repair: &[],
+    },
+    Fault {
+        name: "a Secret that the webhook fills is gone",
+        plant: &[&["delete", "secret/jobwarden-reaper-tls", "--namespace=jobwarden"]],
+        problem: "Secret jobwarden/jobwarden-reaper-tls not found",
+        remedy: "kubectl -n jobwarden create secret generic jobwarden-reaper-tls",
+        repair: &[&["create", "secret", "generic", "jobwarden-reaper-tls", "--namespace=jobwarden"]],
     },
     Fault {
         name: "no reaper runs",
@@ -236,7 +243,7 @@ async fn during_a_webhook_outage(environment: &Environment) -> anyhow::Result<()
         .await
         .context("planting a certificate")?;
     let problem = format!("the certificate in the Secret {NAMESPACE}/{} expired 24 h ago", object::WEBHOOK_TLS_SECRET);
-    wait_for_failure(environment, &problem, "kubectl -n jobwarden delete secret jobwarden-webhook-tls")
+    wait_for_failure(environment, &problem, "kubectl -n jobwarden patch secret jobwarden-webhook-tls")
         .await
         .context("it has expired")?;
 
