@@ -10,8 +10,6 @@ pub mod label {
     pub const INJECT: &str = "jobwarden.io/inject";
     /// `"true"` on every enrolled Job and pod; the reaper watches these.
     pub const ENROLLED: &str = "jobwarden.io/enrolled";
-    /// The standard key for the tool that manages an object; jobwarden's objects have [`super::FIELD_MANAGER`].
-    pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
     /// The Job controller's label on the pods of a Job (`batchv1.JobNameLabel`).
     pub const JOB_NAME: &str = "batch.kubernetes.io/job-name";
     /// The Job controller's label on the pods of a Job: the Job's UID (`batchv1.ControllerUidLabel`).
