@@ -74,7 +74,7 @@ fn renewal(snapshot: &Snapshot, secret: &str) -> String {
     format!(
         "a running webhook renews it in time; if none does, see\n\
          kubectl -n {namespace} logs deployment/{} --all-pods --tail=20\n\
-         to renew it immediately: kubectl -n {namespace} patch secret {secret} --type=merge --patch='{{\"data\":null}}'",
+         to renew it immediately: kubectl -n {namespace} patch secret {secret} --type=merge --patch='{{\"data\":{{\"tls.crt\":\"\"}}}}'",
         object::WEBHOOK_SERVICE
     )
 }

@@ -169,19 +169,23 @@ async fn a_deleted_object_is_reported_and_filled_once_it_exists_again(#[case] pa
     assert_in_order(&server).await;
 }
 
-/// As `helm upgrade --force` leaves it, or who wants a new one.
+/// As `helm upgrade --force` leaves it, or somebody who wants a new certificate.
 #[rstest]
-#[case::authority(CA)]
-#[case::leaf(WEBHOOK)]
-#[case::reapers_leaf(REAPER)]
-#[case::endpoint(ENDPOINT)]
+#[case::authority(CA, json!(null))]
+#[case::leaf(WEBHOOK, json!(null))]
+#[case::reapers_leaf(REAPER, json!(null))]
+#[case::endpoint(ENDPOINT, json!(null))]
+#[case::authority_renewed_by_hand(CA, json!({"tls.crt": ""}))]
+#[case::leaf_renewed_by_hand(REAPER, json!({"tls.crt": ""}))]
 #[tokio::test]
-async fn an_object_that_was_emptied_is_filled_and_stays_the_charts(#[case] path: &str) {
+async fn an_object_that_was_emptied_is_filled_and_stays_the_charts(#[case] path: &str, #[case] data: Value) {
     let server = installed();
     let Replica { mut controller, .. } = replica(&server);
     controller.reconcile(now()).await.expect("a pass");
     let before = server.get(path);
-    server.put(path, empty(path));
+    let mut emptied = empty(path);
+    emptied["data"] = data;
+    server.put(path, emptied);
     controller.reconcile(now()).await.expect("another pass");
     assert_in_order(&server).await;
     let after = server.get(path);

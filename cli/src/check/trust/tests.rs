@@ -45,7 +45,7 @@ fn a_secret_with_another_key_is_unusable() {
     assert!(found[0].message.contains("its key does not belong to its certificate"), "{found:?}");
     let hint = found[0].hint.as_deref().expect("a hint");
     assert!(hint.contains("kubectl -n jobwarden patch secret jobwarden-webhook-tls --type=merge"), "{hint}");
-    assert!(hint.ends_with(r#"--patch='{"data":null}'"#), "{hint}");
+    assert!(hint.ends_with(r#"--patch='{"data":{"tls.crt":""}}'"#), "{hint}");
 }
 
 #[test]
