@@ -90,10 +90,13 @@ fn read(path: &Path) -> anyhow::Result<String> {
     }
 }
 
-/// `chart` with both of its versions set to `version`.
+/// `chart` with both of its versions, and those of its images, set to `version`.
 fn with_version(chart: &str, version: &str) -> String {
     let lines = chart.lines().map(|line| match line.split_once(':') {
         Some((key @ ("version" | "appVersion"), _)) => format!("{key}: {version}\n"),
+        Some((key, image)) if key.trim_start() == "image" => {
+            format!("{key}:{}:{version}\n", image.split_once(':').map_or(image, |(repository, _)| repository))
+        }
         _ => format!("{line}\n"),
     });
     lines.collect()
@@ -152,11 +155,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_versions_of_the_chart_follow_the_workspace() {
-        let chart = "apiVersion: v2\n# version: of what\nversion: 0.1.0\nappVersion: \"0.0.9\"\n";
+    fn the_versions_of_the_chart_and_of_its_images_follow_the_workspace() {
+        let chart = "apiVersion: v2\n# version: of what\nversion: 0.1.0\nappVersion: \"0.0.9\"\n      image: example.com/a:0.1.0\n";
         assert_eq!(
             with_version(chart, "1.2.3"),
-            "apiVersion: v2\n# version: of what\nversion: 1.2.3\nappVersion: 1.2.3\n"
+            "apiVersion: v2\n# version: of what\nversion: 1.2.3\nappVersion: 1.2.3\n      image: example.com/a:1.2.3\n"
         );
     }
 

@@ -1,6 +1,10 @@
-{{/* Reference of an image; takes {image, root}. The default tag is the chart's version. */}}
+{{/* Reference of an image; takes {image, root}: by its digest if there is one, else by its tag. The default tag is the chart's version. */}}
 {{- define "jobwarden.image" -}}
+{{- if .image.digest -}}
+{{ .image.repository }}@{{ .image.digest }}
+{{- else -}}
 {{ .image.repository }}:{{ .image.tag | default .root.Chart.AppVersion }}
+{{- end }}
 {{- end }}
 
 {{/* Security context of a pod that runs as {user}, as Pod Security `restricted` requires. */}}
