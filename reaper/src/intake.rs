@@ -32,6 +32,8 @@ use crate::{clock, observer::Observer};
 
 pub mod agents;
 pub mod bearer;
+pub mod claims;
+pub mod key_set;
 pub mod keys;
 pub mod metrics;
 pub mod rejection;

@@ -1,24 +1,16 @@
 //! The keys with which the API server signs service account tokens.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
 use http::Request;
-use jsonwebtoken::{
-    Algorithm, DecodingKey,
-    jwk::{AlgorithmParameters, EllipticCurve, Jwk},
-};
 use kube::Client;
-use serde::Deserialize;
 use tokio::{
     sync::Notify,
     time::{sleep, timeout},
 };
 
-/// The paths of the API server's `OpenID` Connect discovery document and keys (KEP-1393). Every service account may read both
-/// by default (`ClusterRole` `system:service-account-issuer-discovery`).
-const DISCOVERY_PATH: &str = "/.well-known/openid-configuration";
-const KEYS_PATH: &str = "/openid/v1/jwks";
+use super::key_set::{DISCOVERY_PATH, KEYS_PATH, KeySet, KeySetError};
 
 /// The shortest time between two reads of the keys, however many tokens name unknown keys, and after a failure.
 const MIN_REFRESH_INTERVAL: Duration = Duration::from_secs(10);
@@ -43,81 +35,9 @@ pub enum KeysError {
     /// The API server did not respond in time.
     #[error("the API server did not respond within {} s", TIMEOUT.as_secs())]
     TimedOut,
-    /// The response is not valid.
-    #[error("invalid response of the API server to {path}")]
-    Parse {
-        /// The requested path.
-        path: &'static str,
-        /// The cause.
-        source: serde_json::Error,
-    },
-    /// No key has a supported algorithm.
-    #[error("the API server has no key for ES256 or RS256; tokens cannot be verified")]
-    NoKey,
-}
-
-/// The keys of one issuer by ID.
-#[derive(Debug)]
-pub struct KeySet {
-    issuer: String,
-    keys: HashMap<String, Key>,
-    /// The documents that the keys were parsed from.
-    source: [String; 2],
-}
-
-/// A key and its algorithm. The algorithm in the header of a token is not trusted.
-#[derive(Clone, Debug)]
-pub struct Key {
-    /// `ES256` or `RS256`.
-    pub algorithm: Algorithm,
-    /// The public key.
-    pub key: DecodingKey,
-}
-
-#[derive(Deserialize)]
-struct Discovery {
-    issuer: String,
-}
-
-#[derive(Deserialize)]
-struct RawKeys {
-    keys: Vec<serde_json::Value>,
-}
-
-impl KeySet {
-    /// Parses a discovery document and a JSON Web Key Set. Keys for other algorithms than ES256 and RS256 are ignored.
-    pub fn parse(discovery: String, key_set: String) -> Result<Self, KeysError> {
-        let Discovery { issuer } =
-            serde_json::from_str(&discovery).map_err(|source| KeysError::Parse { path: DISCOVERY_PATH, source })?;
-        let RawKeys { keys } =
-            serde_json::from_str(&key_set).map_err(|source| KeysError::Parse { path: KEYS_PATH, source })?;
-        let keys: HashMap<_, _> = keys.into_iter().filter_map(key).collect();
-        if keys.is_empty() {
-            return Err(KeysError::NoKey);
-        }
-        Ok(Self { issuer, keys, source: [discovery, key_set] })
-    }
-
-    /// The issuer of the tokens, their `iss`.
-    pub fn issuer(&self) -> &str {
-        &self.issuer
-    }
-
-    /// The key with this ID.
-    pub fn key(&self, id: &str) -> Option<&Key> {
-        self.keys.get(id)
-    }
-}
-
-fn key(raw: serde_json::Value) -> Option<(String, Key)> {
-    let jwk: Jwk = serde_json::from_value(raw).ok()?;
-    let algorithm = match &jwk.algorithm {
-        AlgorithmParameters::EllipticCurve(ec) if ec.curve == EllipticCurve::P256 => Algorithm::ES256,
-        AlgorithmParameters::RSA(_) => Algorithm::RS256,
-        _ => return None,
-    };
-    let key = DecodingKey::from_jwk(&jwk).ok()?;
-    Some((jwk.common.key_id?, Key { algorithm, key }))
+    /// The response has no usable key.
+    #[error(transparent)]
+    KeySet(#[from] KeySetError),
 }
 
 /// The keys as last read. They stay in use while the API server is away.
@@ -143,10 +63,10 @@ impl KeyRing {
 
     /// Replaces the keys. If nothing changed, the current object stays.
     pub fn set(&self, keys: KeySet) {
-        if self.current().is_none_or(|current| current.source != keys.source) {
+        if self.current().is_none_or(|current| !current.has_source_of(&keys)) {
             tracing::info!(
-                issuer = keys.issuer,
-                keys = keys.keys.len(),
+                issuer = keys.issuer(),
+                keys = keys.len(),
                 "loaded the token signing keys of the API server"
             );
             self.0.current.store(Some(Arc::new(keys)));
@@ -182,7 +102,7 @@ impl KeyRing {
 }
 
 async fn fetch(client: &Client) -> Result<KeySet, KeysError> {
-    let both = async { KeySet::parse(get(client, DISCOVERY_PATH).await?, get(client, KEYS_PATH).await?) };
+    let both = async { Ok(KeySet::parse(get(client, DISCOVERY_PATH).await?, get(client, KEYS_PATH).await?)?) };
     timeout(TIMEOUT, both).await.map_err(|_| KeysError::TimedOut)?
 }
 
@@ -200,29 +120,6 @@ mod tests {
 
     use super::*;
     use crate::intake::token::fixture::{ISSUER, Signer, key_set};
-
-    #[test]
-    fn keys_for_other_algorithms_are_ignored() {
-        let es256 = Signer::new("es256").jwk();
-        let mixed = json!([
-            es256,
-            {"kty": "oct", "kid": "hmac", "k": "c2VjcmV0"},
-            {"kty": "EC", "crv": "P-384", "kid": "p384", "x": "AA", "y": "AA"},
-            {"kty": "made up", "kid": "unknown"},
-            {"kty": "EC"},
-            17,
-        ]);
-        let keys = KeySet::parse(json!({"issuer": ISSUER}).to_string(), json!({"keys": mixed}).to_string())
-            .expect("one key is supported");
-        assert_eq!(keys.keys.keys().collect::<Vec<_>>(), ["es256"]);
-        assert_eq!(keys.issuer(), ISSUER);
-    }
-
-    #[test]
-    fn a_key_set_without_a_usable_key_is_an_error() {
-        let result = KeySet::parse(json!({"issuer": ISSUER}).to_string(), json!({"keys": []}).to_string());
-        assert!(matches!(result, Err(KeysError::NoKey)));
-    }
 
     #[test]
     fn unchanged_keys_stay_the_same_object() {

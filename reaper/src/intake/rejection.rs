@@ -4,27 +4,17 @@ use http::StatusCode;
 use jobwarden_core::index::{BeatRejected, ForeignPod};
 use jobwarden_serve::accept::BodyError;
 
+use super::claims::TokenError;
+
 /// Why a request is rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum Rejection {
     /// There is no bearer token.
     #[error("the request has no bearer token")]
     MissingToken,
-    /// The token is not one that the API server issues for pods.
-    #[error("the token is not a pod-bound service account token")]
-    Malformed,
-    /// The token has expired.
-    #[error("the token has expired")]
-    Expired,
-    /// The token has another audience.
-    #[error("the token does not have the audience {}", jobwarden_common::names::TOKEN_AUDIENCE)]
-    Audience,
-    /// The token was issued by another cluster.
-    #[error("the token has an unknown issuer")]
-    Issuer,
-    /// The token is forged, or signed with a key that is not known (yet).
-    #[error("the signature of the token cannot be verified")]
-    Signature,
+    /// The token is not acceptable.
+    #[error(transparent)]
+    Token(#[from] TokenError),
     /// The API server does not authenticate the token.
     #[error("the API server does not authenticate the token")]
     NotAuthenticated,
@@ -76,13 +66,7 @@ impl Rejection {
     /// The status of the response.
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::MissingToken
-            | Self::Malformed
-            | Self::Expired
-            | Self::Audience
-            | Self::Issuer
-            | Self::Signature
-            | Self::NotAuthenticated => StatusCode::UNAUTHORIZED,
+            Self::MissingToken | Self::Token(_) | Self::NotAuthenticated => StatusCode::UNAUTHORIZED,
             Self::BeatRejected(_) | Self::ForeignPod(_) | Self::NotAgent | Self::NoNode | Self::UnknownAgent => {
                 StatusCode::FORBIDDEN
             }
@@ -100,11 +84,11 @@ impl Rejection {
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::MissingToken => "missing_token",
-            Self::Malformed => "malformed",
-            Self::Expired => "expired",
-            Self::Audience => "audience",
-            Self::Issuer => "issuer",
-            Self::Signature => "signature",
+            Self::Token(TokenError::Malformed) => "malformed",
+            Self::Token(TokenError::Expired) => "expired",
+            Self::Token(TokenError::Audience) => "audience",
+            Self::Token(TokenError::Issuer) => "issuer",
+            Self::Token(TokenError::Signature) => "signature",
             Self::NotAuthenticated => "rejected",
             Self::Unverifiable => "unverifiable",
             Self::BeatRejected(BeatRejected::UnknownPod) => "unknown_pod",

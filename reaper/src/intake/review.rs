@@ -10,7 +10,7 @@ use kube::{
 };
 use tokio::{sync::Semaphore, time::timeout};
 
-use super::{bearer::Bearer, rejection::Rejection};
+use super::{bearer::Bearer, claims::TokenError, rejection::Rejection};
 
 /// Concurrent reviews. Thousands of sidecars must not cause as many requests to the API server.
 const MAX_CONCURRENT: usize = 16;
@@ -71,14 +71,14 @@ fn bearer(review: TokenReview) -> Result<Bearer, Rejection> {
     }
     // An authenticator that ignores audiences returns none.
     if !status.audiences.iter().flatten().any(|audience| audience == TOKEN_AUDIENCE) {
-        return Err(Rejection::Audience);
+        return Err(TokenError::Audience.into());
     }
     let UserInfo { username, extra, .. } = status.user.unwrap_or_default();
     let extra = extra.unwrap_or_default();
     let account = username.as_deref().and_then(|user| user.strip_prefix(SERVICE_ACCOUNT_PREFIX)?.split_once(':'));
-    let (namespace, service_account) = account.ok_or(Rejection::Malformed)?;
+    let (namespace, service_account) = account.ok_or(TokenError::Malformed)?;
     Ok(Bearer {
-        pod: only(&extra, POD_UID).ok_or(Rejection::Malformed)?.into(),
+        pod: only(&extra, POD_UID).ok_or(TokenError::Malformed)?.into(),
         node: only(&extra, NODE_NAME).map(Into::into),
         namespace: namespace.to_owned(),
         service_account: service_account.to_owned(),

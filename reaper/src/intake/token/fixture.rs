@@ -6,7 +6,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use rcgen::KeyPair;
 use serde_json::{Value, json};
 
-use crate::intake::keys::KeySet;
+use crate::intake::key_set::KeySet;
 
 pub(crate) const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 

@@ -1,5 +1,7 @@
 //! Valid tokens, and every kind of invalid one.
 
+use std::time::Duration;
+
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use rstest::rstest;
