@@ -118,6 +118,7 @@ sidecar:
     #[case::unknown_rule("identity: { runId: [ { header: x } ] }", "header")]
     #[case::bad_pointer("identity: { runId: [ { env: { name: A, pointer: id } } ] }", "slash")]
     #[case::bad_regex("identity: { runId: [ { label: { key: a, regex: 'run-(' } } ] }", "run-(")]
+    #[case::too_large_a_regex("identity: { runId: [ { label: { key: a, regex: '(.{500}){500}' } } ] }", "size limit")]
     #[case::unknown_member("identity: { runId: [ { label: { key: a, container: b } } ] }", "container")]
     #[case::env_without_a_name("identity: { runId: [ { env: { container: main } } ] }", "needs the variable's name")]
     #[case::arg_without_a_name("identity: { jobId: [ { arg: { container: main } } ] }", "needs a name or a regex")]

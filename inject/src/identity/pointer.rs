@@ -55,7 +55,7 @@ impl Segment {
     fn step<'v>(&self, value: &'v Value) -> Option<&'v Value> {
         match (self, value) {
             (Self::Key(key), Value::Object(object)) => object.get(key),
-            (Self::Key(key), Value::Array(array)) => array.get(key.parse::<usize>().ok()?),
+            (Self::Key(key), Value::Array(array)) => array.get(array_index(key)?),
             (Self::Suffix(suffix), Value::Object(object)) => {
                 let mut matches = object.iter().filter(|(key, _)| key.ends_with(suffix));
                 let (_, value) = matches.next()?;
@@ -64,6 +64,12 @@ impl Segment {
             _ => None,
         }
     }
+}
+
+/// The index that a segment names in an array: digits without a zero before them (RFC 6901, section 4).
+fn array_index(key: &str) -> Option<usize> {
+    let is_index = key == "0" || (!key.starts_with('0') && key.bytes().all(|byte| byte.is_ascii_digit()));
+    is_index.then(|| key.parse().ok())?
 }
 
 /// Resolves the escapes of RFC 6901; `None` if a tilde is not part of one.
@@ -129,6 +135,10 @@ mod tests {
     #[case("/1/id", r#"[{"id":1},{"id":true}]"#, Some("true"))]
     #[case("/a~1b~0c", r#"{"a/b~c":1.5}"#, Some("1.5"))]
     #[case("", "7", Some("7"))]
+    #[case("/0", "[7]", Some("7"))]
+    #[case::no_index("/01", "[7,8]", None)]
+    #[case::no_index_either("/+1", "[7,8]", None)]
+    #[case::too_large("/99999999999999999999", "[7,8]", None)]
     #[case::ambiguous("/*JobId", r#"{"analyzerJobId":7,"scannerJobId":8}"#, None)]
     #[case::absent("/id", "{}", None)]
     #[case::not_a_scalar("/id", r#"{"id":{}}"#, None)]

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, str::FromStr};
 
-use regex_lite::Regex;
+use regex_lite::{Regex, RegexBuilder};
 use serde::{Deserialize, Deserializer, de};
 
 use crate::identity::pointer::Pointer;
@@ -15,6 +15,10 @@ pub struct Part {
     /// Selects the first capture group, or the whole match if there is none; without a regex, everything.
     pub regex: Option<Pattern>,
 }
+
+/// The largest regular expression when it is compiled, in bytes: about a thousand states. The engine may visit each of them at each character of
+/// a text, and a few characters such as `(.{500}){500}` make a quarter of a million.
+const MAX_COMPILED: usize = 32 * 1024;
 
 /// A regular expression. Its engine takes time linear in the text, so an untrusted text cannot stall admission.
 #[derive(Clone, Debug)]
@@ -67,7 +71,11 @@ impl FromStr for Pattern {
     type Err = PatternError;
 
     fn from_str(text: &str) -> Result<Self, PatternError> {
-        Regex::new(text).map(Self).map_err(|source| PatternError { pattern: text.to_owned(), source })
+        RegexBuilder::new(text)
+            .size_limit(MAX_COMPILED)
+            .build()
+            .map(Self)
+            .map_err(|source| PatternError { pattern: text.to_owned(), source })
     }
 }
 
