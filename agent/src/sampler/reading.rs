@@ -46,11 +46,11 @@ impl Reading {
             started: stat.starttime,
             // A zombie with other threads has only lost its main thread.
             alive: !matches!(stat.state, 'Z' | 'X') || stat.num_threads > 1,
-            cpu_ms: (stat.utime + stat.stime).saturating_mul(1000) / units.ticks_per_second,
+            cpu_ms: stat.utime.saturating_add(stat.stime).saturating_mul(1000) / units.ticks_per_second,
             // The same figure as in statm.
             rss_bytes: stat.rss.saturating_mul(units.page_bytes),
             hwm_bytes: last.map_or(0, |last| last.hwm_bytes),
-            faults: stat.minflt + stat.majflt,
+            faults: stat.minflt.saturating_add(stat.majflt),
         };
         let unchanged = last.is_some_and(|last| last.faults == now.faults && last.rss_bytes >= now.rss_bytes);
         if now.alive && !unchanged {

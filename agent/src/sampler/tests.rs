@@ -115,6 +115,22 @@ fn a_process_that_cannot_be_read_keeps_its_last_figures() {
 }
 
 #[test]
+fn absurd_figures_are_kept_within_what_can_be_counted() {
+    let proc = Proc::new();
+    proc.put(
+        42,
+        IN_POD,
+        Figures { user_ticks: u64::MAX, faults: u64::MAX, rss_pages: u64::MAX, hwm_kib: u64::MAX, ..FIGURES },
+    );
+    let sample = proc.sampler().sample().expect("it can be listed");
+    let seen = &sample.processes[0];
+    assert_eq!(
+        (seen.cpu_ms, seen.rss_bytes, seen.hwm_bytes),
+        (u64::MAX / procfs::ticks_per_second(), u64::MAX, u64::MAX)
+    );
+}
+
+#[test]
 fn a_zombie_is_not_alive_unless_it_has_other_threads() {
     let proc = Proc::new();
     proc.put(42, IN_POD, Figures { state: 'Z', ..FIGURES });
