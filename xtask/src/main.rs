@@ -77,7 +77,7 @@ async fn main() -> ExitCode {
         Verb::Cluster(args) => cluster::run(args).await,
         Verb::Bench(args) => bench::run_one(args).await,
         Verb::Chaos(args) => chaos::run(args).await,
-        Verb::Fuzz(args) => blocking(move || fuzz::run_one(&args)).await,
+        Verb::Fuzz(args) => blocking(move || fuzz::run_all(&args)).await,
         Verb::Simulate(args) => blocking(move || simulate::run_all(&args)).await,
         Verb::Mutate(args) => blocking(move || simulate::mutate(&args)).await,
     };

@@ -26,7 +26,7 @@ pub(crate) fn run_all(args: &Args) -> anyhow::Result<()> {
     let Args { quick } = args;
     lint::run_all()?;
     run(cargo().args(["test", "--workspace", "--locked"]))?;
-    fuzz::run_one(&fuzz::Args::brief())?;
+    fuzz::run_all(&fuzz::Args::brief())?;
     if *quick {
         return Ok(());
     }

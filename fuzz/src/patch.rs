@@ -1,10 +1,10 @@
-//! Parses any bytes as a Job and as a pod: admission must not panic, and its patch must keep the laws of `tests/patch`.
+//! Parses any bytes as a Job and as a pod: admission must not panic, and its patch must keep the laws of `inject/tests/patch`.
 
 #![no_main]
 
-#[path = "../../tests/patch/installation.rs"]
+#[path = "../../inject/tests/patch/installation.rs"]
 mod installation;
-#[path = "../../tests/patch/law.rs"]
+#[path = "../../inject/tests/patch/law.rs"]
 mod law;
 
 use std::sync::LazyLock;
