@@ -2,7 +2,10 @@
 
 use std::{io::Read as _, sync::Arc};
 
-use procfs::{ProcResult, process::Process};
+use procfs::{
+    FromRead as _, ProcError, ProcResult,
+    process::{Process, Stat},
+};
 
 use super::process_sample::{ProcessKey, ProcessSample};
 use crate::cgroup::Container;
@@ -41,7 +44,7 @@ impl Default for Reading {
 impl Reading {
     /// Reads a process; `last` is its previous reading.
     pub(super) fn of(process: &Process, last: Option<Self>, units: &Units) -> ProcResult<Self> {
-        let stat = process.stat()?;
+        let stat = stat(process)?;
         let mut now = Self {
             started: stat.starttime,
             // A zombie with other threads has only lost its main thread.
@@ -78,6 +81,26 @@ fn hwm_bytes(status: &[u8]) -> u64 {
     let line = status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"VmHWM:"));
     let kib = line.and_then(|line| str::from_utf8(line).ok()?.trim().strip_suffix(" kB")?.trim().parse().ok());
     kib.map_or(0, |kib: u64| kib.saturating_mul(1024))
+}
+
+/// `/proc/<pid>/stat`. procfs panics on one that is not `<pid> (<name>) <state> …`.
+fn stat(process: &Process) -> ProcResult<Stat> {
+    let content = file(process, "stat")?;
+    if !is_stat(&content) {
+        return Err(ProcError::Incomplete(None));
+    }
+    Stat::from_read(content.as_slice())
+}
+
+fn is_stat(content: &[u8]) -> bool {
+    let is = |byte: u8| move |other: &u8| *other == byte;
+    let (Some(start), Some(end)) = (content.iter().position(is(b'(')), content.iter().rposition(is(b')'))) else {
+        return false;
+    };
+    let pid = content[..start].strip_suffix(b" ").unwrap_or_default();
+    let state = content.get(end + 1..).and_then(|after| after.strip_prefix(b" ")?.first());
+    let has_pid = !pid.is_empty() && pid.iter().all(u8::is_ascii_digit);
+    has_pid && start < end && state.is_some_and(u8::is_ascii_graphic)
 }
 
 fn file(process: &Process, name: &str) -> ProcResult<Vec<u8>> {

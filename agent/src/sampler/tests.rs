@@ -107,11 +107,13 @@ fn a_process_that_cannot_be_read_keeps_its_last_figures() {
     proc.put(42, IN_POD, FIGURES);
     let mut sampler = proc.sampler();
     let before = sampler.sample().expect("it can be listed");
-    proc.replace(42, "stat", "garbage");
-    let after = sampler.sample().expect("it can be listed");
-    assert_eq!(after.unreadable, 1);
-    assert_eq!(after.processes[0].process, before.processes[0].process);
-    assert_eq!(after.processes[0].rss_bytes, before.processes[0].rss_bytes);
+    for unreadable in ["garbage", "42 (a)", "42 (a)\u{fffd}", "(a) S", "42 \u{fffd}(a) S", "42 )a( S"] {
+        proc.replace(42, "stat", unreadable);
+        let after = sampler.sample().expect("it can be listed");
+        assert_eq!(after.unreadable, 1);
+        assert_eq!(after.processes[0].process, before.processes[0].process);
+        assert_eq!(after.processes[0].rss_bytes, before.processes[0].rss_bytes);
+    }
 }
 
 #[test]
