@@ -1,5 +1,6 @@
 //! The images that every cluster has: the pause image of pods and the DNS server's.
 
+use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -58,8 +59,12 @@ fn build(
     fs::write(&stamp, &digest).context(|| format!("writing {}", stamp.display()))
 }
 
+/// The times of an image and of its files, in seconds since the Unix epoch, so that the same content is the same image
+/// (<https://reproducible-builds.org/specs/source-date-epoch/>).
+const EPOCH: &str = "SOURCE_DATE_EPOCH";
+
 /// Builds an image from the Containerfile `recipe`, with `programs` as the build context, and writes it to `archive` in OCI
-/// format. Removes buildah's temporary storage.
+/// format. Equal content makes equal images. Removes buildah's temporary storage.
 pub fn archive_image(tag: &str, recipe: &Path, programs: &[PathBuf], archive: &Path) -> Result<()> {
     let _step = progress::step(format!("building image {tag}"));
     let work = archive.with_extension("build");
@@ -76,7 +81,11 @@ pub fn archive_image(tag: &str, recipe: &Path, programs: &[PathBuf], archive: &P
         command.arg("--runroot").arg(work.join("run"));
         command
     };
-    run(buildah().args(["bud", "--isolation", "chroot", "--tag", tag, "--file"]).arg(recipe).arg(&context))?;
+    let epoch = env::var(EPOCH).unwrap_or_else(|_| "0".to_owned());
+    run(buildah()
+        .args(["bud", "--isolation", "chroot", "--timestamp", &epoch, "--identity-label=false", "--tag", tag, "--file"])
+        .arg(recipe)
+        .arg(&context))?;
     let new = work.join("image.tar");
     run(buildah().args(["push", tag, &format!("oci-archive:{}:{tag}", new.display())]))?;
     fs::rename(&new, archive).context(|| format!("writing {}", archive.display()))?;
