@@ -87,7 +87,8 @@ fn token(data: &[u8]) {
 /// Claims that the API server has signed.
 fn claims_of(data: &[u8]) {
     let Ok(verified) = verify(&sign(HEADER.as_bytes(), data), &KEYS, NOW) else { return };
-    let claims: Value = serde_json::from_slice(data).expect("accepted claims are JSON");
+    // Of members that nobody reads, serde does not check the escapes.
+    let Ok(claims) = serde_json::from_slice::<Value>(data) else { return };
     let names = |value: &Value, name: &str| match value {
         Value::Array(all) => all.iter().any(|one| one == name),
         one => one == name,
