@@ -2,18 +2,18 @@
 //!
 //! Times are RFC 3339 in UTC, as the API server writes them. An unknown field is absent, never guessed.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
 pub use self::{
     cause::{Cause, CauseKind},
     coalesced::{Coalesced, CoalescedJob, CoalescedKind},
+    kind::OutcomeKind,
 };
 use crate::identity::{JobId, JobUid, NodeName, PodUid, RunId};
 
 mod cause;
 mod coalesced;
+mod kind;
 
 /// The maximum size of a notification in bytes, so that brokers with small limits accept it.
 pub const MAX_BYTES: usize = 64 * 1024;
@@ -39,60 +39,6 @@ pub struct CloudEvent {
     pub datacontenttype: String,
     /// The outcome itself.
     pub data: OutcomeData,
-}
-
-/// The kind of outcome of a Job or of one attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OutcomeKind {
-    /// The Job is complete.
-    Succeeded,
-    /// The Job failed according to Kubernetes.
-    Failed,
-    /// The Job is lost: jobwarden failed it, or it was deleted and no controller replaces it.
-    Lost,
-    /// The Job was deleted before it finished, and a controller that owns it knows; or a bare pod was deleted.
-    Deleted,
-    /// There is no verdict yet, but an operator should look.
-    Suspect,
-    /// One attempt is lost; the Job continues according to its spec.
-    AttemptFailed,
-    /// An attempt, or a Job, that was reported as suspect or lost is alive after all.
-    Recovered,
-    /// Outcomes of several Jobs of a namespace that has more than its share.
-    Coalesced,
-}
-
-impl OutcomeKind {
-    /// The value on the wire and in object names.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Succeeded => "succeeded",
-            Self::Failed => "failed",
-            Self::Lost => "lost",
-            Self::Deleted => "deleted",
-            Self::Suspect => "suspect",
-            Self::AttemptFailed => "attempt_failed",
-            Self::Recovered => "recovered",
-            Self::Coalesced => "coalesced",
-        }
-    }
-
-    /// The `type` of the event.
-    pub fn event_type(self) -> String {
-        format!("io.jobwarden.job.{}", self.as_str())
-    }
-
-    /// Whether this is the last outcome of the Job.
-    pub fn is_final(self) -> bool {
-        matches!(self, Self::Succeeded | Self::Failed | Self::Lost | Self::Deleted)
-    }
-}
-
-impl fmt::Display for OutcomeKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
 }
 
 /// Everything known about an outcome: `data` of the event and the immutable body in the `JobOutcome` object.

@@ -13,7 +13,7 @@ use std::{
 use jobwarden_common::identity::{JobUid, NodeName, PodUid};
 
 use self::{
-    enrolment::EnrolledNamespaces,
+    enrolled::EnrolledNamespaces,
     followed::Followed,
     interner::Interner,
     recent_pods::RecentPods,
@@ -27,12 +27,15 @@ use crate::{
 };
 
 mod agent_observation;
+mod enrolled;
 mod enrolment;
 mod find;
 mod followed;
 mod foreign;
+mod foreign_pods;
 mod interner;
 mod job_pods;
+mod left_out;
 mod nodes;
 mod pods;
 mod recent_pods;
@@ -47,7 +50,7 @@ mod usage;
 
 pub use find::JobCursor;
 pub use followed::JobLimits;
-pub use foreign::ForeignPods;
+pub use foreign_pods::ForeignPods;
 pub use signals::{BeatRejected, ForeignPod};
 
 /// How long a standby remembers a Job that is gone. That is longer than it takes to notice that the leader is gone, which may have

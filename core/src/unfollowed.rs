@@ -136,7 +136,7 @@ mod tests {
         for managed_elsewhere in [false, true] {
             for suspended in [false, true] {
                 for facts in [deleted(false), deleted(true), finished(Finish::Complete), finished(failed())] {
-                    let facts = JobFacts { managed_elsewhere, suspended, ..facts };
+                    let facts = JobFacts { suspended, managed_elsewhere, ..facts };
                     assert!(matches!(decide(facts, true), Unfollowed::Release(_)));
                 }
             }

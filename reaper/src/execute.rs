@@ -24,7 +24,7 @@ use kube::{
     runtime::events::{Recorder, Reporter},
 };
 
-pub(crate) use self::coalesce::Ended;
+pub(crate) use self::coalesce::{Ended, Waiting};
 pub use self::error::ExecuteError;
 use crate::{
     metrics::{Metrics, StepLabels},

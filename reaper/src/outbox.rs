@@ -28,6 +28,7 @@ pub use self::{
 
 use self::share::Shares;
 
+mod admission;
 mod body;
 pub(crate) mod object;
 mod share;

@@ -8,7 +8,7 @@ use jobwarden_common::{
     identity::PodUid,
     names::{object, port},
 };
-use jobwarden_core::{judge, reconcile::Mode};
+use jobwarden_core::{judge, policy::Policy, reconcile::Mode};
 use jobwarden_serve::{
     accept::{self, LimitArgs, Limits, Server},
     admin::{self, AdminArgs, AdminError, Gate, Readiness},
@@ -148,10 +148,7 @@ async fn serve(args: ReaperArgs) -> Result<(), RunError> {
     let all = AllMetrics::register(&mut registry);
     let metrics = all.metrics;
     let own = OwnNamespaces::new([namespace.clone(), agent_namespace.clone()]);
-    let observer = Observer::excluding(policy, own.clone());
-    observer.set_policy(config.policy.clone(), config.limits.policy.clone());
-    observer.set_job_limits(config.limits.jobs.clone());
-    observer.register(&mut registry);
+    let observer = observer(policy, own.clone(), &config, &mut registry);
     let outbox = Outbox::limited(config.limits.outcomes.clone());
     let sinks = sink_names(&config);
     let executor =
@@ -217,6 +214,15 @@ async fn serve(args: ReaperArgs) -> Result<(), RunError> {
         ((), ()) = async { tokio::join!(serving, leading) } => Ok(()),
         error = tasks.exited() => Err(error),
     }
+}
+
+/// The observer of everything but our own namespaces, as configured.
+fn observer(policy: Policy, own: OwnNamespaces, config: &Config, registry: &mut Registry) -> Observer {
+    let observer = Observer::excluding(policy, own);
+    observer.set_policy(config.policy.clone(), config.limits.policy.clone());
+    observer.set_job_limits(config.limits.jobs.clone());
+    observer.register(registry);
+    observer
 }
 
 /// The ports for probes and for metrics.

@@ -12,7 +12,6 @@ use std::{collections::HashMap, time::Duration};
 
 use jobwarden_common::names::{label, label_value};
 use jobwarden_core::{
-    evidence::JobIdentity,
     health::SignalHealth,
     reconcile::Mode,
     unfollowed::{Unfollowed as Decision, decide},
@@ -26,7 +25,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use crate::{
-    execute::{Ended, Executor},
+    execute::{Ended, Executor, Waiting},
     metrics::{Metrics, NamespaceLabels},
     observer::Observer,
     watch::{
@@ -68,14 +67,6 @@ struct Found {
     followed: usize,
     waiting: Waiting,
     ended: Vec<Ended>,
-}
-
-/// The Jobs that wait for room.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Waiting {
-    pub(crate) count: usize,
-    /// The first of them.
-    pub(crate) some: Vec<JobIdentity>,
 }
 
 impl Unfollowed {

@@ -60,10 +60,10 @@ pub(crate) async fn suspended_jobs_made_and_deleted_in_a_minute_cost_one_tenants
     let started = Instant::now();
     let flooding = async {
         let make = |number: usize| {
-            let jobs = &jobs;
+            let (jobs, tenant) = (&jobs, tenant.name());
             async move {
                 let name = format!("flood-{number}");
-                environment.submit(tenant.name(), &Worker::new(&name, 1, ENDLESS).suspended()).await?;
+                environment.submit(tenant, &Worker::new(&name, 1, ENDLESS).suspended()).await?;
                 jobs.delete(&name, &DeleteParams::background()).await.context("deleting a Job")?;
                 anyhow::Ok(())
             }

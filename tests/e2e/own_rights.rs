@@ -151,6 +151,7 @@ pub(crate) async fn the_webhooks_token_writes_its_certificates_only(cluster: &Sh
     }
     configurations.patch("jobwarden", &parameters, &webhooks(&bundle)).await.context("writing the caBundle")?;
 
+    let parameters = PostParams { dry_run: true, ..PostParams::default() };
     let pods = Api::<Pod>::all(webhook.clone());
     ensure!(is_forbidden(&pods.list(&kube::api::ListParams::default()).await), "the webhook's token lists pods");
     let secrets = Api::<Secret>::namespaced(webhook.clone(), NAMESPACE);

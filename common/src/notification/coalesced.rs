@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::OutcomeKind;
+use super::kind::OutcomeKind;
 use crate::identity::{JobId, JobUid, RunId};
 
 /// Outcomes of one namespace that are reported together, because it has more than its share.

@@ -1,27 +1,10 @@
 //! Which namespaces are enrolled, and since when a Job is out of enrolment. The label by which the watches select only says where to look:
 //! anybody may write it.
 
-use std::collections::HashSet;
-
 use jobwarden_common::identity::JobUid;
 
-use super::{Index, records::JobRecord};
+use super::{Index, enrolled::EnrolledNamespaces, records::JobRecord};
 use crate::moment::Moment;
-
-/// The enrolled namespaces.
-#[derive(Debug, Default)]
-pub(super) struct EnrolledNamespaces {
-    names: HashSet<String>,
-    /// They have been listed. Before that, no Job is out of enrolment.
-    listed: bool,
-}
-
-impl EnrolledNamespaces {
-    fn observes(&self, job: &JobRecord) -> bool {
-        let Some(facts) = &job.facts else { return true };
-        (!self.listed || self.names.contains(&facts.identity.namespace)) && !facts.opted_out
-    }
-}
 
 impl Index {
     /// A namespace was enrolled, or is no longer.

@@ -2,36 +2,8 @@
 
 use jobwarden_common::identity::{JobUid, PodUid};
 
-use super::{Index, recent_pods::RecentPods};
-use crate::{
-    facts::{membership::Mismatch, pod::PodFacts},
-    moment::Moment,
-};
-
-/// The foreign pods that were found.
-#[derive(Debug, Default)]
-pub struct ForeignPods {
-    recent: RecentPods,
-    counts: [u64; Mismatch::ALL.len()],
-}
-
-impl ForeignPods {
-    /// How many there were, for each reason.
-    pub fn by_mismatch(&self) -> [(Mismatch, u64); Mismatch::ALL.len()] {
-        std::array::from_fn(|i| (Mismatch::ALL[i], self.counts[i]))
-    }
-
-    /// How many there were.
-    pub fn count(&self) -> u64 {
-        self.counts.iter().sum()
-    }
-
-    fn add(&mut self, pod: &PodUid, mismatch: Mismatch) {
-        if self.recent.add(pod) {
-            self.counts[mismatch as usize] += 1;
-        }
-    }
-}
+use super::{Index, foreign_pods::ForeignPods};
+use crate::{facts::pod::PodFacts, moment::Moment};
 
 /// Where a pod stands with the Job that it names.
 pub(super) enum Standing {

@@ -128,14 +128,18 @@ impl World<'_> {
             JobFault::Deleted | JobFault::Orphaned if on && self.cluster.api_is_up() => {
                 self.delete_job(job, fault == JobFault::Orphaned);
             }
-            JobFault::Deleted | JobFault::Orphaned => {}
             // A Job is admitted when it is created; what changes it needs the API server.
             JobFault::OptsOut | JobFault::OptsOutWithoutLabel if it.exists || !on => {
                 self.opt_out(job, on, on && fault == JobFault::OptsOutWithoutLabel);
             }
             JobFault::LabelRemoved if on && it.exists => self.remove_label(job),
             JobFault::PodForged(forgery) if on => self.forge_pod(job, forgery),
-            JobFault::OptsOut | JobFault::OptsOutWithoutLabel | JobFault::LabelRemoved | JobFault::PodForged(_) => {}
+            JobFault::Deleted
+            | JobFault::Orphaned
+            | JobFault::OptsOut
+            | JobFault::OptsOutWithoutLabel
+            | JobFault::LabelRemoved
+            | JobFault::PodForged(_) => {}
             _ => {
                 let latest = it.attempts.iter().rev().find(|&&pod| self.pods[pod].is_open()).copied();
                 if let Some(pod) = latest {

@@ -7,22 +7,16 @@
 mod authentication;
 mod authorization;
 mod cache;
+mod question;
 mod slots;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use k8s_openapi::api::authentication::v1::UserInfo;
 use kube::Client;
 
+pub(super) use self::question::{Denied, Right, User};
 use self::{authentication::Tokens, authorization::Reviews, slots::UserSlots};
 use super::metrics::Metrics;
-
-/// How long the API server may take to answer a review, and a request may wait for its turn.
-const TIMEOUT: Duration = Duration::from_secs(5);
-/// How long what the API server allows is kept.
-const KEEP_ALLOWED: Duration = Duration::from_secs(30);
-/// How long what it refuses is kept: somebody may just be granting it.
-const KEEP_REFUSED: Duration = Duration::from_secs(10);
 
 /// Asks the API server who somebody is, and what he may read.
 pub struct Access {
@@ -39,38 +33,6 @@ pub(super) enum Caller {
     Loopback,
     /// The user of a token.
     User(Arc<User>),
-}
-
-/// An authenticated user.
-#[derive(Debug, PartialEq)]
-pub(super) struct User {
-    info: UserInfo,
-    /// Stands for the user in caches.
-    digest: [u8; 32],
-}
-
-/// What is to be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) enum Right<'a> {
-    /// List the Jobs of a namespace; `None` is all namespaces.
-    ListJobs(Option<&'a str>),
-    /// Get the Job of this name in a namespace; `None` is all Jobs there.
-    GetJob(&'a str, Option<&'a str>),
-    /// Read the logs of a namespace.
-    ReadLogs(&'a str),
-}
-
-/// Why a request is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Denied {
-    /// It has no token.
-    NoToken,
-    /// The API server does not know the token, or it is for another audience.
-    BadToken,
-    /// The user may not read that.
-    Forbidden,
-    /// The API server cannot be asked, or too much is asked at the moment.
-    Unverifiable,
 }
 
 impl Access {
@@ -123,16 +85,5 @@ impl Access {
     /// Asks the API server two questions of which the answers do not matter; what fails, if anything does.
     pub(super) async fn probe(&self) -> (Result<(), String>, Result<(), String>) {
         tokio::join!(self.tokens.probe(), self.reviews.probe())
-    }
-}
-
-impl Denied {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::NoToken => "no-token",
-            Self::BadToken => "bad-token",
-            Self::Forbidden => "forbidden",
-            Self::Unverifiable => "unverifiable",
-        }
     }
 }

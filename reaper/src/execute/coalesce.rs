@@ -19,7 +19,6 @@ use super::{Executor, clock::wall_clock};
 use crate::{
     metrics::{NamespaceLabels, OutcomeLabels},
     outbox::{Due, JobOutcome},
-    unfollowed::Waiting,
 };
 
 /// How often it is looked for what is to be recorded.
@@ -27,6 +26,14 @@ const INTERVAL: Duration = Duration::from_secs(1);
 
 /// How many finalizers are released at a time.
 const AT_ONCE: usize = 4;
+
+/// The Jobs that wait for room.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Waiting {
+    pub(crate) count: usize,
+    /// The first of them.
+    pub(crate) some: Vec<JobIdentity>,
+}
 
 impl Executor {
     /// Records what is to be recorded together until the future is dropped.

@@ -80,7 +80,9 @@ fn beyond(unfollowed: &Unfollowed) -> usize {
 #[tokio::test]
 async fn a_job_that_runs_is_told_of_once_and_taken_up_when_there_is_room() {
     let api = FakeApi::default();
-    ["a", "b", "c", "d"].iter().for_each(|name| put_running(&api, name));
+    for name in ["a", "b", "c", "d"] {
+        put_running(&api, name);
+    }
     let (unfollowed, _) = mk(&api, true, Mode::Enforce);
     assert_eq!((unfollowed.observer.jobs(), beyond(&unfollowed)), (2, 1));
     let listed = unfollowed.follow("ort", false).await.expect("it is listed");
@@ -110,7 +112,9 @@ async fn a_job_that_runs_is_told_of_once_and_taken_up_when_there_is_room() {
 #[tokio::test]
 async fn a_finalizer_is_released_once_the_end_of_its_job_is_recorded() {
     let api = FakeApi::default();
-    ["a", "b"].iter().for_each(|name| put_running(&api, name));
+    for name in ["a", "b"] {
+        put_running(&api, name);
+    }
     let deleting = json!({ "deletionTimestamp": "2026-01-02T03:04:05Z" });
     put(&api, "deleted", &deleting, &json!({}));
     put(
@@ -139,7 +143,9 @@ async fn a_finalizer_is_released_once_the_end_of_its_job_is_recorded() {
 #[tokio::test]
 async fn what_stands_outside_of_enrolment_is_released_and_not_told_of() {
     let api = FakeApi::default();
-    ["a", "b", "c"].iter().for_each(|name| put_running(&api, name));
+    for name in ["a", "b", "c"] {
+        put_running(&api, name);
+    }
     let (unfollowed, _) = mk(&api, false, Mode::Enforce);
     unfollowed.follow("ort", false).await.expect("it is listed");
     assert!(told(&api).is_empty() && !is_held(&api, "c"));
@@ -148,7 +154,9 @@ async fn what_stands_outside_of_enrolment_is_released_and_not_told_of() {
 #[tokio::test]
 async fn a_reaper_that_only_observes_writes_to_no_job() {
     let api = FakeApi::default();
-    ["a", "b"].iter().for_each(|name| put_running(&api, name));
+    for name in ["a", "b"] {
+        put_running(&api, name);
+    }
     put(&api, "deleted", &json!({ "deletionTimestamp": "2026-01-02T03:04:05Z" }), &json!({}));
     let (unfollowed, _) = mk(&api, true, Mode::ObserveOnly);
     unfollowed.follow("ort", false).await.expect("it is listed");
@@ -158,7 +166,9 @@ async fn a_reaper_that_only_observes_writes_to_no_job() {
 #[tokio::test(start_paused = true)]
 async fn a_namespace_is_listed_once_a_minute_while_not_all_of_it_is_followed() {
     let api = FakeApi::default();
-    ["a", "b", "c"].iter().for_each(|name| put_running(&api, name));
+    for name in ["a", "b", "c"] {
+        put_running(&api, name);
+    }
     let (unfollowed, _) = mk(&api, true, Mode::Enforce);
     let mut running = std::pin::pin!(unfollowed.run());
     let mut after = async |seconds| {

@@ -304,7 +304,7 @@ pub(super) async fn until(what: &str, holds: impl AsyncFn() -> anyhow::Result<bo
     let give_up = Instant::now() + SOON;
     while !holds().await.with_context(|| format!("waiting until {what}"))? {
         ensure!(Instant::now() < give_up, "it is not so after {SOON:?} that {what}");
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        sleep(Duration::from_millis(500)).await;
     }
     Ok(())
 }

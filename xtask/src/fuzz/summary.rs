@@ -39,10 +39,10 @@ fn after(log: &str, word: &str) -> Option<u64> {
     rest.split_whitespace().next()?.parse().ok()
 }
 
-/// The number of the last input in a log that ends early, as in `#1024	NEW    cov: 7`.
+/// The number of the last input in a log that ends early, as in `#1024 NEW cov: 7`.
 fn last_run(log: &str) -> Option<u64> {
-    let numbers = log.lines().filter_map(|line| line.strip_prefix('#')?.split_whitespace().next()?.parse().ok());
-    numbers.last()
+    let mut numbers = log.lines().filter_map(|line| line.strip_prefix('#')?.split_whitespace().next()?.parse().ok());
+    numbers.next_back()
 }
 
 /// The last lines of a log.

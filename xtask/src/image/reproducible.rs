@@ -5,7 +5,11 @@ use std::{fs, path::Path};
 use anyhow::{Context as _, ensure};
 use jobwarden_testbed::progress;
 
-use super::{FOLDER, Image, build_from, recipes, tree::Tree};
+use super::{
+    build::{Image, build_from},
+    recipe::{FOLDER, recipes},
+    tree::Tree,
+};
 use crate::command::{at_root, output, root};
 
 /// The folder of the copy, relative to the workspace's root. Its path is longer than that of any sources it is compared with.

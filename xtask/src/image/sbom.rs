@@ -1,4 +1,4 @@
-//! What is in an image: a software bill of materials as CycloneDX JSON (<https://cyclonedx.org/docs/1.6/json/>).
+//! What is in an image: a software bill of materials as `CycloneDX` JSON (<https://cyclonedx.org/docs/1.6/json/>).
 //!
 //! It is made from `cargo tree`, which resolves features as the build does. `cargo metadata`, which the usual generators read, joins the
 //! features of all packages, those of tests among them, and names a third more crates for the sidecar than are in it. There are no times and no
@@ -17,7 +17,7 @@ use jobwarden_testbed::progress;
 use serde_json::{Value, json};
 
 use self::tree::{Crate, Crates};
-use super::{Recipe, TARGET};
+use super::recipe::{Recipe, TARGET};
 use crate::command::{at_root, cargo, output, root};
 
 /// Writes what is in an image to a file in `folder`.

@@ -6,7 +6,7 @@ use std::{
     process::Command,
 };
 
-use super::TARGET;
+use super::recipe::TARGET;
 use crate::command::{self, root};
 
 /// What stands in the programs for the folder of the sources, and for that of the crates.

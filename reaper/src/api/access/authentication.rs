@@ -15,8 +15,8 @@ use tokio::{
 };
 
 use super::{
-    Denied, KEEP_ALLOWED, KEEP_REFUSED, TIMEOUT, User,
     cache::{Cache, Digest},
+    question::{Denied, KEEP_ALLOWED, KEEP_REFUSED, TIMEOUT, User},
 };
 
 /// Concurrent reviews. Whoever can connect could cause any number of requests to the API server otherwise.

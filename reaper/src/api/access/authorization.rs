@@ -14,8 +14,8 @@ use tokio::{
 };
 
 use super::{
-    Denied, KEEP_ALLOWED, KEEP_REFUSED, Right, TIMEOUT, User,
     cache::{Cache, Digest},
+    question::{Denied, KEEP_ALLOWED, KEEP_REFUSED, Right, TIMEOUT, User},
 };
 
 /// Concurrent reviews: the writes of the reaper share its connection to the API server and its priority there.

@@ -10,7 +10,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{TIMEOUT, cache::Digest};
+use super::{cache::Digest, question::TIMEOUT};
 
 /// A semaphore for each user who asks at the moment.
 #[derive(Debug, Default)]

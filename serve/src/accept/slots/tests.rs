@@ -105,7 +105,9 @@ async fn a_plan_spares_what_was_used_since_and_is_made_anew() {
 async fn while_every_connection_is_in_use_newcomers_are_refused_without_a_search() {
     let slots = Slots::new(LIMITS());
     let held: Vec<_> = (0..8).map(|n| connect(&slots, peer(n))).collect();
-    held.iter().for_each(|(_, activity)| activity.set_busy(true));
+    for (_, activity) in &held {
+        activity.set_busy(true);
+    }
     assert!(connect(&slots, peer(9)).0.slot.is_none());
     assert!(slots.table().planned_none && connect(&slots, peer(9)).0.slot.is_none());
     assert!(connect(&slots, Source::Own).0.slot.is_some(), "some slots are our own");
