@@ -39,12 +39,14 @@ identity:
 sidecar:
   namespaces:
     work: {memory: 64Mi}
+  limits:
+    memory: {least: 12Mi, most: 48Mi}
 ";
 
 static SETTINGS: LazyLock<Settings> = LazyLock::new(|| {
-    let Config { identity, sidecar: SidecarConfig { namespaces } } = Config::parse(CONFIG).expect("a configuration");
+    let Config { identity, sidecar: SidecarConfig { namespaces, limits } } = Config::parse(CONFIG).expect("a configuration");
     let settings = installation::settings();
-    Settings { rules: Rules::new(identity), sidecar: Sidecar { namespaces, ..settings.sidecar }, ..settings }
+    Settings { rules: Rules::new(identity), sidecar: Sidecar { namespaces, limits, ..settings.sidecar }, ..settings }
 });
 
 /// Bounds that allow some sizes and pods and forbid others.

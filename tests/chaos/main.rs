@@ -36,6 +36,7 @@ use std::sync::Arc;
 use jobwarden_testbed::{ClusterConfig, tear_down_on_signals};
 use jobwarden_tests::install::Settings;
 use jobwarden_tests::scenarios;
+use jobwarden_tests::scenarios::Stage;
 use jobwarden_tests::shared_cluster::SharedCluster;
 use libtest_mimic::Trial;
 use tokio::runtime::Runtime;
@@ -48,7 +49,8 @@ fn main() -> ExitCode {
     let settings = Settings { lost_after: LOST_AFTER, ..Settings::default() };
     let cluster = Arc::new(SharedCluster::new(Arc::clone(&runtime), ClusterConfig::new("chaos").nodes(4), settings));
     // Tests mostly wait, so many run at once. A test that damages a node leases that node.
-    scenarios::run(&runtime, 32, concurrent(&cluster), serial(&cluster), cluster.tear_down())
+    let stages = [(concurrent(&cluster), 32), (serial(&cluster), 1)].map(|(trials, at_once)| Stage { at_once, trials });
+    scenarios::run(&runtime, stages, cluster.tear_down())
 }
 
 /// Tests that do not disturb each other, the longest first.

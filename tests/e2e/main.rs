@@ -19,7 +19,6 @@ mod own_objects;
 mod own_rights;
 mod ownership;
 mod ports;
-mod shares;
 mod sidecar_size;
 mod uninstall;
 mod webhook_outage;
@@ -30,6 +29,7 @@ use std::sync::Arc;
 use jobwarden_testbed::{ClusterConfig, tear_down_on_signals};
 use jobwarden_tests::install::Settings;
 use jobwarden_tests::scenarios;
+use jobwarden_tests::scenarios::Stage;
 use jobwarden_tests::shared_cluster::SharedCluster;
 use libtest_mimic::Trial;
 use tokio::runtime::Runtime;
@@ -40,7 +40,9 @@ fn main() -> ExitCode {
     let settings = Settings::default();
     let cluster = Arc::new(SharedCluster::new(Arc::clone(&runtime), ClusterConfig::new("e2e").nodes(4), settings));
     // Tests mostly wait, so many run at once. A test that damages a node leases that node.
-    scenarios::run(&runtime, 32, concurrent(&cluster), serial(&cluster), cluster.tear_down())
+    let stages = [(concurrent(&cluster), 32), (hostile(&cluster), 3), (serial(&cluster), 1)];
+    let stages = stages.map(|(trials, at_once)| Stage { at_once, trials });
+    scenarios::run(&runtime, stages, cluster.tear_down())
 }
 
 /// Tests that do not disturb each other, the longest first.
@@ -79,8 +81,8 @@ fn concurrent(cluster: &Arc<SharedCluster>) -> Vec<Trial> {
     ]
 }
 
-/// Tests that would break the others: they damage jobwarden or the API server, and the last ones uninstall jobwarden.
-fn serial(cluster: &Arc<SharedCluster>) -> Vec<Trial> {
+/// Attacks, which ordinary tests would take for faults.
+fn hostile(cluster: &Arc<SharedCluster>) -> Vec<Trial> {
     scenarios![
         cluster,
         hostile_tenants::whoever_claims_a_foreign_job_changes_nothing_of_it,
@@ -89,6 +91,13 @@ fn serial(cluster: &Arc<SharedCluster>) -> Vec<Trial> {
         hostile_tenants::what_is_jobwardens_own_stays_so_and_is_never_left_behind,
         hostile_tenants::no_token_or_connection_of_a_tenant_speaks_for_another,
         hostile_tenants::objects_that_look_like_jobwardens_have_no_effect,
+    ]
+}
+
+/// Tests that would break the others: they damage jobwarden or the API server, and the last ones uninstall jobwarden.
+fn serial(cluster: &Arc<SharedCluster>) -> Vec<Trial> {
+    scenarios![
+        cluster,
         authentication::a_beat_is_accepted_while_the_api_server_is_down,
         ports::probes_are_answered_while_every_slot_of_an_admin_port_is_held,
         ports::heads_that_never_end_cost_the_reaper_little_and_delay_no_honest_beat,
@@ -96,7 +105,6 @@ fn serial(cluster: &Arc<SharedCluster>) -> Vec<Trial> {
         webhook_outage::a_pod_created_without_the_webhook_is_reported_as_sidecar_missing,
         notifications::a_receiver_outage_of_thirty_seconds_loses_no_notification,
         notifications::a_notification_is_delivered_after_its_leader_is_killed,
-        shares::a_flood_of_one_namespace_is_coalesced_and_delays_no_other,
         flood::suspended_jobs_made_and_deleted_in_a_minute_cost_one_tenants_share,
         flood::jobs_beyond_the_limit_are_told_of_and_taken_up_when_others_are_gone,
         own_objects::an_upgrade_keeps_the_certificates,

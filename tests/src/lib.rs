@@ -12,6 +12,7 @@ pub mod job;
 pub mod metrics;
 pub mod mutating_webhook;
 pub mod reaper_api;
+pub mod reaper_config;
 pub mod receiver;
 pub mod scenarios;
 pub mod shared_cluster;

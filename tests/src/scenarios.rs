@@ -1,10 +1,11 @@
 //! Running end-to-end tests that share one cluster. Each test is a scenario: a function whose name is the claim it checks.
 
 use std::process::ExitCode;
+use std::time::Instant;
 
 use anyhow::Context as _;
 use jobwarden_testbed::progress;
-use libtest_mimic::{Arguments, Conclusion, Failed, Trial};
+use libtest_mimic::{Arguments, Failed, Trial};
 use tokio::runtime::Runtime;
 
 /// Tests from functions that take a `&SharedCluster`.
@@ -19,30 +20,40 @@ macro_rules! scenarios {
     };
 }
 
-/// One test.
-pub fn trial(name: &str, run: impl FnOnce() -> anyhow::Result<()> + Send + 'static) -> Trial {
-    Trial::test(name, move || run().map_err(|error| Failed::from(format!("{error:?}"))))
+/// Scenarios that may run at the same time.
+pub struct Stage {
+    /// How many run at once, unless the command line asks for fewer.
+    pub at_once: usize,
+    /// The scenarios.
+    pub trials: Vec<Trial>,
 }
 
-/// Runs the tests of `concurrent`, `threads` at a time unless the command line sets another number, then those of `serial`
-/// one after the other, and finally `tear_down`.
+/// One test, which says how long it took.
+pub fn trial(name: &'static str, run: impl FnOnce() -> anyhow::Result<()> + Send + 'static) -> Trial {
+    Trial::test(name, move || {
+        let started = Instant::now();
+        let result = run();
+        progress::note(format!("{name}: {:.0} s", started.elapsed().as_secs_f64()));
+        result.map_err(|error| Failed::from(format!("{error:?}")))
+    })
+}
+
+/// Runs the stages one after the other, and finally `tear_down`.
 pub fn run(
     runtime: &Runtime,
-    threads: usize,
-    concurrent: Vec<Trial>,
-    serial: Vec<Trial>,
+    stages: impl IntoIterator<Item = Stage>,
     tear_down: impl Future<Output = anyhow::Result<()>>,
 ) -> ExitCode {
-    let mut arguments = Arguments::from_args();
-    arguments.test_threads.get_or_insert(threads);
-    let conclusions = [
-        libtest_mimic::run(&arguments, concurrent),
-        libtest_mimic::run(&Arguments { test_threads: Some(1), ..arguments }, serial),
-    ];
-    let torn_down = runtime.block_on(tear_down).context("tearing down the cluster");
-    if let Err(error) = &torn_down {
-        progress::note(format!("error: {error:#}"));
+    let arguments = Arguments::from_args();
+    let most = arguments.test_threads.unwrap_or(usize::MAX);
+    let mut failed = false;
+    for Stage { at_once, trials } in stages {
+        let arguments = Arguments { test_threads: Some(at_once.min(most)), ..arguments.clone() };
+        failed |= libtest_mimic::run(&arguments, trials).has_failed();
     }
-    let failed = conclusions.iter().any(Conclusion::has_failed) || torn_down.is_err();
+    if let Err(error) = runtime.block_on(tear_down).context("tearing down the cluster") {
+        progress::note(format!("error: {error:#}"));
+        failed = true;
+    }
     if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use jobwarden_testbed::{ClusterConfig, tear_down_on_signals};
 use jobwarden_tests::install::Settings;
 use jobwarden_tests::scenarios;
+use jobwarden_tests::scenarios::Stage;
 use jobwarden_tests::shared_cluster::SharedCluster;
 use libtest_mimic::Trial;
 use tokio::runtime::Runtime;
@@ -36,7 +37,8 @@ fn main() -> ExitCode {
     let settings = Settings { set: &SET, ..Settings::default() };
     let cluster = Arc::new(SharedCluster::new(Arc::clone(&runtime), ClusterConfig::new("webhook").nodes(1), settings));
     // Tests mostly wait, and each has its own namespace.
-    scenarios::run(&runtime, 8, concurrent(&cluster), serial(&cluster), cluster.tear_down())
+    let stages = [(concurrent(&cluster), 8), (serial(&cluster), 1)].map(|(trials, at_once)| Stage { at_once, trials });
+    scenarios::run(&runtime, stages, cluster.tear_down())
 }
 
 /// Tests that do not disturb each other.

@@ -7,8 +7,11 @@ mod summary;
 
 use std::{
     fs::{self, File},
+    num::NonZero,
+    panic::resume_unwind,
     path::{Path, PathBuf},
     process::Command,
+    thread,
 };
 
 use anyhow::{Context as _, bail, ensure};
@@ -62,7 +65,7 @@ pub(crate) struct Args {
     /// The fuzz target
     #[arg(required_unless_present = "all", conflicts_with = "all")]
     target: Option<String>,
-    /// All targets, one after the other
+    /// All targets, as many at once as the machine has processors
     #[arg(long)]
     all: bool,
     /// How many seconds to run each target
@@ -88,10 +91,18 @@ pub(crate) fn run_all(args: &Args) -> anyhow::Result<()> {
     };
     build(&chosen)?;
     let mut findings = Vec::new();
-    for target in &chosen {
-        let summary = fuzz(target, *seconds)?;
-        println!("fuzz {target:<8} {summary}");
-        findings.extend(summary.finding.map(|finding| format!("{target}: {finding}")));
+    let at_once = thread::available_parallelism().map_or(1, NonZero::get);
+    // Every target runs for as long as the others, so that batches leave no processor without work.
+    for targets in chosen.chunks(at_once) {
+        let summaries: Vec<_> = thread::scope(|scope| {
+            let running: Vec<_> = targets.iter().map(|target| scope.spawn(|| fuzz(target, *seconds))).collect();
+            running.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
+        });
+        for (target, summary) in targets.iter().zip(summaries) {
+            let summary = summary?;
+            println!("fuzz {target:<8} {summary}");
+            findings.extend(summary.finding.map(|finding| format!("{target}: {finding}")));
+        }
     }
     ensure!(findings.is_empty(), "fuzzing found something:\n{}", findings.join("\n"));
     Ok(())
