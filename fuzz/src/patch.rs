@@ -44,7 +44,8 @@ sidecar:
 ";
 
 static SETTINGS: LazyLock<Settings> = LazyLock::new(|| {
-    let Config { identity, sidecar: SidecarConfig { namespaces, limits } } = Config::parse(CONFIG).expect("a configuration");
+    let Config { identity, sidecar: SidecarConfig { namespaces, limits } } =
+        Config::parse(CONFIG).expect("a configuration");
     let settings = installation::settings();
     Settings { rules: Rules::new(identity), sidecar: Sidecar { namespaces, limits, ..settings.sidecar }, ..settings }
 });

@@ -13,7 +13,7 @@
 //! standby responds with 503 and the name of the leader.
 //!
 //! Access: two ways in. On the loopback of the pod over plain HTTP without a token: only `pods/portforward` in jobwarden's namespace leads
-//! there, by which `jobwarden explain` comes. And over TLS with a bearer token: [`access`] asks the API server who the caller is, and
+//! there, by which `jobwarden explain` comes. And over TLS with a bearer token: `access` asks the API server who the caller is, and
 //! whether he may list or get the Jobs of that namespace. Messages that may hold log lines are only for who may read logs there. The API
 //! shows names, messages and exit codes, never environments or arguments.
 

@@ -13,7 +13,7 @@ const MAX_LABELS: usize = 64;
 pub struct Labels(Box<[(Box<str>, Box<str>)]>);
 
 impl Labels {
-    /// Keeps the labels that a rule may name, the first [`MAX_LABELS`] by their keys.
+    /// Keeps the labels that a rule may name, the first `MAX_LABELS` by their keys.
     pub fn keep<'a>(labels: impl IntoIterator<Item = (&'a String, &'a String)>) -> Self {
         let kept = labels.into_iter().filter(|(key, _)| !IGNORED_PREFIXES.iter().any(|prefix| key.starts_with(prefix)));
         let by_key: BTreeMap<_, _> = kept.collect();
