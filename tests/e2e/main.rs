@@ -50,6 +50,7 @@ fn concurrent(cluster: &Arc<SharedCluster>) -> Vec<Trial> {
     scenarios![
         cluster,
         node_failures::a_live_worker_survives_its_stopped_kubelet,
+        flood::jobs_beyond_the_limit_are_told_of_and_taken_up_when_others_are_gone,
         node_failures::a_job_on_a_partitioned_node_is_failed_and_its_worker_is_stopped_later,
         node_failures::a_job_on_a_crashed_node_is_failed_reported_and_cleaned_up,
         node_failures::a_job_with_retries_left_is_retried_elsewhere_and_reported_as_attempt_failed,
@@ -106,7 +107,6 @@ fn serial(cluster: &Arc<SharedCluster>) -> Vec<Trial> {
         notifications::a_receiver_outage_of_thirty_seconds_loses_no_notification,
         notifications::a_notification_is_delivered_after_its_leader_is_killed,
         flood::suspended_jobs_made_and_deleted_in_a_minute_cost_one_tenants_share,
-        flood::jobs_beyond_the_limit_are_told_of_and_taken_up_when_others_are_gone,
         own_objects::an_upgrade_keeps_the_certificates,
         own_objects::a_deleted_secret_is_named_with_its_remedy_and_filled_once_it_is_created,
         observe_only::observe_only_reports_a_loss_and_changes_no_job_or_pod,
