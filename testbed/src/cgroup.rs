@@ -1,5 +1,6 @@
 //! The cgroup that each node has in every hierarchy. The kubelet creates the pods' cgroups below it.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -80,6 +81,24 @@ pub(crate) fn processes_of_container(node: &str, container_id: &str) -> Result<V
         }
     }
     Ok(Vec::new())
+}
+
+/// The files `cgroup.procs` of all cgroups that the process `pid` is in. A process that writes its ID there joins them, and gets the share
+/// of processors and memory that the others in them have.
+///
+/// # Errors
+/// The process does not exist, or a file of the kernel cannot be read.
+pub fn cgroups_of(pid: i32) -> Result<Vec<PathBuf>> {
+    let file = format!("/proc/{pid}/cgroup");
+    let text = fs::read_to_string(&file).context(|| format!("reading {file}"))?;
+    // Lines of cgroups(7): the hierarchy's number, its controllers, and the path below its mount.
+    let paths: BTreeSet<_> =
+        text.lines().filter_map(|line| Some(line.splitn(3, ':').nth(2)?.trim_start_matches('/'))).collect();
+    let files = hierarchies()?
+        .into_iter()
+        .flat_map(|Hierarchy { mount, .. }| paths.iter().map(move |path| mount.join(path).join("cgroup.procs")));
+    let pid = pid.to_string();
+    Ok(files.filter(|file| fs::read_to_string(file).is_ok_and(|text| text.lines().any(|line| line == pid))).collect())
 }
 
 fn hierarchies() -> Result<Vec<Hierarchy>> {

@@ -73,6 +73,7 @@ mod temp_namespace;
 mod tools;
 
 pub use binaries::helm;
+pub use cgroup::cgroups_of;
 pub use cluster::{Cluster, ClusterConfig, install_crypto_provider};
 pub use error::{ClusterError, Result};
 pub use firewall::Traffic;

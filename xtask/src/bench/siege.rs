@@ -1,7 +1,8 @@
 //! Every port of every part, attacked at once from one pod of a tenant, while probes, beats and reviews go on.
 //!
-//! The attacker is the example `siege` of jobwarden-serve in the network namespace of a worker pod on another node. Probes and beats come
-//! from the control plane, beats over a kept-alive connection, reviews from the load generator of the webhook's benchmark.
+//! The attacker is the example `siege` of jobwarden-serve in the network namespace and the cgroup of a worker pod on another node, so that it has
+//! the share of the processors that a pod has. Probes and beats come from the control plane, beats over a kept-alive connection, reviews
+//! from the load generator of the webhook's benchmark.
 
 mod targets;
 
@@ -19,7 +20,7 @@ use jobwarden_common::{
     beat::{Beat, BeatRequest, Phase},
     names::{TOKEN_AUDIENCE, endpoint_key, label, label_value, object, port, route},
 };
-use jobwarden_testbed::{Cluster, ClusterConfig, Forwarder, TempNamespace, progress};
+use jobwarden_testbed::{Cluster, ClusterConfig, Forwarder, TempNamespace, cgroups_of, progress};
 use jobwarden_tests::{
     https_client::{Client, Server},
     install::{self, HOME, NAMESPACE, Settings},
@@ -180,11 +181,14 @@ impl Siege {
         Ok(figures)
     }
 
-    /// Starts the attack on one port from the attacker's network namespace.
+    /// Starts the attack on one port from the attacker's network namespace, with the share of the processors that its pod has.
     fn start(&self, siege: &Path, target: &Target, connections: usize, seconds: u64) -> anyhow::Result<Attack> {
         let mut command = Command::new("nsenter");
         command.arg(format!("--net=/proc/{}/ns/net", self.attacker));
-        command.args(["sh", "-c", r#"ulimit -n "$(ulimit -H -n)" && exec "$0" "$@""#]).arg(siege);
+        let cgroups: Vec<_> = cgroups_of(self.attacker)?.iter().map(|file| file.display().to_string()).collect();
+        let script =
+            r#"for file in $CGROUPS; do echo $$ > "$file" || exit 1; done; ulimit -n "$(ulimit -H -n)" && exec "$0" "$@""#;
+        command.args(["sh", "-c", script]).arg(siege).env("CGROUPS", cgroups.join(" "));
         command.args([target.kind, &target.address.to_string(), target.path]);
         command.args([connections.to_string(), seconds.to_string()]).stdout(Stdio::null());
         Ok(Attack(command.spawn().context("starting the attack")?))
