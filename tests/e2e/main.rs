@@ -9,6 +9,7 @@ mod api_access;
 mod authentication;
 mod bare_pods;
 mod events_and_explanations;
+mod fail_with;
 mod flood;
 mod healthy_jobs;
 mod hostile_tenants;
@@ -109,6 +110,7 @@ fn serial(cluster: &Arc<SharedCluster>) -> Vec<Trial> {
         flood::suspended_jobs_made_and_deleted_in_a_minute_cost_one_tenants_share,
         own_objects::an_upgrade_keeps_the_certificates,
         own_objects::a_deleted_secret_is_named_with_its_remedy_and_filled_once_it_is_created,
+        fail_with::a_job_is_failed_by_its_deadline_where_that_is_configured,
         observe_only::observe_only_reports_a_loss_and_changes_no_job_or_pod,
         uninstall::helm_uninstall_leaves_no_finalizer_and_no_webhook,
         uninstall::plain_manifests_install_and_uninstall_completely,

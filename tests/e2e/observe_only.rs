@@ -20,7 +20,7 @@ pub(crate) async fn observe_only_reports_a_loss_and_changes_no_job_or_pod(
     cluster: &SharedCluster,
 ) -> anyhow::Result<()> {
     let environment = cluster.environment().await?;
-    set_observe_only(environment, true).await?;
+    upgrade(environment, "reaper.observeOnly=true").await?;
     let node = environment.lease_node().await?;
     let namespace = environment.enrolled_namespace("observed").await?;
     let worker = Worker::new("observed", 8, ENDLESS).on_node(node.name());
@@ -47,13 +47,14 @@ pub(crate) async fn observe_only_reports_a_loss_and_changes_no_job_or_pod(
 
     environment.cluster.start_node(node.name()).await?;
     environment.cluster.wait_for_node(node.name(), true, RECOVERY).await?;
-    set_observe_only(environment, false).await
+    upgrade(environment, "reaper.observeOnly=false").await
 }
 
-async fn set_observe_only(environment: &Environment, enabled: bool) -> anyhow::Result<()> {
+/// Upgrades jobwarden with one changed value of the chart.
+pub(crate) async fn upgrade(environment: &Environment, value: &str) -> anyhow::Result<()> {
     let chart = install::chart().display().to_string();
     let at = format!("--namespace={NAMESPACE}");
-    let set = format!("--set=reaper.observeOnly={enabled}");
+    let set = format!("--set={value}");
     let arguments = ["upgrade", "jobwarden", &chart, &at, "--reuse-values", &set, "--wait", "--timeout=3m"];
     environment.cluster.helm(arguments).await.with_context(|| format!("upgrading with {set}"))?;
     wait_until_replaced(environment).await?;

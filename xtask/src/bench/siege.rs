@@ -186,8 +186,7 @@ impl Siege {
         let mut command = Command::new("nsenter");
         command.arg(format!("--net=/proc/{}/ns/net", self.attacker));
         let cgroups: Vec<_> = cgroups_of(self.attacker)?.iter().map(|file| file.display().to_string()).collect();
-        let script =
-            r#"for file in $CGROUPS; do echo $$ > "$file" || exit 1; done; ulimit -n "$(ulimit -H -n)" && exec "$0" "$@""#;
+        let script = r#"for file in $CGROUPS; do echo $$ > "$file" || exit 1; done; ulimit -n "$(ulimit -H -n)" && exec "$0" "$@""#;
         command.args(["sh", "-c", script]).arg(siege).env("CGROUPS", cgroups.join(" "));
         command.args([target.kind, &target.address.to_string(), target.path]);
         command.args([connections.to_string(), seconds.to_string()]).stdout(Stdio::null());
