@@ -13,6 +13,9 @@ use crate::command::{self, root};
 const SOURCES: &str = "/jobwarden";
 const CRATES: &str = "/cargo";
 
+/// What C code knows of the time at which it is compiled: nothing. mimalloc has `__TIME__` in a message.
+const NO_TIME: [&str; 3] = ["-Wno-builtin-macro-redefined", r#"-D__DATE__="""#, r#"-D__TIME__="""#];
+
 /// A folder with the sources of the workspace.
 pub(super) struct Tree(PathBuf);
 
@@ -52,7 +55,8 @@ impl Tree {
             names.iter().map(|(folder, name)| format!("{flag}{}={name}", folder.display())).collect::<Vec<_>>()
         };
         command.env("CARGO_ENCODED_RUSTFLAGS", flags("--remap-path-prefix=").join("\x1f"));
-        command.env(format!("CFLAGS_{underscored}"), flags("-ffile-prefix-map=").join(" "));
+        let c_flags = [flags("-ffile-prefix-map="), NO_TIME.map(str::to_owned).to_vec()].concat();
+        command.env(format!("CFLAGS_{underscored}"), c_flags.join(" "));
         command
     }
 
