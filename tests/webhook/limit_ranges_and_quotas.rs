@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use jobwarden_common::names::{SIDECAR_CONTAINER, annotation, label};
-use jobwarden_tests::environment::Environment;
+use jobwarden_tests::environment::{Environment, SOON};
 use jobwarden_tests::job::Worker;
 use jobwarden_tests::shared_cluster::SharedCluster;
+use jobwarden_tests::wait;
 use k8s_openapi::api::core::v1::{LimitRange, Pod, ResourceQuota};
 use kube::api::PostParams;
 use kube::{Api, ResourceExt as _};
@@ -108,6 +109,11 @@ pub(crate) async fn a_quota_counts_the_sidecar_and_rejects_nothing_else(cluster:
         anyhow::Ok(pod)
     };
     let pods = Api::<Pod>::namespaced(environment.client.clone(), namespace.name());
+    // A pod that is created before the API server knows of the quota is not counted, and what its controller computes first may be older.
+    let computed = |quota: Option<&ResourceQuota>| {
+        quota.and_then(|quota| quota.status.as_ref()).is_some_and(|status| status.hard.is_some())
+    };
+    wait::until(&environment.client, namespace.name(), "small", SOON, "computed", computed).await?;
     // The API server rejects pods until it has computed the quota's status.
     let created = async {
         loop {
