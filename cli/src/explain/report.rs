@@ -194,7 +194,7 @@ fn line(text: &mut String, line: impl AsRef<str>) {
     let _ = writeln!(text, "{}{}", if blank.is_some() { "\n" } else { "" }, printable(blank.unwrap_or(line)));
 }
 
-/// What a tenant wrote must not control the terminal of whoever reads it, nor look like a line of ours.
+/// What a tenant wrote must not control the terminal of its reader, nor look like a line of ours.
 fn printable(line: &str) -> Cow<'_, str> {
     if line.chars().any(char::is_control) {
         let escape =

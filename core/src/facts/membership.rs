@@ -1,5 +1,5 @@
 //! Which pods a Job has, by the Job controller's own rule (`getPodsForJob` in `pkg/controller/job`, Kubernetes 1.35): namespace,
-//! controller reference and selector agree. The reference alone proves nothing: whoever creates a pod writes it.
+//! controller reference and selector agree. The reference alone proves nothing: the creator of a pod writes it.
 
 use std::collections::BTreeMap;
 

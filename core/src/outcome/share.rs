@@ -115,7 +115,7 @@ impl Beyond {
         match self {
             Self::Outcomes(limit) => format!(
                 "{count} outcomes of the namespace {namespace} are reported together, because it has more than {limit} in an hour: {kinds}. \
-                 Events on the Jobs tell of each."
+                 See the Events of each Job."
             ),
             Self::Jobs(limit) => format!(
                 "The namespace {namespace} has more than {limit} Jobs, the most that are followed of it. Of those beyond: {kinds}. Those that \
@@ -258,7 +258,7 @@ mod tests {
         assert_eq!((coalesced.count, coalesced.jobs.len()), (501, MAX_JOBS));
         assert_eq!(coalesced.jobs[0].job_name, "job-500", "the lost one, although it came last");
         let expected = "501 outcomes of the namespace n are reported together, because it has more than 3 in an hour: 500 deleted (JobDeleted), \
-                        1 lost (NodeUnreachable). Events on the Jobs tell of each.";
+                        1 lost (NodeUnreachable). See the Events of each Job.";
         assert_eq!(message, expected);
     }
 

@@ -145,9 +145,9 @@ mod tests {
 
     #[test]
     fn what_runs_in_the_compiler_alone_is_excluded_and_all_else_required() {
-        let all = "0jobwarden-sidecar v0.1.0 (/work/sidecar)|Apache-2.0|\n1serde v1.0.2|MIT/Apache-2.0|https://example.com/serde\n\
+        let all = "0jobwarden-sidecar v0.1.0 (/src/sidecar)|Apache-2.0|\n1serde v1.0.2|MIT/Apache-2.0|https://example.com/serde\n\
                    2serde_derive v1.0.2 (proc-macro)|MIT|\n";
-        let shipped = "0jobwarden-sidecar v0.1.0 (/work/sidecar)|Apache-2.0|\n1serde v1.0.2|MIT/Apache-2.0|https://example.com/serde\n";
+        let shipped = "0jobwarden-sidecar v0.1.0 (/src/sidecar)|Apache-2.0|\n1serde v1.0.2|MIT/Apache-2.0|https://example.com/serde\n";
         let [all, shipped] = [all, shipped].map(|text| Crates::parse(text).expect("a tree"));
         let checksums = BTreeMap::from([("serde@1.0.2".to_owned(), "ab".to_owned())]);
         let bom = bom("jobwarden-sidecar", &all, &shipped, &checksums, Vec::new());

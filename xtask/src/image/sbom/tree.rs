@@ -73,13 +73,13 @@ mod tests {
     use super::*;
 
     const TREE: &str = "\
-0jobwarden v0.1.0 (/work/cli)|Apache-2.0|
+0jobwarden v0.1.0 (/src/cli)|Apache-2.0|
 1anyhow v1.0.9|MIT OR Apache-2.0|https://example.com/anyhow
 1tokio v1.4.0|MIT|https://example.com/tokio
 2bytes v1.2.0|MIT|https://example.com/bytes
 
-0jobwarden-agent v0.1.0 (/work/agent)|Apache-2.0|
-1jobwarden v0.1.0 (/work/cli)|Apache-2.0| (*)
+0jobwarden-agent v0.1.0 (/src/agent)|Apache-2.0|
+1jobwarden v0.1.0 (/src/cli)|Apache-2.0| (*)
 1tokio v1.4.0|MIT|https://example.com/tokio (*)
 ";
 
