@@ -7,6 +7,7 @@
 mod config;
 mod garbage_collection;
 mod http;
+mod message;
 mod schedule;
 mod signature;
 mod status;
@@ -20,6 +21,7 @@ use kube::{Api, Client};
 pub use self::{
     config::{Config, ConfigError, Format, SinkConfig},
     garbage_collection::collect_garbage,
+    message::{Fault, Message, Property, Unsent},
     schedule::{Next, next_attempt},
     signature::{Secrets, SecretsError},
 };
