@@ -10,12 +10,14 @@ mod access;
 mod breaker;
 mod explanation;
 mod guards;
+mod sinks;
 
 pub use self::{
     access::AccessHealth,
     breaker::{BreakerDomain, BreakerHeld, BreakerReleased, BreakerStatus},
     explanation::{Explanation, Figures, Held, Outcome, PastPod, Pod, PolicyValue, Sink, Timer},
     guards::{BreakerState, Guards, HeldJob},
+    sinks::{SinkList, SinkReport, SinkTest, SinkTestSample},
 };
 
 /// `GET /v1/jobs`.

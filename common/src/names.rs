@@ -193,6 +193,8 @@ pub mod api_route {
     pub const BREAKER: &str = "/v1/breaker";
     /// Releases what the breaker holds.
     pub const BREAKER_RELEASE: &str = "/v1/breaker/release";
+    /// The state of the sinks.
+    pub const SINKS: &str = "/v1/sinks";
     /// Whether callers can be authenticated and authorized.
     pub const ACCESS: &str = "/v1/access";
 }
@@ -286,6 +288,8 @@ pub mod reason {
 
     /// Outcomes of a namespace that has more than its share are reported together.
     pub const OUTCOMES_COALESCED: &str = "OutcomesCoalesced";
+    /// A notification could not be delivered to a sink within its time, or can never be sent.
+    pub const DELIVERY_GIVEN_UP: &str = "DeliveryGivenUp";
     /// A Job is beyond the number that is followed of its namespace.
     pub const JOB_NOT_FOLLOWED: &str = "JobNotFollowed";
 
