@@ -22,6 +22,7 @@ pub mod guard;
 pub mod health;
 pub mod index;
 pub mod judge;
+pub mod label_selector;
 pub mod moment;
 pub mod outcome;
 pub mod plan;

@@ -7,7 +7,7 @@ use jobwarden_common::notification::{Attempt, Cause, TimelineEntry, Usage};
 use crate::{
     evidence::Evidence,
     outcome::OutcomeName,
-    policy::{Origins, Policy},
+    policy::{Labels, Origins, Policy},
 };
 
 /// What is known of one Job at one moment.
@@ -19,6 +19,8 @@ pub struct JobSnapshot {
     pub policy: Policy,
     /// The layer that each value of the policy comes from.
     pub origins: Origins,
+    /// The labels by which the filters of sinks select the Job.
+    pub labels: Labels,
     /// What the attempts of the Job used, if an agent observed anything.
     pub usage: Option<Usage>,
     /// The last pod of the Job whose object is gone.

@@ -1,7 +1,7 @@
 //! Turns by namespace: however much one namespace has to be done, the next of another one waits for at most one of each.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{HashMap, VecDeque},
     sync::Arc,
 };
 
@@ -45,45 +45,9 @@ impl<T> Turns<T> {
     }
 }
 
-/// Which of `waiting`, given by their namespaces and the most urgent first, start next: at most `room`, and of no namespace so many that
-/// more than `most` of it run. `running` is how many of each namespace run already. The namespace of which the fewest run comes first.
-pub fn start_next<'a>(
-    waiting: impl IntoIterator<Item = &'a str>,
-    running: &BTreeMap<String, usize>,
-    room: usize,
-    most: usize,
-) -> Vec<usize> {
-    let mut groups: Vec<Group> = Vec::new();
-    let mut by_namespace: HashMap<&str, usize> = HashMap::new();
-    for (index, namespace) in waiting.into_iter().enumerate() {
-        let group = *by_namespace.entry(namespace).or_insert_with(|| {
-            let running = running.get(namespace).copied().unwrap_or_default();
-            groups.push(Group { running, waiting: VecDeque::new() });
-            groups.len() - 1
-        });
-        groups[group].waiting.push_back(index);
-    }
-    let mut started = Vec::new();
-    while started.len() < room {
-        let free = groups.iter_mut().filter(|group| group.running < most && !group.waiting.is_empty());
-        // Of those with as few, the one whose first is the most urgent.
-        let Some(next) = free.min_by_key(|group| (group.running, group.waiting.front().copied())) else { break };
-        started.extend(next.waiting.pop_front());
-        next.running += 1;
-    }
-    started
-}
-
-/// What waits of one namespace.
-struct Group {
-    running: usize,
-    waiting: VecDeque<usize>,
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use rstest::rstest;
 
     use super::*;
 
@@ -114,43 +78,5 @@ mod tests {
                 prop_assert!(taken.iter().filter(|(of, _)| of == namespace).is_sorted());
             }
         }
-
-        #[test]
-        fn no_namespace_runs_more_than_its_share_and_no_room_is_left_that_somebody_may_use(
-            waiting in prop::collection::vec("[a-d]", 0..30),
-            running in prop::collection::btree_map("[a-d]", 0_usize..4, 0..4),
-            room in 0_usize..9,
-            most in 1_usize..6,
-        ) {
-            let started = start_next(waiting.iter().map(String::as_str), &running, room, most);
-            prop_assert!(started.len() <= room);
-            let runs = |namespace: &str| {
-                running.get(namespace).copied().unwrap_or_default()
-                    + started.iter().filter(|index| waiting[**index] == namespace).count()
-            };
-            for (index, namespace) in waiting.iter().enumerate() {
-                let before = running.get(namespace).copied().unwrap_or_default();
-                prop_assert!(runs(namespace) <= most.max(before));
-                let is_started = started.contains(&index);
-                prop_assert!(is_started || started.len() == room || runs(namespace) >= most);
-            }
-        }
-    }
-
-    #[rstest]
-    #[case::oldest_first(&["a", "a", "a"], &[], 2, 8, &[0, 1])]
-    #[case::each_namespace_gets_one(&["a", "a", "b", "c"], &[], 3, 8, &[0, 2, 3])]
-    #[case::who_runs_nothing_comes_first(&["a", "a", "b"], &[("a", 7)], 1, 8, &[2])]
-    #[case::a_share_is_kept_free(&["a", "a", "a"], &[("a", 5)], 3, 6, &[0])]
-    #[case::nothing_waits(&[], &[], 3, 6, &[])]
-    fn the_namespace_of_which_the_fewest_run_is_next(
-        #[case] waiting: &[&str],
-        #[case] running: &[(&str, usize)],
-        #[case] room: usize,
-        #[case] most: usize,
-        #[case] expected: &[usize],
-    ) {
-        let running = running.iter().map(|(namespace, count)| ((*namespace).to_owned(), *count)).collect();
-        assert_eq!(start_next(waiting.iter().copied(), &running, room, most), expected);
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     guard::{Hold, Holds},
     judge::judge,
     moment::Moment,
-    policy::{Origins, Policy},
+    policy::{Labels, Origins, Policy},
     snapshot::JobSnapshot,
     verdict::Judgement,
 };
@@ -133,6 +133,7 @@ pub fn mk_snapshot(job: JobEvidence, pods: Vec<PodEvidence>) -> JobSnapshot {
         evidence: Evidence { job, pods, listening_since: at(0) },
         policy: Policy::default(),
         origins: Origins::default(),
+        labels: Labels::default(),
         usage: None,
         past: None,
         timeline: Vec::new(),

@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 
 use jobwarden_common::names::label;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+
+use crate::label_selector::{self, selects};
 
 /// How many labels of a pod are kept for the selector of a Job that is not known yet.
 const MAX_LABELS: usize = 64;
@@ -89,31 +91,12 @@ impl Members {
             // controller's concern: the pod is of this namespace and carries this Job's UID twice.
             (Self::ByControllerUid | Self::BySelector(_), None) => true,
             (Self::ByControllerUid, Some(_)) => false,
-            (Self::BySelector(selector), Some(labels)) => selects(selector, labels),
+            // The API server accepts no empty selector in a Job.
+            (Self::BySelector(selector), Some(labels)) => {
+                !label_selector::is_empty(selector) && selects(selector, |key| labels.get(key).map(String::as_str))
+            }
         };
         if agrees { Ok(()) } else { Err(Mismatch::Labels) }
-    }
-}
-
-/// As `metav1.LabelSelectorAsSelector` has it. An empty selector selects nothing here: the API server accepts none in a Job.
-fn selects(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> bool {
-    let mut exact = selector.match_labels.iter().flatten();
-    let requirements = selector.match_expressions.as_deref().unwrap_or_default();
-    let is_empty = selector.match_labels.as_ref().is_none_or(BTreeMap::is_empty) && requirements.is_empty();
-    !is_empty
-        && exact.all(|(key, value)| labels.get(key) == Some(value))
-        && requirements.iter().all(|requirement| holds(requirement, labels))
-}
-
-fn holds(requirement: &LabelSelectorRequirement, labels: &BTreeMap<String, String>) -> bool {
-    let value = labels.get(&requirement.key);
-    let listed = value.is_some_and(|value| requirement.values.iter().flatten().any(|listed| listed == value));
-    match requirement.operator.as_str() {
-        "In" => listed,
-        "NotIn" => !listed,
-        "Exists" => value.is_some(),
-        "DoesNotExist" => value.is_none(),
-        _ => false,
     }
 }
 

@@ -50,6 +50,7 @@ impl Index {
             evidence: self.evidence_of(job, facts),
             policy: facts.effective.policy.clone(),
             origins: facts.effective.origins.clone(),
+            labels: facts.labels.clone(),
             usage,
             past: job.past.as_deref().cloned(),
             timeline: timeline.into_iter().map(entry).collect(),

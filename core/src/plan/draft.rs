@@ -16,6 +16,9 @@ use crate::{
     verdict::{EndReason, JobVerdict, JudgedPod, Judgement, LostReason, PodVerdict, Row, StuckState},
 };
 
+/// What the message of an outcome says of a Job whose worker may have done its work, although the Job is not complete.
+pub const WORK_MAY_BE_DONE: &str = "its work may be done";
+
 /// The Job controller's reason for a Job that ran too long (`JobReasonDeadlineExceeded` in `batch/v1`).
 const DEADLINE_EXCEEDED: &str = "DeadlineExceeded";
 
@@ -268,7 +271,7 @@ impl<'a> Drafter<'a> {
             None => &self.snapshot.past.as_ref().filter(|past| past.work_done)?.attempt.pod_name,
         };
         pods.all(|judged| judged.pod.work_done).then(|| {
-            format!(" Pod {name} had succeeded before: every container that does the work ended with exit code 0, so its work may be done.")
+            format!(" Pod {name} had succeeded before: every container that does the work ended with exit code 0, so {WORK_MAY_BE_DONE}.")
         })
     }
 
@@ -389,7 +392,7 @@ fn refused(what: &str, refusal: &str) -> String {
 
 /// The addition to the message of a lost Job whose pod succeeded while the Job was being failed.
 pub fn late_success(pod: &str) -> String {
-    format!(" Pod {pod} succeeded in the same moment: its work may be done.")
+    format!(" Pod {pod} succeeded in the same moment: {WORK_MAY_BE_DONE}.")
 }
 
 /// The loss that `word` names; `None` if the reason in a condition was not written by us.

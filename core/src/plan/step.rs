@@ -9,6 +9,7 @@ use crate::{
     evidence::PodEvidence,
     moment::Moment,
     outcome::{OutcomeName, Outcomes},
+    policy::Labels,
     verdict::{EndReason, LostReason},
 };
 
@@ -174,6 +175,8 @@ pub struct Draft {
     pub name: OutcomeName,
     /// Its body, as of when it was planned.
     pub data: OutcomeData,
+    /// The labels of the Job, by which the filters of sinks select.
+    pub labels: Labels,
 }
 
 /// The content of an Event.

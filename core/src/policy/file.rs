@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use jobwarden_common::names::label;
 use serde::Deserialize;
 
 use super::{
@@ -9,9 +10,6 @@ use super::{
     labels::Labels,
     setting::{Changes, Setting},
 };
-
-/// The label with which ORT Server names the worker that a Job runs (`ort-worker` in its Kubernetes transport).
-const ORT_WORKER: &str = "ort-worker";
 
 /// How long each worker of ORT Server may run, in minutes: the defaults of its own configuration.
 const ORT_MINUTES: [(&str, u64); 7] = [
@@ -100,7 +98,7 @@ impl FilePolicy {
 fn ort_rule((worker, minutes): (&str, u64)) -> Rule {
     Rule {
         name: Some(format!("ort-server/{worker}")),
-        labels: BTreeMap::from([(ORT_WORKER.to_owned(), worker.to_owned())]),
+        labels: BTreeMap::from([(label::ORT_WORKER.to_owned(), worker.to_owned())]),
         set: Changes::from_iter([
             Setting::ActiveTimeout(Some(Duration::from_mins(minutes))),
             // ORT Server counts a Job as failed as soon as a container of it has failed.

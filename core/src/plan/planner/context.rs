@@ -56,7 +56,11 @@ impl<'a> Planner<'a> {
     pub(super) fn record(&mut self, name: OutcomeName, data: impl FnOnce(&Drafter<'a>) -> OutcomeData) -> OutcomeData {
         let data = data(&self.drafter);
         if !self.recorded.has(&name) {
-            self.steps.push(Step::Record(Box::new(Draft { name, data: data.clone() })));
+            self.steps.push(Step::Record(Box::new(Draft {
+                name,
+                data: data.clone(),
+                labels: self.snapshot.labels.clone(),
+            })));
         }
         data
     }
