@@ -13,3 +13,5 @@ pub mod identity;
 pub mod names;
 pub mod notification;
 pub mod observation;
+#[cfg(feature = "schema")]
+pub mod schema;

@@ -16,6 +16,8 @@ pub mod label {
     pub const CONTROLLER_UID: &str = "batch.kubernetes.io/controller-uid";
     /// The same before Kubernetes 1.27, and still beside it (`batchv1.LegacyControllerUidLabel`).
     pub const LEGACY_CONTROLLER_UID: &str = "controller-uid";
+    /// ORT Server's own on its Jobs: the name of the worker (`ort-worker` in its Kubernetes transport).
+    pub const ORT_WORKER: &str = "ort-worker";
     /// On reaper pods; `leader` on the pod that the Service for beats selects.
     pub const ROLE: &str = "jobwarden.io/role";
 }
@@ -292,6 +294,11 @@ pub mod reason {
     pub const DELIVERY_GIVEN_UP: &str = "DeliveryGivenUp";
     /// A Job is beyond the number that is followed of its namespace.
     pub const JOB_NOT_FOLLOWED: &str = "JobNotFollowed";
+
+    /// Delivery: ORT Server cannot be notified about a Job without a numeric run ID.
+    pub const MISSING_RUN_ID: &str = "MissingRunId";
+    /// Delivery: neither label nor name of a Job say which worker of ORT Server it runs.
+    pub const UNKNOWN_ENDPOINT: &str = "UnknownEndpoint";
 
     /// Reasons of a verdict that ends a pod. They identify a condition that jobwarden wrote.
     pub const LOST: [&str; 11] = [

@@ -20,22 +20,26 @@ pub const MAX_BYTES: usize = 64 * 1024;
 
 /// The envelope of a notification: `CloudEvents` 1.0 in structured JSON mode.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CloudEvent {
     /// Always `1.0`.
+    #[cfg_attr(feature = "schema", schemars(extend("const" = "1.0")))]
     pub specversion: String,
     /// The same for every delivery of the same outcome; receivers deduplicate by it.
     pub id: String,
     /// `/apis/batch/v1/namespaces/<namespace>/jobs/<name>`; for a bare pod `/api/v1/namespaces/<namespace>/pods/<name>`;
     /// for a coalesced outcome `/api/v1/namespaces/<namespace>`.
     pub source: String,
-    /// See [`OutcomeKind::event_type`].
+    /// `io.jobwarden.job.` and the kind.
     #[serde(rename = "type")]
     pub event_type: String,
     /// `<namespace>/<job>`; for a coalesced outcome `<namespace>`.
     pub subject: String,
     /// When the outcome was recorded.
+    #[cfg_attr(feature = "schema", schemars(extend("format" = "date-time")))]
     pub time: String,
     /// Always `application/json`.
+    #[cfg_attr(feature = "schema", schemars(extend("const" = "application/json")))]
     pub datacontenttype: String,
     /// The outcome itself.
     pub data: OutcomeData,
@@ -43,6 +47,7 @@ pub struct CloudEvent {
 
 /// Everything known about an outcome: `data` of the event and the immutable body in the `JobOutcome` object.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct OutcomeData {
     /// The kind of outcome.
@@ -65,7 +70,7 @@ pub struct OutcomeData {
     /// The pod: that of the attempt, or the one that decided the Job's outcome.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<Attempt>,
-    /// One CamelCase word: one of [`crate::names::reason`], or a reason of Kubernetes.
+    /// One CamelCase word: a reason of jobwarden or of Kubernetes.
     pub reason: String,
     /// The reason for people, in one or two sentences.
     pub message: String,
@@ -95,6 +100,7 @@ impl OutcomeData {
 
 /// One pod of a Job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Attempt {
     /// The pod's UID: the ID of the attempt.
@@ -108,6 +114,7 @@ pub struct Attempt {
 
 /// The row of the decision table that matched.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct DecidedBy {
     /// `J1`–`J6` or `P1`–`P10`.
@@ -118,6 +125,7 @@ pub struct DecidedBy {
 
 /// One statement of the evidence.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Fact {
     /// The subject: `beat`, `agent`, `node`, `lease`, `pod`, `job`.
     pub of: String,
@@ -127,8 +135,10 @@ pub struct Fact {
 
 /// One event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct TimelineEntry {
     /// Time of the event, RFC 3339.
+    #[cfg_attr(feature = "schema", schemars(extend("format" = "date-time")))]
     pub at: String,
     /// Description of the event.
     pub event: String,
@@ -136,6 +146,7 @@ pub struct TimelineEntry {
 
 /// The resources a job used: the largest values of all of its attempts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Usage {
     /// Highest sum of resident memory over the processes of the main containers, in bytes. A shared page counts once for each

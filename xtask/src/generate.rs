@@ -5,6 +5,7 @@
 //!  the reaper's types ──► CRD ───────┴► chart ──► install.yaml, release.yaml
 //!  install.yaml, release.yaml ──► docs/rbac.md
 //!  the programs' command lines ──► docs/flags.md
+//!  the types of a notification ──► docs/notification.schema.json
 //! ```
 
 mod rbac;
@@ -22,10 +23,11 @@ pub(crate) const CHART: &str = "manifests/chart";
 /// The Kubernetes version for rendering manifests: the oldest that the chart supports.
 pub(crate) const KUBE_VERSION: &str = "1.30.0";
 
-/// Write the generated files: the chart's version, the custom resource, the plain manifests, docs/rbac.md, docs/flags.md
+/// Write the generated files: the chart's version, the custom resource, the plain manifests, docs/rbac.md, docs/flags.md,
+/// docs/notification.schema.json
 ///
-/// Run it after a change of the workspace's version, of the JobOutcome type, of the chart or of command line flags, and commit
-/// the result.
+/// Run it after a change of the workspace's version, of the types of outcomes and notifications, of the chart or of command line
+/// flags, and commit the result.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -51,13 +53,14 @@ struct Generated {
 }
 
 /// All generated files, each after those that it depends on.
-const FILES: [Generated; 6] = [
+const FILES: [Generated; 7] = [
     Generated { path: "manifests/chart/Chart.yaml", make: |now| Ok(with_version(now, env!("CARGO_PKG_VERSION"))) },
     Generated { path: "manifests/chart/files/joboutcomes.yaml", make: |_| custom_resource() },
     Generated { path: "manifests/install.yaml", make: |_| install() },
     Generated { path: "manifests/release.yaml", make: |_| release() },
     Generated { path: "docs/rbac.md", make: |_| rights() },
     Generated { path: "docs/flags.md", make: |_| flags() },
+    Generated { path: "docs/notification.schema.json", make: |_| schema() },
 ];
 
 /// Writes the files that are out of date, or lists them.
@@ -111,6 +114,11 @@ fn custom_resource() -> anyhow::Result<String> {
 /// The flags of all programs, from clap.
 fn flags() -> anyhow::Result<String> {
     output(cargo().args(["run", "--quiet", "--package", "jobwarden-reference"]))
+}
+
+/// The JSON Schema of notifications, from the types.
+fn schema() -> anyhow::Result<String> {
+    output(cargo().args(["run", "--quiet", "--package", "jobwarden-reference", "--", "schema"]))
 }
 
 /// Everything except the hooks that run before an uninstall.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// Why a job ended as it did, as far as the cluster shows. An unknown field is absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Cause {
     /// The kind of cause, for programs. A kind unknown to the reader is read as absent.
@@ -35,6 +36,7 @@ pub struct Cause {
     pub by: Option<String>,
     /// When the container ended, RFC 3339, by the clock of its node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(extend("format" = "date-time")))]
     pub finished_at: Option<String>,
 }
 
@@ -76,6 +78,7 @@ impl Cause {
 
 /// The kinds of causes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum CauseKind {
     /// A container was killed because it reached its memory limit, or because its node ran out of memory.
     #[serde(rename = "OOMKilled")]

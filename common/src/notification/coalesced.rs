@@ -7,6 +7,7 @@ use crate::identity::{JobId, JobUid, RunId};
 
 /// Outcomes of one namespace that are reported together, because it has more than its share.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Coalesced {
     /// How many outcomes.
@@ -19,6 +20,7 @@ pub struct Coalesced {
 
 /// How many outcomes of a kind have a reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct CoalescedKind {
     /// The kind of outcome.
@@ -31,6 +33,7 @@ pub struct CoalescedKind {
 
 /// One of the outcomes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct CoalescedJob {
     /// The Job's name.

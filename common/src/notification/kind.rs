@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// The kind of outcome of a Job or of one attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum OutcomeKind {
     /// The Job is complete.

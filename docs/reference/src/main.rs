@@ -1,5 +1,5 @@
 //! Writes what is generated from the programs' own types: `docs/flags.md`, every flag of every program as clap knows it, and, with the
-//! argument `crd`, the custom resource. `cargo xtask gen` calls it.
+//! argument `crd`, the custom resource, with `schema`, the JSON Schema of notifications. `cargo xtask gen` calls it.
 
 use std::{
     env,
@@ -9,7 +9,10 @@ use std::{
 
 use clap::{Arg, Command, CommandFactory as _};
 use jobwarden::Program;
-use jobwarden_common::names::{SERVICE_ACCOUNT_DIR, sidecar_env};
+use jobwarden_common::{
+    names::{SERVICE_ACCOUNT_DIR, sidecar_env},
+    schema,
+};
 use jobwarden_reaper::outbox::JobOutcome;
 use kube::CustomResourceExt as _;
 
@@ -17,7 +20,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let text = match env::args().nth(1).as_deref() {
         None => flags(),
         Some("crd") => serde_saphyr::to_string(&JobOutcome::crd())?,
-        Some(other) => return Err(format!("unknown argument {other:?}; expected nothing or crd").into()),
+        Some("schema") => serde_json::to_string_pretty(&schema::of_notification())? + "\n",
+        Some(other) => return Err(format!("unknown argument {other:?}; expected nothing, crd or schema").into()),
     };
     Ok(io::stdout().write_all(text.as_bytes())?)
 }
