@@ -7,6 +7,7 @@
 //!  client    HTTPS client with a token            lease     leader election
 //!  reload    configuration files that change      field_manager  parameters of writes to the API server
 //!  open_files  the limit on open files        scrape    /metrics
+//!  signature   of notifications, by Standard Webhooks
 //! ```
 //!
 //! A binary uses the modules that it needs and flattens their `…Args` into its own flags.
@@ -24,4 +25,5 @@ pub mod reload;
 pub mod scrape;
 pub mod secret;
 pub mod shutdown;
+pub mod signature;
 pub mod tls;
