@@ -1,0 +1,139 @@
+//! Debian's RabbitMQ with ports, data and an epmd of its own.
+
+use std::{fs, path::PathBuf, process::Command};
+
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::{
+    certificates::Certificates,
+    process::{Process, free_port, output, wait_until},
+};
+
+/// Where Debian puts the programs, without the wrapper that changes to another user.
+const PROGRAMS: &str = "/usr/lib/rabbitmq/bin";
+/// Memory for the broker. It is far more than it needs, and does not depend on the machine.
+const ENOUGH_MEMORY: &str = "1GB";
+/// Less than any broker needs, which sets off the memory alarm.
+const TOO_LITTLE_MEMORY: &str = "0.0000001";
+
+pub(crate) const USER: &str = "ada";
+pub(crate) const PASSWORD: &str = "Heidelbeere";
+pub(crate) const QUEUE: &str = "orchestrator_queue";
+
+pub(crate) struct RabbitMqServer {
+    pub(crate) port: u16,
+    /// The port for TLS, where the server has a certificate.
+    pub(crate) tls_port: u16,
+    server: Process,
+    _port_mapper: Process,
+    port_mapper_port: u16,
+    distribution_port: u16,
+    folder: TempDir,
+}
+
+impl RabbitMqServer {
+    /// Starts a broker with the queue [`QUEUE`] and the user [`USER`], who may do everything.
+    pub(crate) fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (port, tls_port, port_mapper_port, distribution_port) =
+            (free_port(), free_port(), free_port(), free_port());
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        let Certificates { ca, certificate, key } = Certificates::issue(folder.path());
+        let configuration = format!(
+            "listeners.tcp.1 = 127.0.0.1:{port}\nlisteners.ssl.1 = 127.0.0.1:{tls_port}\n\
+             ssl_options.cacertfile = {}\nssl_options.certfile = {}\nssl_options.keyfile = {}\n\
+             load_definitions = {}\nloopback_users = none\n\
+             vm_memory_high_watermark.absolute = {ENOUGH_MEMORY}\ndisk_free_limit.absolute = 1MB\n",
+            ca.display(),
+            certificate.display(),
+            key.display(),
+            path("definitions.json"),
+        );
+        // As in ORT Server's own definitions, with a password of our own.
+        let definitions = json!({
+            "users": [{"name": USER, "password": PASSWORD, "tags": ["administrator"]}],
+            "vhosts": [{"name": "/"}],
+            "permissions": [{"user": USER, "vhost": "/", "configure": ".*", "write": ".*", "read": ".*"}],
+            "queues": [{"name": QUEUE, "vhost": "/", "durable": true, "auto_delete": false,
+                        "arguments": {"x-queue-type": "classic"}}],
+        });
+        fs::write(path("rabbitmq.conf"), configuration).expect("written");
+        fs::write(path("definitions.json"), definitions.to_string()).expect("written");
+        let mut port_mapper = Command::new("epmd");
+        port_mapper.args(["-address", "127.0.0.1", "-port", &port_mapper_port.to_string()]);
+        let mut port_mapper = Process::start(&mut port_mapper, &folder.path().join("epmd.log"));
+        port_mapper.wait_for(port_mapper_port);
+        let mut server = Process::start(
+            &mut server_command(&folder, port_mapper_port, distribution_port),
+            &folder.path().join("server.log"),
+        );
+        server.wait_for(port);
+        server.wait_for(tls_port);
+        Self { port, tls_port, server, _port_mapper: port_mapper, port_mapper_port, distribution_port, folder }
+    }
+
+    /// A file in the folder of the broker.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Kills the broker and starts it again with the same data.
+    pub(crate) fn restart(&mut self) {
+        self.server.kill();
+        let mut command = server_command(&self.folder, self.port_mapper_port, self.distribution_port);
+        self.server = Process::start(&mut command, &self.path("server.log"));
+        self.server.wait_for(self.port);
+    }
+
+    /// Sets the memory alarm off, or ends it.
+    pub(crate) fn memory_alarm(&self, on: bool) {
+        if on {
+            self.control(&["set_vm_memory_high_watermark", TOO_LITTLE_MEMORY]);
+        } else {
+            self.control(&["set_vm_memory_high_watermark", "absolute", ENOUGH_MEMORY]);
+        }
+        let raised = || self.control(&["eval", "rabbit_alarm:get_alarms()."]).contains("memory");
+        wait_until(&format!("the memory alarm is {on}"), || raised() == on);
+    }
+
+    pub(crate) fn delete_queue(&self) {
+        self.control(&["delete_queue", QUEUE]);
+    }
+
+    pub(crate) fn change_password(&self, password: &str) {
+        self.control(&["change_password", USER, password]);
+    }
+
+    fn control(&self, arguments: &[&str]) -> String {
+        let mut command = Command::new(format!("{PROGRAMS}/rabbitmqctl"));
+        environment(&mut command, &self.folder, self.port_mapper_port);
+        output(command.args(arguments))
+    }
+}
+
+/// What the broker and its command line have in common. The home folder holds the cookie with which they know each other.
+fn environment(command: &mut Command, folder: &TempDir, port_mapper_port: u16) {
+    command
+        .env("HOME", folder.path())
+        .env("ERL_EPMD_PORT", port_mapper_port.to_string())
+        .env("ERL_EPMD_ADDRESS", "127.0.0.1")
+        .env("RABBITMQ_CONF_ENV_FILE", "/dev/null")
+        .env("RABBITMQ_NODENAME", "jobwarden@localhost");
+}
+
+fn server_command(folder: &TempDir, port_mapper_port: u16, distribution_port: u16) -> Command {
+    let mut command = Command::new(format!("{PROGRAMS}/rabbitmq-server"));
+    environment(&mut command, folder, port_mapper_port);
+    command
+        .env("RABBITMQ_CONFIG_FILE", folder.path().join("rabbitmq"))
+        .env("RABBITMQ_MNESIA_BASE", folder.path().join("data"))
+        .env("RABBITMQ_LOG_BASE", folder.path().join("log"))
+        .env("RABBITMQ_LOGS", "-")
+        .env("RABBITMQ_ENABLED_PLUGINS_FILE", folder.path().join("plugins"))
+        .env("RABBITMQ_DIST_PORT", distribution_port.to_string())
+        .env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "-noinput -kernel inet_dist_use_interface {127,0,0,1}")
+        // The script becomes the broker instead of its parent, so that SIGKILL reaches the broker.
+        .env("RABBITMQ_ALLOW_INPUT", "1");
+    command
+}
