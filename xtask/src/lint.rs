@@ -40,8 +40,8 @@ const CHECKS: [Check; 10] = [
 
 const RUSTDOC: [&str; 3] = ["doc", "--workspace", "--no-deps"];
 
-/// The folder with all Go code of the repository.
-const GO: &str = "testbed/kubernetes";
+/// The folders with all Go code of the repository.
+const GO: [&str; 2] = ["testbed/kubernetes", "examples/receivers/go"];
 
 /// Runs every check, so that one failure does not hide the next, and names those that failed.
 pub(crate) fn run_all() -> anyhow::Result<()> {
@@ -83,7 +83,7 @@ fn rustfmt() -> anyhow::Result<Outcome> {
 }
 
 fn gofmt() -> anyhow::Result<Outcome> {
-    let unformatted = output(at_root("gofmt").args(["-l", GO]))?;
+    let unformatted = output(at_root("gofmt").arg("-l").args(GO))?;
     if !unformatted.is_empty() {
         bail!("these files need `gofmt -w`:\n{unformatted}");
     }

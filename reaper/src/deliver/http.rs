@@ -1,124 +1,138 @@
 //! Delivery attempts over HTTP.
 
-use std::{path::PathBuf, time::Duration};
+mod attributes;
+mod custom_headers;
+mod error;
+mod retry_after;
+mod settings;
+
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use reqwest::{Certificate, Client, StatusCode, header, redirect};
+use jobwarden_serve::signature::{ID_HEADER, SIGNATURE_HEADER, Secrets, TIMESTAMP_HEADER};
+use reqwest::{Certificate, Client, ClientBuilder, Identity, Response, Url, header, redirect};
 
-use super::{
-    config::{ConfigError, Format, SinkConfig},
-    signature::{Secrets, SecretsError},
+pub(super) use self::error::HttpError;
+use self::{attributes::header_value, retry_after::retry_after};
+pub use self::{
+    custom_headers::CustomHeaders,
+    settings::{HttpSettings, HttpSettingsError},
 };
-use crate::outbox::{JobOutcome, cloud_event};
+use super::message::Message;
 
 /// How many bytes of a response are read so that the connection can be reused.
 const MAX_RESPONSE_BYTES: usize = 16 * 1024;
 
-/// A sink that receives notifications over HTTP.
+/// A receiver of notifications over HTTP.
 #[derive(Debug)]
 pub(super) struct HttpSink {
-    pub(super) name: String,
-    pub(super) expire_after: Duration,
-    url: String,
+    url: Url,
     secret_file: Option<PathBuf>,
-    format: Format,
+    bearer_token_file: Option<PathBuf>,
     client: Client,
 }
 
-/// The final response of a receiver.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
-    /// The receiver acknowledged the notification (2xx).
-    Acknowledged,
-    /// The receiver refused the notification permanently (410).
-    Refused,
-}
-
-/// Why an attempt failed. Shown in the outcome's status, so without URLs and secrets.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum AttemptError {
-    #[error("cannot read the secret file")]
-    SecretFile(#[source] std::io::Error),
-    #[error(transparent)]
-    Secrets(#[from] SecretsError),
-    #[error("cannot encode the notification")]
-    Encode(#[source] serde_json::Error),
-    #[error("cannot send the request")]
-    Post(#[source] reqwest::Error),
-    #[error("the receiver responded with {0}; redirects are not followed, configure the final url")]
-    Redirect(StatusCode),
-    #[error("the receiver responded with {0}")]
-    Status(StatusCode),
-}
-
 impl HttpSink {
-    pub(super) fn new(config: &SinkConfig) -> Result<Self, ConfigError> {
-        let SinkConfig { name, url, secret_file, ca_file, format, timeout, expire_after } = config;
-        let mut builder = Client::builder()
+    /// Checks the settings, and reads the files with certificates.
+    pub(super) fn new(settings: &HttpSettings) -> Result<Self, HttpSettingsError> {
+        let url = settings.check()?;
+        let HttpSettings { secret_file, bearer_token_file, headers, timeout, connect_timeout, .. } = settings;
+        let builder = Client::builder()
+            .default_headers(headers.headers().clone())
             .timeout(*timeout)
-            .connect_timeout(*timeout)
+            .connect_timeout(*connect_timeout)
             .redirect(redirect::Policy::none())
             .user_agent(concat!("jobwarden/", env!("CARGO_PKG_VERSION")));
-        if let Some(path) = ca_file {
-            let failed = |source: Box<dyn std::error::Error + Send + Sync>| ConfigError::Ca {
-                sink: name.clone(),
-                path: path.clone(),
-                source,
-            };
-            let pem = std::fs::read(path).map_err(|error| failed(error.into()))?;
-            let certificates = Certificate::from_pem_bundle(&pem).map_err(|error| failed(error.into()))?;
-            if certificates.is_empty() {
-                return Err(failed("the file has no certificate".into()));
+        let builder = with_trust(builder, settings, &url)?;
+        let client = match settings.client_certificate()? {
+            None => builder.build().map_err(HttpSettingsError::Client)?,
+            Some((certificate, key)) => {
+                let invalid = |source| {
+                    let (certificate, key) = (certificate.to_owned(), key.to_owned());
+                    HttpSettingsError::Identity { certificate, key, source }
+                };
+                let mut pem = read("clientCertFile", certificate)?;
+                pem.push(b'\n');
+                pem.extend(read("clientKeyFile", key)?);
+                let identity = Identity::from_pem(&pem).map_err(invalid)?;
+                // A key that is not that of the certificate is an error of the client.
+                builder.identity(identity).build().map_err(invalid)?
             }
-            builder = builder.tls_certs_only(certificates);
-        } else if url.starts_with("http:") {
-            // A client without TLS must not fail because the system has no CA certificates, as in images `FROM scratch`.
-            builder = builder.tls_certs_only([]);
-        }
-        let client = builder.build().map_err(|source| ConfigError::Client { sink: name.clone(), source })?;
-        Ok(Self {
-            name: name.clone(),
-            expire_after: *expire_after,
-            url: url.clone(),
-            secret_file: secret_file.clone(),
-            format: *format,
-            client,
-        })
+        };
+        Ok(Self { url, secret_file: secret_file.clone(), bearer_token_file: bearer_token_file.clone(), client })
     }
 
-    /// Sends the notification of `outcome`, signed with the time `now`.
-    pub(super) async fn post(&self, outcome: &JobOutcome, now: Timestamp) -> Result<Answer, AttemptError> {
-        let id = outcome.outcome_name();
-        let (content_type, body) = match self.format {
-            Format::CloudEvents => ("application/cloudevents+json", serde_json::to_vec(&cloud_event(outcome))),
-        };
-        let body = body.map_err(AttemptError::Encode)?;
+    /// Makes one attempt, signed with the time `now`. Only a response 2xx is a success.
+    pub(super) async fn send(&self, message: &Message, now: Timestamp) -> Result<(), HttpError> {
+        let Message { id, content_type, event, properties: _, body } = message;
         let mut request = self
             .client
-            .post(&self.url)
-            .header(header::CONTENT_TYPE, content_type)
-            .header("webhook-id", id.as_str())
-            .header("webhook-timestamp", now.as_second().to_string());
+            .post(self.url.clone())
+            .header(header::CONTENT_TYPE, *content_type)
+            .header(ID_HEADER, id)
+            .header(TIMESTAMP_HEADER, now.as_second().to_string());
+        for (name, value) in event {
+            request = request.header(format!("{}{name}", attributes::PREFIX), header_value(value));
+        }
         if let Some(path) = &self.secret_file {
-            let text = tokio::fs::read_to_string(path).await.map_err(AttemptError::SecretFile)?;
-            let secrets = Secrets::parse(&text)?;
-            request = request.header("webhook-signature", secrets.sign(id.as_str(), now, &body));
+            let text = tokio::fs::read_to_string(path).await;
+            let text = text.map_err(|source| HttpError::SecretFile { path: path.clone(), source })?;
+            request = request.header(SIGNATURE_HEADER, Secrets::parse(&text)?.sign(id, now, body));
+        }
+        if let Some(path) = &self.bearer_token_file {
+            request = request.bearer_auth(token(path).await?);
         }
         // The URL may contain a token.
-        let mut response = request.body(body).send().await.map_err(|error| AttemptError::Post(error.without_url()))?;
-        let status = response.status();
-        let mut read = 0;
-        while let Ok(Some(chunk)) = response.chunk().await {
-            read += chunk.len();
-            if read > MAX_RESPONSE_BYTES {
-                break;
-            }
-        }
+        let response = request.body(body.clone()).send().await.map_err(|error| HttpError::Send(error.without_url()))?;
+        let (status, retry_after) = (response.status(), retry_after(response.headers(), now));
+        finish(response).await;
         match status {
-            status if status.is_success() => Ok(Answer::Acknowledged),
-            StatusCode::GONE => Ok(Answer::Refused),
-            status if status.is_redirection() => Err(AttemptError::Redirect(status)),
-            status => Err(AttemptError::Status(status)),
+            status if status.is_success() => Ok(()),
+            status if status.is_redirection() => Err(HttpError::Redirect(status)),
+            status => Err(HttpError::Status { status, retry_after }),
         }
     }
 }
+
+/// Makes the client verify receivers with the CA certificates of the settings, if there are some.
+fn with_trust(builder: ClientBuilder, settings: &HttpSettings, url: &Url) -> Result<ClientBuilder, HttpSettingsError> {
+    let Some(path) = &settings.ca_file else {
+        // A client without TLS must not fail because the system has no CA certificates, as in images `FROM scratch`.
+        return Ok(if url.scheme() == "http" { builder.tls_certs_only([]) } else { builder });
+    };
+    let invalid = |source| HttpSettingsError::Ca { path: path.clone(), source };
+    let certificates = Certificate::from_pem_bundle(&read("caFile", path)?).map_err(|error| invalid(error.into()))?;
+    if certificates.is_empty() {
+        return Err(invalid("the file has no certificate".into()));
+    }
+    Ok(builder.tls_certs_only(certificates))
+}
+
+/// The content of a file that a setting names.
+fn read(setting: &'static str, path: &Path) -> Result<Vec<u8>, HttpSettingsError> {
+    std::fs::read(path).map_err(|source| HttpSettingsError::Read { setting, path: path.to_owned(), source })
+}
+
+async fn token(path: &Path) -> Result<String, HttpError> {
+    let text = tokio::fs::read_to_string(path).await;
+    let text = text.map_err(|source| HttpError::TokenFile { path: path.to_owned(), source })?;
+    let token = text.trim();
+    if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(HttpError::Token { path: path.to_owned() });
+    }
+    Ok(token.to_owned())
+}
+
+/// Reads the rest of a short response. The status has decided already, so an error changes nothing.
+async fn finish(mut response: Response) {
+    let mut read = 0;
+    while let Ok(Some(chunk)) = response.chunk().await {
+        read += chunk.len();
+        if read > MAX_RESPONSE_BYTES {
+            break;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
