@@ -1,4 +1,4 @@
-//! The API: evidence, verdicts and guards as JSON, and the release of the breaker.
+//! The API: evidence, verdicts, guards and sinks as JSON, the release of the breaker, and tests of sinks.
 //!
 //! | route | response |
 //! |---|---|
@@ -7,7 +7,9 @@
 //! | `GET /v1/guards` | the state of the guards, and the Jobs that they hold |
 //! | `GET /v1/breaker` | what the breaker holds, since when, and what it releases next |
 //! | `GET /v1/access` | whether callers can be authenticated and authorized |
+//! | `GET /v1/sinks` | the sinks: state, pending, oldest, last error, next attempt |
 //! | `POST /v1/breaker/release` | releases what the breaker holds; needs the token of an operator |
+//! | `POST /v1/sinks/{name}/test` | sends one sample of each kind of outcome; needs the token of an operator |
 //!
 //! Only the leader responds: only the leader receives beats and reports, so a standby would report live workers as silent. A
 //! standby responds with 503 and the name of the leader.
@@ -28,7 +30,7 @@ pub use self::{
     operator::Operators,
     server::{serve, serve_tls},
 };
-use crate::{controller::Enforcer, observer::Observer, outbox::Outbox};
+use crate::{controller::Enforcer, deliver::Deliverer, observer::Observer, outbox::Outbox};
 
 mod access;
 mod list;
@@ -49,6 +51,8 @@ pub struct Api {
     pub observer: Observer,
     /// The recorded outcomes.
     pub outbox: Outbox,
+    /// The sinks.
+    pub deliverer: Deliverer,
     /// Verdicts and guards.
     pub enforcer: Arc<Enforcer>,
     /// Who may read what.
@@ -57,7 +61,7 @@ pub struct Api {
     pub tls: bool,
     /// Lists are built one at a time.
     pub lists: Arc<Semaphore>,
-    /// Who may release the breaker.
+    /// Who may release the breaker and test sinks.
     pub operators: Arc<Operators>,
     /// The current leader.
     pub leadership: watch::Receiver<Leadership>,

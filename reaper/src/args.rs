@@ -9,10 +9,34 @@ use jobwarden_serve::{
     accept::LimitArgs, admin::AdminArgs, lease::LeaseArgs, logs::LogArgs, scrape::MetricsArgs, shutdown::ShutdownArgs,
 };
 
-use crate::execute::FailWith;
+use crate::{deliver::Retention, execute::FailWith};
 
 /// With a shorter lost-after, a single late renewal of a Lease looks like a loss.
 const SHORTEST_SENSIBLE_LOST_AFTER: Duration = Duration::from_secs(20);
+
+/// How many settled outcomes are kept, and for how long.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct RetentionArgs {
+    /// How long outcomes are kept after every sink has acknowledged or refused them and their Jobs are gone
+    #[arg(long, env = "JOBWARDEN_OUTCOME_RETENTION", default_value = "24h", value_parser = humantime::parse_duration, value_name = "DURATION")]
+    pub outcome_retention: Duration,
+
+    /// The most of them that are kept, the newest first; as many again that a sink has given up
+    #[arg(long, env = "JOBWARDEN_OUTCOMES_KEPT", default_value_t = 5_000, value_name = "COUNT")]
+    pub outcomes_kept: usize,
+
+    /// The most MiB of them that are kept, as JSON in the API server; as many again that a sink has given up
+    #[arg(long, env = "JOBWARDEN_OUTCOMES_KEPT_MIB", default_value_t = 32, value_name = "MIB")]
+    pub outcomes_kept_mib: usize,
+}
+
+impl RetentionArgs {
+    /// The bounds in their units.
+    pub fn retention(self) -> Retention {
+        let Self { outcome_retention: age, outcomes_kept: count, outcomes_kept_mib } = self;
+        Retention { age, count, bytes: outcomes_kept_mib.saturating_mul(1024 * 1024) }
+    }
+}
 
 /// Finds batch Jobs that die unnoticed, fails them, cleans up and notifies the orchestrator
 ///
@@ -38,10 +62,11 @@ pub struct ReaperArgs {
 
     /// File with the sinks of notifications and the policies of Jobs; without it there are no sinks and only the default policy
     ///
-    /// YAML: `sinks: [{name, url, secretFile, caFile, format: cloudevents, timeout: 10s, giveUpAfter: 24h}]`,
+    /// YAML: `sinks: [{name, type: http, url, secretFile, format: cloudevents, filter: {kinds: [failed, lost]}, giveUpAfter: 24h}]`
+    /// (docs/sinks.md has all fields),
     /// `policy: {preset: ort-server, set: {lostAfter: 90s}, rules: [{match: {label: value}, set: {activeTimeout: 2h}}]}` and
-    /// `breaker: {holdFor: 15m}`, `limits: {policy: {lostAfter: {most: 1h}}, outcomes: {perHour: 3000}}`. A changed policy, breaker or limit
-    /// applies at once, changed sinks at the next start
+    /// `breaker: {holdFor: 15m}`, `limits: {policy: {lostAfter: {most: 1h}}, outcomes: {perHour: 3000}}`. A change applies
+    /// without a restart
     #[arg(long, env = "JOBWARDEN_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
 
@@ -70,9 +95,9 @@ pub struct ReaperArgs {
     #[arg(long, env = "JOBWARDEN_TOKEN_FILE", default_value = "/var/run/secrets/jobwarden/token", value_name = "FILE")]
     pub token_file: PathBuf,
 
-    /// How long outcomes are kept after every sink has acknowledged them and their Jobs are gone
-    #[arg(long, env = "JOBWARDEN_OUTCOME_RETENTION", default_value = "24h", value_parser = humantime::parse_duration, value_name = "DURATION")]
-    pub outcome_retention: Duration,
+    /// How many settled outcomes are kept, and for how long
+    #[command(flatten)]
+    pub retention: RetentionArgs,
 
     /// How a lost Job is failed
     #[arg(long, env = "JOBWARDEN_FAIL_WITH", default_value = "failure-target", value_name = "HOW")]

@@ -44,7 +44,7 @@ use self::{
     labeler::Labeler,
     target::{Kind, Target, Working},
 };
-use crate::namespaces::OwnNamespaces;
+use crate::{deliver::Routes, namespaces::OwnNamespaces};
 
 /// The delay before an object is patched. The watch may deliver an object before its creation has completed.
 const GRACE_PERIOD: Duration = Duration::from_secs(3);
@@ -60,15 +60,15 @@ pub struct Backfill {
 }
 
 impl Backfill {
-    /// Identifies objects by `rules`, and adds the finalizer to Jobs if `finalizer` is set. `own` are jobwarden's own namespaces.
+    /// Identifies objects by `rules`, and adds the finalizer to Jobs while `routes` has a sink. `own` are jobwarden's own namespaces.
     pub fn new(
         client: Client,
         own: OwnNamespaces,
         rules: watch::Receiver<Arc<Rules>>,
-        finalizer: bool,
+        routes: Routes,
         metrics: Metrics,
     ) -> Self {
-        let labeler = Labeler::new(client.clone(), own.clone(), rules, finalizer, metrics);
+        let labeler = Labeler::new(client.clone(), own.clone(), rules, routes, metrics);
         Self { client, own, labeler }
     }
 
@@ -201,8 +201,13 @@ mod tests {
             Err::<http::Response<kube::client::Body>, _>(std::io::Error::other("connection refused"))
         });
         let (_keep, rules) = watch::channel(Arc::new(Rules::default()));
-        let backfill =
-            Backfill::new(Client::new(away, "default"), OwnNamespaces::default(), rules, true, Metrics::default());
+        let backfill = Backfill::new(
+            Client::new(away, "default"),
+            OwnNamespaces::default(),
+            rules,
+            Routes::default(),
+            Metrics::default(),
+        );
         assert!(timeout(Duration::from_mins(10), backfill.run()).await.is_err(), "run never returns");
     }
 }

@@ -5,7 +5,7 @@ use std::{future::pending, path::PathBuf};
 
 use jobwarden_serve::reload::{ConfigFile, Metrics};
 
-use crate::deliver::{Config, ConfigError};
+use crate::deliver::{Config, ConfigError, Deliverer};
 
 /// The configuration file of a running process.
 #[derive(Debug)]
@@ -21,7 +21,9 @@ pub fn load(path: Option<PathBuf>) -> Result<Followed, ConfigError> {
     let name = path.clone();
     let (file, config) = ConfigFile::load(path, move |text| {
         let text = text.map_err(|source| ConfigError::Read { path: name.clone(), source })?;
-        Config::parse(&text, &name)
+        let config = Config::parse(&text, &name)?;
+        Deliverer::check(&config)?;
+        Ok(config)
     })?;
     Ok(Followed { file: Some(file), config })
 }
@@ -32,15 +34,11 @@ impl Followed {
         &self.config
     }
 
-    /// Calls `apply` with each valid change of the file; never returns. Changed sinks need a restart.
+    /// Calls `apply` with each valid change of the file; never returns.
     pub async fn follow(self, metrics: Metrics, apply: impl Fn(Config)) {
-        let Self { file, config } = self;
-        let Some(mut file) = file else { return pending().await };
+        let Some(mut file) = self.file else { return pending().await };
         loop {
             if let Ok(new) = file.changed(&metrics).await {
-                if new.sinks != config.sinks {
-                    tracing::warn!("the changed sinks take effect after a restart");
-                }
                 apply(new);
             }
         }

@@ -29,7 +29,7 @@ pub use self::{
 };
 use crate::{
     backfill::Backfill,
-    deliver::{Deliverer, collect_garbage},
+    deliver::{Deliverer, Retention, collect_garbage},
     metrics::Metrics,
     observer::Observer,
     outbox::{JobOutcome, Outbox},
@@ -63,8 +63,8 @@ pub struct Controller {
     pub role: Role,
     /// The outcomes, to delete them after their retention.
     pub outcomes: Api<JobOutcome>,
-    /// How long settled outcomes are kept.
-    pub outcome_retention: Duration,
+    /// How many settled outcomes are kept, and for how long.
+    pub retention: Retention,
     /// Metrics of leadership, steps and deliveries.
     pub metrics: Metrics,
 }
@@ -107,7 +107,7 @@ impl Controller {
             self.enforce().await;
         };
         let exists = |job: &_| !self.observer.synced() || self.observer.identity(job).is_some();
-        let collecting = collect_garbage(self.outcomes.clone(), self.outbox.clone(), self.outcome_retention, exists);
+        let collecting = collect_garbage(self.outcomes.clone(), self.outbox.clone(), self.retention, exists);
         let backfilling = async {
             let Some(backfill) = &self.backfill else { return };
             let mut inconsistencies = self.observer.inconsistencies();

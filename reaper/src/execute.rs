@@ -27,6 +27,7 @@ use kube::{
 pub(crate) use self::coalesce::{Ended, Waiting};
 pub use self::error::ExecuteError;
 use crate::{
+    deliver::Routes,
     metrics::{Metrics, StepLabels},
     outbox::{JobOutcome, Outbox},
 };
@@ -50,19 +51,19 @@ pub struct Executor {
     events: Recorder,
     outcomes: Api<JobOutcome>,
     outbox: Outbox,
-    sinks: Vec<String>,
+    routes: Routes,
     fail_with: FailWith,
     metrics: Metrics,
 }
 
 impl Executor {
-    /// Records outcomes in `namespace` for these `sinks`. `instance` is the reporting instance of Events.
+    /// Records outcomes in `namespace` for the sinks that `routes` chooses. `instance` is the reporting instance of Events.
     pub fn new(
         client: Client,
         namespace: &str,
         instance: String,
         outbox: Outbox,
-        sinks: Vec<String>,
+        routes: Routes,
         fail_with: FailWith,
         metrics: Metrics,
     ) -> Self {
@@ -72,10 +73,15 @@ impl Executor {
             outcomes: Api::namespaced(client.clone(), namespace),
             client,
             outbox,
-            sinks,
+            routes,
             fail_with,
             metrics,
         }
+    }
+
+    /// What publishes Events in the name of this process.
+    pub fn events(&self) -> &Recorder {
+        &self.events
     }
 
     /// Executes the steps in order. [`StepSequence`] says which steps a failed step prevents.

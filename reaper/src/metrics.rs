@@ -21,8 +21,10 @@ pub struct Metrics {
     pub deliveries: Family<DeliveryLabels, Counter>,
     /// Outcomes that a sink has not acknowledged yet.
     pub pending: Family<SinkLabels, Gauge>,
-    /// Outcomes whose delivery to a sink expired.
+    /// Outcomes that are kept and that a sink never received.
     pub dead: Family<SinkLabels, Gauge>,
+    /// 1 while a sink fails and only single probes are attempted.
+    pub failing: Family<SinkLabels, Gauge>,
     /// 1 while this process is the leader.
     pub leader: Gauge,
 }
@@ -59,7 +61,7 @@ pub struct DeliveryLabels {
     pub result: &'static str,
 }
 
-/// Labels of [`Metrics::pending`] and [`Metrics::dead`].
+/// Labels of [`Metrics::pending`], [`Metrics::dead`] and [`Metrics::failing`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct SinkLabels {
     /// The sink's name.
@@ -94,8 +96,13 @@ impl Metrics {
         );
         registry.register(
             "jobwarden_outcomes_dead",
-            "Outcomes whose delivery to the sink expired",
+            "Outcomes that are kept and that the sink never received",
             metrics.dead.clone(),
+        );
+        registry.register(
+            "jobwarden_sink_failing",
+            "1 while the sink fails and only single probes are attempted",
+            metrics.failing.clone(),
         );
         registry.register("jobwarden_leader", "1 while this process is the leader", metrics.leader.clone());
         metrics

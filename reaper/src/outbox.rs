@@ -15,15 +15,15 @@ use kube::{
     Api, Client,
     runtime::{WatchStreamExt as _, watcher},
 };
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
-pub(crate) use self::{
-    body::shorten,
-    share::{Admission, Due},
-};
 pub use self::{
     body::{cloud_event, fitted},
-    object::{JobOutcome, JobOutcomeSpec, JobOutcomeStatus, SinkState, SinkStatus},
+    object::{JobOutcome, JobOutcomeSpec, JobOutcomeStatus, Recipients, SinkState, SinkStatus},
+};
+pub(crate) use self::{
+    body::{encoded_bytes, shorten},
+    share::{Admission, Due},
 };
 
 use self::share::Shares;
@@ -44,8 +44,10 @@ pub struct Entry {
     pub uid: Option<String>,
     /// When the outcome was recorded.
     pub created_at: Timestamp,
-    /// The delivery status per sink; `None` until the status is initialized.
-    pub sinks: Option<Vec<SinkStatus>>,
+    /// The delivery status for each sink.
+    pub sinks: Vec<SinkStatus>,
+    /// The size of the object without its status, as JSON.
+    pub bytes: usize,
     /// The whole object; `None` once the outcome is settled, because bodies are large and most outcomes are settled.
     pub outcome: Option<Arc<JobOutcome>>,
     /// `metadata.resourceVersion`, which grows with every write of an object (KEP-5504).
@@ -54,7 +56,8 @@ pub struct Entry {
 
 impl Entry {
     fn of(mut outcome: JobOutcome) -> Self {
-        let settled = outcome.settled();
+        let sinks = outcome.sinks();
+        let settled = sinks.iter().all(|sink| sink.state != SinkState::Pending);
         outcome.metadata.managed_fields = None;
         let version = outcome.metadata.resource_version.as_deref().and_then(|version| version.parse().ok());
         Self {
@@ -63,9 +66,15 @@ impl Entry {
             namespace: outcome.spec.namespace.clone(),
             uid: outcome.metadata.uid.clone(),
             created_at: outcome.spec.created_at,
-            sinks: outcome.status.as_ref().map(|status| status.sinks.clone()),
+            sinks,
+            bytes: encoded_bytes(&outcome.spec),
             outcome: (!settled).then(|| Arc::new(outcome)),
         }
+    }
+
+    /// The namespace of the Job.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
     }
 
     /// Whether no delivery is pending.
@@ -73,9 +82,9 @@ impl Entry {
         self.outcome.is_none()
     }
 
-    /// Whether a delivery has expired. The outcome is then kept until an operator has seen it.
+    /// Whether a delivery was given up. The outcome is then kept longer, so that an operator can deliver it again.
     pub fn is_dead(&self) -> bool {
-        self.sinks.iter().flatten().any(|sink| sink.state == SinkState::Dead)
+        self.sinks.iter().any(|sink| sink.state == SinkState::Dead)
     }
 }
 
@@ -93,6 +102,8 @@ struct State {
     /// Jobs whose outcomes have changed since the last [`Outbox::take_changed`].
     changed: BTreeSet<JobUid>,
     shares: Shares,
+    /// Where the names of outcomes that change are sent.
+    feeds: Vec<mpsc::UnboundedSender<OutcomeName>>,
     /// The names seen so far by a list in progress.
     listed: Option<BTreeSet<OutcomeName>>,
     synced: bool,
@@ -187,6 +198,17 @@ impl Outbox {
         self.version.subscribe()
     }
 
+    /// The names of the outcomes with a pending delivery, and from then on of each outcome that changes or is deleted.
+    pub(crate) fn feed(&self) -> mpsc::UnboundedReceiver<OutcomeName> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let mut state = self.state();
+        for (name, _) in state.entries.iter().filter(|(_, entry)| !entry.settled()) {
+            sender.send(name.clone()).expect("the receiver is still here");
+        }
+        state.feeds.push(sender);
+        receiver
+    }
+
     /// The Jobs whose outcomes have changed since the last call.
     pub fn take_changed(&self) -> BTreeSet<JobUid> {
         std::mem::take(&mut self.state().changed)
@@ -230,11 +252,13 @@ impl State {
         self.shares.recorded(&entry.namespace, entry.created_at, &name);
         self.of_job.entry(entry.job.clone()).or_default().insert(name.clone());
         self.changed.insert(entry.job.clone());
+        self.announce(&name);
         self.entries.insert(name, entry);
     }
 
     fn remove(&mut self, name: &OutcomeName) {
         let Some(entry) = self.entries.remove(name) else { return };
+        self.announce(name);
         self.shares.removed(&entry.namespace, entry.created_at, name);
         if let Some(names) = self.of_job.get_mut(&entry.job) {
             names.remove(name);
@@ -243,5 +267,10 @@ impl State {
             }
         }
         self.changed.insert(entry.job);
+    }
+
+    /// Sends the name of an outcome that changes to all feeds, and drops those that are not read any more.
+    fn announce(&mut self, name: &OutcomeName) {
+        self.feeds.retain(|feed| feed.send(name.clone()).is_ok());
     }
 }

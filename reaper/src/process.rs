@@ -13,7 +13,7 @@ use jobwarden_serve::{
     accept::{self, LimitArgs, Limits, Server},
     admin::{self, AdminArgs, AdminError, Gate, Readiness},
     lease::{Election, Leadership},
-    logs::LogError,
+    logs::{LogError, with_causes},
     open_files, reload,
     scrape::{MetricsArgs, MetricsError},
     secret::follow_tls_secret,
@@ -36,8 +36,8 @@ use crate::{
     clock,
     configuration::{self, Followed},
     controller::{Controller, Enforcer, Role},
-    deliver::{Config, ConfigError, Deliverer},
-    execute::Executor,
+    deliver::{Config, ConfigError, Deliverer, Routes, SinkError},
+    execute::{Executor, FailWith},
     intake::{self, Intake, IntakeSettings, agents::Agents, keys::KeyRing, review::Reviewer, token::Verifier},
     metrics::Metrics,
     namespaces::OwnNamespaces,
@@ -74,6 +74,9 @@ pub enum RunError {
     /// The configuration file.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The sinks.
+    #[error(transparent)]
+    Sinks(#[from] SinkError),
     /// Signals.
     #[error(transparent)]
     Signals(#[from] SignalError),
@@ -120,7 +123,7 @@ async fn serve(args: ReaperArgs) -> Result<(), RunError> {
         agent_namespace,
         token_file,
         policy,
-        outcome_retention,
+        retention,
         fail_with,
         observe_only,
         beat_interval,
@@ -150,9 +153,7 @@ async fn serve(args: ReaperArgs) -> Result<(), RunError> {
     let own = OwnNamespaces::new([namespace.clone(), agent_namespace.clone()]);
     let observer = observer(policy, own.clone(), &config, &mut registry);
     let outbox = Outbox::limited(config.limits.outcomes.clone());
-    let sinks = sink_names(&config);
-    let executor =
-        Executor::new(client.clone(), &namespace, pod_name.clone(), outbox.clone(), sinks, fail_with, metrics.clone());
+    let (executor, deliverer) = writers(&config, &client, &namespace, &pod_name, &outbox, fail_with, &metrics)?;
     let mode = if observe_only { Mode::ObserveOnly } else { Mode::Enforce };
     let unfollowed = Unfollowed::new(client.clone(), observer.clone(), executor.clone(), mode, metrics.clone());
     let enforcer = Arc::new(Enforcer::new(observer.clone(), outbox.clone(), executor, mode));
@@ -167,14 +168,12 @@ async fn serve(args: ReaperArgs) -> Result<(), RunError> {
     tasks.follow_certificate(&client, &namespace, &identity, &ca, certificate);
     tasks.follow_cluster(&client, &namespace, &observer, &outbox, watches);
     tasks.beat(&namespace, &token_file, &ca, &observer);
-    tasks.follow_configuration(configuration, all.config, &observer, &outbox, &enforcer);
+    tasks.follow_configuration(configuration, all.config, &observer, &outbox, &enforcer, &deliverer);
     let keys = KeyRing::new();
     tasks.spawn(keys.clone().follow(client.clone()));
 
-    // Jobs get the finalizer only where a sink receives outcomes.
-    let finalizer = !config.sinks.is_empty();
     let backfill =
-        (!observe_only).then(|| Backfill::new(client.clone(), own, rules.current(), finalizer, all.backfill));
+        (!observe_only).then(|| Backfill::new(client.clone(), own, rules.current(), deliverer.routes(), all.backfill));
     tasks.spawn(rules.follow(all.rules));
 
     let settings = intake_settings(pod_uid, beat_interval);
@@ -186,14 +185,14 @@ async fn serve(args: ReaperArgs) -> Result<(), RunError> {
 
     let controller = Controller {
         enforcer,
-        deliverer: Deliverer::new(&config, client.clone(), &namespace, outbox.clone(), metrics.clone())?,
+        deliverer,
         backfill,
         unfollowed,
         role: Role::new(client.clone(), &namespace, &pod_name),
         outcomes: Api::namespaced(client.clone(), &namespace),
         observer,
         outbox,
-        outcome_retention,
+        retention: retention.retention(),
         metrics,
     };
     // The Lease is released after the work of the leader has ended, not before.
@@ -223,6 +222,31 @@ fn observer(policy: Policy, own: OwnNamespaces, config: &Config, registry: &mut 
     observer.set_job_limits(config.limits.jobs.clone());
     observer.register(registry);
     observer
+}
+
+/// What records outcomes, and what delivers them.
+fn writers(
+    config: &Config,
+    client: &Client,
+    namespace: &str,
+    pod_name: &str,
+    outbox: &Outbox,
+    fail_with: FailWith,
+    metrics: &Metrics,
+) -> Result<(Executor, Deliverer), SinkError> {
+    let (client, outbox, metrics, routes) = (client.clone(), outbox.clone(), metrics.clone(), Routes::default());
+    let executor = Executor::new(
+        client.clone(),
+        namespace,
+        pod_name.to_owned(),
+        outbox.clone(),
+        routes.clone(),
+        fail_with,
+        metrics.clone(),
+    );
+    let events = executor.events().clone();
+    let deliverer = Deliverer::new(config, routes, client, namespace, events, outbox, metrics)?;
+    Ok((executor, deliverer))
 }
 
 /// The ports for probes and for metrics.
@@ -289,10 +313,11 @@ fn api_over(
     tls: bool,
     leadership: watch::Receiver<Leadership>,
 ) -> api::Api {
-    let Controller { observer, outbox, enforcer, .. } = controller;
+    let Controller { observer, outbox, enforcer, deliverer, .. } = controller;
     let (enforcer, operators, access) = (Arc::clone(enforcer), Arc::new(operators), Arc::new(access));
     let (observer, outbox, lists) = (observer.clone(), outbox.clone(), Arc::new(Semaphore::new(1)));
-    api::Api { observer, outbox, enforcer, access, tls, lists, operators, leadership }
+    let deliverer = deliverer.clone();
+    api::Api { observer, outbox, deliverer, enforcer, access, tls, lists, operators, leadership }
 }
 
 /// The metrics of each room.
@@ -324,10 +349,6 @@ impl AllMetrics {
 /// What this process calls itself in the Lease: a container that restarts in the pod is another holder.
 fn holder(pod_name: &str) -> String {
     format!("{pod_name}_{:08x}", fastrand::u32(..))
-}
-
-fn sink_names(config: &Config) -> Vec<String> {
-    config.sinks.iter().map(|sink| sink.name.clone()).collect()
 }
 
 /// Tasks that run from start to shutdown, whether this process leads or not. They end when this is dropped.
@@ -399,7 +420,7 @@ impl BackgroundTasks {
         self.spawn(beat.run(observer.clone()));
     }
 
-    /// Changes of the configuration file take effect without a restart, except for sinks.
+    /// Changes of the configuration file take effect without a restart.
     fn follow_configuration(
         &mut self,
         configuration: Followed,
@@ -407,9 +428,15 @@ impl BackgroundTasks {
         observer: &Observer,
         outbox: &Outbox,
         enforcer: &Arc<Enforcer>,
+        deliverer: &Deliverer,
     ) {
         let (observer, outbox, enforcer) = (observer.clone(), outbox.clone(), Arc::clone(enforcer));
+        let deliverer = deliverer.clone();
         self.spawn(configuration.follow(metrics, move |config| {
+            if let Err(error) = deliverer.replace(&config) {
+                let error = with_causes(&error);
+                tracing::error!(error, "cannot set up the changed sinks; the previous ones stay in effect");
+            }
             observer.set_policy(config.policy, config.limits.policy);
             observer.set_job_limits(config.limits.jobs);
             outbox.set_limits(config.limits.outcomes);

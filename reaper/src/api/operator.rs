@@ -1,4 +1,4 @@
-//! Who may release the breaker: whoever may create tokens of the service account `jobwarden-operator`.
+//! Who may release the breaker and test sinks: those who may create tokens of the service account `jobwarden-operator`.
 //!
 //! The API speaks plain HTTP behind the API server's proxy, which removes the caller's own credentials. So the caller asks the API
 //! server for a token of that service account first, which it grants by RBAC and records in its audit log. The token is good for

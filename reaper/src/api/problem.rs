@@ -41,6 +41,14 @@ impl Failure {
         )
     }
 
+    pub(super) fn no_sink(name: &str) -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            format!("there is no sink {name}"),
+            "`jobwarden sinks` shows the names of the configured sinks".to_owned(),
+        )
+    }
+
     pub(super) fn refused(refusal: Refusal) -> Self {
         let (status, error) = match refusal {
             Refusal::NoToken => (StatusCode::UNAUTHORIZED, "the request has no token of an operator"),
@@ -49,8 +57,8 @@ impl Failure {
                 (StatusCode::SERVICE_UNAVAILABLE, "the API server cannot verify the token at the moment")
             }
         };
-        let hint = "use `jobwarden breaker release`, which requests a token of the service account jobwarden-operator; bind the Role \
-                    jobwarden-operator to who may do so";
+        let hint = "use `jobwarden breaker release` or `jobwarden sinks test`, which request a token of the service account jobwarden-operator; \
+                    bind the Role jobwarden-operator to who may do so";
         Self::new(status, error.to_owned(), hint.to_owned())
     }
 

@@ -9,7 +9,7 @@ use axum::{
     routing::{get, post},
 };
 use jobwarden_common::{
-    api::{AccessHealth, BreakerReleased, BreakerStatus, Explanation, Guards, JobList},
+    api::{AccessHealth, BreakerReleased, BreakerStatus, Explanation, Guards, JobList, SinkList, SinkTest},
     names::{OPERATOR_TOKEN_HEADER, api_route},
 };
 use jobwarden_serve::lease::Leadership;
@@ -26,14 +26,14 @@ use super::{
 /// What is served on the loopback, where no token is needed.
 pub(super) fn loopback(api: Api) -> Router {
     let reading = reading(&api).layer(Extension(Caller::Loopback));
-    reading.merge(release(api)).fallback(|| async { Failure::no_route() })
+    reading.merge(operating(api)).fallback(|| async { Failure::no_route() })
 }
 
 /// What is served over TLS, to callers with a token.
 pub(super) fn authenticated(api: Api) -> Router {
     let reading = reading(&api).layer(from_fn_with_state(api.clone(), authenticate));
     // Its own right takes its own token.
-    reading.merge(release(api)).fallback(|| async { Failure::no_route() })
+    reading.merge(operating(api)).fallback(|| async { Failure::no_route() })
 }
 
 fn reading(api: &Api) -> Router {
@@ -42,12 +42,16 @@ fn reading(api: &Api) -> Router {
         .route(&format!("{}/{{namespace}}/{{name}}", api_route::JOBS), get(job))
         .route(api_route::GUARDS, get(guards))
         .route(api_route::BREAKER, get(breaker))
+        .route(api_route::SINKS, get(sinks))
         .route(api_route::ACCESS, get(access))
         .with_state(api.clone())
 }
 
-fn release(api: Api) -> Router {
-    Router::new().route(api_route::BREAKER_RELEASE, post(release_breaker)).with_state(api)
+fn operating(api: Api) -> Router {
+    Router::new()
+        .route(api_route::BREAKER_RELEASE, post(release_breaker))
+        .route(&format!("{}/{{name}}/test", api_route::SINKS), post(test_sink))
+        .with_state(api)
 }
 
 /// Finds out who asks before anything else is done.
@@ -124,12 +128,34 @@ async fn access(State(api): State<Api>, Extension(caller): Extension<Caller>) ->
 }
 
 async fn release_breaker(State(api): State<Api>, headers: HeaderMap) -> Result<Json<BreakerReleased>, Failure> {
-    api.leads()?;
-    let token = headers.get(OPERATOR_TOKEN_HEADER).and_then(|value| value.to_str().ok());
-    api.operators.verify(token).await.map_err(Failure::refused)?;
+    require_operator(&api, &headers).await?;
     let released = api.enforcer.release_breaker();
     tracing::warn!(released, "an operator has released the breaker");
     Ok(Json(BreakerReleased { released }))
+}
+
+async fn sinks(State(api): State<Api>, Extension(caller): Extension<Caller>) -> Result<Json<SinkList>, Failure> {
+    api.leads()?;
+    api.access.require(&caller, Right::ListJobs(None)).await.map_err(Failure::denied)?;
+    Ok(Json(SinkList { sinks: api.deliverer.reports() }))
+}
+
+async fn test_sink(
+    State(api): State<Api>,
+    headers: HeaderMap,
+    Path(name): Path<String>,
+) -> Result<Json<SinkTest>, Failure> {
+    require_operator(&api, &headers).await?;
+    let samples = api.deliverer.test(&name).await.ok_or_else(|| Failure::no_sink(&name))?;
+    tracing::info!(sink = name, "an operator has tested a sink");
+    Ok(Json(SinkTest { samples }))
+}
+
+/// Returns an error unless this process leads and the request has the token of an operator.
+async fn require_operator(api: &Api, headers: &HeaderMap) -> Result<(), Failure> {
+    api.leads()?;
+    let token = headers.get(OPERATOR_TOKEN_HEADER).and_then(|value| value.to_str().ok());
+    api.operators.verify(token).await.map_err(Failure::refused)
 }
 
 impl Api {

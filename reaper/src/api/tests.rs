@@ -21,6 +21,7 @@ use tower::ServiceExt as _;
 
 use super::*;
 use crate::{
+    deliver::{Config, Routes},
     execute::{Executor, FailWith},
     fake_api::FakeApi,
     metrics::Metrics,
@@ -42,8 +43,17 @@ fn mk_api() -> TestApi {
         "jobwarden",
         "reaper-0".to_owned(),
         outbox.clone(),
-        vec!["ort".to_owned()],
+        Routes::to_everyone(&["ort"]),
         FailWith::FailureTarget,
+        Metrics::default(),
+    );
+    let deliverer = Deliverer::new(
+        &Config::default(),
+        Routes::default(),
+        api.client(),
+        "jobwarden",
+        executor.events().clone(),
+        outbox.clone(),
         Metrics::default(),
     );
     let observer = Observer::of_one_job();
@@ -53,6 +63,7 @@ fn mk_api() -> TestApi {
     let parts = Api {
         observer: observer.clone(),
         outbox,
+        deliverer: deliverer.expect("no sinks"),
         enforcer: Arc::clone(&enforcer),
         access: Arc::new(Access::new(reviews(), super::Metrics::default())),
         tls: true,

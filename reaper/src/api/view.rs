@@ -312,7 +312,7 @@ fn outcome(entry: Entry, name: &OutcomeName) -> Outcome {
     Outcome {
         name: name.to_string(),
         recorded_at: entry.created_at.to_string(),
-        sinks: entry.sinks.into_iter().flatten().map(sink).collect(),
+        sinks: entry.sinks.into_iter().map(sink).collect(),
     }
 }
 

@@ -24,7 +24,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use super::target::{Kind, Target};
-use crate::namespaces::OwnNamespaces;
+use crate::{deliver::Routes, namespaces::OwnNamespaces};
 
 /// What a patch of an existing object does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +84,7 @@ pub(super) struct Labeler {
     client: Client,
     own: OwnNamespaces,
     rules: watch::Receiver<Arc<Rules>>,
-    finalizer: bool,
+    routes: Routes,
     metrics: Metrics,
 }
 
@@ -93,10 +93,10 @@ impl Labeler {
         client: Client,
         own: OwnNamespaces,
         rules: watch::Receiver<Arc<Rules>>,
-        finalizer: bool,
+        routes: Routes,
         metrics: Metrics,
     ) -> Self {
-        Self { client, own, rules, finalizer, metrics }
+        Self { client, own, rules, routes, metrics }
     }
 
     /// Applies what admission would have done and can still be done. An object that is gone, has finished or is labelled already is
@@ -154,7 +154,8 @@ impl Labeler {
     fn of_job(&self, text: &str, job: &Job) -> Decision {
         let view: view::Job<'_> = serde_json::from_str(text)?;
         let rules = Arc::clone(&self.rules.borrow());
-        let Some(operations) = patch::job::backfill(&view, &job.uid().unwrap_or_default(), &rules, self.finalizer)
+        let Some(operations) =
+            patch::job::backfill(&view, &job.uid().unwrap_or_default(), &rules, !self.routes.is_empty())
         else {
             return Ok(released_from(&view));
         };

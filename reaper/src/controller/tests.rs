@@ -17,7 +17,7 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    deliver::Config,
+    deliver::{Config, Routes},
     execute::{Executor, FailWith},
     fake_api::FakeApi,
 };
@@ -60,22 +60,30 @@ impl Scenario {
             "jobwarden",
             "reaper-0".to_owned(),
             outbox.clone(),
-            vec![],
+            Routes::default(),
             FailWith::FailureTarget,
             metrics.clone(),
         );
         let unfollowed = Unfollowed::new(client.clone(), observer.clone(), executor.clone(), mode, metrics.clone());
         let controller = Arc::new(Controller {
+            deliverer: Deliverer::new(
+                &Config::default(),
+                Routes::default(),
+                client.clone(),
+                "jobwarden",
+                executor.events().clone(),
+                outbox.clone(),
+                metrics.clone(),
+            )
+            .expect("no sinks"),
             enforcer: Arc::new(Enforcer::new(observer.clone(), outbox.clone(), executor, mode)),
-            deliverer: Deliverer::new(&Config::default(), client.clone(), "jobwarden", outbox.clone(), metrics.clone())
-                .expect("no sinks"),
             backfill: None,
             unfollowed,
             role: Role::new(client.clone(), "jobwarden", "reaper-0"),
             outcomes: Api::namespaced(client, "jobwarden"),
             observer,
             outbox,
-            outcome_retention: Duration::from_hours(1),
+            retention: Retention { age: Duration::from_hours(1), count: 100, bytes: 1 << 20 },
             metrics,
         });
         let mut scenario = Self { controller, api, nodes, silent: vec![false; jobs], second: 0 };

@@ -1,7 +1,6 @@
-//! The reaper's configuration file: sinks, policy and breaker.
+//! The reaper's configuration file: sinks, policy, breaker and limits.
 
 use std::{
-    collections::BTreeSet,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -12,10 +11,15 @@ use jobwarden_core::{
     outcome::OutcomeLimits,
     policy::{FilePolicy, PolicyLimits},
 };
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
+
+use super::{
+    duration::duration,
+    sink_config::{self, SinkConfig, SinkError},
+};
 
 /// The configuration file of the reaper.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Config {
     /// The receivers of notifications.
@@ -62,41 +66,6 @@ impl Default for BreakerConfig {
     }
 }
 
-/// A receiver of notifications.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct SinkConfig {
-    /// The name in statuses, metrics and logs.
-    pub name: String,
-    /// The URL of the receiver.
-    pub url: String,
-    /// A file with the signing secrets `whsec_…`, one per line, read for every attempt. Without it notifications are unsigned.
-    #[serde(default)]
-    pub secret_file: Option<PathBuf>,
-    /// A PEM file with the CA certificates that the receiver's certificate is verified with. Default: the system's.
-    #[serde(default)]
-    pub ca_file: Option<PathBuf>,
-    /// The format of notifications.
-    #[serde(default)]
-    pub format: Format,
-    /// The timeout of one attempt.
-    #[serde(default = "ten_seconds", deserialize_with = "duration")]
-    pub timeout: Duration,
-    /// The age of an outcome at which a delivery that was not acknowledged expires.
-    #[serde(rename = "giveUpAfter", default = "a_day", deserialize_with = "duration")]
-    pub expire_after: Duration,
-}
-
-/// The format of notifications.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Format {
-    /// `CloudEvents` 1.0, structured JSON.
-    #[default]
-    #[serde(rename = "cloudevents")]
-    CloudEvents,
-}
-
 /// Why the configuration is not valid.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -116,30 +85,9 @@ pub enum ConfigError {
         /// What is wrong, and where.
         source: Box<serde_saphyr::Error>,
     },
-    /// The name of a sink is not valid or not unique.
-    #[error("invalid or duplicate sink name {0:?}: use 1 to 63 characters of a-z, 0-9 and -, unique per sink")]
-    Name(String),
-    /// The URL of a sink is not an HTTP URL.
-    #[error("sink {0}: invalid url; it must start with http:// or https://")]
-    Url(String),
-    /// The CA file of a sink is not valid.
-    #[error("sink {sink}: cannot load the CA file {}", path.display())]
-    Ca {
-        /// The name of the sink.
-        sink: String,
-        /// The path of the file.
-        path: PathBuf,
-        /// The cause.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// The HTTP client of a sink cannot be created.
-    #[error("sink {sink}: cannot set up the HTTPS client; set caFile if the system has no CA certificates")]
-    Client {
-        /// The name of the sink.
-        sink: String,
-        /// The cause.
-        source: reqwest::Error,
-    },
+    /// A sink is not valid.
+    #[error(transparent)]
+    Sink(#[from] SinkError),
 }
 
 impl Config {
@@ -155,42 +103,13 @@ impl Config {
         }
         let config: Self = serde_saphyr::from_str(text)
             .map_err(|source| ConfigError::Parse { path: path.to_owned(), source: Box::new(source) })?;
-        config.check()?;
+        sink_config::check(&config.sinks)?;
         Ok(config)
-    }
-
-    fn check(&self) -> Result<(), ConfigError> {
-        let mut names = BTreeSet::new();
-        for sink in &self.sinks {
-            let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-            let valid = !sink.name.is_empty() && sink.name.len() <= 63 && sink.name.bytes().all(plain);
-            if !valid || !names.insert(&sink.name) {
-                return Err(ConfigError::Name(sink.name.clone()));
-            }
-            let url = reqwest::Url::parse(&sink.url).ok();
-            if url.is_none_or(|url| !matches!(url.scheme(), "http" | "https") || url.host_str().is_none()) {
-                return Err(ConfigError::Url(sink.name.clone()));
-            }
-        }
-        Ok(())
     }
 }
 
 fn hold_for() -> Duration {
     HOLD_FOR
-}
-
-fn ten_seconds() -> Duration {
-    Duration::from_secs(10)
-}
-
-fn a_day() -> Duration {
-    Duration::from_hours(24)
-}
-
-fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    humantime::parse_duration(&text).map_err(|error| serde::de::Error::custom(format!("{text:?}: {error}")))
 }
 
 #[cfg(test)]
@@ -200,32 +119,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<Config, String> {
-        let config: Config = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
-        config.check().map_err(|error| error.to_string())?;
-        Ok(config)
-    }
-
-    #[test]
-    fn a_sink_needs_a_name_and_a_url_only() {
-        let config = parse("sinks:\n  - name: ort\n    url: http://ort.example/hooks\n").expect("valid");
-        let expected = SinkConfig {
-            name: "ort".to_owned(),
-            url: "http://ort.example/hooks".to_owned(),
-            secret_file: None,
-            ca_file: None,
-            format: Format::CloudEvents,
-            timeout: Duration::from_secs(10),
-            expire_after: Duration::from_hours(24),
-        };
-        assert_eq!(config.sinks, [expected]);
-    }
-
-    #[test]
-    fn every_field_of_a_sink_can_be_set() {
-        let text = "sinks: [{name: a, url: 'https://a', secretFile: /s, caFile: /c, format: cloudevents, timeout: 3s, giveUpAfter: 2h}]";
-        let sink = parse(text).expect("valid").sinks.remove(0);
-        assert_eq!((sink.timeout, sink.expire_after), (Duration::from_secs(3), Duration::from_hours(2)));
-        assert_eq!((sink.secret_file, sink.ca_file), (Some("/s".into()), Some("/c".into())));
+        Config::parse(text, Path::new("reaper.yaml")).map_err(|error| jobwarden_serve::logs::with_causes(&error))
     }
 
     #[rstest]
@@ -250,14 +144,6 @@ mod tests {
     #[case("policy: {preset: ort-server, set: {lostAfter: 90s}, rules: [{match: {a: b}, set: {onLost: fail}}]}", true)]
     #[case("policy: {set: {lostAfter: soon}}", false)]
     #[case("{}", true)]
-    #[case("sinks: [{name: a, url: 'http://a', colour: red}]", false)]
-    #[case("sinks: [{name: a, url: 'http://a', timeout: soon}]", false)]
-    #[case("sinks: [{name: a, url: 'http://a', format: smoke}]", false)]
-    #[case("sinks: [{name: a, url: 'ftp://a'}]", false)]
-    #[case("sinks: [{name: a, url: nowhere}]", false)]
-    #[case("sinks: [{name: A/b, url: 'http://a'}]", false)]
-    #[case("sinks: [{name: '', url: 'http://a'}]", false)]
-    #[case("sinks: [{name: a, url: 'http://a'}, {name: a, url: 'http://b'}]", false)]
     fn an_invalid_configuration_is_rejected(#[case] text: &str, #[case] accepted: bool) {
         assert_eq!(parse(text).is_ok(), accepted, "{text}");
     }

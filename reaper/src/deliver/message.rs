@@ -27,11 +27,13 @@ pub enum Property {
 }
 
 /// Why an outcome is not sent to a sink.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unsent {
     /// The format has no message for such an outcome.
+    #[error("the format of the sink has no message for such an outcome")]
     NotWanted,
     /// The message cannot be made, now or later: a reason in CamelCase and a sentence.
+    #[error("{reason}: {message}")]
     Impossible {
         /// The reason, such as `MissingRunId`.
         reason: &'static str,

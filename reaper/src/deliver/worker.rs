@@ -1,19 +1,22 @@
-//! The delivery worker of one sink.
+//! The delivery worker of one sink: attempts what the [queue](super::queue) starts, and writes what came of it.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{HashMap, HashSet},
     sync::Arc,
-    time::Duration,
 };
 
 use futures::{StreamExt as _, stream::FuturesUnordered};
 use jiff::Timestamp;
-use jobwarden_core::{outcome::OutcomeName, turns::start_next};
+use jobwarden_common::api::SinkReport;
+use jobwarden_core::outcome::OutcomeName;
 use tokio::time::{Instant, sleep_until};
 
 use super::{
-    http::{Answer, AttemptError, HttpSink},
-    schedule::{Next, next_attempt},
+    breaker::BreakerState,
+    message::Fault,
+    queue::{Attempted, CONCURRENCY, Next, Queue},
+    reports::Reports,
+    sink::{Failure, Sink},
     status::StatusWriter,
 };
 use crate::{
@@ -22,192 +25,241 @@ use crate::{
     outbox::{Entry, JobOutcome, SinkState, SinkStatus, shorten},
 };
 
-/// Concurrent attempts per sink.
-const CONCURRENCY: usize = 8;
-/// The most of them for the outcomes of one namespace, so that another namespace does not wait for the timeouts of its attempts.
-const SHARE: usize = 6;
 /// The maximum length of a recorded error in bytes.
 const MAX_ERROR_BYTES: usize = 512;
+/// The most deliveries that are given up at a time, so that the end of a long outage does not flood the API server.
+const GIVE_UP_AT_ONCE: usize = 4;
 
-/// Delivers to one sink, several outcomes concurrently: of the namespace of which the fewest are in flight, the oldest first.
+/// Delivers to one sink.
 pub(super) struct Worker {
-    sink: Arc<HttpSink>,
+    sink: Arc<Sink>,
     statuses: Arc<StatusWriter>,
+    reports: Reports,
     metrics: Metrics,
-    tracked: HashMap<OutcomeName, Tracked>,
-    /// The namespaces of the deliveries in flight.
-    in_flight: HashMap<OutcomeName, String>,
+    queue: Queue,
+    /// The last attempt of each delivery that failed. Of these only the first and a new error are written.
+    tried: HashMap<OutcomeName, SinkStatus>,
+    /// What is being marked as given up.
+    giving_up: HashSet<OutcomeName>,
+    /// The outcomes that this sink has given up and that are kept.
+    dead: HashSet<OutcomeName>,
+    /// The last error that was one of the sink as a whole.
+    sink_error: Option<String>,
 }
 
-/// The progress of a delivery in this worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Tracked {
-    Due(Instant),
-    InFlight,
-}
-
-/// A pending delivery.
-struct Pending {
-    name: OutcomeName,
-    outcome: Arc<JobOutcome>,
-    status: SinkStatus,
+/// What has ended.
+enum Ended {
+    /// An attempt, and the status after it.
+    Attempt(OutcomeName, SinkStatus, Option<Failure>),
+    /// An outcome for which the format has no message is marked as given up.
+    Unsent(OutcomeName),
+    /// A delivery is marked as given up.
+    GivenUp(OutcomeName),
 }
 
 impl Worker {
-    pub(super) fn new(sink: Arc<HttpSink>, statuses: Arc<StatusWriter>, metrics: Metrics) -> Self {
-        Self { sink, statuses, metrics, tracked: HashMap::new(), in_flight: HashMap::new() }
+    pub(super) fn new(sink: Arc<Sink>, statuses: Arc<StatusWriter>, reports: Reports, metrics: Metrics) -> Self {
+        let queue = Queue::new(CONCURRENCY, sink.expire_after, Instant::now(), clock::now());
+        let (tried, dead, giving_up, sink_error) = (HashMap::new(), HashSet::new(), HashSet::new(), None);
+        Self { sink, statuses, reports, metrics, queue, tried, giving_up, dead, sink_error }
     }
 
+    /// Delivers until the future is dropped.
     pub(super) async fn run(mut self) {
-        let mut changes = self.statuses.outbox.subscribe();
-        let mut flights = FuturesUnordered::new();
+        let mut feed = self.statuses.outbox.feed();
+        let (mut attempts, mut given_up) = (FuturesUnordered::new(), FuturesUnordered::new());
         loop {
-            changes.borrow_and_update();
-            let pending = self.collect_pending();
-            let wake = self.next_due(flights.len());
-            for ready in self.take_due(pending, CONCURRENCY.saturating_sub(flights.len())) {
-                flights.push(attempt(Arc::clone(&self.sink), Arc::clone(&self.statuses), self.metrics.clone(), ready));
+            while let Ok(name) = feed.try_recv() {
+                self.update(&name);
             }
-            tokio::select! {
-                // The channel stays open because the worker holds the outbox.
-                _ = changes.changed() => {}
-                Some((name, next)) = flights.next() => {
-                    self.in_flight.remove(&name);
-                    match next {
-                        Some(at) => self.tracked.insert(name, Tracked::Due(instant(at))),
-                        None => self.tracked.remove(&name),
-                    };
+            let now = Instant::now();
+            let room = GIVE_UP_AT_ONCE.saturating_sub(given_up.len());
+            for name in self.queue.expired(now, clock::now(), room) {
+                given_up.extend(self.give_up(name));
+            }
+            for name in self.queue.start(now) {
+                match self.attempt(&name) {
+                    Some(attempt) => attempts.push(attempt),
+                    // Settled or deleted just now.
+                    None => {
+                        self.finish(&name, Attempted::Unsent);
+                    }
                 }
-                () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
+            }
+            self.report();
+            let wake = if given_up.len() < GIVE_UP_AT_ONCE { self.queue.wake_at() } else { self.queue.next_start() };
+            tokio::select! {
+                Some(name) = feed.recv() => self.update(&name),
+                Some(ended) = attempts.next() => {
+                    let name = self.ended(ended);
+                    given_up.extend(name.and_then(|name| self.give_up(name)));
+                }
+                Some(ended) = given_up.next() => {
+                    self.ended(ended);
+                }
+                () = sleep_until(wake.unwrap_or(now)), if wake.is_some() => {}
             }
         }
     }
 
-    /// The pending deliveries, oldest outcome first. Starts to track new ones and stops tracking finished ones.
-    fn collect_pending(&mut self) -> Vec<Pending> {
-        let sink = &self.sink.name;
-        let mut pending = self.statuses.outbox.select(|name, entry| pending(sink, name, entry));
-        pending.sort_by(|one, other| {
-            let age = |pending: &Pending| pending.outcome.spec.created_at;
-            age(one).cmp(&age(other)).then_with(|| one.name.cmp(&other.name))
-        });
-        let names: HashSet<_> = pending.iter().map(|pending| pending.name.clone()).collect();
-        self.tracked.retain(|name, tracked| *tracked == Tracked::InFlight || names.contains(name));
-        for pending in &pending {
-            if !self.tracked.contains_key(&pending.name) {
-                let due = match self.next(pending) {
-                    Next::At(at) => instant(at),
-                    // One more attempt before it expires: a new leader does not rely on another leader's clock alone.
-                    Next::Expire => Instant::now(),
-                };
-                self.tracked.insert(pending.name.clone(), Tracked::Due(due));
+    /// Takes note of an outcome that is new, has changed or is deleted.
+    fn update(&mut self, name: &OutcomeName) {
+        let entry = self.statuses.outbox.get(name);
+        let status = entry.as_ref().and_then(|entry| entry.sinks.iter().find(|sink| sink.name == self.sink.name));
+        self.dead.remove(name);
+        match (&entry, status) {
+            (Some(entry), Some(status)) if status.state == SinkState::Pending => {
+                let since = status.pending_since.unwrap_or(entry.created_at);
+                let (namespace, attempts) = (entry.namespace(), status.attempts);
+                if !self.giving_up.contains(name) {
+                    self.queue.track(name.clone(), namespace, since, attempts, Instant::now(), clock::now());
+                }
+            }
+            (_, status) => {
+                if status.is_some_and(|status| status.state == SinkState::Dead) {
+                    self.dead.insert(name.clone());
+                }
+                self.queue.forget(name);
+                self.tried.remove(name);
             }
         }
-        self.count(&names);
-        pending
     }
 
-    fn next(&self, pending: &Pending) -> Next {
-        let created = pending.outcome.spec.created_at;
-        next_attempt(created, &pending.status, self.sink.expire_after, clock::now(), fastrand::f64())
+    /// The outcome and its status for this sink, if it is still pending.
+    fn pending(&self, name: &OutcomeName) -> Option<(Arc<JobOutcome>, SinkStatus)> {
+        let Entry { sinks, outcome, .. } = self.statuses.outbox.get(name)?;
+        let is_pending = |sink: &SinkStatus| sink.name == self.sink.name && sink.state == SinkState::Pending;
+        Some((outcome?, sinks.into_iter().find(is_pending)?))
     }
 
-    /// When the next delivery becomes due; `None` if all slots are in use or none becomes due.
-    fn next_due(&self, in_flight: usize) -> Option<Instant> {
-        let now = Instant::now();
-        let due = self.tracked.values().filter_map(|tracked| match tracked {
-            Tracked::Due(at) if *at > now => Some(*at),
-            _ => None,
+    /// One attempt. A status is written before it ends if the state or the error has changed.
+    fn attempt(&self, name: &OutcomeName) -> Option<impl Future<Output = Ended> + use<>> {
+        let (outcome, written) = self.pending(name)?;
+        let before = self.tried.get(name).cloned().unwrap_or_else(|| written.clone());
+        let (sink, statuses, metrics) = (Arc::clone(&self.sink), Arc::clone(&self.statuses), self.metrics.clone());
+        let name = name.clone();
+        Some(async move {
+            let result = match sink.format.message(&outcome) {
+                Ok(message) => sink.send(&message, clock::now()).await,
+                Err(unsent) => {
+                    let last_error = Some(shortened(&unsent.to_string()));
+                    let status = SinkStatus { state: SinkState::Dead, last_error, ..before };
+                    write_dead(&sink, &statuses, &metrics, &name, &status).await;
+                    return Ended::Unsent(name);
+                }
+            };
+            let status = after(before, result.as_ref().err(), clock::now());
+            let result_label = if status.state == SinkState::Pending { "failed" } else { status.state.as_str() };
+            metrics.deliveries.get_or_create(&DeliveryLabels { sink: sink.name.clone(), result: result_label }).inc();
+            log(&sink, &name, &outcome, &status);
+            if status.state != SinkState::Pending || status.last_error != written.last_error {
+                statuses.write(&name, &status, None).await;
+            }
+            Ended::Attempt(name, status, result.err())
+        })
+    }
+
+    /// Takes note of what has ended. Returns the delivery that has to be given up now, if it is one.
+    fn ended(&mut self, ended: Ended) -> Option<OutcomeName> {
+        let (name, status, failure) = match ended {
+            Ended::Attempt(name, status, failure) => (name, status, failure),
+            Ended::Unsent(name) => {
+                self.finish(&name, Attempted::Unsent);
+                return None;
+            }
+            Ended::GivenUp(name) => {
+                self.giving_up.remove(&name);
+                return None;
+            }
+        };
+        let attempted = failure.as_ref().map_or(Attempted::Done, |failure| Attempted::Failed {
+            fault: failure.fault,
+            retry_after: failure.retry_after,
         });
-        due.min().filter(|_| in_flight < CONCURRENCY)
+        // Any other answer shows that the receiver is there.
+        self.sink_error =
+            failure.filter(|failure| failure.fault == Fault::Sink).map(|failure| shortened(&failure.error));
+        if status.state == SinkState::Pending {
+            self.tried.insert(name.clone(), status);
+        } else {
+            self.tried.remove(&name);
+        }
+        match self.finish(&name, attempted) {
+            Next::Dead => Some(name),
+            Next::Retry(_) | Next::Settled => None,
+        }
     }
 
-    /// The due deliveries of `pending` that start now, at most `room`.
-    fn take_due(&mut self, pending: Vec<Pending>, room: usize) -> Vec<Pending> {
-        let now = Instant::now();
-        let tracked = &self.tracked;
-        let is_due = |pending: &Pending| matches!(tracked.get(&pending.name), Some(Tracked::Due(at)) if *at <= now);
-        let mut due: Vec<_> = pending.into_iter().filter(is_due).map(Some).collect();
-        let mut running = BTreeMap::new();
-        for namespace in self.in_flight.values() {
-            *running.entry(namespace.clone()).or_default() += 1;
-        }
-        let waiting = due.iter().flatten().map(|pending| pending.outcome.spec.namespace.as_str());
-        let ready: Vec<_> =
-            start_next(waiting, &running, room, SHARE).into_iter().filter_map(|index| due[index].take()).collect();
-        for pending in &ready {
-            self.tracked.insert(pending.name.clone(), Tracked::InFlight);
-            self.in_flight.insert(pending.name.clone(), pending.outcome.spec.namespace.clone());
-        }
-        ready
+    fn finish(&mut self, name: &OutcomeName, attempted: Attempted) -> Next {
+        self.queue.finished(name, attempted, Instant::now(), clock::now(), fastrand::f64())
     }
 
-    fn count(&self, pending: &HashSet<OutcomeName>) {
-        let sink = &self.sink.name;
-        let is_dead = |status: &SinkStatus| status.name == *sink && status.state == SinkState::Dead;
-        let dead =
-            self.statuses.outbox.select(|_, entry| entry.sinks.iter().flatten().any(is_dead).then_some(())).len();
-        let labels = SinkLabels { sink: sink.clone() };
+    /// Writes that the delivery is given up.
+    fn give_up(&mut self, name: OutcomeName) -> Option<impl Future<Output = Ended> + use<>> {
+        let (_, written) = self.pending(&name)?;
+        self.giving_up.insert(name.clone());
+        let mut status = self.tried.remove(&name).unwrap_or(written);
+        status.state = SinkState::Dead;
+        if status.last_error.is_none() {
+            status.last_error.clone_from(&self.sink_error);
+        }
+        let (sink, statuses, metrics) = (Arc::clone(&self.sink), Arc::clone(&self.statuses), self.metrics.clone());
+        Some(async move {
+            write_dead(&sink, &statuses, &metrics, &name, &status).await;
+            Ended::GivenUp(name)
+        })
+    }
+
+    /// Updates the metrics and the report of the sink.
+    fn report(&self) {
+        let (pending, dead, breaker) = (self.queue.pending(), self.dead.len(), self.queue.breaker());
+        let labels = SinkLabels { sink: self.sink.name.clone() };
         let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-        self.metrics.pending.get_or_create(&labels).set(gauge(pending.len()));
+        self.metrics.pending.get_or_create(&labels).set(gauge(pending));
         self.metrics.dead.get_or_create(&labels).set(gauge(dead));
+        let since = match breaker {
+            BreakerState::Closed => None,
+            BreakerState::Open { since, .. } => Some(since),
+        };
+        self.metrics.failing.get_or_create(&labels).set(i64::from(since.is_some()));
+        let now = Instant::now();
+        let report = SinkReport {
+            name: self.sink.name.clone(),
+            transport: self.sink.transport().to_owned(),
+            state: if since.is_some() { "failing" } else { "ok" }.to_owned(),
+            since: since.map(|since| since.to_string()),
+            pending,
+            in_flight: self.queue.in_flight(),
+            dead,
+            oldest: self.queue.oldest().map(|oldest| oldest.to_string()),
+            last_error: self.sink_error.clone(),
+            next_attempt_in: self.queue.next_start().map(|at| at.saturating_duration_since(now).as_secs()),
+        };
+        self.reports.put(report);
     }
 }
 
-/// The pending delivery of an outcome to `sink`, if there is one. An outcome without a status is pending for every sink.
-fn pending(sink: &str, name: &OutcomeName, entry: &Entry) -> Option<Pending> {
-    let outcome = entry.outcome.clone()?;
-    let status = match &entry.sinks {
-        None => SinkStatus::untried(sink),
-        Some(sinks) => sinks.iter().find(|known| known.name == sink && known.state == SinkState::Pending)?.clone(),
-    };
-    Some(Pending { name: name.clone(), outcome, status })
-}
-
-/// Makes one attempt and writes its result. Returns when the next attempt is due, if there is one.
-async fn attempt(
-    sink: Arc<HttpSink>,
-    statuses: Arc<StatusWriter>,
-    metrics: Metrics,
-    pending: Pending,
-) -> (OutcomeName, Option<Timestamp>) {
-    let Pending { name, outcome, status } = pending;
-    let result = sink.post(&outcome, clock::now()).await;
-    let now = clock::now();
-    let mut status = after(status, &result, now);
-    let mut next = None;
-    if status.state == SinkState::Pending {
-        match next_attempt(outcome.spec.created_at, &status, sink.expire_after, now, fastrand::f64()) {
-            Next::At(at) => next = Some(at),
-            Next::Expire => status.state = SinkState::Dead,
-        }
-    }
-    let result = match status.state {
-        SinkState::Pending => "failed",
-        state => state.as_str(),
-    };
+/// Writes that a delivery is given up, and passes it to the sink for dead letters, if there is one.
+async fn write_dead(sink: &Sink, statuses: &StatusWriter, metrics: &Metrics, name: &OutcomeName, status: &SinkStatus) {
+    let result = SinkState::Dead.as_str();
     metrics.deliveries.get_or_create(&DeliveryLabels { sink: sink.name.clone(), result }).inc();
-    let (attempts, error) = (status.attempts, status.last_error.as_deref());
-    let (run_id, job) = (outcome.spec.run_id.as_ref().map(tracing::field::display), &outcome.spec.job_name);
-    if status.state == SinkState::Acknowledged {
-        tracing::info!(outcome = %name, sink = sink.name, attempts, run_id, job, "delivered");
-    } else {
-        tracing::warn!(outcome = %name, sink = sink.name, attempts, run_id, job, result, error, "not delivered");
-    }
-    statuses.write(&name, &status).await;
-    (name, next)
+    let (error, next) = (status.last_error.as_deref(), sink.dead_letter_to.as_deref());
+    tracing::warn!(outcome = %name, sink = sink.name, attempts = status.attempts, error, dead_letter_to = next, "delivery given up");
+    let next = next.map(|next| SinkStatus { pending_since: Some(clock::now()), ..SinkStatus::untried(next) });
+    statuses.write(name, status, next.as_ref()).await;
+    statuses.publish_dead(name, status, next.as_ref()).await;
 }
 
 /// The status after an attempt that ended at `now`.
-fn after(before: SinkStatus, result: &Result<Answer, AttemptError>, now: Timestamp) -> SinkStatus {
-    let (state, last_error) = match result {
-        Ok(Answer::Acknowledged) => (SinkState::Acknowledged, None),
-        Ok(Answer::Refused) => (SinkState::Refused, Some("the receiver responded with 410 Gone".to_owned())),
-        Err(error) => (SinkState::Pending, Some(error_text(error))),
+fn after(before: SinkStatus, failure: Option<&Failure>, now: Timestamp) -> SinkStatus {
+    let state = match failure.map(|failure| failure.fault) {
+        None => SinkState::Acknowledged,
+        Some(Fault::Refusal) => SinkState::Refused,
+        Some(Fault::Sink | Fault::Message) => SinkState::Pending,
     };
     SinkStatus {
         state,
-        last_error,
+        last_error: failure.map(|failure| shortened(&failure.error)),
         attempts: before.attempts.saturating_add(1),
         last_attempt_at: Some(now),
         acknowledged_at: (state == SinkState::Acknowledged).then_some(now),
@@ -215,17 +267,22 @@ fn after(before: SinkStatus, result: &Result<Answer, AttemptError>, now: Timesta
     }
 }
 
-/// An error with its causes, truncated to [`MAX_ERROR_BYTES`].
-fn error_text(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = jobwarden_serve::logs::with_causes(error);
-    shorten(&mut text, MAX_ERROR_BYTES);
-    text
+fn log(sink: &Sink, name: &OutcomeName, outcome: &JobOutcome, status: &SinkStatus) {
+    let SinkStatus { attempts, last_error, .. } = status;
+    let (run_id, job) = (outcome.spec.run_id.as_ref().map(tracing::field::display), &outcome.spec.job_name);
+    if status.state == SinkState::Acknowledged {
+        tracing::info!(outcome = %name, sink = sink.name, attempts, run_id, job, "delivered");
+    } else {
+        let state = status.state.as_str();
+        tracing::warn!(outcome = %name, sink = sink.name, attempts, run_id, job, state, error = last_error, "not delivered");
+    }
 }
 
-/// The time `at` on the monotonic clock of timers.
-fn instant(at: Timestamp) -> Instant {
-    let pause = Duration::try_from(at.duration_since(clock::now())).unwrap_or_default();
-    Instant::now() + pause
+/// An error, truncated to [`MAX_ERROR_BYTES`].
+fn shortened(error: &str) -> String {
+    let mut text = error.to_owned();
+    shorten(&mut text, MAX_ERROR_BYTES);
+    text
 }
 
 #[cfg(test)]

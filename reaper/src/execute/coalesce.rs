@@ -11,6 +11,7 @@ use jobwarden_core::{
     evidence::JobIdentity,
     outcome::{Beyond, OutcomeName, Tally},
     plan::step::{Notice, Step},
+    policy::Labels,
 };
 use jobwarden_serve::field_manager::post_params;
 use tokio::time::interval;
@@ -69,21 +70,14 @@ impl Executor {
     ) -> Result<OutcomeName, kube::Error> {
         let (at, count) = (wall_clock(), tally.total());
         let name = OutcomeName::coalesced(namespace, at.as_millisecond());
-        let outcome = JobOutcome::record(&name, tally.data(&name, namespace, beyond), at);
+        let data = tally.data(&name, namespace, beyond);
+        let recipients = self.routes.recipients(&name, &data, &Labels::default());
+        let outcome = JobOutcome::record(&name, data, recipients, at);
         let recorded = self.outcomes.create(&post_params(), &outcome).await?;
         self.metrics.outcomes.get_or_create(&OutcomeLabels { kind: OutcomeKind::Coalesced.as_str() }).inc();
         let counted = u64::try_from(count).unwrap_or(u64::MAX);
         self.metrics.coalesced.get_or_create(&NamespaceLabels { namespace: namespace.to_owned() }).inc_by(counted);
         tracing::warn!(outcome = %name, namespace, count, limit = ?beyond, "a namespace has more than its share");
-        // Its status is initialized by the deliverer's first attempt, if not here.
-        let recorded = match self.initialize_sinks(&name, recorded.clone()).await {
-            Ok(initialized) => initialized,
-            Err(error) => {
-                let error: &dyn std::error::Error = &error;
-                tracing::warn!(outcome = %name, error, "cannot initialize the status of a coalesced outcome");
-                recorded
-            }
-        };
         self.outbox.note(recorded);
         Ok(name)
     }

@@ -205,7 +205,10 @@ mod tests {
 
     async fn recorded(api: &FakeApi, data: OutcomeData, before: Vec<Step>) -> Value {
         let name = OutcomeName::job_final(&"job-uid".into());
-        let steps = before.into_iter().chain([Step::Record(Box::new(Draft { name, data }))]).collect();
+        let steps = before
+            .into_iter()
+            .chain([Step::Record(Box::new(Draft { name, data, labels: jobwarden_core::policy::Labels::default() }))])
+            .collect();
         let executor = executor_of(api);
         let (report, failure) = Box::pin(executor.run_steps(&identity(), steps)).await;
         assert!(!report.failed, "{failure:?}");

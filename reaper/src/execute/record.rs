@@ -9,24 +9,19 @@ use jobwarden_common::{
 };
 use jobwarden_core::{
     evidence::JobKind,
-    outcome::OutcomeName,
     plan::{
         late_success,
         step::{Draft, Notice, PodRef},
     },
 };
-use jobwarden_serve::field_manager::{patch_params, post_params};
+use jobwarden_serve::field_manager::post_params;
 use k8s_openapi::api::core::v1::ObjectReference;
-use kube::{
-    api::Patch,
-    runtime::events::{Event, EventType},
-};
-use serde_json::json;
+use kube::runtime::events::{Event, EventType};
 
-use super::{ExecuteError, Executor, StepRunner, clock::wall_clock};
+use super::{ExecuteError, StepRunner, clock::wall_clock};
 use crate::{
     metrics::OutcomeLabels,
-    outbox::{Admission, JobOutcome, JobOutcomeStatus, SinkStatus, shorten},
+    outbox::{Admission, JobOutcome, shorten},
 };
 
 /// The maximum length of an Event's note in bytes (`events.k8s.io/v1`).
@@ -34,7 +29,7 @@ const MAX_NOTE_BYTES: usize = 1024;
 
 impl StepRunner<'_> {
     pub(super) async fn record(&mut self, draft: Draft) -> Result<(), ExecuteError> {
-        let Draft { name, mut data } = draft;
+        let Draft { name, mut data, labels } = draft;
         let at = wall_clock();
         match self.executor.outbox.admit(&self.job.uid, &name, &data, at) {
             Admission::Record => {}
@@ -55,8 +50,9 @@ impl StepRunner<'_> {
         data.timeline.push(TimelineEntry { at: at.to_string(), event });
         let (kind, reason) = (data.kind, data.reason.clone());
 
-        let mut outcome = JobOutcome::record(&name, data, at);
-        outcome.metadata.labels = Some(labels(&outcome));
+        let recipients = self.executor.routes.recipients(&name, &data, &labels);
+        let mut outcome = JobOutcome::record(&name, data, recipients, at);
+        outcome.metadata.labels = Some(selectable_labels(&outcome));
         let what = || format!("the outcome {name}");
         let recorded = match self.executor.outcomes.create(&post_params(), &outcome).await {
             Ok(recorded) => {
@@ -74,8 +70,6 @@ impl StepRunner<'_> {
             }
             Err(source) => return Err(ExecuteError::api("record", what(), source)),
         };
-        let recorded =
-            if recorded.status.is_some() { recorded } else { self.executor.initialize_sinks(&name, recorded).await? };
         self.executor.outbox.note(recorded);
         Ok(())
     }
@@ -122,28 +116,6 @@ impl StepRunner<'_> {
     }
 }
 
-impl Executor {
-    /// Writes the initial status, with every configured sink pending. The deliverer does not wait for it: if it has written the
-    /// status of a delivery already, that status stays.
-    pub(super) async fn initialize_sinks(
-        &self,
-        name: &OutcomeName,
-        outcome: JobOutcome,
-    ) -> Result<JobOutcome, ExecuteError> {
-        let what = || format!("the outcome {name}");
-        let sinks = self.sinks.iter().map(|sink| SinkStatus::untried(sink)).collect();
-        let version = outcome.metadata.resource_version;
-        let patch = json!({ "metadata": { "resourceVersion": version }, "status": JobOutcomeStatus::of(sinks) });
-        let outcomes = &self.outcomes;
-        match outcomes.patch_status(name.as_str(), &patch_params(), &Patch::Merge(patch)).await {
-            Err(kube::Error::Api(status)) if status.code == 409 => {
-                outcomes.get(name.as_str()).await.map_err(|source| ExecuteError::api("read", what(), source))
-            }
-            patched => patched.map_err(|source| ExecuteError::api("initialize the status of", what(), source)),
-        }
-    }
-}
-
 /// The Event about an outcome that is recorded together with others.
 fn coalesced(data: &OutcomeData) -> Notice {
     let OutcomeData { kind, reason, message, .. } = data;
@@ -156,7 +128,7 @@ fn coalesced(data: &OutcomeData) -> Notice {
 }
 
 /// The labels by which users select the outcomes of a run or job.
-fn labels(outcome: &JobOutcome) -> BTreeMap<String, String> {
+fn selectable_labels(outcome: &JobOutcome) -> BTreeMap<String, String> {
     let run = outcome.spec.run_id.as_ref().map(|id| (label::RUN_ID, id.as_str()));
     let job = outcome.spec.job_id.as_ref().map(|id| (label::JOB_ID, id.as_str()));
     run.into_iter().chain(job).map(|(key, id)| (key.to_owned(), label_value(id).into_owned())).collect()

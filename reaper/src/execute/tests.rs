@@ -11,6 +11,7 @@ use jobwarden_core::{
         plan,
         step::{Draft, Notice, PodRef, Recorded, Removal},
     },
+    policy::Labels,
     reconcile::StepReport,
     verdict::{EndReason, LostReason},
 };
@@ -19,6 +20,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
+    deliver::Routes,
     fake_api::{Failure, FakeApi},
     outbox::object::tests::mk_data,
 };
@@ -67,8 +69,16 @@ fn change(api: &FakeApi, path: &str, patch: &Value) {
 }
 
 fn executor(api: &FakeApi, fail_with: FailWith) -> Executor {
-    let sinks = vec!["ort".to_owned()];
-    Executor::new(api.client(), "jobwarden", "reaper-0".to_owned(), Outbox::new(), sinks, fail_with, Metrics::default())
+    let routes = Routes::to_everyone(&["ort"]);
+    Executor::new(
+        api.client(),
+        "jobwarden",
+        "reaper-0".to_owned(),
+        Outbox::new(),
+        routes,
+        fail_with,
+        Metrics::default(),
+    )
 }
 
 pub(super) fn executor_of(api: &FakeApi) -> Executor {
@@ -113,7 +123,11 @@ fn mark_pod_failed() -> Step {
 }
 
 fn record() -> Step {
-    Step::Record(Box::new(Draft { name: OutcomeName::job_final(&"job-uid".into()), data: mk_data() }))
+    Step::Record(Box::new(Draft {
+        name: OutcomeName::job_final(&"job-uid".into()),
+        data: mk_data(),
+        labels: Labels::default(),
+    }))
 }
 
 fn condition(object: &Value, type_: &str) -> Option<Value> {

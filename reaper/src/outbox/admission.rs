@@ -123,7 +123,7 @@ fn instant() -> Instant {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outbox::{JobOutcome, object::tests::mk_data};
+    use crate::outbox::{JobOutcome, Recipients, object::tests::mk_data};
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(1_800_000_000 + second).expect("in range")
@@ -134,7 +134,12 @@ mod tests {
         let outbox = Outbox::new();
         outbox.set_limits(OutcomeLimits::each(2));
         for (job, second) in [("a", 0), ("b", 100)] {
-            outbox.note(JobOutcome::record(&OutcomeName::job_final(&job.into()), mk_data(), at(second)));
+            outbox.note(JobOutcome::record(
+                &OutcomeName::job_final(&job.into()),
+                mk_data(),
+                Recipients::default(),
+                at(second),
+            ));
         }
         outbox
     }
@@ -193,7 +198,7 @@ mod tests {
     async fn coalesced_outcomes_do_not_use_up_the_share() {
         let outbox = Outbox::new();
         outbox.set_limits(OutcomeLimits::each(1));
-        outbox.note(JobOutcome::record(&OutcomeName::coalesced("ort", 1), mk_data(), at(0)));
+        outbox.note(JobOutcome::record(&OutcomeName::coalesced("ort", 1), mk_data(), Recipients::default(), at(0)));
         assert_eq!(admit(&outbox, "c", "ort", 1), Admission::Record);
     }
 }

@@ -6,8 +6,9 @@ use jobwarden_common::{
     notification::{Cause, CloudEvent, Fact, MAX_BYTES, OutcomeData, TimelineEntry},
 };
 use jobwarden_core::outcome::OutcomeName;
+use serde::Serialize;
 
-use super::object::{JobOutcome, JobOutcomeSpec};
+use super::object::{JobOutcome, JobOutcomeSpec, Recipients};
 
 /// Bytes reserved for the envelope around the data.
 const ENVELOPE_BYTES: usize = 2 * 1024;
@@ -41,8 +42,9 @@ pub fn cloud_event(outcome: &JobOutcome) -> CloudEvent {
 }
 
 impl JobOutcome {
-    /// The outcome `name`, created at `at`, with `data` truncated to the maximum size of a notification.
-    pub fn record(name: &OutcomeName, data: OutcomeData, at: Timestamp) -> Self {
+    /// The outcome `name` for `recipients`, created at `at`, with `data` truncated to the maximum size of a notification.
+    pub fn record(name: &OutcomeName, data: OutcomeData, recipients: Recipients, at: Timestamp) -> Self {
+        let Recipients { sinks, labels } = recipients;
         let data = fitted(data);
         let spec = JobOutcomeSpec {
             kind: data.kind,
@@ -55,6 +57,8 @@ impl JobOutcome {
             reason: data.reason.clone(),
             created_at: at,
             data,
+            sinks,
+            labels,
         };
         Self::new(name.as_str(), spec)
     }
@@ -91,7 +95,8 @@ fn cut(mut data: OutcomeData, text_bytes: usize, entries: usize) -> OutcomeData 
     data
 }
 
-fn encoded_bytes(data: &OutcomeData) -> usize {
+/// The size of `data` as JSON.
+pub(crate) fn encoded_bytes(data: &impl Serialize) -> usize {
     // Plain data always serializes. If it did not, recording the outcome would return the error.
     serde_json::to_vec(data).map_or(0, |encoded| encoded.len())
 }

@@ -1,7 +1,9 @@
 //! The custom resource `JobOutcome`: recorded verdicts, as objects in jobwarden's own namespace.
 //!
-//! These objects are the outbox. The spec is the whole notification and is immutable. The status holds the delivery status per
-//! sink. The name identifies the outcome, so that recording it twice creates one object.
+//! These objects are the outbox. The spec is the whole notification and who receives it, and is immutable. The status holds an entry for a
+//! sink once there is something to say about its delivery. The name identifies the outcome, so that recording it twice creates one object.
+
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use jobwarden_common::{
@@ -70,6 +72,21 @@ pub struct JobOutcomeSpec {
     /// The body of the notification.
     #[schemars(schema_with = "any_object")]
     pub data: OutcomeData,
+    /// The names of the sinks whose filters matched when the outcome was recorded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sinks: Vec<String>,
+    /// The labels of the Job that the formats of these sinks use.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Who receives an outcome, as decided when it is recorded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recipients {
+    /// The names of the sinks.
+    pub sinks: Vec<String>,
+    /// The labels of the Job that the formats of these sinks use.
+    pub labels: BTreeMap<String, String>,
 }
 
 /// The delivery status.
@@ -78,7 +95,7 @@ pub struct JobOutcomeSpec {
 pub struct JobOutcomeStatus {
     /// The states of all sinks in one line, for display.
     pub summary: String,
-    /// One entry per configured sink.
+    /// One entry for each sink that there is something to say about.
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub sinks: Vec<SinkStatus>,
 }
@@ -100,6 +117,10 @@ pub struct SinkStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "optional_date_time")]
     pub last_attempt_at: Option<Timestamp>,
+    /// Since when the delivery is pending, if not since the outcome was recorded: it is a dead letter of another sink, or is delivered again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "optional_date_time")]
+    pub pending_since: Option<Timestamp>,
     /// When the receiver acknowledged the notification.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "optional_date_time")]
@@ -116,7 +137,7 @@ pub enum SinkState {
     Acknowledged,
     /// The receiver refused the notification permanently (410 Gone).
     Refused,
-    /// The delivery expired.
+    /// The delivery was given up: the outcome was as old as `giveUpAfter`, or can never be sent.
     Dead,
 }
 
@@ -141,6 +162,7 @@ impl SinkStatus {
             attempts: 0,
             last_error: None,
             last_attempt_at: None,
+            pending_since: None,
             acknowledged_at: None,
         }
     }
@@ -153,11 +175,6 @@ impl JobOutcomeStatus {
         let summary = if states.is_empty() { "none".to_owned() } else { states.join(", ") };
         Self { summary, sinks }
     }
-
-    /// Whether no delivery is pending.
-    pub fn settled(&self) -> bool {
-        self.sinks.iter().all(|sink| sink.state != SinkState::Pending)
-    }
 }
 
 impl JobOutcome {
@@ -166,9 +183,13 @@ impl JobOutcome {
         OutcomeName::from_object(self.metadata.name.as_deref().unwrap_or_default())
     }
 
-    /// Whether no delivery is pending. False without a status, because delivery has not started.
-    pub fn settled(&self) -> bool {
-        self.status.as_ref().is_some_and(JobOutcomeStatus::settled)
+    /// The delivery status for each sink: what is written, and for the other recipients the status before the first attempt.
+    pub fn sinks(&self) -> Vec<SinkStatus> {
+        let written = self.status.iter().flat_map(|status| &status.sinks).cloned();
+        let is_written =
+            |name: &String| self.status.iter().flat_map(|status| &status.sinks).any(|sink| sink.name == *name);
+        let untried = self.spec.sinks.iter().filter(|name| !is_written(name)).map(|name| SinkStatus::untried(name));
+        untried.chain(written).collect()
     }
 }
 

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
+    deliver::Routes,
     execute::FailWith,
     fake_api::{Failure, FakeApi},
     outbox::Outbox,
@@ -45,7 +46,7 @@ fn mk(api: &FakeApi, enrolled: bool, mode: Mode) -> (Unfollowed, Outbox) {
         "jobwarden",
         "reaper-0".to_owned(),
         outbox.clone(),
-        vec!["sink".to_owned()],
+        Routes::to_everyone(&["sink"]),
         FailWith::FailureTarget,
         metrics.clone(),
     );

@@ -28,7 +28,8 @@ async fn label(api: &FakeApi, finalizer: bool) -> Metrics {
     let metrics = Metrics::default();
     let (_keep, rules) = watch::channel(Arc::new(Rules::default()));
     let own = OwnNamespaces::new(["jobwarden".to_owned()]);
-    let labeler = Labeler::new(api.client(), own, rules, finalizer, metrics.clone());
+    let routes = if finalizer { Routes::to_everyone(&["ort"]) } else { Routes::default() };
+    let labeler = Labeler::new(api.client(), own, rules, routes, metrics.clone());
     let metadata = serde_json::from_value(api.get(JOB).expect("it exists")["metadata"].clone()).expect("metadata");
     let target = Target::of(Kind::Job, &metadata).expect("something is to be done");
     labeler.label(&target).await.expect("the API server answers");

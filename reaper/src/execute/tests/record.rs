@@ -3,18 +3,19 @@
 use super::*;
 
 #[tokio::test]
-async fn an_existing_outcome_is_kept_and_every_sink_is_pending() {
+async fn an_existing_outcome_is_kept_with_its_recipients() {
     let api = mk_api();
     run(&api, &[record()]).await;
     let later = Draft {
         name: OutcomeName::job_final(&"job-uid".into()),
         data: jobwarden_common::notification::OutcomeData { kind: OutcomeKind::Succeeded, ..mk_data() },
+        labels: Labels::default(),
     };
     let ran = run(&api, &[Step::Record(Box::new(later))]).await;
     assert!(ran.failure.is_none());
     let outcome = api.get(FINAL).expect("recorded");
     assert_eq!(outcome["spec"]["kind"], "lost");
-    assert_eq!(outcome["status"]["sinks"], json!([{ "name": "ort", "state": "pending", "attempts": 0 }]));
+    assert_eq!((&outcome["spec"]["sinks"], &outcome["status"]), (&json!(["ort"]), &json!(null)), "nothing to say yet");
     assert_eq!(outcome["metadata"]["labels"], json!({ "jobwarden.io/run-id": "41", "jobwarden.io/job-id": "7" }));
 }
 
@@ -64,20 +65,19 @@ async fn beyond_the_share_of_its_namespace_an_outcome_is_recorded_with_others() 
     let api = mk_api();
     let outbox = Outbox::new();
     outbox.set_limits(jobwarden_core::outcome::OutcomeLimits::each(1));
-    let sinks = vec!["ort".to_owned()];
     let metrics = Metrics::default();
     let executor = Executor::new(
         api.client(),
         "jobwarden",
         "reaper-0".to_owned(),
         outbox.clone(),
-        sinks,
+        Routes::to_everyone(&["ort"]),
         FailWith::FailureTarget,
         metrics.clone(),
     );
     let final_of = |job: &str| {
         let data = jobwarden_common::notification::OutcomeData { job_uid: job.into(), ..mk_data() };
-        Step::Record(Box::new(Draft { name: OutcomeName::job_final(&job.into()), data }))
+        Step::Record(Box::new(Draft { name: OutcomeName::job_final(&job.into()), data, labels: Labels::default() }))
     };
     let of = |job: &str| JobIdentity { uid: job.into(), ..identity() };
     let outcomes = || api.paths("/joboutcomes/");
@@ -107,7 +107,7 @@ async fn beyond_the_share_of_its_namespace_an_outcome_is_recorded_with_others() 
         (&json!("coalesced"), &json!(1))
     );
     assert_eq!(coalesced["spec"]["data"]["coalesced"]["jobs"][0]["jobUid"], "late");
-    assert_eq!(coalesced["status"]["sinks"][0]["state"], "pending");
+    assert_eq!(coalesced["spec"]["sinks"], json!(["ort"]));
 
     assert!(executor.run_steps(&of("late"), vec![final_of("late")]).await.1.is_none(), "it counts as recorded");
     assert_eq!(outcomes().len(), 2);

@@ -24,8 +24,8 @@ async fn an_outcome_is_recorded_before_a_write_that_is_refused_again() {
     let recorded = Recorded { refused, ..Recorded::default() };
     let snapshot = mk_snapshot(retrying(Retries::Exhausted), vec![unreachable("w", 100)]);
     let steps = plan(&snapshot, &judged(&snapshot), &Holds::default(), &recorded, at(NOW));
-    // The outcome and its status come first.
-    api.fail(2, Failure::Refused);
+    // The outcome comes first.
+    api.fail(1, Failure::Refused);
     let ran = run(&api, &steps).await;
     assert!(ran.report.failed && ran.report.refused.len() == 1);
     let outcome = api.get(FINAL).expect("recorded");

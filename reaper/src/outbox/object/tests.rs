@@ -33,7 +33,8 @@ pub(crate) fn mk_data() -> OutcomeData {
 
 pub(crate) fn mk_outcome() -> JobOutcome {
     let at = Timestamp::from_second(1_767_323_045).expect("in range");
-    JobOutcome::record(&OutcomeName::job_final(&"1111".into()), mk_data(), at)
+    let recipients = Recipients { sinks: vec!["ort".to_owned()], ..Recipients::default() };
+    JobOutcome::record(&OutcomeName::job_final(&"1111".into()), mk_data(), recipients, at)
 }
 
 fn at_version(version: u64, state: SinkState) -> JobOutcome {
@@ -161,6 +162,7 @@ proptest! {
                 trace_id: Some(id),
                 ..mk_data()
             },
+            Recipients::default(),
             Timestamp::UNIX_EPOCH,
         );
         let encoded = serde_json::to_vec(&cloud_event(&outcome)).expect("serializes");
