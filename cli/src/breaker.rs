@@ -7,26 +7,20 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use jobwarden_common::{
     api::{BreakerReleased, BreakerStatus},
-    names::{OPERATOR_AUDIENCE, api_route, object},
+    names::api_route,
 };
-use k8s_openapi::api::{
-    authentication::v1::{TokenRequest, TokenRequestSpec},
-    core::v1::ServiceAccount,
-};
-use kube::{Api, Client, api::PostParams};
 use tokio::time::timeout;
 
 use self::report::{Detail, report};
 use crate::{
     cluster::{ClusterArgs, ClusterError},
     leader::{LeaderArgs, LeaderError},
+    operator::{self, OperatorError},
     output::{self, OutputError},
 };
 
 /// The longest that the whole request may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// How long the token with which the breaker is released is valid: the shortest time that the API server grants.
-const TOKEN_SECONDS: i64 = 600;
 
 /// Show what the breaker holds, or release it
 ///
@@ -96,14 +90,9 @@ pub(crate) enum BreakerError {
     /// The reaper.
     #[error(transparent)]
     Leader(#[from] LeaderError),
-    /// The token.
-    #[error(
-        "cannot get a token of the service account {namespace}/{name}, which releases the breaker; bind the Role jobwarden-operator"
-    )]
-    Token { namespace: String, name: &'static str, source: kube::Error },
-    /// The token request has no token.
-    #[error("the API server returned no token for the service account {0}")]
-    NoToken(&'static str),
+    /// The token with which the breaker is released.
+    #[error(transparent)]
+    Operator(#[from] OperatorError),
     /// No response in time.
     #[error("no response within {} s", TIMEOUT.as_secs())]
     TimedOut,
@@ -129,7 +118,7 @@ impl BreakerArgs {
                 print(output, &status, |detail| report(&status, detail))
             }
             Action::Release => {
-                let token = operator_token(&cluster.client().await?, namespace).await?;
+                let token = operator::token(&cluster.client().await?, namespace).await?;
                 let released: BreakerReleased = source.post(api_route::BREAKER_RELEASE, &token).await?;
                 print(output, &released, |_| report::released(&released))
             }
@@ -148,21 +137,6 @@ fn print(
         Output::Json => output::json(answer)?,
         Output::Yaml => output::yaml(answer)?,
     })
-}
-
-/// A token that proves that the caller may release the breaker: the API server grants it to those who may create it.
-async fn operator_token(client: &Client, namespace: String) -> Result<String, BreakerError> {
-    let name = object::OPERATOR;
-    let spec = TokenRequestSpec {
-        audiences: vec![OPERATOR_AUDIENCE.to_owned()],
-        expiration_seconds: Some(TOKEN_SECONDS),
-        ..TokenRequestSpec::default()
-    };
-    let request = TokenRequest { spec, ..TokenRequest::default() };
-    let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), &namespace);
-    let granted = accounts.create_token_request(name, &PostParams::default(), &request).await;
-    let granted = granted.map_err(|source| BreakerError::Token { namespace, name, source })?;
-    granted.status.map(|status| status.token).ok_or(BreakerError::NoToken(name))
 }
 
 #[cfg(test)]

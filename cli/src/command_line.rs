@@ -11,9 +11,12 @@ use crate::{
     completions::CompletionsArgs,
     explain::{ExplainArgs, ExplainError},
     inject::{InjectArgs, InjectError},
+    listen::{ListenArgs, ListenError},
     man::{ManArgs, ManError},
+    outcomes::{OutcomesArgs, OutcomesError},
     output::{self, OutputError},
     release::{ReleaseArgs, ReleaseError},
+    sinks::{SinksArgs, SinksError},
     uninject::{UninjectArgs, UninjectError},
 };
 
@@ -26,10 +29,13 @@ const PLACEHOLDER: &str = "{prog}";
     name = "jobwarden",
     version,
     arg_required_else_help = true,
-    after_help = "Examples:
+    // The flags -h and -V have no section of their own, so that the help fits a screen.
+    help_template = "{about-with-newline}\n{usage-heading} {usage}\n\nCommands:\n{subcommands}{after-help}",
+    after_help = "'{prog} COMMAND --help' explains a command, -V prints the version.
+
+Examples:
   {prog} check
-  {prog} explain analyzer-7 -n my-jobs
-  {prog} inject -f job.yaml --explain"
+  {prog} explain analyzer-7 -n my-jobs"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -41,9 +47,12 @@ enum Verb {
     Check(CheckArgs),
     Explain(ExplainArgs),
     Breaker(BreakerArgs),
+    Sinks(SinksArgs),
+    Outcomes(OutcomesArgs),
     Inject(Box<InjectArgs>),
     Uninject(UninjectArgs),
     Release(ReleaseArgs),
+    Listen(ListenArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),
 }
@@ -58,11 +67,17 @@ enum VerbError {
     #[error(transparent)]
     Breaker(#[from] BreakerError),
     #[error(transparent)]
+    Sinks(#[from] SinksError),
+    #[error(transparent)]
+    Outcomes(#[from] OutcomesError),
+    #[error(transparent)]
     Inject(#[from] InjectError),
     #[error(transparent)]
     Uninject(#[from] UninjectError),
     #[error(transparent)]
     Release(#[from] ReleaseError),
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     #[error(transparent)]
     Completions(#[from] OutputError),
     #[error(transparent)]
@@ -102,12 +117,12 @@ impl Program {
 
 /// The whole command line as clap describes it.
 pub fn command(program: Program) -> Command {
-    let command = Cli::command().bin_name(program.typed()).mut_subcommands(|verb| named(verb, program));
-    named(command, program)
+    named(Cli::command().bin_name(program.typed()), program)
 }
 
-/// Puts the name of the program into the examples.
+/// Puts the name of the program into the examples, and into those of the subcommands.
 fn named(command: Command, program: Program) -> Command {
+    let command = command.mut_subcommands(|verb| named(verb, program));
     match command.get_after_help().map(|help| help.to_string().replace(PLACEHOLDER, program.typed())) {
         Some(help) => command.after_help(help),
         None => command,
@@ -138,9 +153,12 @@ impl Verb {
             Self::Check(args) => return Ok(args.run().await?),
             Self::Explain(args) => args.run().await?,
             Self::Breaker(args) => args.run().await?,
+            Self::Sinks(args) => return Ok(args.run().await?),
+            Self::Outcomes(args) => args.run().await?,
             Self::Inject(args) => args.run()?,
             Self::Uninject(args) => args.run()?,
             Self::Release(args) => args.run().await?,
+            Self::Listen(args) => args.run().await?,
             Self::Completions(args) => args.run(command(program), program.file())?,
             Self::Man(args) => args.run(command(Program::Standalone))?,
         }

@@ -1,6 +1,9 @@
 //! Standard output and standard error.
 
-use std::io::{self, Write as _};
+use std::{
+    borrow::Cow,
+    io::{self, Write as _},
+};
 
 use serde::Serialize;
 
@@ -44,4 +47,41 @@ pub(crate) fn yaml(value: &impl Serialize) -> Result<String, OutputError> {
     serde_saphyr::to_fmt_writer_with_options(&mut text, value, options)
         .map_err(|error| OutputError::Yaml(Box::new(error)))?;
     Ok(text)
+}
+
+/// `line` with its control characters escaped: what a tenant wrote must not control the terminal of its reader, nor look like a line of ours.
+pub(crate) fn printable(line: &str) -> Cow<'_, str> {
+    if line.contains(controls_terminal) {
+        let escape = |letter: char| {
+            if controls_terminal(letter) { letter.escape_default().to_string() } else { letter.into() }
+        };
+        line.chars().map(escape).collect::<String>().into()
+    } else {
+        line.into()
+    }
+}
+
+/// Control characters, the separators of lines, and what changes the direction of text (Unicode Standard Annex #9), which can make a line
+/// look like another one.
+pub(crate) fn controls_terminal(letter: char) -> bool {
+    letter.is_control()
+        || matches!(letter, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("größe 😀", "größe 😀")]
+    #[case("\u{1b}[2J", "\\u{1b}[2J")]
+    #[case("a\r\nb\tc", "a\\r\\nb\\tc")]
+    #[case("\u{9b}31m", "\\u{9b}31m")]
+    #[case("\u{202e}txt", "\\u{202e}txt")]
+    #[case("a\u{2028}b", "a\\u{2028}b")]
+    fn what_controls_a_terminal_is_escaped(#[case] line: &str, #[case] expected: &str) {
+        assert_eq!(printable(line), expected);
+    }
 }

@@ -1,11 +1,7 @@
-//! What is printed, and how an operator proves that the breaker may be released.
+//! What is printed.
 
-use http::{Request, Response};
-use http_body_util::BodyExt as _;
 use jobwarden_common::api::{BreakerDomain, BreakerHeld};
-use kube::client::Body;
 use rstest::rstest;
-use serde_json::{Value, json};
 
 use super::*;
 
@@ -85,35 +81,4 @@ fn a_closed_breaker_says_so() {
 #[case(3, "Released 3 nodes and Jobs. What they held is acted upon now.\n")]
 fn a_release_says_what_was_released(#[case] released: usize, #[case] expected: &str) {
     assert_eq!(report::released(&BreakerReleased { released }), expected);
-}
-
-/// An API server that answers token requests with this status and body.
-fn api_server(status: u16, answer: Value) -> Client {
-    let service = tower::service_fn(move |request: Request<Body>| {
-        let answer = answer.to_string();
-        async move {
-            assert_eq!(request.uri().path(), "/api/v1/namespaces/jobwarden/serviceaccounts/jobwarden-operator/token");
-            let body = request.into_body().collect().await.expect("a body").to_bytes();
-            let asked: Value = serde_json::from_slice(&body).expect("JSON");
-            assert_eq!(asked["spec"]["audiences"], json!(["jobwarden-operator"]));
-            assert_eq!(asked["spec"]["expirationSeconds"], json!(600));
-            Response::builder().status(status).body(Body::from(answer.into_bytes()))
-        }
-    });
-    Client::new(service, "default")
-}
-
-#[tokio::test]
-async fn an_operator_is_who_may_create_a_token_of_the_operators_service_account() {
-    let request = json!({
-        "kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1", "metadata": {}, "spec": { "audiences": [] },
-        "status": { "token": "t", "expirationTimestamp": "2026-01-02T03:04:05Z" },
-    });
-    let token = operator_token(&api_server(201, request), "jobwarden".to_owned()).await;
-    assert_eq!(token.expect("a token"), "t");
-    let forbidden = json!({
-        "kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Forbidden", "message": "no", "code": 403,
-    });
-    let refused = operator_token(&api_server(403, forbidden), "jobwarden".to_owned()).await.expect_err("forbidden");
-    assert!(refused.to_string().contains("bind the Role jobwarden-operator"), "{refused}");
 }

@@ -7,9 +7,13 @@ use super::{
     finding::{Finding, Section, all, some_of},
     snapshot::Snapshot,
 };
+use crate::output::printable;
 
-/// The state of a delivery that has expired.
+/// The state of a delivery that was given up.
 const DEAD: &str = "dead";
+
+/// The default of `--system-namespace`.
+const DEFAULT_NAMESPACE: &str = "jobwarden";
 
 pub(super) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     let section = Section::Outcomes;
@@ -25,13 +29,17 @@ pub(super) fn check(snapshot: &Snapshot) -> Vec<Finding> {
         let sink = sinks(first).find(|sink| sink["state"] == DEAD).cloned().unwrap_or_default();
         let text = |key: &str| sink[key].as_str().unwrap_or("unknown").to_owned();
         let names: Vec<String> = dead.iter().map(|it| it.name_any()).collect();
+        let namespace = match snapshot.namespace.as_str() {
+            DEFAULT_NAMESPACE => String::new(),
+            other => format!(" --system-namespace {other}"),
+        };
         let message = format!("outcomes whose delivery has failed for good: {}", some_of(&names));
         let hint = format!(
-            "last error of the sink {}: {}\nsee kubectl -n {} get joboutcome {} -o yaml",
-            text("name"),
-            text("lastError"),
-            snapshot.namespace,
-            first.name_any()
+            "last error of the sink {sink}: {}\nsee jobwarden outcomes show {}{namespace}\nwhen the sink is back: jobwarden sinks test \
+             {sink}{namespace} && jobwarden outcomes redeliver --all-dead --sink {sink}{namespace}",
+            printable(&text("lastError")),
+            first.name_any(),
+            sink = text("name"),
         );
         vec![section.warning(message, hint)]
     });
@@ -58,16 +66,17 @@ mod tests {
         let mut snapshot = healthy::snapshot();
         let outcome = json!({
             "metadata": {"name": "o-1"},
-            "status": {"sinks": [{"name": "orchestrator", "state": state, "lastError": "connection refused"}]},
+            "status": {"sinks": [{"name": "orchestrator", "state": state, "lastError": "connection refused\u{1b}"}]},
         });
         snapshot.outcomes = Ok(vec![serde_json::from_value(outcome).expect("an object")]);
         let findings = check(&snapshot);
         assert_eq!(findings[0].status, expected);
         if expected == Status::Warning {
             assert!(findings[0].message.ends_with("o-1"), "{findings:?}");
-            assert!(
-                findings[0].hint.as_ref().is_some_and(|hint| hint.contains("sink orchestrator: connection refused"))
-            );
+            let expected = "last error of the sink orchestrator: connection refused\\u{1b}
+see jobwarden outcomes show o-1
+when the sink is back: jobwarden sinks test orchestrator && jobwarden outcomes redeliver --all-dead --sink orchestrator";
+            assert_eq!(findings[0].hint.as_deref(), Some(expected));
         }
     }
 }

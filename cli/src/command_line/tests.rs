@@ -19,6 +19,17 @@ fn help(program: Program, verb: Option<&str>) -> String {
     help.to_string()
 }
 
+/// All verbs, and what verbs have several of: `outcomes list`, …
+fn commands() -> Vec<(String, Command)> {
+    let mut commands = Vec::new();
+    for verb in command(Program::Standalone).get_subcommands() {
+        commands.push((verb.get_name().to_owned(), verb.clone()));
+        commands
+            .extend(verb.get_subcommands().map(|it| (format!("{} {}", verb.get_name(), it.get_name()), it.clone())));
+    }
+    commands
+}
+
 fn verbs() -> Vec<String> {
     command(Program::Standalone).get_subcommands().map(|verb| verb.get_name().to_owned()).collect()
 }
@@ -69,11 +80,11 @@ fn the_help_fits_a_screen(#[case] program: Program) {
 #[test]
 fn a_flag_has_one_name_and_one_letter_in_all_verbs() {
     let mut letters = BTreeMap::<String, Option<char>>::new();
-    for verb in command(Program::Standalone).get_subcommands() {
+    for (name, verb) in commands() {
         for flag in verb.get_arguments() {
             let Some(long) = flag.get_long() else { continue };
             let letter = letters.entry(long.to_owned()).or_insert(flag.get_short());
-            assert_eq!(*letter, flag.get_short(), "{}: --{long}", verb.get_name());
+            assert_eq!(*letter, flag.get_short(), "{name}: --{long}");
         }
     }
     let expected = [("namespace", Some('n')), ("output", Some('o')), ("filename", Some('f')), ("context", None)];
@@ -86,21 +97,30 @@ fn a_flag_has_one_name_and_one_letter_in_all_verbs() {
 #[case("check")]
 #[case("explain")]
 #[case("breaker")]
+#[case("sinks")]
+#[case("outcomes list")]
+#[case("outcomes show")]
+#[case("outcomes redeliver")]
+#[case("outcomes cancel")]
 #[case("release")]
 fn verbs_that_use_a_cluster_choose_it_with_the_same_flags(#[case] verb: &str) {
-    let command = command(Program::Standalone);
-    let verb = command.find_subcommand(verb).expect("a verb of this program");
+    let (name, verb) = commands().into_iter().find(|(name, _)| name == verb).expect("a verb of this program");
     for flag in ["kubeconfig", "context", "system-namespace"] {
-        assert!(verb.get_arguments().any(|it| it.get_long() == Some(flag)), "{}: --{flag}", verb.get_name());
+        assert!(verb.get_arguments().any(|it| it.get_long() == Some(flag)), "{name}: --{flag}");
     }
 }
 
 #[test]
-fn every_flag_has_a_description() {
-    for verb in command(Program::Standalone).get_subcommands() {
-        assert!(verb.get_about().is_some(), "{}", verb.get_name());
+fn every_command_has_examples_and_every_flag_a_description() {
+    for (name, verb) in commands() {
+        assert!(verb.get_about().is_some(), "{name}");
+        let examples = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
+        assert!(
+            examples.contains(&format!("jobwarden {name}")) && !examples.contains(PLACEHOLDER),
+            "{name}: {examples}"
+        );
         for flag in verb.get_arguments().filter(|flag| flag.get_id() != "help") {
-            assert!(flag.get_help().is_some(), "{}: {}", verb.get_name(), flag.get_id());
+            assert!(flag.get_help().is_some(), "{name}: {}", flag.get_id());
         }
     }
 }

@@ -1,10 +1,13 @@
 //! An explanation as text.
 
-use std::{borrow::Cow, fmt::Write as _, time::Duration};
-
 use jobwarden_common::{
     api::{Explanation, Figures, Outcome, Pod, Timer, Verdict},
-    notification::{Cause, CauseKind, Usage},
+    notification::{Cause, CauseKind},
+};
+
+use crate::{
+    text::{line, section},
+    usage::{span, usage},
 };
 
 /// How much is shown.
@@ -155,56 +158,6 @@ fn outcome(outcome: &Outcome) -> String {
     format!("{}  {}  {sinks}", outcome.recorded_at, outcome.name)
 }
 
-fn usage(usage: &Usage) -> String {
-    let upper = usage.peak_upper_bytes.map(|bytes| format!(", at most {}", size(bytes))).unwrap_or_default();
-    let censored = if usage.censored { ", killed at its limit, so the demand is higher" } else { "" };
-    let wall = usage.wall_ms.map(|ms| format!(", wall time {}", span(ms / 1000))).unwrap_or_default();
-    format!(
-        "peak memory {} (at least {}{upper}{censored}), CPU time {}{wall}",
-        size(usage.peak_rss_bytes),
-        size(usage.peak_lower_bytes),
-        span(usage.cpu_ms / 1000)
-    )
-}
-
-/// Whole mebibytes, rounded up.
-fn size(bytes: u64) -> String {
-    format!("{} MiB", bytes.div_ceil(1024 * 1024))
-}
-
-fn span(seconds: u64) -> String {
-    humantime::format_duration(Duration::from_secs(seconds)).to_string()
-}
-
-fn section(text: &mut String, title: &str, lines: impl Iterator<Item = String>) {
-    let mut lines = lines.peekable();
-    if lines.peek().is_some() {
-        line(text, format!("\n{title}:"));
-        for entry in lines {
-            line(text, format!("  {}", entry.trim_end()));
-        }
-    }
-}
-
-/// Adds a line, or two if it begins with a line feed of our own.
-fn line(text: &mut String, line: impl AsRef<str>) {
-    let line = line.as_ref();
-    let blank = line.strip_prefix('\n');
-    // Writing to a String cannot fail.
-    let _ = writeln!(text, "{}{}", if blank.is_some() { "\n" } else { "" }, printable(blank.unwrap_or(line)));
-}
-
-/// What a tenant wrote must not control the terminal of its reader, nor look like a line of ours.
-fn printable(line: &str) -> Cow<'_, str> {
-    if line.chars().any(char::is_control) {
-        let escape =
-            |letter: char| if letter.is_control() { letter.escape_default().to_string() } else { letter.into() };
-        line.chars().map(escape).collect::<String>().into()
-    } else {
-        line.into()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -221,11 +174,6 @@ mod tests {
 
     fn explanation() -> Explanation {
         serde_json::from_str(include_str!("../../tests/fixtures/explanation.json")).expect("a response of the API")
-    }
-
-    #[test]
-    fn spans_and_sizes_are_rounded_for_people() {
-        assert_eq!((span(79), size(1), size(3 << 20)), ("1m 19s".to_owned(), "1 MiB".to_owned(), "3 MiB".to_owned()));
     }
 
     /// The page shows what is printed. To update it, replace its second block by the output of this test.
