@@ -10,13 +10,17 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use kube::{Client, client::Body};
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 /// The collections that support lists.
 const COLLECTIONS: [&str; 3] = ["/jobs", "/pods", "/events"];
 
 /// An API server in memory. Clones share the same objects.
 #[derive(Clone, Default)]
-pub(crate) struct FakeApi(Arc<Mutex<State>>);
+pub(crate) struct FakeApi {
+    state: Arc<Mutex<State>>,
+    crashed: Arc<Notify>,
+}
 
 #[derive(Default)]
 struct State {
@@ -42,6 +46,12 @@ pub(crate) enum Failure {
     After,
     /// A policy refuses the write.
     Refused,
+    /// The write is applied twice, as by a proxy that repeats it; the second response counts.
+    Twice,
+    /// The client crashes before the write is applied: [`FakeApi::crashed`].
+    CrashBefore,
+    /// The client crashes after the write is applied, before it gets the response.
+    CrashAfter,
 }
 
 impl FakeApi {
@@ -55,14 +65,17 @@ impl FakeApi {
                 let body =
                     if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap_or_default() };
                 let kind = head.headers.get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-                let mut state = api.state();
-                let (status, answer) = match (&head.method, head.uri.query()) {
-                    (&Method::GET, Some(query)) if COLLECTIONS.iter().any(|kind| head.uri.path().ends_with(kind)) => {
-                        state.list(head.uri.path(), query)
+                let path = head.uri.path();
+                let served = match (&head.method, head.uri.query()) {
+                    (&Method::GET, Some(query)) if COLLECTIONS.iter().any(|kind| path.ends_with(kind)) => {
+                        Some(api.state().list(path, query))
                     }
-                    _ => state.serve(&head.method, head.uri.path(), kind, &body),
+                    _ => api.state().serve(&head.method, path, kind, &body),
                 };
-                drop(state);
+                let Some((status, answer)) = served else {
+                    api.crashed.notify_one();
+                    return std::future::pending().await;
+                };
                 let bytes = serde_json::to_vec(&answer).expect("JSON");
                 Ok::<_, String>(Response::builder().status(status).body(Body::from(bytes)).expect("a valid response"))
             }
@@ -129,35 +142,61 @@ impl FakeApi {
         objects
     }
 
+    /// Waits until the client has crashed, which is for the caller to carry out.
+    pub(crate) async fn crashed(&self) {
+        self.crashed.notified().await;
+    }
+
+    /// Whether the failure that was asked for has happened, or none was.
+    pub(crate) fn has_failed(&self) -> bool {
+        let state = self.state();
+        state.fail.is_none_or(|(at, _)| state.writes.len() > at)
+    }
+
+    /// A number that grows with every change.
+    pub(crate) fn version(&self) -> u64 {
+        self.state().version
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
-    fn serve(&mut self, method: &Method, path: &str, kind: &str, body: &Value) -> (StatusCode, Value) {
+    /// The response, or none if the client crashes.
+    fn serve(&mut self, method: &Method, path: &str, kind: &str, body: &Value) -> Option<(StatusCode, Value)> {
         if method == Method::GET {
-            return self.objects.get(path).map_or_else(not_found, |object| (StatusCode::OK, object.clone()));
+            return Some(self.objects.get(path).map_or_else(not_found, |object| (StatusCode::OK, object.clone())));
         }
         let number = self.writes.len();
         self.writes.push(format!("{method} {path}"));
         let fail = self.fail.filter(|(at, _)| *at == number).map(|(_, failure)| failure);
-        if fail == Some(Failure::Before) {
-            return unavailable();
+        match fail {
+            Some(Failure::Before) => return Some(unavailable()),
+            Some(Failure::Refused) => return Some(status(StatusCode::FORBIDDEN, "Forbidden")),
+            Some(Failure::CrashBefore) => return None,
+            Some(Failure::Twice) => drop(self.write(method, path, kind, body)),
+            Some(Failure::After | Failure::CrashAfter) | None => {}
         }
-        if fail == Some(Failure::Refused) {
-            return status(StatusCode::FORBIDDEN, "Forbidden");
+        let answer = self.write(method, path, kind, body);
+        if let Some((_, change)) = self.after.take_if(|(at, _)| *at == number) {
+            change(&mut self.objects);
         }
-        let answer = match *method {
+        match fail {
+            Some(Failure::After) => Some(unavailable()),
+            Some(Failure::CrashAfter) => None,
+            _ => Some(answer),
+        }
+    }
+
+    fn write(&mut self, method: &Method, path: &str, kind: &str, body: &Value) -> (StatusCode, Value) {
+        match *method {
             Method::POST => self.create(path, body),
             Method::PATCH => self.patch(path, kind, body),
             Method::DELETE => self.delete(path, body),
             _ => status(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed"),
-        };
-        if let Some((_, change)) = self.after.take_if(|(at, _)| *at == number) {
-            change(&mut self.objects);
         }
-        if fail == Some(Failure::After) { unavailable() } else { answer }
     }
 
     /// The objects of a collection, in one namespace or all, that match the label selector.
@@ -247,6 +286,7 @@ impl State {
         };
         if self.objects.get(path).is_some_and(|object| !held(object)) {
             self.objects.remove(path);
+            self.version += 1;
         }
     }
 

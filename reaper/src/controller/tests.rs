@@ -22,6 +22,8 @@ use crate::{
     fake_api::FakeApi,
 };
 
+mod crashes;
+
 /// The second after which the warm-up has ended under the default policy.
 const WARM: u64 = 130;
 
