@@ -1,6 +1,7 @@
 //! Delivery attempts over HTTP.
 
 mod attributes;
+mod client;
 mod custom_headers;
 mod error;
 mod retry_after;
@@ -10,10 +11,10 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use jobwarden_serve::signature::{ID_HEADER, SIGNATURE_HEADER, Secrets, TIMESTAMP_HEADER};
-use reqwest::{Certificate, Client, ClientBuilder, Identity, Response, Url, header, redirect};
+use reqwest::{Response, Url, header};
 
 pub(super) use self::error::HttpError;
-use self::{attributes::header_value, retry_after::retry_after};
+use self::{attributes::header_value, client::HttpClient, retry_after::retry_after};
 pub use self::{
     custom_headers::CustomHeaders,
     settings::{HttpSettings, HttpSettingsError},
@@ -29,36 +30,15 @@ pub(super) struct HttpSink {
     url: Url,
     secret_file: Option<PathBuf>,
     bearer_token_file: Option<PathBuf>,
-    client: Client,
+    client: HttpClient,
 }
 
 impl HttpSink {
     /// Checks the settings, and reads the files with certificates.
     pub(super) fn new(settings: &HttpSettings) -> Result<Self, HttpSettingsError> {
         let url = settings.check()?;
-        let HttpSettings { secret_file, bearer_token_file, headers, timeout, connect_timeout, .. } = settings;
-        let builder = Client::builder()
-            .default_headers(headers.headers().clone())
-            .timeout(*timeout)
-            .connect_timeout(*connect_timeout)
-            .redirect(redirect::Policy::none())
-            .user_agent(concat!("jobwarden/", env!("CARGO_PKG_VERSION")));
-        let builder = with_trust(builder, settings, &url)?;
-        let client = match settings.client_certificate()? {
-            None => builder.build().map_err(HttpSettingsError::Client)?,
-            Some((certificate, key)) => {
-                let invalid = |source| {
-                    let (certificate, key) = (certificate.to_owned(), key.to_owned());
-                    HttpSettingsError::Identity { certificate, key, source }
-                };
-                let mut pem = read("clientCertFile", certificate)?;
-                pem.push(b'\n');
-                pem.extend(read("clientKeyFile", key)?);
-                let identity = Identity::from_pem(&pem).map_err(invalid)?;
-                // A key that is not that of the certificate is an error of the client.
-                builder.identity(identity).build().map_err(invalid)?
-            }
-        };
+        let client = HttpClient::new(settings.clone())?;
+        let HttpSettings { secret_file, bearer_token_file, .. } = settings;
         Ok(Self { url, secret_file: secret_file.clone(), bearer_token_file: bearer_token_file.clone(), client })
     }
 
@@ -67,6 +47,7 @@ impl HttpSink {
         let Message { id, content_type, event, properties: _, body } = message;
         let mut request = self
             .client
+            .current()
             .post(self.url.clone())
             .header(header::CONTENT_TYPE, *content_type)
             .header(ID_HEADER, id)
@@ -82,8 +63,12 @@ impl HttpSink {
         if let Some(path) = &self.bearer_token_file {
             request = request.bearer_auth(token(path).await?);
         }
-        // The URL may contain a token.
-        let response = request.body(body.clone()).send().await.map_err(|error| HttpError::Send(error.without_url()))?;
+        let response = request.body(body.clone()).send().await.map_err(|error| {
+            // A certificate may have been replaced.
+            self.client.refresh();
+            // The URL may contain a token.
+            HttpError::Send(error.without_url())
+        })?;
         let (status, retry_after) = (response.status(), retry_after(response.headers(), now));
         finish(response).await;
         match status {
@@ -92,25 +77,6 @@ impl HttpSink {
             status => Err(HttpError::Status { status, retry_after }),
         }
     }
-}
-
-/// Makes the client verify receivers with the CA certificates of the settings, if there are some.
-fn with_trust(builder: ClientBuilder, settings: &HttpSettings, url: &Url) -> Result<ClientBuilder, HttpSettingsError> {
-    let Some(path) = &settings.ca_file else {
-        // A client without TLS must not fail because the system has no CA certificates, as in images `FROM scratch`.
-        return Ok(if url.scheme() == "http" { builder.tls_certs_only([]) } else { builder });
-    };
-    let invalid = |source| HttpSettingsError::Ca { path: path.clone(), source };
-    let certificates = Certificate::from_pem_bundle(&read("caFile", path)?).map_err(|error| invalid(error.into()))?;
-    if certificates.is_empty() {
-        return Err(invalid("the file has no certificate".into()));
-    }
-    Ok(builder.tls_certs_only(certificates))
-}
-
-/// The content of a file that a setting names.
-fn read(setting: &'static str, path: &Path) -> Result<Vec<u8>, HttpSettingsError> {
-    std::fs::read(path).map_err(|source| HttpSettingsError::Read { setting, path: path.to_owned(), source })
 }
 
 async fn token(path: &Path) -> Result<String, HttpError> {

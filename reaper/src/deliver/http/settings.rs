@@ -26,13 +26,13 @@ pub struct HttpSettings {
     /// Headers that are added to every request.
     #[serde(default)]
     pub headers: CustomHeaders,
-    /// A PEM file with the CA certificates that the receiver's certificate is verified with, read at the start. Default: the system's.
+    /// A PEM file with the CA certificates that the receiver's certificate is verified with. Default: the system's.
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
-    /// A PEM file with the certificate, and those between it and its CA, that is presented to the receiver; read at the start.
+    /// A PEM file with the certificate, and those between it and its CA, that is presented to the receiver.
     #[serde(default)]
     pub client_cert_file: Option<PathBuf>,
-    /// A PEM file with the private key of that certificate, read at the start.
+    /// A PEM file with the private key of that certificate.
     #[serde(default)]
     pub client_key_file: Option<PathBuf>,
     /// The timeout of one attempt, from its connection to the end of the response.

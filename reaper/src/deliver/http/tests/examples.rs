@@ -109,7 +109,7 @@ async fn is_refused(sink: &HttpSink, message: &Message, now: Timestamp) -> bool 
 async fn post_changed(url: &str, message: &Message, now: Timestamp) -> StatusCode {
     let signature = Secrets::parse(SECRET).expect("valid").sign(&message.id, now, &message.body);
     let body = String::from_utf8(message.body.to_vec()).expect("UTF-8").replacen("lost", "lust", 1);
-    let request = Client::new().post(url).header(header::CONTENT_TYPE, message.content_type);
+    let request = reqwest::Client::new().post(url).header(header::CONTENT_TYPE, message.content_type);
     let request = request.header(ID_HEADER, &message.id).header(TIMESTAMP_HEADER, now.as_second().to_string());
     request.header(SIGNATURE_HEADER, signature).body(body).send().await.expect("a response").status()
 }

@@ -60,6 +60,25 @@ impl Authority {
 }
 
 #[tokio::test]
+async fn a_ca_file_that_is_replaced_is_read_again_after_a_failed_connection() {
+    let (old, new) = (Authority::new(), Authority::new());
+    let mut receiver = new.receiver().await;
+    let (certificate, key) = new.issue("jobwarden");
+    let sink = sink(&HttpSettings {
+        client_cert_file: Some(path(&certificate)),
+        client_key_file: Some(path(&key)),
+        ca_file: Some(path(&old.ca)),
+        ..new.settings(&receiver)
+    });
+    let message = message();
+    sink.send(&message, Timestamp::now()).await.expect_err("the receiver's certificate is of another CA");
+    std::fs::copy(new.ca.path(), old.ca.path()).expect("writable");
+    sink.send(&message, Timestamp::now()).await.expect_err("the attempt that notices");
+    sink.send(&message, Timestamp::now()).await.expect("acknowledged");
+    assert_eq!(receiver.next().await.headers["webhook-id"], "1111.final");
+}
+
+#[tokio::test]
 async fn a_receiver_that_demands_a_client_certificate_gets_it() {
     let authority = Authority::new();
     let mut receiver = authority.receiver().await;
