@@ -25,13 +25,6 @@ struct Route {
 }
 
 impl Routes {
-    /// The routes to these sinks.
-    pub fn new(sinks: &[SinkConfig]) -> Self {
-        let routes = Self::default();
-        routes.replace(sinks);
-        routes
-    }
-
     /// Replaces the routes. What is recorded already keeps its recipients.
     pub fn replace(&self, sinks: &[SinkConfig]) {
         let route = |sink: &SinkConfig| Route {
@@ -62,11 +55,56 @@ impl Routes {
         let routes = self.0.load();
         let receives =
             |route: &&Route| route.filter.matches(data, labels) && route.format.wants(name, data, &labels_kept);
-        let chosen: Vec<_> = routes.iter().filter(receives).collect();
-        let uses_labels = chosen.iter().any(|route| route.format.uses_labels());
-        Recipients {
-            sinks: chosen.iter().map(|route| route.sink.clone()).collect(),
-            labels: if uses_labels { labels_kept } else { BTreeMap::new() },
-        }
+        let sinks = routes.iter().filter(receives).map(|route| route.sink.clone()).collect();
+        // Also for a sink that receives it as a dead letter.
+        let uses_labels = routes.iter().any(|route| route.format.uses_labels());
+        Recipients { sinks, labels: if uses_labels { labels_kept } else { BTreeMap::new() } }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jobwarden_common::notification::OutcomeKind;
+    use serde_json::json;
+
+    use super::*;
+    use crate::outbox::object::tests::mk_data;
+
+    fn mk_routes() -> Routes {
+        let sinks = json!([
+            { "name": "all", "url": "http://a" },
+            { "name": "lost", "url": "http://b", "filter": { "kinds": ["lost"] } },
+            { "name": "ort", "type": "rabbitmq", "url": "amqp://c", "queue": "q", "format": "ort-server" },
+        ]);
+        let routes = Routes::default();
+        routes.replace(&serde_json::from_value::<Vec<SinkConfig>>(sinks).expect("valid sinks"));
+        routes
+    }
+
+    fn recipients(kind: OutcomeKind) -> Recipients {
+        let name = OutcomeName::job_final(&"1111".into());
+        let labels =
+            BTreeMap::from([("ort-worker".to_owned(), "analyzer".to_owned()), ("team".to_owned(), "a".to_owned())]);
+        mk_routes().recipients(&name, &OutcomeData { kind, ..mk_data() }, &Labels::keep(&labels))
+    }
+
+    #[test]
+    fn an_outcome_goes_to_the_sinks_whose_filter_and_format_want_it() {
+        assert_eq!(recipients(OutcomeKind::Lost).sinks, ["all", "lost", "ort"]);
+        assert_eq!(recipients(OutcomeKind::Failed).sinks, ["all", "ort"]);
+        assert_eq!(recipients(OutcomeKind::Succeeded).sinks, ["all"], "ORT Server's worker has sent its result itself");
+    }
+
+    #[test]
+    fn of_the_labels_only_what_a_format_uses_is_kept() {
+        let kept = recipients(OutcomeKind::Lost).labels;
+        assert_eq!(kept, BTreeMap::from([("ort-worker".to_owned(), "analyzer".to_owned())]));
+    }
+
+    #[test]
+    fn what_cannot_be_sent_is_recorded_for_the_sink_so_that_somebody_sees_it() {
+        let name = OutcomeName::job_final(&"1111".into());
+        let data = OutcomeData { run_id: None, ..mk_data() };
+        assert_eq!(mk_routes().recipients(&name, &data, &Labels::default()).sinks, ["all", "lost", "ort"]);
     }
 }
