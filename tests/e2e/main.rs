@@ -21,6 +21,7 @@ mod own_rights;
 mod ownership;
 mod ports;
 mod sidecar_size;
+mod sinks;
 mod uninstall;
 mod webhook_outage;
 
@@ -107,6 +108,7 @@ fn serial(cluster: &Arc<SharedCluster>) -> Vec<Trial> {
         webhook_outage::a_pod_created_without_the_webhook_is_reported_as_sidecar_missing,
         notifications::a_receiver_outage_of_thirty_seconds_loses_no_notification,
         notifications::a_notification_is_delivered_after_its_leader_is_killed,
+        sinks::a_sink_gets_what_its_filter_says_and_what_is_given_up_goes_to_another,
         flood::suspended_jobs_made_and_deleted_in_a_minute_cost_one_tenants_share,
         own_objects::an_upgrade_keeps_the_certificates,
         own_objects::a_deleted_secret_is_named_with_its_remedy_and_filled_once_it_is_created,

@@ -69,7 +69,15 @@ struct Inbox {
 impl Receiver {
     /// Serves on `listener`, with a random signing secret.
     pub fn start(listener: TcpListener) -> anyhow::Result<Self> {
-        let key: Vec<u8> = (0..24).map(|_| fastrand::u8(..)).collect();
+        Self::with_key(listener, (0..24).map(|_| fastrand::u8(..)).collect())
+    }
+
+    /// Serves on `listener`, with the secret of this one.
+    pub fn beside(&self, listener: TcpListener) -> anyhow::Result<Self> {
+        Self::with_key(listener, self.shared.key.clone())
+    }
+
+    fn with_key(listener: TcpListener, key: Vec<u8>) -> anyhow::Result<Self> {
         let address = listener.local_addr().context("reading the listener's address")?;
         listener.set_nonblocking(true).context("preparing the receiver's socket")?;
         let listener = tokio::net::TcpListener::from_std(listener).context("preparing the receiver's socket")?;
