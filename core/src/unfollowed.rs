@@ -1,4 +1,4 @@
-//! Jobs beyond the limit of their namespace ([`JobLimits`](crate::index::JobLimits)): what the orchestrator is told of them, and when their
+//! Jobs beyond the limit of their namespace ([`JobLimits`](crate::index::JobLimits)): what the orchestrator learns of them, and when their
 //! finalizer is released.
 //!
 //! Nothing is kept of them, so each is decided about by the object alone, whenever its namespace is listed. One that runs is left alone: it
@@ -24,12 +24,12 @@ use crate::{
 /// What is done about a Job that is not followed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Unfollowed {
-    /// It has to be told of that it is not followed.
+    /// It has to be reported as not followed.
     Waits,
     /// Its finalizer is released, once the outcome is recorded, if it has one.
     Release(Option<Box<OutcomeData>>),
-    /// It has been told of. Once it is taken up, it is deleted after its retention.
-    Told,
+    /// It has been reported. Once it is taken up, it is deleted after its retention.
+    Reported,
     /// Nothing: it is not ours to observe.
     LeftAlone,
 }
@@ -46,7 +46,7 @@ pub fn decide(facts: JobFacts, is_enrolled: bool) -> Unfollowed {
             }
         }
         true if ends => Unfollowed::Release(outcome(facts).map(Box::new)),
-        false if ends => Unfollowed::Told,
+        false if ends => Unfollowed::Reported,
         _ => Unfollowed::Waits,
     }
 }
@@ -101,7 +101,7 @@ mod tests {
         OutcomeKind::Failed,
         "BackoffLimitExceeded"
     )]
-    fn one_that_ends_is_told_of_as_if_it_were_followed(
+    fn one_that_ends_is_reported_as_if_it_were_followed(
         #[case] facts: JobFacts,
         #[case] kind: OutcomeKind,
         #[case] reason: &str,
@@ -113,7 +113,7 @@ mod tests {
     #[rstest]
     #[case::runs(held(), true, &Unfollowed::Waits)]
     #[case::runs_without_a_sink(free(), true, &Unfollowed::Waits)]
-    #[case::was_told_of(JobFacts { has_finalizer: false, ..finished(failed()) }, true, &Unfollowed::Told)]
+    #[case::was_reported(JobFacts { has_finalizer: false, ..finished(failed()) }, true, &Unfollowed::Reported)]
     #[case::opted_out(JobFacts { opted_out: true, ..held() }, true, &Unfollowed::Release(None))]
     #[case::opted_out_and_deleted(JobFacts { opted_out: true, ..deleted(false) }, true, &Unfollowed::Release(None))]
     #[case::opted_out_and_released(JobFacts { opted_out: true, ..free() }, true, &Unfollowed::LeftAlone)]
@@ -121,7 +121,7 @@ mod tests {
     #[case::not_enrolled_and_failed(finished(failed()), false, &Unfollowed::Release(None))]
     #[case::not_enrolled_and_labelled_by_hand(free(), false, &Unfollowed::LeftAlone)]
     #[case::of_another_controller_and_deleted(
-        JobFacts { managed_elsewhere: true, has_finalizer: false, ..deleted(false) }, true, &Unfollowed::Told
+        JobFacts { managed_elsewhere: true, has_finalizer: false, ..deleted(false) }, true, &Unfollowed::Reported
     )]
     fn what_is_not_ours_is_released_and_what_runs_waits(
         #[case] facts: JobFacts,

@@ -29,7 +29,7 @@ const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 const NOW: u64 = 1_800_000_000;
 const KEY_ID: &str = "k";
 
-/// An API server's key: of no cluster, and known to whoever reads this.
+/// An API server's key: of no cluster, and known to every reader of this file.
 static SIGNER: LazyLock<SigningKey> = LazyLock::new(|| SigningKey::from_slice(&[7; 32]).expect("a scalar"));
 
 static KEYS: LazyLock<KeySet> = LazyLock::new(|| {

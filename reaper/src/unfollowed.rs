@@ -1,9 +1,9 @@
-//! Jobs beyond the limit of their namespace: takes them up once there is room, and tells of those for which there is none.
+//! Jobs beyond the limit of their namespace: takes them up once there is room, and reports those for which there is none.
 //!
 //! ```text
 //!  index: a namespace in which something was left out ──► list its Jobs, page by page ─┬─ room? ──► index
-//!                                   ▲                                                  ├─ runs ───► told of once, and waits
-//!                                   └───────── every minute, until all are followed ◄──┴─ ended ──► told of, finalizer released
+//!                                   ▲                                                  ├─ runs ───► reported once, and waits
+//!                                   └───────── every minute, until all are followed ◄──┴─ ended ──► reported, finalizer released
 //! ```
 //!
 //! Nothing is remembered of single Jobs, so that their number does not matter. [`jobwarden_core::unfollowed`] decides.
@@ -38,7 +38,7 @@ use crate::{
 const INTERVAL: Duration = Duration::from_secs(5);
 /// How long such a namespace is left alone after it was listed.
 const AGAIN: Duration = Duration::from_mins(1);
-/// How many Jobs that have ended are told of, and released, after one list; the rest after the next.
+/// How many Jobs that have ended are reported, and released, after one list; the rest after the next.
 const MOST: usize = 1000;
 /// How many Jobs that wait are named.
 const NAMED: usize = 50;
@@ -57,8 +57,8 @@ pub struct Unfollowed {
 struct Listed {
     /// When it is listed again.
     next: Instant,
-    /// It was told of its Jobs that are not followed.
-    told: bool,
+    /// Those of its Jobs that are not followed were reported.
+    reported: bool,
 }
 
 /// What a list shows.
@@ -70,7 +70,7 @@ struct Found {
 }
 
 impl Unfollowed {
-    /// Takes up Jobs into `observer`, and tells of others by `executor`.
+    /// Takes up Jobs into `observer`, and reports others by `executor`.
     pub fn new(client: Client, observer: Observer, executor: Executor, mode: Mode, metrics: Metrics) -> Self {
         Self { client, observer, executor, mode, metrics }
     }
@@ -93,7 +93,7 @@ impl Unfollowed {
                 if before.is_some_and(|before| Instant::now() < before.next) {
                     continue;
                 }
-                match self.follow(&namespace, before.is_some_and(|before| before.told)).await {
+                match self.follow(&namespace, before.is_some_and(|before| before.reported)).await {
                     Ok(listed) => drop(known.insert(namespace, listed)),
                     Err(error) => {
                         self.observer.with(|index, _| index.left_out(&namespace));
@@ -105,8 +105,8 @@ impl Unfollowed {
         }
     }
 
-    /// Lists a namespace, and does what follows. `told` if it was told of Jobs that are not followed.
-    async fn follow(&self, namespace: &str, told: bool) -> kube::Result<Listed> {
+    /// Lists a namespace, and does what follows. `reported` if its Jobs that are not followed were reported.
+    async fn follow(&self, namespace: &str, reported: bool) -> kube::Result<Listed> {
         let (is_enrolled, limit) = self.observer.with(|index, _| {
             index.list_begins(namespace);
             (index.is_enrolled(namespace), index.job_limit(namespace))
@@ -119,8 +119,8 @@ impl Unfollowed {
         let Found { followed, waiting, ended } = &found;
         let (waits, ends) = (waiting.count, ended.len());
         tracing::info!(namespace, limit, followed, waits, ends, "listed a namespace in which Jobs were not followed");
-        let new = if told { Waiting::default() } else { waiting.clone() };
-        let is_done = self.executor.tell_of_unfollowed(namespace, limit, &new, ended).await;
+        let new = if reported { Waiting::default() } else { waiting.clone() };
+        let is_done = self.executor.report_unfollowed(namespace, limit, &new, ended).await;
         let labels = NamespaceLabels { namespace: namespace.to_owned() };
         if waiting.count == 0 {
             self.metrics.unfollowed.remove(&labels);
@@ -128,7 +128,7 @@ impl Unfollowed {
             self.metrics.unfollowed.get_or_create(&labels).set(i64::try_from(waiting.count).unwrap_or(i64::MAX));
         }
         let next = Instant::now() + if is_done && ended.len() == MOST { INTERVAL } else { AGAIN };
-        Ok(Listed { next, told: waiting.count > 0 && (told || is_done) })
+        Ok(Listed { next, reported: waiting.count > 0 && (reported || is_done) })
     }
 
     /// Takes up a Job, or sorts it by what has to be done about it.
@@ -139,7 +139,7 @@ impl Unfollowed {
         };
         let identity = facts.identity.clone();
         match decide(facts, is_enrolled) {
-            Decision::LeftAlone | Decision::Told => {}
+            Decision::LeftAlone | Decision::Reported => {}
             Decision::Waits => {
                 found.waiting.count += 1;
                 if found.waiting.some.len() < NAMED {

@@ -40,7 +40,7 @@ async fn main() -> anyhow::Result<()> {
         ServerConfig::builder().with_no_client_auth().with_single_cert(vec![certificate.der().clone()], pair)?;
     let acceptor = TlsAcceptor::from(Arc::new(config));
     let listener = TcpListener::bind(&address).await.with_context(|| format!("listening on {address}"))?;
-    // Its last line is the last that is written: whoever reads it may stop reading there.
+    // Its last line is the last that is written: its reader may stop reading there.
     print!("{}", certificate.pem());
     loop {
         let (stream, _) = listener.accept().await?;

@@ -29,7 +29,7 @@ pub struct Access {
 /// Who asks.
 #[derive(Clone, Debug)]
 pub(super) enum Caller {
-    /// Whoever reaches the loopback of the pod: an operator.
+    /// Anyone who reaches the loopback of the pod: an operator.
     Loopback,
     /// The user of a token.
     User(Arc<User>),

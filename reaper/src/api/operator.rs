@@ -14,7 +14,7 @@ use kube::{
 };
 use tokio::{sync::Semaphore, time::timeout};
 
-/// Concurrent reviews. Whoever can connect could cause any number of requests to the API server otherwise.
+/// Concurrent reviews. Anyone who can connect could cause any number of requests to the API server otherwise.
 const MAX_CONCURRENT: usize = 2;
 /// How long the API server may take to respond.
 const TIMEOUT: Duration = Duration::from_secs(5);

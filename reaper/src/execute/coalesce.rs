@@ -82,9 +82,9 @@ impl Executor {
         Ok(name)
     }
 
-    /// Tells of the Jobs of a namespace that are not followed: those of `new` for the first time, by an Event on each that is named; and
+    /// Reports the Jobs of a namespace that are not followed: those of `new` for the first time, by an Event on each that is named; and
     /// of `ended`, whose finalizers are released then. Returns whether all of that is done.
-    pub(crate) async fn tell_of_unfollowed(
+    pub(crate) async fn report_unfollowed(
         &self,
         namespace: &str,
         limit: usize,
@@ -113,7 +113,7 @@ impl Executor {
 #[derive(Clone, Debug)]
 pub(crate) struct Ended {
     pub(crate) identity: JobIdentity,
-    /// What is told of it before, if anything.
+    /// What is reported of it before, if anything.
     pub(crate) outcome: Option<Box<OutcomeData>>,
 }
 

@@ -63,8 +63,8 @@ fn is_held(api: &FakeApi, name: &str) -> bool {
     job["metadata"]["finalizers"].as_array().is_some_and(|all| all.contains(&json!(FINALIZER)))
 }
 
-/// How many of each kind and reason were told of, in each coalesced outcome.
-fn told(api: &FakeApi) -> Vec<Vec<String>> {
+/// How many of each kind and reason were reported, in each coalesced outcome.
+fn reported(api: &FakeApi) -> Vec<Vec<String>> {
     let outcomes = api.paths("/joboutcomes/coalesced.ort.");
     let by = |path: &String| {
         let outcome = api.get(path).expect("it exists");
@@ -79,7 +79,7 @@ fn beyond(unfollowed: &Unfollowed) -> usize {
 }
 
 #[tokio::test]
-async fn a_job_that_runs_is_told_of_once_and_taken_up_when_there_is_room() {
+async fn a_job_that_runs_is_reported_once_and_taken_up_when_there_is_room() {
     let api = FakeApi::default();
     for name in ["a", "b", "c", "d"] {
         put_running(&api, name);
@@ -87,8 +87,8 @@ async fn a_job_that_runs_is_told_of_once_and_taken_up_when_there_is_room() {
     let (unfollowed, _) = mk(&api, true, Mode::Enforce);
     assert_eq!((unfollowed.observer.jobs(), beyond(&unfollowed)), (2, 1));
     let listed = unfollowed.follow("ort", false).await.expect("it is listed");
-    assert_eq!(told(&api), [["2 suspect JobNotFollowed"]]);
-    assert!(listed.told && is_held(&api, "c"), "it keeps its finalizer: its own outcome comes when it is taken up");
+    assert_eq!(reported(&api), [["2 suspect JobNotFollowed"]]);
+    assert!(listed.reported && is_held(&api, "c"), "it keeps its finalizer: its own outcome comes when it is taken up");
     let events = api.paths("/events/");
     assert_eq!(events.len(), 2, "{events:?}");
     let event = api.get(&events[0]).expect("it exists");
@@ -97,7 +97,7 @@ async fn a_job_that_runs_is_told_of_once_and_taken_up_when_there_is_room() {
     assert_eq!(gauge(), 2);
 
     unfollowed.follow("ort", true).await.expect("it is listed");
-    assert_eq!((told(&api).len(), api.paths("/events/").len()), (1, 2), "nothing is new");
+    assert_eq!((reported(&api).len(), api.paths("/events/").len()), (1, 2), "nothing is new");
 
     unfollowed.observer.forget(&"a".into());
     api.remove(&path("a"));
@@ -107,7 +107,7 @@ async fn a_job_that_runs_is_told_of_once_and_taken_up_when_there_is_room() {
     api.remove(&path("b"));
     let listed = unfollowed.follow("ort", true).await.expect("it is listed");
     assert_eq!((unfollowed.observer.jobs(), gauge(), beyond(&unfollowed)), (2, 0, 0));
-    assert!(!listed.told, "the next time is told of again");
+    assert!(!listed.reported, "the next time they are reported again");
 }
 
 #[tokio::test]
@@ -129,27 +129,27 @@ async fn a_finalizer_is_released_once_the_end_of_its_job_is_recorded() {
     // The outcome cannot be recorded: nothing is released.
     api.fail(0, Failure::Before);
     unfollowed.follow("ort", false).await.expect("it is listed");
-    assert!(told(&api).is_empty() && is_held(&api, "failed") && is_held(&api, "deleted"));
+    assert!(reported(&api).is_empty() && is_held(&api, "failed") && is_held(&api, "deleted"));
 
     api.fail(usize::MAX, Failure::Before);
     unfollowed.follow("ort", false).await.expect("it is listed");
-    assert_eq!(told(&api), [["1 failed Broken", "1 lost JobDeleted"]]);
+    assert_eq!(reported(&api), [["1 failed Broken", "1 lost JobDeleted"]]);
     assert!(!is_held(&api, "failed") && api.get(&path("deleted")).is_none(), "the deletion goes on");
     assert!(outbox.of_job(&"failed".into()).is_empty(), "nothing is kept of it");
     unfollowed.follow("ort", true).await.expect("it is listed");
-    assert_eq!(told(&api).len(), 1, "it is told of once");
+    assert_eq!(reported(&api).len(), 1, "it is reported once");
     assert_eq!(beyond(&unfollowed), 1, "it is taken up later, and deleted after its retention");
 }
 
 #[tokio::test]
-async fn what_stands_outside_of_enrolment_is_released_and_not_told_of() {
+async fn what_stands_outside_of_enrolment_is_released_and_not_reported() {
     let api = FakeApi::default();
     for name in ["a", "b", "c"] {
         put_running(&api, name);
     }
     let (unfollowed, _) = mk(&api, false, Mode::Enforce);
     unfollowed.follow("ort", false).await.expect("it is listed");
-    assert!(told(&api).is_empty() && !is_held(&api, "c"));
+    assert!(reported(&api).is_empty() && !is_held(&api, "c"));
 }
 
 #[tokio::test]
@@ -179,11 +179,11 @@ async fn a_namespace_is_listed_once_a_minute_while_not_all_of_it_is_followed() {
         }
     };
     after(1).await;
-    assert_eq!(told(&api).len(), 1);
+    assert_eq!(reported(&api).len(), 1);
     unfollowed.observer.forget(&"a".into());
     api.remove(&path("a"));
     after(40).await;
     assert_eq!(unfollowed.observer.jobs(), 1, "it has been listed a moment ago");
     after(30).await;
-    assert_eq!((unfollowed.observer.jobs(), told(&api).len()), (2, 1));
+    assert_eq!((unfollowed.observer.jobs(), reported(&api).len()), (2, 1));
 }

@@ -17,7 +17,7 @@ const HEAD: &str = "\
 # The rights of jobwarden's service accounts
 
 Every right that the chart grants, why it exists, and what narrows it: a namespace, names of objects, or a ValidatingAdmissionPolicy that is bound to the
-service account (`ownRights.enabled`, on by default). Whoever steals a token of one of these accounts can do this, and no more. The end-to-end tests
+service account (`ownRights.enabled`, on by default). An attacker who has a token of one of these accounts can do this, and no more. The end-to-end tests
 try it verb by verb (`tests/e2e/own_rights.rs`).
 ";
 

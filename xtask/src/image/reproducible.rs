@@ -1,4 +1,4 @@
-//! Whether the images are the same bytes wherever they are built: a release can be checked by whoever has its sources.
+//! Whether the images are the same bytes wherever they are built: a release can be checked by anyone who has its sources.
 
 use std::{fs, path::Path};
 

@@ -19,7 +19,7 @@ use super::{
     question::{Denied, KEEP_ALLOWED, KEEP_REFUSED, TIMEOUT, User},
 };
 
-/// Concurrent reviews. Whoever can connect could cause any number of requests to the API server otherwise.
+/// Concurrent reviews. Anyone who can connect could cause any number of requests to the API server otherwise.
 const MAX_CONCURRENT: usize = 4;
 /// The most tokens whose users are kept.
 const MAX_KEPT: usize = 1024;

@@ -136,7 +136,7 @@ async fn a_deletion_is_confirmed_before_it_is_recorded(#[case] patch: Option<Val
     "labels": {"jobwarden.io/inject": "false"}, "deletionTimestamp": "2026-01-02T03:04:05Z"
 }}))]
 #[tokio::test]
-async fn a_job_that_lost_its_label_and_opted_out_at_once_is_forgotten_and_not_told_of(#[case] patch: Value) {
+async fn a_job_that_lost_its_label_and_opted_out_at_once_is_forgotten_and_not_reported(#[case] patch: Value) {
     let api = mk_api();
     change(&api, JOB, &patch);
     let ran = run(&api, &[Step::ConfirmDeleted, record(), Step::Forget]).await;
