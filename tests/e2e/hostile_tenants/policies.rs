@@ -1,7 +1,5 @@
 //! Annotations and numbers by which one tenant could hold back, crowd out or crash what all share.
 
-use std::time::Instant;
-
 use anyhow::{Context as _, ensure};
 use jobwarden_common::names::annotation;
 use jobwarden_tests::environment::SOON;
@@ -158,14 +156,12 @@ pub(super) async fn fat_jobs(attacker: &Attacker<'_>) -> anyhow::Result<()> {
 /// Each of them is an outcome that outlives its Job. `shares.rs` floods beyond the share of a namespace.
 pub(super) async fn churn(attacker: &Attacker<'_>) -> anyhow::Result<()> {
     let jobs = attacker.own::<Job>();
-    let started = Instant::now();
     for number in 0..CHURN {
         attacker.submit(&short(&named(number)).suspended(), &json!({})).await?;
         jobs.delete(&named(number), &DeleteParams::background()).await.context("deleting its own Job")?;
     }
-    let took = started.elapsed();
     until("each of its Jobs is reported", async || Ok(ended(attacker) >= CHURN)).await?;
-    let left = jobs.list(&ListParams::default()).await?.items;
-    ensure!(left.is_empty(), "{} of {CHURN} Jobs, made and deleted in {took:?}, are left behind", left.len());
-    Ok(())
+    // A notification may arrive before the finalizer of its Job is removed.
+    until("none of its Jobs is left behind", async || Ok(jobs.list(&ListParams::default()).await?.items.is_empty()))
+        .await
 }
