@@ -32,7 +32,7 @@ impl Format {
     ///
     /// # Errors
     ///
-    /// Returns why there is none.
+    /// Returns an error if the outcome has no notification in this format.
     pub(super) fn message(&self, outcome: &JobOutcome) -> Result<Message, Unsent> {
         let encoded = |encoded: serde_json::Result<Message>| {
             encoded.map_err(|error| Unsent::Impossible { reason: "NotEncodable", message: error.to_string() })

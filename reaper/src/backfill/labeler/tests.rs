@@ -7,8 +7,8 @@ use serde_json::json;
 use super::*;
 use crate::fake_api::FakeApi;
 
-const JOB: &str = "/apis/batch/v1/namespaces/work/jobs/quiet";
-const NAMESPACE: &str = "/api/v1/namespaces/work";
+const JOB: &str = "/apis/batch/v1/namespaces/team/jobs/quiet";
+const NAMESPACE: &str = "/api/v1/namespaces/team";
 
 /// A Job, changed by a merge of `change`, in a namespace that is enrolled or not.
 fn mk_api(enrolled: bool, change: &Value) -> FakeApi {
@@ -16,7 +16,7 @@ fn mk_api(enrolled: bool, change: &Value) -> FakeApi {
     let labels = if enrolled { json!({"jobwarden.io/inject": "enabled"}) } else { json!({}) };
     api.put(NAMESPACE, json!({"metadata": {"labels": labels}}));
     let mut job = json!({
-        "metadata": {"namespace": "work", "finalizers": [FINALIZER], "labels": {"jobwarden.io/enrolled": "false"}},
+        "metadata": {"namespace": "team", "finalizers": [FINALIZER], "labels": {"jobwarden.io/enrolled": "false"}},
         "spec": {"template": {"spec": {"containers": [{"name": "main"}], "restartPolicy": "Never"}}}
     });
     json_patch::merge(&mut job, change);
@@ -90,7 +90,7 @@ async fn a_finished_job_that_we_do_not_hold_is_left_as_it_is() {
 #[test]
 fn only_what_we_hold_or_what_is_not_being_deleted_is_a_target() {
     let metadata = |change: Value| {
-        let mut metadata = json!({"namespace": "work", "name": "quiet"});
+        let mut metadata = json!({"namespace": "team", "name": "quiet"});
         json_patch::merge(&mut metadata, &change);
         serde_json::from_value(metadata).expect("metadata")
     };

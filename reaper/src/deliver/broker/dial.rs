@@ -17,7 +17,7 @@ pub(in crate::deliver) struct Dialer {
     pub(in crate::deliver) ca_file: Option<PathBuf>,
 }
 
-/// A connection on which nobody has logged in yet, and the credentials for it.
+/// A connection before the login, and the credentials for it.
 pub(in crate::deliver) struct Dialed {
     pub(in crate::deliver) stream: BrokerStream,
     pub(in crate::deliver) disconnector: Disconnector,

@@ -95,7 +95,7 @@ impl RabbitMqConnection {
         let queue = || self.route.queue.clone();
         let confirmed = tokio::time::timeout(wait, silent(self.confirm(properties, body))).await;
         match confirmed {
-            // A returned message is acknowledged after its return: nobody has it, and the broker is done with it.
+            // A returned message is acknowledged after its return: it is in no queue, and the broker is done with it.
             Ok(Ok(Confirmation::Ack(Some(returned)) | Confirmation::Nack(Some(returned)))) => {
                 let reply = format!("{} {}", returned.reply_code, returned.reply_text);
                 Err(RabbitMqError::Returned { queue: queue(), reply })
