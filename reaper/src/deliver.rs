@@ -96,12 +96,16 @@ impl Deliverer {
         config.sinks.iter().try_for_each(|sink| Sink::new(sink).map(drop))
     }
 
-    /// Replaces the sinks. What is under way to one of the former is attempted again.
+    /// Replaces the sinks, if they are others than before. What is under way to one of the former is then attempted again.
     ///
     /// # Errors
     ///
     /// Returns an error if the client of a sink cannot be set up; the sinks then stay as they are.
     pub fn replace(&self, config: &Config) -> Result<(), SinkError> {
+        // A change of the policy alone interrupts no delivery.
+        if self.routes.lead_to(&config.sinks) {
+            return Ok(());
+        }
         let sinks: Result<Vec<_>, _> = config.sinks.iter().map(|sink| Sink::new(sink).map(Arc::new)).collect();
         let sinks = sinks?;
         self.routes.replace(&config.sinks);

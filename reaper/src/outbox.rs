@@ -17,13 +17,13 @@ use kube::{
 };
 use tokio::sync::{mpsc, watch};
 
+pub(crate) use self::{
+    body::{MAX_NOTE_BYTES, encoded_bytes, shorten},
+    share::{Admission, Due},
+};
 pub use self::{
     body::{cloud_event, fitted},
     object::{JobOutcome, JobOutcomeSpec, JobOutcomeStatus, Recipients, SinkState, SinkStatus},
-};
-pub(crate) use self::{
-    body::{encoded_bytes, shorten},
-    share::{Admission, Due},
 };
 
 use self::share::Shares;

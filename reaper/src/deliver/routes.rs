@@ -6,41 +6,33 @@ use arc_swap::ArcSwap;
 use jobwarden_common::notification::OutcomeData;
 use jobwarden_core::{outcome::OutcomeName, policy::Labels};
 
-use super::{
-    filter::Filter,
-    format::{ENDPOINT_LABEL, Format},
-    sink_config::SinkConfig,
-};
+use super::{format::ENDPOINT_LABEL, sink_config::SinkConfig};
 use crate::outbox::Recipients;
 
 /// The filters and formats of the configured sinks. Clones share the same state; a changed configuration replaces it.
 #[derive(Clone, Debug, Default)]
-pub struct Routes(Arc<ArcSwap<Vec<Route>>>);
-
-#[derive(Debug)]
-struct Route {
-    sink: String,
-    filter: Filter,
-    format: Format,
-}
+pub struct Routes(Arc<ArcSwap<Vec<SinkConfig>>>);
 
 impl Routes {
     /// Replaces the routes. What is recorded already keeps its recipients.
     pub fn replace(&self, sinks: &[SinkConfig]) {
-        let route = |sink: &SinkConfig| Route {
-            sink: sink.name.clone(),
-            filter: sink.filter.clone(),
-            format: sink.format.clone(),
-        };
-        self.0.store(Arc::new(sinks.iter().map(route).collect()));
+        self.0.store(Arc::new(sinks.to_vec()));
+    }
+
+    /// Whether these are the sinks that the routes lead to.
+    pub(super) fn lead_to(&self, sinks: &[SinkConfig]) -> bool {
+        self.0.load().as_slice() == sinks
     }
 
     /// Routes to sinks of these names that receive everything.
     #[cfg(test)]
     pub(crate) fn to_everyone(names: &[&str]) -> Self {
-        let route =
-            |name: &&str| Route { sink: (*name).to_owned(), filter: Filter::default(), format: Format::default() };
-        Self(Arc::new(ArcSwap::from_pointee(names.iter().map(route).collect())))
+        let sink = |name: &&str| serde_json::json!({ "name": name, "url": "http://receiver.example" });
+        let sinks: Vec<_> = names.iter().map(sink).collect();
+        let sinks: Vec<SinkConfig> = serde_json::from_value(sinks.into()).expect("valid sinks");
+        let routes = Self::default();
+        routes.replace(&sinks);
+        routes
     }
 
     /// Whether there is no sink.
@@ -54,10 +46,10 @@ impl Routes {
         let labels_kept: BTreeMap<_, _> = endpoint.into_iter().collect();
         let routes = self.0.load();
         let receives =
-            |route: &&Route| route.filter.matches(data, labels) && route.format.wants(name, data, &labels_kept);
-        let sinks = routes.iter().filter(receives).map(|route| route.sink.clone()).collect();
+            |sink: &&SinkConfig| sink.filter.matches(data, labels) && sink.format.wants(name, data, &labels_kept);
+        let sinks = routes.iter().filter(receives).map(|sink| sink.name.clone()).collect();
         // Also for a sink that receives it as a dead letter.
-        let uses_labels = routes.iter().any(|route| route.format.uses_labels());
+        let uses_labels = routes.iter().any(|sink| sink.format.uses_labels());
         Recipients { sinks, labels: if uses_labels { labels_kept } else { BTreeMap::new() } }
     }
 }

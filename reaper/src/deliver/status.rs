@@ -16,7 +16,7 @@ use tokio::time::{interval, sleep};
 
 use crate::{
     clock,
-    outbox::{JobOutcome, JobOutcomeStatus, Outbox, SinkState, SinkStatus, shorten},
+    outbox::{JobOutcome, JobOutcomeStatus, MAX_NOTE_BYTES, Outbox, SinkState, SinkStatus, shorten},
 };
 
 /// The pause before a failed write of a status is retried.
@@ -26,9 +26,6 @@ const UNCONFIGURED_CHECK_INTERVAL: Duration = Duration::from_mins(10);
 /// The age of an outcome at which its delivery to a sink that is not configured any more is given up. Until then the sink may return
 /// with the next change of the configuration.
 const UNCONFIGURED_EXPIRE_AFTER: Duration = Duration::from_hours(24);
-
-/// The maximum length of an Event's note in bytes (`events.k8s.io/v1`).
-const MAX_NOTE_BYTES: usize = 1024;
 
 /// Writes the status of outcomes, and publishes Events about deliveries that are given up.
 pub(super) struct StatusWriter {

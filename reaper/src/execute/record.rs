@@ -21,11 +21,8 @@ use kube::runtime::events::{Event, EventType};
 use super::{ExecuteError, StepRunner, clock::wall_clock};
 use crate::{
     metrics::OutcomeLabels,
-    outbox::{Admission, JobOutcome, shorten},
+    outbox::{Admission, JobOutcome, MAX_NOTE_BYTES, shorten},
 };
-
-/// The maximum length of an Event's note in bytes (`events.k8s.io/v1`).
-const MAX_NOTE_BYTES: usize = 1024;
 
 impl StepRunner<'_> {
     pub(super) async fn record(&mut self, draft: Draft) -> Result<(), ExecuteError> {

@@ -16,6 +16,8 @@ const ENVELOPE_BYTES: usize = 2 * 1024;
 const MAX_ID_BYTES: usize = 1024;
 /// The maximum length of one text in bytes.
 const MAX_TEXT_BYTES: usize = 4 * 1024;
+/// The maximum length of an Event's note in bytes (`events.k8s.io/v1`).
+pub(crate) const MAX_NOTE_BYTES: usize = 1024;
 /// The most entries of the timeline and of the evidence.
 const MAX_ENTRIES: usize = 200;
 

@@ -1,4 +1,4 @@
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -261,6 +261,20 @@ async fn a_changed_configuration_replaces_the_sinks_without_a_restart() {
     };
     let (received, status) = tokio::join!(replaced, delivery.until(SinkState::Acknowledged));
     assert_eq!((received.headers["webhook-id"].as_str(), status.attempts), ("1111.final", 1));
+}
+
+#[tokio::test]
+async fn a_change_of_the_configuration_that_is_not_about_sinks_interrupts_no_delivery() {
+    let receiver = Receiver::start(vec![]).await;
+    let delivery = mk_delivery(vec![receiver.sink("ort")]);
+    let changes = delivery.deliverer.sinks.subscribe();
+    let mut config = Config { sinks: vec![receiver.sink("ort")], ..Config::default() };
+    config.breaker.hold_for = Duration::ZERO;
+    delivery.deliverer.replace(&config).expect("valid sinks");
+    assert!(!changes.has_changed().expect("the deliverer is there"));
+    config.sinks.push(receiver.sink("other"));
+    delivery.deliverer.replace(&config).expect("valid sinks");
+    assert!(changes.has_changed().expect("the deliverer is there"));
 }
 
 #[tokio::test]
