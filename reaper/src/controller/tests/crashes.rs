@@ -48,6 +48,8 @@ enum Story {
     Succeeds,
     Fails,
     IsDeletedWhileRunning,
+    /// It runs for longer than its active timeout, so jobwarden fails it.
+    IsOverdue,
 }
 
 /// The step that something happens to.
@@ -139,6 +141,7 @@ fn mk_job_object(story: Story) -> Value {
         Story::Succeeds => (Value::Null, json!([condition("SuccessCriteriaMet"), condition("Complete")])),
         Story::Fails => (Value::Null, json!([condition("FailureTarget"), condition("Failed")])),
         Story::IsDeletedWhileRunning => (json!("2026-01-02T03:05:05Z"), json!([])),
+        Story::IsOverdue => (Value::Null, json!([])),
     };
     let mut job = json!({
         "apiVersion": "batch/v1", "kind": "Job", "metadata": metadata,
@@ -148,7 +151,24 @@ fn mk_job_object(story: Story) -> Value {
     if !deletion.is_null() {
         job["metadata"]["deletionTimestamp"] = deletion;
     }
+    if let Story::IsOverdue = story {
+        job["metadata"]["annotations"]["jobwarden.io/active-timeout"] = json!("1m");
+    }
     job
+}
+
+/// What the Job controller of Kubernetes does once a Job has the condition FailureTarget and no pod: it adds Failed.
+fn control_jobs(api: &FakeApi) {
+    let Some(mut job) = api.get(JOB) else { return };
+    let conditions = job["status"]["conditions"].as_array_mut().expect("a list");
+    let failing = conditions.iter().find(|condition| condition["type"] == "FailureTarget").cloned();
+    if let Some(mut condition) = failing
+        && conditions.iter().all(|condition| condition["type"] != "Failed")
+    {
+        condition["type"] = json!("Failed");
+        conditions.push(condition);
+        api.put(JOB, job);
+    }
 }
 
 /// A reaper that leads, with nothing in its memory.
@@ -193,6 +213,7 @@ fn mk_controller(api: &FakeApi, orchestrator: &Orchestrator) -> Controller {
 async fn watch(api: FakeApi, observer: Observer, outbox: Outbox) {
     let (mut seen, mut known): (_, Option<Job>) = (None, None);
     loop {
+        control_jobs(&api);
         let version = api.version();
         if seen != Some(version) {
             seen = Some(version);
@@ -260,7 +281,7 @@ async fn run(story: Story, fault: Option<(Step, Failure)>) -> (Vec<String>, usiz
 async fn whatever_happens_to_a_step_the_outcome_is_received_and_the_job_is_released() {
     install_crypto_provider();
     let mut cases = 0;
-    for story in [Story::Succeeds, Story::Fails, Story::IsDeletedWhileRunning] {
+    for story in [Story::Succeeds, Story::Fails, Story::IsDeletedWhileRunning, Story::IsOverdue] {
         let (writes, requests) = run(story, None).await;
         assert!(writes.len() >= 3 && requests == 1, "{story:?}: {writes:?}");
         let steps = (0..writes.len()).map(Step::Write).chain([Step::Send(0)]);
