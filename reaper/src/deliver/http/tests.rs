@@ -4,8 +4,9 @@ mod examples;
 mod receiver;
 mod tls;
 
-use std::{path::Path, time::Duration};
+use std::{collections::HashMap, path::Path, time::Duration};
 
+use jiff::SignedDuration;
 use jobwarden_serve::tls::install_crypto_provider;
 use rstest::rstest;
 use tempfile::NamedTempFile;
@@ -15,7 +16,7 @@ use tokio::{
     time::{Instant, interval},
 };
 
-use self::receiver::Receiver;
+use self::receiver::{Received, Receiver};
 use super::*;
 use crate::deliver::message::Fault;
 
@@ -102,6 +103,33 @@ async fn both_secrets_sign_and_are_read_for_every_attempt() {
             now(),
         );
         assert_eq!(verified, Ok(()), "{of_receiver}");
+    }
+}
+
+/// The official library of Standard Webhooks for Rust; [`examples`] has those of other languages.
+#[tokio::test]
+async fn the_official_library_accepts_what_the_sink_sends_and_nothing_else() {
+    const SECRETS: [&str; 2] = ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"];
+    let verify = |secret: &str, Received { headers, body }: &Received| {
+        let headers: HashMap<_, _> = headers.clone().into_iter().collect();
+        let headers = (&headers).try_into().expect("valid headers");
+        standardwebhooks::Webhook::new(secret).expect("a secret").verify(body, &headers)
+    };
+    let mut receiver = Receiver::start(204).await;
+    let secrets = file(&SECRETS.join("\n"));
+    let sink = sink(&HttpSettings { secret_file: Some(path(&secrets)), ..settings_of(&receiver) });
+    let now = Timestamp::now();
+    for (age, expected) in [(0, None), (6, Some("signature timestamp too old")), (-6, Some("too far in future"))] {
+        sink.send(&message(), now - SignedDuration::from_mins(age)).await.expect("acknowledged");
+        let request = receiver.next().await;
+        for secret in SECRETS {
+            let error = verify(secret, &request).err().map(|error| error.to_string());
+            assert_eq!(error.is_some(), expected.is_some(), "{age} min old: {error:?}");
+            assert!(error.unwrap_or_default().contains(expected.unwrap_or_default()), "{age} min old");
+        }
+        verify("whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", &request).expect_err("another secret");
+        let changed = Received { body: bytes::Bytes::from_static(b"{\"kind\":\"lust\"}"), ..request };
+        verify(SECRETS[0], &changed).expect_err("a changed body");
     }
 }
 

@@ -6,7 +6,6 @@
 use std::process::Stdio;
 
 use http::StatusCode;
-use jiff::SignedDuration;
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader, Lines},
     net::TcpStream,
