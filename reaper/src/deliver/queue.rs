@@ -35,7 +35,7 @@ mod due;
 mod expiry;
 mod position;
 
-/// The attempts of a sink that run at a time.
+/// The attempts of a sink that run at a time, unless it is configured otherwise.
 pub const CONCURRENCY: usize = 8;
 
 /// The pending deliveries of one sink.
@@ -103,7 +103,7 @@ struct Clocks {
 }
 
 impl Queue {
-    /// An empty queue of a sink that makes `concurrency` attempts at a time (usually [`CONCURRENCY`]) and retries until an outcome is
+    /// An empty queue of a sink that makes `concurrency` attempts at a time and retries until an outcome is
     /// `give_up_after` old.
     pub fn new(concurrency: usize, give_up_after: Duration, now: Instant, wall: Timestamp) -> Self {
         Self {

@@ -19,6 +19,7 @@ pub(super) struct Sink {
     pub(super) name: String,
     pub(super) format: Format,
     pub(super) expire_after: Duration,
+    pub(super) concurrency: usize,
     pub(super) dead_letter_to: Option<String>,
     client: Client,
 }
@@ -42,7 +43,7 @@ pub(super) struct Failure {
 
 impl Sink {
     pub(super) fn new(config: &SinkConfig) -> Result<Self, SinkError> {
-        let SinkConfig { name, transport, format, filter: _, expire_after, dead_letter_to } = config;
+        let SinkConfig { name, transport, format, filter: _, expire_after, concurrency, dead_letter_to } = config;
         let client = match transport {
             Transport::Http(settings) => HttpSink::new(settings).map(Client::Http).map_err(|error| with_causes(&error)),
             Transport::RabbitMq(settings) => {
@@ -56,6 +57,7 @@ impl Sink {
             name: name.clone(),
             format: format.clone(),
             expire_after: *expire_after,
+            concurrency: *concurrency,
             dead_letter_to: dead_letter_to.clone(),
             client: client.map_err(|problem| SinkError::Settings { sink: name.clone(), problem })?,
         })

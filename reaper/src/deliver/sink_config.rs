@@ -11,10 +11,13 @@ use super::{
     filter::Filter,
     format::{Format, OrtServer},
     http::HttpSettings,
+    queue::CONCURRENCY,
 };
 
 /// The default of `giveUpAfter`.
 const A_DAY: Duration = Duration::from_hours(24);
+/// The most attempts that a sink may make at a time: each is a connection of an HTTP receiver.
+const MAX_CONCURRENCY: usize = 64;
 /// The longest name of a sink: a label value of metrics, and a list key in statuses.
 const MAX_NAME: usize = 63;
 
@@ -31,6 +34,9 @@ pub struct SinkConfig {
     pub filter: Filter,
     /// The age of an outcome at which a delivery that was not acknowledged is given up.
     pub expire_after: Duration,
+    /// The attempts that run at a time. With one, a receiver gets the outcomes in the order in which they were recorded, except those that
+    /// are repeated.
+    pub concurrency: usize,
     /// The sink that receives what this one has given up.
     pub dead_letter_to: Option<String>,
 }
@@ -77,6 +83,8 @@ struct Written {
     filter: Filter,
     #[serde(rename = "giveUpAfter", default = "a_day", deserialize_with = "duration")]
     expire_after: Duration,
+    #[serde(default = "concurrency")]
+    concurrency: usize,
     #[serde(default)]
     dead_letter_to: Option<String>,
     #[serde(flatten)]
@@ -105,8 +113,17 @@ enum FormatName {
 
 impl<'de> Deserialize<'de> for SinkConfig {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Written { name, transport, format, ort_server, filter, expire_after, dead_letter_to, settings } =
-            Written::deserialize(deserializer)?;
+        let Written {
+            name,
+            transport,
+            format,
+            ort_server,
+            filter,
+            expire_after,
+            concurrency,
+            dead_letter_to,
+            settings,
+        } = Written::deserialize(deserializer)?;
         let of_sink = |error: &dyn std::fmt::Display| D::Error::custom(format!("sink {name}: {error}"));
         if ort_server.is_some() && !matches!(format, FormatName::OrtServer) {
             return Err(of_sink(&"ortServer needs format: ort-server"));
@@ -123,7 +140,7 @@ impl<'de> Deserialize<'de> for SinkConfig {
             FormatName::CloudEventsBinary => Format::CloudEventsBinary,
             FormatName::OrtServer => Format::OrtServer(ort_server.unwrap_or_default()),
         };
-        Ok(Self { name, transport, format, filter, expire_after, dead_letter_to })
+        Ok(Self { name, transport, format, filter, expire_after, concurrency, dead_letter_to })
     }
 }
 
@@ -139,6 +156,9 @@ pub(super) fn check(sinks: &[SinkConfig]) -> Result<(), SinkError> {
     }
     for sink in sinks {
         let invalid = |problem: String| SinkError::Settings { sink: sink.name.clone(), problem };
+        if !(1..=MAX_CONCURRENCY).contains(&sink.concurrency) {
+            return Err(invalid(format!("concurrency is {}; expected 1 to {MAX_CONCURRENCY}", sink.concurrency)));
+        }
         if let Some(problem) = sink.filter.problem() {
             return Err(invalid(format!("filter: {problem}")));
         }
@@ -162,6 +182,10 @@ fn a_day() -> Duration {
     A_DAY
 }
 
+fn concurrency() -> usize {
+    CONCURRENCY
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -179,12 +203,12 @@ mod tests {
     #[test]
     fn a_sink_needs_a_name_and_a_url_only() {
         let sink = parse("[{name: ort, url: 'http://ort.example/hooks'}]").expect("valid").remove(0);
-        let SinkConfig { name, transport, format, filter, expire_after, dead_letter_to } = sink;
+        let SinkConfig { name, transport, format, filter, expire_after, concurrency, dead_letter_to } = sink;
         assert_eq!(
             (name.as_str(), format, filter, dead_letter_to),
             ("ort", Format::CloudEvents, Filter::default(), None)
         );
-        assert_eq!(expire_after, Duration::from_hours(24));
+        assert_eq!((expire_after, concurrency), (Duration::from_hours(24), CONCURRENCY));
         assert!(matches!(transport, Transport::Http(settings) if settings.url == "http://ort.example/hooks"));
     }
 
@@ -192,14 +216,14 @@ mod tests {
     fn every_transport_and_format_can_be_set() {
         let text = "[{name: a, url: 'https://a', format: cloudevents-binary, giveUpAfter: 2h, timeout: 3s, deadLetterTo: b},
                      {name: b, type: rabbitmq, url: 'amqp://b', queue: q, format: ort-server, filter: {kinds: [failed]}},
-                     {name: c, type: amqp, url: 'amqps://c', queue: q, body: data}]";
+                     {name: c, type: amqp, url: 'amqps://c', queue: q, body: data, concurrency: 1}]";
         let sinks = parse(text).expect("valid");
         assert_eq!((sinks[0].expire_after, sinks[0].dead_letter_to.as_deref()), (Duration::from_hours(2), Some("b")));
         assert_eq!(sinks[0].format, Format::CloudEventsBinary);
         assert!(
             matches!(sinks[1].transport, Transport::RabbitMq(_)) && matches!(sinks[1].format, Format::OrtServer(_))
         );
-        assert!(matches!(sinks[2].transport, Transport::Amqp(_)));
+        assert!(matches!(sinks[2].transport, Transport::Amqp(_)) && sinks[2].concurrency == 1);
     }
 
     #[rstest]
@@ -207,6 +231,8 @@ mod tests {
     #[case::unknown_type("[{name: a, type: smoke, url: 'http://a'}]", "smoke")]
     #[case::unknown_format("[{name: a, url: 'http://a', format: smoke}]", "smoke")]
     #[case::bad_duration("[{name: a, url: 'http://a', giveUpAfter: soon}]", "soon")]
+    #[case::no_attempts("[{name: a, url: 'http://a', concurrency: 0}]", "concurrency is 0; expected 1 to 64")]
+    #[case::too_many_attempts("[{name: a, url: 'http://a', concurrency: 65}]", "concurrency is 65; expected 1 to 64")]
     #[case::a_queue_over_http("[{name: a, url: 'http://a', queue: q}]", "queue")]
     #[case::no_queue("[{name: a, type: rabbitmq, url: 'amqp://a'}]", "queue")]
     #[case::bad_name("[{name: A/b, url: 'http://a'}]", "invalid or duplicate sink name")]

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until};
 use super::{
     breaker::BreakerState,
     message::Fault,
-    queue::{Attempted, CONCURRENCY, Next, Queue},
+    queue::{Attempted, Next, Queue},
     reports::Reports,
     sink::{Failure, Sink},
     status::StatusWriter,
@@ -59,7 +59,7 @@ enum Ended {
 
 impl Worker {
     pub(super) fn new(sink: Arc<Sink>, statuses: Arc<StatusWriter>, reports: Reports, metrics: Metrics) -> Self {
-        let queue = Queue::new(CONCURRENCY, sink.expire_after, Instant::now(), clock::now());
+        let queue = Queue::new(sink.concurrency, sink.expire_after, Instant::now(), clock::now());
         let (tried, dead, giving_up, sink_error) = (HashMap::new(), HashSet::new(), HashSet::new(), None);
         Self { sink, statuses, reports, metrics, queue, tried, giving_up, dead, sink_error }
     }
