@@ -40,16 +40,7 @@ pub(crate) fn ensure() -> Result<Prerequisites> {
     if !nix::unistd::geteuid().is_root() {
         return missing_prerequisite("a cluster needs root to create namespaces, mounts and cgroups: run this as root");
     }
-    let missing = missing_packages();
-    if !missing.is_empty() {
-        install(&missing)?;
-        let missing = missing_packages();
-        if !missing.is_empty() {
-            return missing_prerequisite(format!(
-                "apt-get installed {missing:?}, but their programs are still missing"
-            ));
-        }
-    }
+    install_missing(missing_packages)?;
     if let Err(error) =
         run(Command::new("unshare").args(["--net", "--mount", "--pid", "--uts", "--ipc", "--fork", "true"]))
     {
@@ -68,6 +59,11 @@ pub fn ensure_packages() -> Result<()> {
     ensure().map(drop)
 }
 
+/// Installs the Debian packages of those programs that are missing. `programs` has the name of each and that of its package.
+pub fn ensure_programs(programs: &[(&str, &'static str)]) -> Result<()> {
+    install_missing(|| packages_of(programs))
+}
+
 /// The full path of a program.
 pub(crate) fn program(name: &str) -> Option<PathBuf> {
     if name.starts_with('/') {
@@ -81,21 +77,40 @@ fn cni_folder() -> Option<PathBuf> {
 }
 
 fn missing_packages() -> Vec<&'static str> {
-    let mut packages: Vec<_> =
-        NEEDED.iter().filter(|(file, _)| program(file).is_none()).map(|(_, package)| *package).collect();
+    let mut packages = packages_of(&NEEDED);
     if cni_folder().is_none() {
         packages.push(CNI_PACKAGE);
     }
+    packages
+}
+
+/// The packages of the programs that are missing.
+fn packages_of(programs: &[(&str, &'static str)]) -> Vec<&'static str> {
+    let missing = programs.iter().filter(|(file, _)| program(file).is_none());
+    let mut packages: Vec<_> = missing.map(|(_, package)| *package).collect();
     packages.sort_unstable();
     packages.dedup();
     packages
+}
+
+/// Installs the packages that are missing, and fails if their programs still are.
+fn install_missing(missing: impl Fn() -> Vec<&'static str>) -> Result<()> {
+    let packages = missing();
+    if packages.is_empty() {
+        return Ok(());
+    }
+    install(&packages)?;
+    match &*missing() {
+        [] => Ok(()),
+        missing => missing_prerequisite(format!("apt-get installed {missing:?}, but their programs are still missing")),
+    }
 }
 
 fn install(packages: &[&str]) -> Result<()> {
     let list = packages.join(" ");
     if program("apt-get").is_none() {
         return missing_prerequisite(format!(
-            "a cluster needs {list}: install them, because there is no apt-get on this machine"
+            "{list} are needed: install them, because there is no apt-get on this machine"
         ));
     }
     let step = progress::step(format!("installing {list}"));

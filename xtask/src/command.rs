@@ -49,7 +49,7 @@ pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
 }
 
 /// The command line, for messages.
-fn text_of(command: &Command) -> String {
+pub(crate) fn text_of(command: &Command) -> String {
     let program = Path::new(command.get_program()).file_name().unwrap_or(command.get_program());
     let words = std::iter::once(program).chain(command.get_args());
     words.map(std::ffi::OsStr::to_string_lossy).collect::<Vec<_>>().join(" ")

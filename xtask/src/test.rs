@@ -1,14 +1,18 @@
 //! `cargo xtask test`: everything that CI runs.
 
+mod brokers;
+
+use std::{panic::resume_unwind, thread};
+
 use crate::{
     command::{cargo, run},
     fuzz, image, lint,
 };
 
-/// Run everything that CI runs: lints, unit and property tests, fuzzing, image build, end-to-end tests
+/// Run everything that CI runs: lints, unit and property tests, fuzzing, image build, tests with real brokers, end-to-end tests
 ///
 /// Stops at the first kind of test that fails. The end-to-end tests boot real clusters on this machine, which needs root on
-/// Linux, Rust and Go; missing Debian packages are installed.
+/// Linux, Rust, Go and Java; missing Debian packages are installed.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -30,9 +34,20 @@ pub(crate) fn run_all(args: &Args) -> anyhow::Result<()> {
     if *quick {
         return Ok(());
     }
-    image::build()?;
+    with_brokers_beside(image::build)?;
     run(cargo().args(["test", "--workspace", "--locked", "--test", "cluster"]))?;
     run(cargo().args(["test", "--workspace", "--locked", "--test", "e2e"]))?;
     run(cargo().args(["test", "--workspace", "--locked", "--test", "chaos"]))?;
     run(cargo().args(["test", "--workspace", "--locked", "--test", "webhook"]))
+}
+
+/// Runs `work`, and the tests with real brokers at the same time: these mostly wait.
+fn with_brokers_beside<T>(work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    brokers::ensure_programs()?;
+    thread::scope(|scope| {
+        let brokers = scope.spawn(brokers::run);
+        let result = work()?;
+        brokers.join().unwrap_or_else(|panic| resume_unwind(panic))?;
+        Ok(result)
+    })
 }
