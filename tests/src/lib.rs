@@ -2,6 +2,7 @@
 //! test wants, a receiver of notifications, other people's webhooks, and the chaos campaign with its oracle.
 
 pub mod beat_server;
+pub mod brokers;
 pub mod campaign;
 pub mod corpus;
 pub mod environment;

@@ -10,12 +10,10 @@
 mod artemis;
 mod artemis_server;
 mod artifacts;
-mod certificates;
 mod logs;
 mod messages;
 mod ort_reader;
-mod process;
-mod proxy;
 mod rabbitmq;
-mod rabbitmq_server;
 mod storm;
+
+use jobwarden_tests::brokers::{certificates, process, proxy, rabbitmq_server};

@@ -1,4 +1,4 @@
-//! Processes that end with the test that started them.
+//! Processes that end with the test or benchmark that started them.
 
 use std::{
     fs::File,
@@ -13,14 +13,14 @@ use std::{
 const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A process that is killed when this is dropped.
-pub(crate) struct Process {
+pub struct Process {
     child: Child,
     name: String,
 }
 
 impl Process {
     /// Starts `command` with its output in the file `log`.
-    pub(crate) fn start(command: &mut Command, log: &Path) -> Self {
+    pub fn start(command: &mut Command, log: &Path) -> Self {
         let name = format!("{} (see {})", command.get_program().display(), log.display());
         let output = File::options().create(true).append(true).open(log).expect("a log file");
         command
@@ -34,7 +34,7 @@ impl Process {
     }
 
     /// Waits until something listens on `port`.
-    pub(crate) fn wait_for(&mut self, port: u16) {
+    pub fn wait_for(&mut self, port: u16) {
         let name = self.name.clone();
         wait_until(&format!("{name} listens on port {port}"), || {
             let ended = self.child.try_wait().expect("a child of this process");
@@ -44,7 +44,7 @@ impl Process {
     }
 
     /// Ends the process with SIGKILL: it can write and say nothing more.
-    pub(crate) fn kill(&mut self) {
+    pub fn kill(&mut self) {
         self.child.kill().expect("a child of this process");
         self.child.wait().expect("a child of this process");
     }
@@ -59,7 +59,7 @@ impl Drop for Process {
 }
 
 /// Polls until `condition` holds. There is no event to wait for in another program.
-pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let started = Instant::now();
     while !condition() {
         assert!(started.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
@@ -68,13 +68,13 @@ pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
 }
 
 /// A port that nothing listens on.
-pub(crate) fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     listener.local_addr().expect("an address").port()
 }
 
 /// The output of a command that must succeed.
-pub(crate) fn output(command: &mut Command) -> String {
+pub fn output(command: &mut Command) -> String {
     let output = command.output().map_err(|error| format!("{command:?}: {error}")).expect("the program starts");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
@@ -83,7 +83,7 @@ pub(crate) fn output(command: &mut Command) -> String {
 }
 
 /// How many threads of this process have such a name (of at most 15 bytes).
-pub(crate) fn threads(name: &str) -> usize {
+pub fn threads(name: &str) -> usize {
     let tasks = std::fs::read_dir("/proc/self/task").expect("procfs");
     // A thread may end while its name is read.
     let names = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());

@@ -9,14 +9,20 @@ use tokio::{
 };
 
 /// Forwards to a port of this machine.
-pub(crate) struct Proxy {
-    pub(crate) port: u16,
+pub struct Proxy {
+    /// The port that it listens on.
+    pub port: u16,
     frozen: watch::Sender<bool>,
 }
 
 impl Proxy {
-    pub(crate) async fn start(target: u16) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+    /// Listens on a free port of the loopback.
+    pub async fn start(target: u16) -> Self {
+        Self::on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port"), target)
+    }
+
+    /// Listens on `listener`, which may be in another network namespace.
+    pub fn on(listener: TcpListener, target: u16) -> Self {
         let port = listener.local_addr().expect("an address").port();
         let (frozen, receiver) = watch::channel(false);
         tokio::spawn(async move {
@@ -28,12 +34,12 @@ impl Proxy {
     }
 
     /// Freezes the connections of now, for good, and those that are opened until [`Self::thaw`].
-    pub(crate) fn freeze(&self) {
+    pub fn freeze(&self) {
         self.frozen.send_replace(true);
     }
 
     /// Forwards the connections that are opened from now on.
-    pub(crate) fn thaw(&self) {
+    pub fn thaw(&self) {
         self.frozen.send_replace(false);
     }
 }
@@ -43,6 +49,9 @@ async fn forward(mut client: TcpStream, target: SocketAddr, mut frozen: watch::R
         return silence().await;
     }
     let Ok(mut server) = TcpStream::connect(target).await else { return };
+    for stream in [&client, &server] {
+        stream.set_nodelay(true).expect("an open socket");
+    }
     let frozen = tokio::select! {
         _ = copy_bidirectional(&mut client, &mut server) => false,
         _ = frozen.wait_for(|frozen| *frozen) => true,

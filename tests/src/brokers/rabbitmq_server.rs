@@ -1,11 +1,15 @@
 //! Debian's RabbitMQ with ports, data and an epmd of its own.
 
-use std::{fs, path::PathBuf, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::{
+use super::{
     certificates::Certificates,
     process::{Process, free_port, output, wait_until},
 };
@@ -17,14 +21,19 @@ const ENOUGH_MEMORY: &str = "1GB";
 /// Less than any broker needs, which sets off the memory alarm.
 const TOO_LITTLE_MEMORY: &str = "0.0000001";
 
-pub(crate) const USER: &str = "ada";
-pub(crate) const PASSWORD: &str = "Heidelbeere";
-pub(crate) const QUEUE: &str = "orchestrator_queue";
+/// The user of the queue.
+pub const USER: &str = "ada";
+/// The password of the user.
+pub const PASSWORD: &str = "Heidelbeere";
+/// The name of the queue.
+pub const QUEUE: &str = "orchestrator_queue";
 
-pub(crate) struct RabbitMqServer {
-    pub(crate) port: u16,
+/// A running broker. It is killed when this is dropped.
+pub struct RabbitMqServer {
+    /// The port without TLS.
+    pub port: u16,
     /// The port for TLS, where the server has a certificate.
-    pub(crate) tls_port: u16,
+    pub tls_port: u16,
     server: Process,
     _port_mapper: Process,
     port_mapper_port: u16,
@@ -33,8 +42,13 @@ pub(crate) struct RabbitMqServer {
 }
 
 impl RabbitMqServer {
+    /// Whether Debian's package rabbitmq-server is installed.
+    pub fn is_installed() -> bool {
+        Path::new(PROGRAMS).join("rabbitmq-server").exists()
+    }
+
     /// Starts a broker with the queue [`QUEUE`] and the user [`USER`], who may do everything.
-    pub(crate) fn start() -> Self {
+    pub fn start() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let (port, tls_port, port_mapper_port, distribution_port) =
             (free_port(), free_port(), free_port(), free_port());
@@ -74,12 +88,12 @@ impl RabbitMqServer {
     }
 
     /// A file in the folder of the broker.
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// Kills the broker and starts it again with the same data.
-    pub(crate) fn restart(&mut self) {
+    pub fn restart(&mut self) {
         self.server.kill();
         let mut command = server_command(&self.folder, self.port_mapper_port, self.distribution_port);
         self.server = Process::start(&mut command, &self.path("server.log"));
@@ -87,7 +101,7 @@ impl RabbitMqServer {
     }
 
     /// Sets the memory alarm off, or ends it.
-    pub(crate) fn memory_alarm(&self, on: bool) {
+    pub fn memory_alarm(&self, on: bool) {
         if on {
             self.control(&["set_vm_memory_high_watermark", TOO_LITTLE_MEMORY]);
         } else {
@@ -97,12 +111,22 @@ impl RabbitMqServer {
         wait_until(&format!("the memory alarm is {on}"), || raised() == on);
     }
 
-    pub(crate) fn delete_queue(&self) {
+    /// Deletes the queue [`QUEUE`].
+    pub fn delete_queue(&self) {
         self.control(&["delete_queue", QUEUE]);
     }
 
-    pub(crate) fn change_password(&self, password: &str) {
+    /// Changes the password of [`USER`], until the broker restarts.
+    pub fn change_password(&self, password: &str) {
         self.control(&["change_password", USER, password]);
+    }
+
+    /// How many messages the queue [`QUEUE`] holds.
+    pub fn messages(&self) -> usize {
+        let listed = self.control(&["--quiet", "list_queues", "--no-table-headers", "name", "messages"]);
+        let mut queues = listed.lines().filter_map(|line| line.split_once('\t'));
+        let (_, messages) = queues.find(|(name, _)| *name == QUEUE).expect("the queue exists");
+        messages.trim().parse().expect("a number")
     }
 
     fn control(&self, arguments: &[&str]) -> String {
