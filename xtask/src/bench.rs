@@ -1,7 +1,11 @@
 //! `cargo xtask bench`: measures the hot paths.
 
+mod deliver;
+mod environment;
+mod plain_http;
 mod process;
 mod reaper;
+mod server;
 mod siege;
 mod webhook;
 
@@ -21,16 +25,21 @@ use crate::{
 /// `judge` evaluates the decision table for 100,000 Jobs. `reaper` also measures the release build with 5,000 Jobs at a real API
 /// server and 10,000 simulated sidecars. `webhook` measures admission: the handler alone, over TLS compared with a server that
 /// does nothing, and at a real API server. `siege` attacks every port of every part at once from one pod, with 64, 1,000 and 10,000
-/// connections, and measures probes, beats, reviews and memory meanwhile. All but `judge` boot a cluster, which needs root. docs/benchmarks.md explains
-/// the figures.
+/// connections, and measures probes, beats, reviews and memory meanwhile. `deliver` measures the delivery of notifications over HTTP and to a
+/// real RabbitMQ, beside a sink that is down, and what stays of 100,000 outcomes. All but `judge` boot a cluster, which needs root.
+/// docs/benchmarks.md explains the figures.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   cargo xtask bench judge
-  cargo xtask bench webhook --json")]
+  cargo xtask bench webhook --json
+  cargo xtask bench deliver --outcomes 10000    # a quick run: every number is a tenth")]
 pub(crate) struct Args {
-    /// The benchmark: judge, reaper, webhook or siege
+    /// The benchmark: judge, reaper, webhook, siege or deliver
     name: String,
+    /// How many outcomes `deliver` records before it measures memory and storage; with fewer, its other numbers are smaller as well
+    #[arg(long, value_name = "COUNT", default_value_t = deliver::OUTCOMES)]
+    outcomes: usize,
     /// Print one line of JSON instead of a table
     #[arg(long)]
     json: bool,
@@ -79,12 +88,16 @@ const BENCHES: [Bench; 3] = [
 #[derive(Serialize)]
 struct Report<'a> {
     bench: &'a str,
-    figures: BTreeMap<&'a str, f64>,
+    figures: BTreeMap<String, f64>,
 }
 
 pub(crate) async fn run_one(args: Args) -> anyhow::Result<()> {
-    let Args { name, json } = &args;
-    let figures = if name == siege::NAME { siege::measure().await? } else { measure(name).await? };
+    let Args { name, outcomes, json } = &args;
+    let figures = match name.as_str() {
+        deliver::NAME => deliver::measure(*outcomes).await?,
+        siege::NAME => owned(siege::measure().await?),
+        name => owned(measure(name).await?),
+    };
     if *json {
         println!("{}", serde_json::to_string(&Report { bench: name, figures })?);
     } else {
@@ -95,9 +108,13 @@ pub(crate) async fn run_one(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
+fn owned(figures: BTreeMap<&str, f64>) -> BTreeMap<String, f64> {
+    figures.into_iter().map(|(figure, value)| (figure.to_owned(), value)).collect()
+}
+
 async fn measure(name: &str) -> anyhow::Result<BTreeMap<&'static str, f64>> {
     let Some(bench) = BENCHES.iter().find(|bench| bench.name == name) else {
-        let known: Vec<_> = BENCHES.iter().map(|bench| bench.name).chain([siege::NAME]).collect();
+        let known: Vec<_> = BENCHES.iter().map(|bench| bench.name).chain([siege::NAME, deliver::NAME]).collect();
         bail!("unknown benchmark {name:?}; choose one of {}", known.join(", "));
     };
     image::ensure_tools()?;

@@ -7,8 +7,6 @@
 //! Memory per Job is measured in allocated bytes, by the same program with a counting allocator. Resident memory does not
 //! show it, because new Jobs fill gaps that freed memory has left.
 
-mod environment;
-mod server;
 mod sidecars;
 mod workload;
 
@@ -16,10 +14,10 @@ use std::collections::BTreeMap;
 
 use anyhow::ensure;
 use jobwarden_testbed::progress;
-use jobwarden_tests::install;
+use jobwarden_tests::install::{self, Settings};
 
-use self::{environment::BenchEnvironment, server::Server, sidecars::Sidecars, workload::Workload};
-use super::process::median;
+use self::{sidecars::Sidecars, workload::Workload};
+use super::{environment::BenchEnvironment, process::median, server::Server};
 use crate::image;
 
 /// The number of Jobs when the reaper with the counting allocator starts, when its memory has been measured, and at the end.
@@ -48,12 +46,13 @@ pub(super) async fn measure() -> anyhow::Result<BTreeMap<&'static str, f64>> {
     let reaper = install::program("jobwarden-reaper")?;
     let weighed = image::examples("jobwarden-reaper", &["weighed"])?.join("weighed");
     let simulator = image::program("jobwarden-sidecars")?;
-    let environment = BenchEnvironment::start().await?;
+    let environment = BenchEnvironment::start("bench-reaper", &Settings::default()).await?;
+    environment.stop_reapers().await?;
     let mut workload = Workload::create(&environment).await?;
 
     let [few, some, all] = JOBS;
     workload.grow(few, PODS_A_JOB[0]).await?;
-    let mut server = Server::start(&environment, &weighed).await?.settle(few).await?;
+    let mut server = Server::start(&environment, &weighed, None).await?.settle(few).await?;
     let before = server.allocated()?;
     workload.grow(some, PODS_A_JOB[0]).await?;
     let mut server = server.settle(some).await?;
@@ -61,7 +60,7 @@ pub(super) async fn measure() -> anyhow::Result<BTreeMap<&'static str, f64>> {
     drop(server);
 
     workload.grow(all, PODS_A_JOB[1]).await?;
-    let server = Server::start(&environment, &reaper).await?;
+    let server = Server::start(&environment, &reaper, None).await?;
     let ready_s = server.ready_after.as_secs_f64();
     let server = server.settle(all).await?;
 

@@ -7,12 +7,12 @@ use jobwarden_common::names::TOKEN_AUDIENCE;
 use kube::ResourceExt as _;
 use serde_json::Value;
 
-use super::{
+use super::workload::Workload;
+use crate::bench::{
     environment::{BenchEnvironment, text_of},
+    process::CommandedProcess,
     server,
-    workload::Workload,
 };
-use crate::bench::process::CommandedProcess;
 
 /// The simulated sidecars of all pods.
 pub(super) struct Sidecars(CommandedProcess);

@@ -30,7 +30,7 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use super::environment::BenchEnvironment;
+use crate::bench::environment::BenchEnvironment;
 
 /// The number of nodes and of their zones.
 const NODES: usize = 100;

@@ -11,15 +11,14 @@ use jobwarden_common::names::{TOKEN_AUDIENCE, object, port};
 use jobwarden_testbed::{Forwarder, progress};
 use jobwarden_tests::{install::NAMESPACE, metrics};
 use kube::ResourceExt as _;
-use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
-    time::sleep,
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
 };
+use serde_json::{Value, json};
+use tokio::time::sleep;
 
-use super::environment::BenchEnvironment;
-use crate::bench::process::CommandedProcess;
+use super::{environment::BenchEnvironment, plain_http, process::CommandedProcess};
 
 /// The admin port, in the cluster's network.
 const ADMIN: u16 = 18_441;
@@ -52,8 +51,12 @@ pub(super) fn name() -> String {
 }
 
 impl Server {
-    /// Starts `program` and waits until it is ready.
-    pub(super) async fn start(environment: &BenchEnvironment, program: &Path) -> anyhow::Result<Self> {
+    /// Starts `program` with the sinks of `config`, if there is one, and waits until it is ready.
+    pub(super) async fn start(
+        environment: &BenchEnvironment,
+        program: &Path,
+        config: Option<&Value>,
+    ) -> anyhow::Result<Self> {
         let step = progress::step("starting the reaper");
         let kubeconfig = environment.file("reaper.kubeconfig", kubeconfig(environment).await?)?;
         let pod = environment.own_pod().await?;
@@ -69,13 +72,16 @@ impl Server {
         command.args(["--token-file", &token, "--listen", &BEATS.to_string(), "--log-level=warn"]);
         command.args(["--admin-addr", &SocketAddr::from((Ipv4Addr::LOCALHOST, ADMIN)).to_string()]);
         command.args(["--metrics-addr", &SocketAddr::from((Ipv4Addr::LOCALHOST, METRICS)).to_string()]);
+        if let Some(config) = config {
+            command.args(["--config", &environment.file("reaper.yaml", config.to_string())?]);
+        }
         command.env("KUBECONFIG", kubeconfig);
 
         let admin = environment.cluster.forward(SocketAddr::from((Ipv4Addr::LOCALHOST, ADMIN))).await?;
         let metrics = environment.cluster.forward(SocketAddr::from((Ipv4Addr::LOCALHOST, METRICS))).await?;
         let begin = Instant::now();
         let mut program = CommandedProcess::start(&mut command, "the reaper")?;
-        while !get(&admin, "/readyz").await.is_ok_and(|(ready, _)| ready) {
+        while !plain_http::get(&admin, "/readyz").await.is_ok_and(|(ready, _)| ready) {
             ensure!(program.process.0.try_wait()?.is_none(), "the reaper has exited");
             ensure!(begin.elapsed() < TIMEOUT, "the reaper is not ready after {TIMEOUT:?}");
             sleep(READINESS_POLL).await;
@@ -109,8 +115,25 @@ impl Server {
 
     /// The number of Jobs with this verdict, or with any if it is empty.
     pub(super) async fn jobs(&self, verdict: &str) -> anyhow::Result<f64> {
-        let (_, text) = get(&self.metrics, "/metrics").await?;
-        Ok(metrics::sum(&text, "jobwarden_jobs", verdict))
+        self.metric("jobwarden_jobs", verdict).await
+    }
+
+    /// The sum of the series of this metric whose labels contain `labels`.
+    pub(super) async fn metric(&self, name: &str, labels: &str) -> anyhow::Result<f64> {
+        let (_, text) = plain_http::get(&self.metrics, "/metrics").await?;
+        Ok(metrics::sum(&text, name, labels))
+    }
+
+    /// Ends it as the kubelet does, so that the next one can lead at once.
+    pub(super) async fn stop(mut self) -> anyhow::Result<()> {
+        let pid = i32::try_from(self.program.process.0.id()).context("a PID is an i32")?;
+        kill(Pid::from_raw(pid), Signal::SIGTERM).context("ending the reaper")?;
+        let give_up = Instant::now() + TIMEOUT;
+        while self.program.process.0.try_wait()?.is_none() {
+            ensure!(Instant::now() < give_up, "the reaper has not ended {TIMEOUT:?} after SIGTERM");
+            sleep(READINESS_POLL).await;
+        }
+        Ok(())
     }
 }
 
@@ -122,14 +145,4 @@ async fn kubeconfig(environment: &BenchEnvironment) -> anyhow::Result<String> {
     let mut config: Value = serde_json::from_slice(&text).context("the administrator's kubeconfig")?;
     config["users"][0]["user"] = json!({"token": token});
     Ok(config.to_string())
-}
-
-/// Whether the response status is 200, and its body.
-async fn get(admin: &Forwarder, path: &str) -> anyhow::Result<(bool, String)> {
-    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, admin.port())).await.context("connecting")?;
-    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n").as_bytes()).await?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.with_context(|| format!("reading {path}"))?;
-    let (head, body) = answer.split_once("\r\n\r\n").with_context(|| format!("no response to {path}"))?;
-    Ok((head.starts_with("HTTP/1.1 200"), body.to_owned()))
 }

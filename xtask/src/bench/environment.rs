@@ -1,10 +1,9 @@
-//! The cluster with jobwarden but without its reapers, and the number of requests that the measured reaper sends to the API
-//! server.
+//! The cluster with jobwarden, and the number of requests that the measured reaper sends to the API server.
 
 use std::path::Path;
 
 use anyhow::Context as _;
-use jobwarden_common::names::object;
+use jobwarden_common::names::{GROUP, object};
 use jobwarden_testbed::{Cluster, ClusterConfig, progress};
 use jobwarden_tests::{
     install::{self, NAMESPACE, Settings},
@@ -20,11 +19,15 @@ use kube::{
     Api, Client, ResourceExt as _,
     api::{ListParams, PostParams},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// The `FlowSchema` by which the API server counts the reaper's requests, except watches.
+/// Before the names of the schemas by which the API server counts the reaper's requests, except watches.
 const FLOW: &str = "jobwarden-bench";
+/// The `FlowSchema` of its writes to Jobs, pods, outcomes and Events.
+const WRITES: &str = "jobwarden-bench-writes";
+/// The `FlowSchema` of everything else.
+const OTHERS: &str = "jobwarden-bench-others";
 
 /// The API server's default priority level for requests of service accounts (`flowcontrol/bootstrap`).
 const PRIORITY: &str = "workload-low";
@@ -33,27 +36,33 @@ const PRIORITY: &str = "workload-low";
 pub(super) struct BenchEnvironment {
     pub(super) cluster: Cluster,
     pub(super) client: Client,
+    /// The receiver of what the installed reapers send.
+    pub(super) receiver: Receiver,
     /// For files that the processes read.
     pub(super) folder: TempDir,
 }
 
 impl BenchEnvironment {
-    /// Boots the cluster, installs jobwarden, and stops the installed reapers.
-    pub(super) async fn start() -> anyhow::Result<Self> {
-        let cluster = Cluster::up(&ClusterConfig::new("bench-reaper").nodes(1)).await?;
+    /// Boots the cluster called `name` and installs jobwarden.
+    pub(super) async fn start(name: &str, settings: &Settings) -> anyhow::Result<Self> {
+        let cluster = Cluster::up(&ClusterConfig::new(name).nodes(1)).await?;
         for archive in install::images()? {
             cluster.import_image(&archive).await?;
         }
         let receiver = Receiver::start(cluster.listen(0).await?)?;
-        install::install(&cluster, &Settings::default(), &receiver).await?;
-        let client = cluster.client()?;
-        let environment = Self { cluster, client, folder: tempfile::tempdir().context("creating a temporary folder")? };
-        let _step = progress::step("stopping the installed reapers");
-        environment.kubectl("scale deployment jobwarden-reaper --replicas=0").await?;
-        let gone = "wait --for=delete pod --selector=app.kubernetes.io/name=jobwarden-reaper --timeout=60s";
-        environment.kubectl(gone).await?;
+        install::install(&cluster, settings, &receiver).await?;
+        let (client, folder) = (cluster.client()?, tempfile::tempdir().context("creating a temporary folder")?);
+        let environment = Self { cluster, client, receiver, folder };
         environment.count_requests().await?;
         Ok(environment)
+    }
+
+    /// Stops the installed reapers, so that the measured one leads.
+    pub(super) async fn stop_reapers(&self) -> anyhow::Result<()> {
+        let _step = progress::step("stopping the installed reapers");
+        self.kubectl("scale deployment jobwarden-reaper --replicas=0").await?;
+        let gone = "wait --for=delete pod --selector=app.kubernetes.io/name=jobwarden-reaper --timeout=60s";
+        self.kubectl(gone).await
     }
 
     /// Runs kubectl in jobwarden's namespace, with arguments that contain no spaces.
@@ -66,23 +75,36 @@ impl BenchEnvironment {
     /// Makes the API server count the reaper's requests separately.
     async fn count_requests(&self) -> anyhow::Result<()> {
         let all = json!(["*"]);
-        let verbs = ["get", "list", "create", "update", "patch", "delete", "deletecollection"];
+        let writes = ["create", "update", "patch", "delete", "deletecollection"];
+        let groups = json!(["", "batch", "events.k8s.io", GROUP]);
+        let on = |verbs: &[&str], groups: &Value| json!({"verbs": verbs, "apiGroups": groups, "resources": all, "namespaces": all, "clusterScope": true});
+        let others = [&["get", "list"], &writes[..]].concat();
+        // Before every other schema that might match. 1 is reserved for exempt requests.
+        self.count_flow(WRITES, 2, &[on(&writes, &groups)], &[]).await?;
+        let paths = json!({"verbs": all, "nonResourceURLs": all});
+        self.count_flow(OTHERS, 3, &[on(&others, &all)], &[paths]).await
+    }
+
+    async fn count_flow(
+        &self,
+        name: &str,
+        precedence: u32,
+        resources: &[Value],
+        paths: &[Value],
+    ) -> anyhow::Result<()> {
         let flow: FlowSchema = serde_json::from_value(json!({
-            "metadata": {"name": FLOW},
+            "metadata": {"name": name},
             "spec": {
                 "priorityLevelConfiguration": {"name": PRIORITY},
-                // Before every other schema that might match. 1 is reserved for exempt requests.
-                "matchingPrecedence": 2,
+                "matchingPrecedence": precedence,
                 "distinguisherMethod": {"type": "ByUser"},
                 "rules": [{
                     "subjects": [{
                         "kind": "ServiceAccount",
                         "serviceAccount": {"namespace": NAMESPACE, "name": object::REAPER_SERVICE}
                     }],
-                    "resourceRules": [
-                        {"verbs": verbs, "apiGroups": all, "resources": all, "namespaces": all, "clusterScope": true}
-                    ],
-                    "nonResourceRules": [{"verbs": all, "nonResourceURLs": all}]
+                    "resourceRules": resources,
+                    "nonResourceRules": paths
                 }]
             }
         }))?;
@@ -93,10 +115,18 @@ impl BenchEnvironment {
 
     /// The number of requests that the reaper has sent, except watches.
     pub(super) async fn requests(&self) -> anyhow::Result<f64> {
+        self.dispatched(&format!("flow_schema=\"{FLOW}")).await
+    }
+
+    /// The number of its writes to Jobs, pods, outcomes and Events.
+    pub(super) async fn writes(&self) -> anyhow::Result<f64> {
+        self.dispatched(&format!("flow_schema=\"{WRITES}\"")).await
+    }
+
+    async fn dispatched(&self, flow: &str) -> anyhow::Result<f64> {
         let request = http::Request::get("/metrics").body(Vec::new())?;
         let text = self.client.request_text(request).await.context("reading the API server's metrics")?;
-        let flow = format!("flow_schema=\"{FLOW}\"");
-        Ok(metrics::sum(&text, "apiserver_flowcontrol_dispatched_requests_total", &flow))
+        Ok(metrics::sum(&text, "apiserver_flowcontrol_dispatched_requests_total", flow))
     }
 
     /// A service account token from the API server: for the API server itself, or for another audience and bound to a pod.

@@ -1,0 +1,64 @@
+//! The process that records outcomes and receives notifications.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::Path,
+};
+
+use anyhow::Context as _;
+use jobwarden_tests::install::NAMESPACE;
+use serde_json::Value;
+
+use crate::bench::{environment::BenchEnvironment, process::CommandedProcess};
+
+/// Where it receives, in the cluster's network.
+pub(super) const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 18_443);
+
+/// The process. `tests/outcomes/src/main.rs` says what each command does. The `sinks` of a command are their names, with commas between
+/// them.
+pub(super) struct Outcomes(CommandedProcess);
+
+impl Outcomes {
+    pub(super) fn start(environment: &BenchEnvironment, program: &Path) -> anyhow::Result<Self> {
+        let mut command = environment.cluster.program(program);
+        command.args([NAMESPACE, &ADDRESS.to_string()]).env("RUST_BACKTRACE", "0");
+        Ok(Self(CommandedProcess::start(&mut command, "the recorder of outcomes")?))
+    }
+
+    pub(super) fn record(&mut self, count: usize, sinks: &str) -> anyhow::Result<()> {
+        self.command(&format!("record {count} {sinks}"), "seconds").map(drop)
+    }
+
+    pub(super) fn flow(&mut self, count: usize, sinks: &str) -> anyhow::Result<()> {
+        self.command(&format!("flow {count} {sinks}"), "seconds").map(drop)
+    }
+
+    /// The 99th percentile of the latencies, in milliseconds.
+    pub(super) fn pace(&mut self, count: usize, rate: u32, sinks: &str) -> anyhow::Result<f64> {
+        self.command(&format!("pace {count} {rate} {sinks}"), "p99_ms")
+    }
+
+    /// How many statuses were written in a second.
+    pub(super) fn write(&mut self, count: usize) -> anyhow::Result<f64> {
+        self.command(&format!("write {count}"), "per_s")
+    }
+
+    pub(super) fn count(&mut self) -> anyhow::Result<f64> {
+        self.command("count", "outcomes")
+    }
+
+    pub(super) fn acknowledged(&mut self, sink: &str) -> anyhow::Result<f64> {
+        self.command(&format!("acknowledged {sink}"), "acknowledged")
+    }
+
+    pub(super) fn clear(&mut self) -> anyhow::Result<()> {
+        self.command("clear", "deleted").map(drop)
+    }
+
+    /// Sends a command, waits until it is done, and returns this field of the answer.
+    fn command(&mut self, command: &str, field: &str) -> anyhow::Result<f64> {
+        let answer = self.0.command(command).context("commanding the recorder of outcomes")?;
+        let answer: Value = serde_json::from_str(&answer).context("parsing the answer of the recorder of outcomes")?;
+        answer[field].as_f64().with_context(|| format!("{answer} has no {field}"))
+    }
+}
