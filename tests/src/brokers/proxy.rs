@@ -50,7 +50,8 @@ async fn forward(mut client: TcpStream, target: SocketAddr, mut frozen: watch::R
     }
     let Ok(mut server) = TcpStream::connect(target).await else { return };
     for stream in [&client, &server] {
-        stream.set_nodelay(true).expect("an open socket");
+        // It may have ended already.
+        let _ = stream.set_nodelay(true);
     }
     let frozen = tokio::select! {
         _ = copy_bidirectional(&mut client, &mut server) => false,

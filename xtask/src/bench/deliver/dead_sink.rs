@@ -65,9 +65,9 @@ async fn requests_per_s(bench: &Bench, server: &Server, pending: usize) -> anyho
 }
 
 /// The 99th percentile of the time from the request that records an outcome until its notification is received.
-fn p99_ms(bench: &mut Bench, where_: &str, sinks: &str) -> anyhow::Result<f64> {
+fn p99_ms(bench: &mut Bench, with: &str, sinks: &str) -> anyhow::Result<f64> {
     let (count, rate) = PACE;
-    let step = progress::step(format!("{rate} outcomes a second to a living sink {where_}"));
+    let step = progress::step(format!("{rate} outcomes a second to a living sink {with}"));
     // What is set up once, such as connections, is not measured.
     bench.outcomes.pace(rate as usize, rate, sinks)?;
     let p99s = (0..TURNS).map(|_| bench.outcomes.pace(count, rate, sinks)).collect::<anyhow::Result<Vec<_>>>()?;

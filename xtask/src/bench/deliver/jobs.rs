@@ -98,7 +98,7 @@ async fn quiet_writes(environment: &BenchEnvironment) -> anyhow::Result<f64> {
     loop {
         sleep(QUIET).await;
         let writes = environment.writes().await?;
-        if writes == last {
+        if writes <= last {
             return Ok(writes);
         }
         ensure!(Instant::now() < give_up, "the reaper still writes after {PATIENCE:?}");

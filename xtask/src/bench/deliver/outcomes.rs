@@ -26,39 +26,49 @@ impl Outcomes {
     }
 
     pub(super) fn record(&mut self, count: usize, sinks: &str) -> anyhow::Result<()> {
-        self.command(&format!("record {count} {sinks}"), "seconds").map(drop)
+        self.figure(&format!("record {count} {sinks}"), "seconds").map(drop)
     }
 
     pub(super) fn flow(&mut self, count: usize, sinks: &str) -> anyhow::Result<()> {
-        self.command(&format!("flow {count} {sinks}"), "seconds").map(drop)
+        self.figure(&format!("flow {count} {sinks}"), "seconds").map(drop)
     }
 
     /// The 99th percentile of the latencies, in milliseconds.
     pub(super) fn pace(&mut self, count: usize, rate: u32, sinks: &str) -> anyhow::Result<f64> {
-        self.command(&format!("pace {count} {rate} {sinks}"), "p99_ms")
+        self.figure(&format!("pace {count} {rate} {sinks}"), "p99_ms")
     }
 
     /// How many statuses were written in a second.
     pub(super) fn write(&mut self, count: usize) -> anyhow::Result<f64> {
-        self.command(&format!("write {count}"), "per_s")
+        self.figure(&format!("write {count}"), "per_s")
     }
 
-    pub(super) fn count(&mut self) -> anyhow::Result<f64> {
-        self.command("count", "outcomes")
+    pub(super) fn count(&mut self) -> anyhow::Result<usize> {
+        self.number("count", "outcomes")
     }
 
-    pub(super) fn acknowledged(&mut self, sink: &str) -> anyhow::Result<f64> {
-        self.command(&format!("acknowledged {sink}"), "acknowledged")
+    pub(super) fn acknowledged(&mut self, sink: &str) -> anyhow::Result<usize> {
+        self.number(&format!("acknowledged {sink}"), "acknowledged")
     }
 
     pub(super) fn clear(&mut self) -> anyhow::Result<()> {
-        self.command("clear", "deleted").map(drop)
+        self.number("clear", "deleted").map(drop)
     }
 
-    /// Sends a command, waits until it is done, and returns this field of the answer.
-    fn command(&mut self, command: &str, field: &str) -> anyhow::Result<f64> {
-        let answer = self.0.command(command).context("commanding the recorder of outcomes")?;
-        let answer: Value = serde_json::from_str(&answer).context("parsing the answer of the recorder of outcomes")?;
+    fn figure(&mut self, command: &str, field: &str) -> anyhow::Result<f64> {
+        let answer = self.command(command)?;
         answer[field].as_f64().with_context(|| format!("{answer} has no {field}"))
+    }
+
+    fn number(&mut self, command: &str, field: &str) -> anyhow::Result<usize> {
+        let answer = self.command(command)?;
+        let number = answer[field].as_u64().with_context(|| format!("{answer} has no {field}"))?;
+        number.try_into().context("a number of outcomes is a usize")
+    }
+
+    /// Sends a command, waits until it is done, and returns the answer.
+    fn command(&mut self, command: &str) -> anyhow::Result<Value> {
+        let answer = self.0.command(command).context("commanding the recorder of outcomes")?;
+        serde_json::from_str(&answer).context("parsing the answer of the recorder of outcomes")
     }
 }

@@ -51,7 +51,7 @@ async fn per_s(bench: &mut Bench, name: &str, sink: &Value, backlog: usize) -> a
         match begun {
             None if acknowledged > 0.0 => begun = Some((now, acknowledged)),
             Some((at, before)) if acknowledged >= backlog as f64 => {
-                super::until(&server, "has written every status", PENDING, &labels_of(name), |pending| pending == 0.0)
+                super::until(&server, "has written every status", PENDING, &labels_of(name), |pending| pending <= 0.0)
                     .await?;
                 break (backlog as f64 - before) / at.elapsed().as_secs_f64();
             }
@@ -62,7 +62,7 @@ async fn per_s(bench: &mut Bench, name: &str, sink: &Value, backlog: usize) -> a
     };
     step.detail(format!("{per_s:.0} a second"));
     let acknowledged = bench.outcomes.acknowledged(name)?;
-    ensure!(acknowledged == backlog as f64, "{acknowledged} of {backlog} outcomes are marked as acknowledged");
+    ensure!(acknowledged == backlog, "{acknowledged} of {backlog} outcomes are marked as acknowledged");
     bench.clear(server).await?;
     Ok(per_s)
 }
