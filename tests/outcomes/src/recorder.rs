@@ -114,7 +114,12 @@ impl Recorder {
 
     pub(crate) async fn count(&self) -> anyhow::Result<Value> {
         let listed = self.outcomes.list_metadata(&ListParams::default().limit(1)).await.context("counting")?;
-        let more = listed.metadata.remaining_item_count.unwrap_or_default();
+        let more = match listed.metadata.continue_.as_deref() {
+            None | Some("") => 0,
+            Some(_) => {
+                listed.metadata.remaining_item_count.context("the API server does not say how many there are")?
+            }
+        };
         Ok(json!({ "outcomes": i64::try_from(listed.items.len())? + more }))
     }
 

@@ -63,7 +63,7 @@ impl Outcomes {
     fn number(&mut self, command: &str, field: &str) -> anyhow::Result<usize> {
         let answer = self.command(command)?;
         let number = answer[field].as_u64().with_context(|| format!("{answer} has no {field}"))?;
-        number.try_into().context("a number of outcomes is a usize")
+        usize::try_from(number).with_context(|| format!("{number} outcomes"))
     }
 
     /// Sends a command, waits until it is done, and returns the answer.
