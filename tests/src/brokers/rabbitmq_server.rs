@@ -1,10 +1,6 @@
 //! Debian's RabbitMQ with ports, data and an epmd of its own.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fs, path::PathBuf, process::Command};
 
 use serde_json::json;
 use tempfile::TempDir;
@@ -42,11 +38,6 @@ pub struct RabbitMqServer {
 }
 
 impl RabbitMqServer {
-    /// Whether Debian's package rabbitmq-server is installed.
-    pub fn is_installed() -> bool {
-        Path::new(PROGRAMS).join("rabbitmq-server").exists()
-    }
-
     /// Starts a broker with the queue [`QUEUE`] and the user [`USER`], who may do everything.
     pub fn start() -> Self {
         let folder = tempfile::tempdir().expect("a folder");

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use jobwarden_testbed::progress;
 use jobwarden_tests::brokers::{
     proxy::Proxy,
@@ -23,10 +23,9 @@ pub(super) struct Broker {
 }
 
 impl Broker {
-    /// Fails before anything has begun if there is no broker to start.
+    /// Installs the broker if it is missing.
     pub(super) fn ensure_installed() -> anyhow::Result<()> {
-        ensure!(RabbitMqServer::is_installed(), "RabbitMQ is missing: install Debian's package rabbitmq-server");
-        Ok(())
+        Ok(jobwarden_testbed::ensure_programs(&[("rabbitmq-server", "rabbitmq-server")])?)
     }
 
     pub(super) async fn start(environment: &BenchEnvironment) -> anyhow::Result<Self> {
