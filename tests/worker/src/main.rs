@@ -43,14 +43,18 @@ fn main() -> ExitCode {
 }
 
 fn work(arguments: &Arguments) -> io::Result<ExitCode> {
-    let Arguments { touch_bytes, duration, exit, ignore_term, children } = arguments;
+    let Arguments { touch_bytes, duration, grow_bytes, exit, ignore_term, children } = arguments;
     let ends = watch_for_signals(*ignore_term)?;
     let running = Children::start(*children, *touch_bytes)?;
     let memory = touch(*touch_bytes);
     print(&format!("touched {touch_bytes} bytes, VmHWM {} KiB, children {children}", high_water_mark_kib()?));
     let end = wait(&ends, *duration);
+    let grown = touch(if end.is_none() { *grow_bytes } else { 0 });
+    if !grown.is_empty() {
+        print(&format!("touched {grow_bytes} bytes more, VmHWM {} KiB", high_water_mark_kib()?));
+    }
     // Kept until here, so that it stays resident.
-    drop(memory);
+    drop((memory, grown));
     drop(running);
     Ok(ExitCode::from(match end {
         Some(End::Terminated) => TERMINATED,

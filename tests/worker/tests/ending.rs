@@ -26,6 +26,12 @@ fn line(stdout: &mut BufReader<ChildStdout>) -> String {
     line
 }
 
+/// The figure in a line of the worker.
+fn high_water_mark_kib(printed: &str) -> u64 {
+    let figure = printed.split_once("VmHWM ").and_then(|(_, rest)| rest.split_once(" KiB"));
+    figure.expect("the worker prints its VmHWM").0.parse().expect("a number")
+}
+
 fn send(child: &Child, signal: Signal) {
     kill(Pid::from_raw(child.id().try_into().expect("a PID")), signal).expect("the process is a child");
 }
@@ -33,14 +39,16 @@ fn send(child: &Child, signal: Signal) {
 #[test]
 fn touched_memory_is_resident() {
     let (mut child, mut stdout) = worker(&["--touch=8Mi", "--exit=3"]);
-    let printed = line(&mut stdout);
-    let kib = printed
-        .split_once("VmHWM ")
-        .and_then(|(_, rest)| rest.split_once(" KiB"))
-        .expect("the worker prints its VmHWM")
-        .0;
-    assert!(kib.parse::<u64>().expect("a number") >= 8 * 1024, "{printed}");
+    assert!(high_water_mark_kib(&line(&mut stdout)) >= 8 * 1024);
     assert_eq!(child.wait().expect("the worker exits").code(), Some(3));
+}
+
+#[test]
+fn it_grows_when_its_time_is_over() {
+    let (mut child, mut stdout) = worker(&["--touch=1Mi", "--for=10ms", "--grow=16Mi"]);
+    assert!(high_water_mark_kib(&line(&mut stdout)) < 16 * 1024);
+    assert!(high_water_mark_kib(&line(&mut stdout)) >= 17 * 1024);
+    assert_eq!(child.wait().expect("the worker exits").code(), Some(0));
 }
 
 #[test]
