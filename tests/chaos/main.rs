@@ -18,6 +18,7 @@ mod blocked_traffic;
 mod breaker;
 mod causes;
 mod control_plane;
+mod delivery_storm;
 mod dense_node;
 mod nodes;
 mod on_failure;
@@ -124,6 +125,7 @@ fn serial(cluster: &Arc<SharedCluster>) -> Vec<Trial> {
         refused_writes::a_loss_is_reported_in_time_although_the_role_lacks_the_rights,
         breaker::of_thirty_jobs_silent_at_once_only_the_dead_one_is_failed,
         restored::a_job_that_a_restored_etcd_does_not_know_is_reported_deleted,
+        delivery_storm::every_outcome_of_three_hundred_jobs_arrives_while_leaders_are_killed_and_receivers_fail,
         dense_node::sixty_jobs_of_a_crashed_node_are_failed_at_once_and_two_of_three_nodes_are_held_until_released,
     ];
     quick.into_iter().chain(ignored(slow)).collect()

@@ -40,9 +40,7 @@ pub(crate) async fn a_sink_gets_what_its_filter_says_and_what_is_given_up_goes_t
         // Nothing matches: it receives dead letters alone.
         sink("archive", &archive, "filter: {reasons: [NoSuchReason]}"),
     ];
-    let changed = before.replace("breaker:\n", &format!("{}breaker:\n", added.concat()));
-    ensure!(changed != before, "{before}");
-    reaper_config::replace(&environment.client, &changed).await?;
+    reaper_config::replace(&environment.client, &reaper_config::with_sinks(&before, &added)?).await?;
 
     let short = |name: &str| Worker::new(name, 4, Duration::from_secs(1)).on_node(HOME);
     environment.submit(namespace.name(), &short("good")).await?;

@@ -25,6 +25,13 @@ pub async fn read(client: &Client) -> anyhow::Result<String> {
     config.data.and_then(|mut data| data.remove(FILE)).context("the reaper has no configuration")
 }
 
+/// The text with more sinks, each a line that begins with `  - `.
+pub fn with_sinks(text: &str, sinks: &[String]) -> anyhow::Result<String> {
+    let changed = text.replace("breaker:\n", &format!("{}breaker:\n", sinks.concat()));
+    ensure!(changed != text, "the breaker does not follow the sinks: {text}");
+    Ok(changed)
+}
+
 /// Replaces it, and waits until every reaper has applied it.
 pub async fn replace(client: &Client, text: &str) -> anyhow::Result<()> {
     let pods = Api::<Pod>::namespaced(client.clone(), NAMESPACE);

@@ -1,10 +1,10 @@
 //! A receiver of notifications in the role of the orchestrator. It verifies signatures, remembers notifications and counts
 //! their deliveries, and can simulate an outage.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
-use std::net::TcpListener;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
@@ -39,16 +39,20 @@ pub enum Answer {
     Acknowledge,
     /// 503 to everything.
     Unavailable,
+    /// 500 to everything.
+    InternalError,
     /// Accepts the request and never responds.
     Hang,
 }
 
 /// A running receiver. It stops when this is dropped.
 pub struct Receiver {
+    address: SocketAddr,
     url: String,
     secret: String,
     shared: Arc<Shared>,
-    _running: DropGuard,
+    /// Listens and has connections until this is dropped.
+    running: Mutex<Option<DropGuard>>,
 }
 
 struct Shared {
@@ -64,6 +68,10 @@ struct Inbox {
     received: Vec<Received>,
     /// The number of deliveries that were not acknowledged, by the event's ID.
     failed: BTreeMap<String, u32>,
+    /// The first body of each event that was read, acknowledged or not, by the event's ID.
+    bodies: BTreeMap<String, Bytes>,
+    /// The IDs that came with another body as well.
+    ambiguous: BTreeSet<String>,
 }
 
 impl Receiver {
@@ -79,8 +87,6 @@ impl Receiver {
 
     fn with_key(listener: TcpListener, key: Vec<u8>) -> anyhow::Result<Self> {
         let address = listener.local_addr().context("reading the listener's address")?;
-        listener.set_nonblocking(true).context("preparing the receiver's socket")?;
-        let listener = tokio::net::TcpListener::from_std(listener).context("preparing the receiver's socket")?;
         let secret = format!("whsec_{}", STANDARD.encode(&key));
         let shared = Arc::new(Shared {
             key,
@@ -88,9 +94,40 @@ impl Receiver {
             inbox: watch::Sender::default(),
             rejected: Mutex::default(),
         });
+        let url = format!("http://{address}/notifications");
+        let receiver = Self { address, url, secret, shared, running: Mutex::default() };
+        receiver.go_up(listener)?;
+        Ok(receiver)
+    }
+
+    /// Stops listening and breaks all connections: from now on the receiver refuses connections.
+    pub fn go_down(&self) {
+        self.running().take();
+    }
+
+    /// Serves again, on another listener at [`Receiver::address`].
+    pub fn go_up(&self, listener: TcpListener) -> anyhow::Result<()> {
+        listener.set_nonblocking(true).context("preparing the receiver's socket")?;
+        let listener = tokio::net::TcpListener::from_std(listener).context("preparing the receiver's socket")?;
         let stop = CancellationToken::new();
-        tokio::spawn(stop.clone().run_until_cancelled_owned(serve(listener, Arc::clone(&shared), stop.clone())));
-        Ok(Self { url: format!("http://{address}/notifications"), secret, shared, _running: stop.drop_guard() })
+        let serving = serve(listener, Arc::clone(&self.shared), stop.clone());
+        tokio::spawn(stop.clone().run_until_cancelled_owned(serving));
+        self.running().replace(stop.drop_guard());
+        Ok(())
+    }
+
+    /// Whether it serves.
+    pub fn is_up(&self) -> bool {
+        self.running().is_some()
+    }
+
+    fn running(&self) -> MutexGuard<'_, Option<DropGuard>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// The URL to send notifications to.
@@ -128,6 +165,16 @@ impl Receiver {
         self.shared.rejected.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// The IDs that came with more than one body, acknowledged or not.
+    pub fn ambiguous(&self) -> Vec<String> {
+        self.shared.inbox.borrow().ambiguous.iter().cloned().collect()
+    }
+
+    /// How many deliveries were read and not acknowledged.
+    pub fn unacknowledged(&self) -> u32 {
+        self.shared.inbox.borrow().failed.values().sum()
+    }
+
     /// Waits for a notification about the Job that satisfies `wanted`.
     pub async fn wait_for(
         &self,
@@ -154,7 +201,7 @@ impl Receiver {
         bail!("no matching notification about Job {namespace}/{job} after {timeout:?}; received: {seen:?}")
     }
 
-    /// Waits until a delivery was not acknowledged because of [`Answer::Unavailable`] or [`Answer::Hang`].
+    /// Waits until a delivery was not acknowledged because of the [`Answer`].
     pub async fn wait_until_delivery_failed(&self, id: impl Fn(&str) -> bool, timeout: Duration) -> anyhow::Result<()> {
         let mut inbox = self.shared.inbox.subscribe();
         let waiting = inbox.wait_for(|inbox| inbox.failed.keys().any(|seen| id(seen)));
@@ -195,7 +242,7 @@ async fn serve(listener: tokio::net::TcpListener, shared: Arc<Shared>, stop: Can
 impl Shared {
     async fn take(&self, request: Request<Incoming>) -> Response<Empty<Bytes>> {
         let status = match self.read(request).await {
-            Ok(event) => self.store(event).await,
+            Ok((event, body)) => self.store(event, body).await,
             Err(error) => {
                 self.rejected.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{error:#}"));
                 StatusCode::BAD_REQUEST
@@ -206,13 +253,13 @@ impl Shared {
         response
     }
 
-    async fn read(&self, request: Request<Incoming>) -> anyhow::Result<CloudEvent> {
+    async fn read(&self, request: Request<Incoming>) -> anyhow::Result<(CloudEvent, Bytes)> {
         let (head, body) = request.into_parts();
         let body = body.collect().await.context("reading the body")?.to_bytes();
         self.verify(&head.headers, &body)?;
         let event: CloudEvent = serde_json::from_slice(&body).context("parsing the CloudEvent")?;
         ensure!(header(&head.headers, "webhook-id")? == event.id, "header webhook-id differs from the event's id");
-        Ok(event)
+        Ok((event, body))
     }
 
     /// Verifies the signature by <https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>.
@@ -229,14 +276,22 @@ impl Shared {
         mac.verify_slice(&signature).context("the signature is invalid")
     }
 
-    async fn store(&self, event: CloudEvent) -> StatusCode {
+    async fn store(&self, event: CloudEvent, body: Bytes) -> StatusCode {
+        self.inbox.send_modify(|inbox| {
+            if *inbox.bodies.entry(event.id.clone()).or_insert_with(|| body.clone()) != body {
+                inbox.ambiguous.insert(event.id.clone());
+            }
+        });
         let answer = *self.answer.borrow();
         if answer != Answer::Acknowledge {
             self.inbox.send_modify(|inbox| *inbox.failed.entry(event.id).or_default() += 1);
             if answer == Answer::Hang {
                 std::future::pending::<()>().await;
             }
-            return StatusCode::SERVICE_UNAVAILABLE;
+            return match answer {
+                Answer::InternalError => StatusCode::INTERNAL_SERVER_ERROR,
+                _ => StatusCode::SERVICE_UNAVAILABLE,
+            };
         }
         self.inbox.send_modify(|inbox| match inbox.received.iter_mut().find(|it| it.event.id == event.id) {
             Some(known) => known.deliveries += 1,

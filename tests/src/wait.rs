@@ -94,7 +94,7 @@ pub async fn until_running(
 }
 
 /// Whether a main container of the pod runs.
-pub(crate) fn main_runs(pod: &Pod) -> bool {
+pub fn main_runs(pod: &Pod) -> bool {
     let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
     statuses.is_some_and(|statuses| {
         statuses.iter().any(|status| status.state.as_ref().is_some_and(|state| state.running.is_some()))
