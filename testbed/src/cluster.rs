@@ -8,7 +8,7 @@ use crate::control_plane;
 use crate::error::{ClusterError, Result};
 use crate::forwarder::Forwarder;
 use crate::layout::{API_PORT, CONTROL_PLANE, Layout, Machine};
-use crate::netns;
+use crate::netns::{self, NetworkNamespace};
 use crate::signals::{self, Ownership};
 
 /// What kind of cluster to boot.
@@ -108,6 +108,11 @@ impl Cluster {
     pub async fn listen(&self, port: u16) -> Result<TcpListener> {
         self.blocking(move |shared| netns::listen(&shared.layout.netns(Machine::ControlPlane), CONTROL_PLANE, port))
             .await
+    }
+
+    /// The network namespace of the control plane, for servers of others that pods reach on 10.88.0.1. They end with the cluster.
+    pub fn network_namespace(&self) -> NetworkNamespace {
+        NetworkNamespace::at(self.shared.layout.netns(Machine::ControlPlane))
     }
 
     /// Runs blocking `work` on a thread where it does not stall the runtime.

@@ -81,6 +81,7 @@ pub use forwarder::Forwarder;
 pub use images::archive_image;
 pub use layout::{CONTROL_PLANE, MAX_NODES};
 pub use lifecycle::prepare;
+pub use netns::NetworkNamespace;
 pub use prerequisites::{ensure_packages, ensure_programs};
 pub use process::Process;
 pub use signals::tear_down_on_signals;

@@ -6,7 +6,8 @@
 use std::fs::File;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use nix::sched::{CloneFlags, setns};
@@ -15,6 +16,30 @@ use crate::error::{ClusterError, Context, Result};
 
 /// How long connecting to a server on this machine may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The network namespace of a cluster's control plane. Pods and nodes reach what listens on its address.
+#[derive(Clone, Debug)]
+pub struct NetworkNamespace {
+    path: PathBuf,
+}
+
+impl NetworkNamespace {
+    pub(crate) fn at(path: PathBuf) -> Self {
+        Self { path }
+    }
+
+    /// The command that runs `program` in it. The process is the program itself, so its parent can kill it.
+    pub fn program(&self, program: &str) -> Command {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net={}", self.path.display())).arg(program);
+        command
+    }
+
+    /// Connects to an address as seen from inside.
+    pub fn connect(&self, address: SocketAddr) -> Result<TcpStream> {
+        connect(&self.path, address)
+    }
+}
 
 /// Runs `work` on a thread inside the network namespace at `path`.
 pub(crate) fn inside<T: Send>(path: &Path, work: impl FnOnce() -> io::Result<T> + Send) -> Result<T> {

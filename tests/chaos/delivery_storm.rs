@@ -69,11 +69,7 @@ pub(crate) async fn every_outcome_of_three_hundred_jobs_arrives_while_leaders_ar
     restored.context("restoring the sinks and reapers of the other tests")
 }
 
-async fn storm(
-    environment: &Environment,
-    namespace: &TempNamespace,
-    receivers: &Receivers,
-) -> anyhow::Result<()> {
+async fn storm(environment: &Environment, namespace: &TempNamespace, receivers: &Receivers) -> anyhow::Result<()> {
     let started = Instant::now();
     let mut workload = Workload::new(environment, namespace.name(), JOBS);
     let mut assassin = Assassin::default();

@@ -40,13 +40,11 @@ impl End {
     }
 
     /// Whether the outcome says that the Job ended so.
-    fn is_told_by(self, data: &OutcomeData) -> bool {
+    fn is_reported_by(self, data: &OutcomeData) -> bool {
         match self {
             Self::Succeeds => data.kind == OutcomeKind::Succeeded,
             Self::Fails => data.kind == OutcomeKind::Failed && data.cause.exit_code == Some(EXIT_CODE),
-            Self::RunsOutOfMemory => {
-                data.kind == OutcomeKind::Failed && data.cause.kind == Some(CauseKind::OomKilled)
-            }
+            Self::RunsOutOfMemory => data.kind == OutcomeKind::Failed && data.cause.kind == Some(CauseKind::OomKilled),
             // Nothing owns the Job, so nobody else reports its deletion.
             Self::IsDeleted => data.kind == OutcomeKind::Lost && data.reason == reason::JOB_DELETED,
         }
@@ -99,7 +97,7 @@ impl Account {
             finals.entry(data.job_uid.as_str()).or_default().push(data);
         }
         let about = |(uid, (name, end)): (&String, &(String, End))| match finals.get(uid.as_str()).map(Vec::as_slice) {
-            Some([data]) if end.is_told_by(data) => None,
+            Some([data]) if end.is_reported_by(data) => None,
             Some([data]) => Some(format!(
                 "Job {name} {}, and its outcome says {} {}: {:?}",
                 end.as_str(),

@@ -1,5 +1,6 @@
 //! Installs jobwarden from its chart on a test cluster, as an administrator does.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,7 @@ use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
+use tempfile::NamedTempFile;
 
 use crate::job::Worker;
 use crate::receiver::Receiver;
@@ -81,25 +83,44 @@ pub fn program(name: &str) -> anyhow::Result<PathBuf> {
     Ok(program)
 }
 
-/// Installs the chart and waits until everything is ready. The nodes must have the images.
+/// Installs the chart with the sink of tests, and waits until everything is ready. The nodes must have the images.
 pub async fn install(cluster: &Cluster, settings: &Settings, receiver: &Receiver) -> anyhow::Result<()> {
+    create_secret(cluster, "jobwarden-sink", "secret", receiver.secret()).await?;
+    let own = json!({
+        "webhook": {"identity": {"preset": settings.preset}},
+        "reaper": {
+            "sinks": [{
+                "name": SINK,
+                "url": receiver.url(),
+                "secret": {"name": "jobwarden-sink", "key": "secret"}
+            }]
+        }
+    });
+    install_with(cluster, settings, &own.to_string()).await
+}
+
+/// The same with the identity preset and sinks of `values`, in the form of a file of values, and no others.
+pub async fn install_with(cluster: &Cluster, settings: &Settings, values: &str) -> anyhow::Result<()> {
     let _step = progress::step("installing jobwarden from its chart");
     create_namespace(cluster).await?;
-    create_secret(cluster, receiver).await?;
-    let values =
-        tempfile::Builder::new().suffix(".json").tempfile().context("creating a file for the chart's values")?;
-    serde_json::to_writer(values.as_file(), &values_of(settings, receiver)).context("writing the chart's values")?;
+    let files = [values_file(values)?, values_file(&values_of(settings).to_string())?];
     let chart = chart();
     let arguments = ["install", "jobwarden"].map(str::to_owned).into_iter().chain([
         chart.display().to_string(),
         format!("--namespace={NAMESPACE}"),
-        format!("--values={}", values.path().display()),
         "--wait".to_owned(),
         "--timeout=3m".to_owned(),
     ]);
+    let arguments = arguments.chain(files.iter().map(|file| format!("--values={}", file.path().display())));
     let arguments = arguments.chain(settings.set.iter().map(|value| format!("--set={value}")));
     cluster.helm(arguments).await.context("installing the chart")?;
     wait_until_admitting(cluster).await
+}
+
+fn values_file(values: &str) -> anyhow::Result<NamedTempFile> {
+    let file = tempfile::Builder::new().suffix(".yaml").tempfile().context("creating a file for the chart's values")?;
+    fs::write(file.path(), values).context("writing the chart's values")?;
+    Ok(file)
 }
 
 /// Waits until the API server calls the webhook. It is not enough that both replicas are ready: the Service's endpoints and
@@ -137,7 +158,7 @@ pub fn chart() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests/chart")
 }
 
-fn values_of(settings: &Settings, receiver: &Receiver) -> Value {
+fn values_of(settings: &Settings) -> Value {
     let time = |duration: Duration| format!("{}ms", duration.as_millis());
     json!({
         "image": {"repository": "jobwarden.io/jobwarden"},
@@ -145,17 +166,11 @@ fn values_of(settings: &Settings, receiver: &Receiver) -> Value {
         "beatInterval": time(settings.beat_interval),
         "drain": {"delaySeconds": 5, "timeoutSeconds": 5},
         "controller": {"nodeSelector": {"kubernetes.io/hostname": HOME}},
-        "webhook": {"identity": {"preset": settings.preset}},
         "reaper": {
             "lostAfter": time(settings.lost_after),
             "suspectAfter": time(settings.suspect_after),
             "retention": time(settings.retention),
-            "lease": {"duration": "5s", "renew": "1s"},
-            "sinks": [{
-                "name": SINK,
-                "url": receiver.url(),
-                "secret": {"name": "jobwarden-sink", "key": "secret"}
-            }]
+            "lease": {"duration": "5s", "renew": "1s"}
         }
     })
 }
@@ -172,15 +187,17 @@ async fn create_namespace(cluster: &Cluster) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn create_secret(cluster: &Cluster, receiver: &Receiver) -> anyhow::Result<()> {
+/// Creates a Secret in the namespace of jobwarden, which is created as well.
+pub async fn create_secret(cluster: &Cluster, name: &str, key: &str, content: &str) -> anyhow::Result<()> {
+    create_namespace(cluster).await?;
     let secret = json!({
         "apiVersion": "v1",
         "kind": "Secret",
-        "metadata": {"name": "jobwarden-sink"},
-        "stringData": {"secret": receiver.secret()}
+        "metadata": {"name": name},
+        "stringData": {key: content}
     });
     let api = Api::<Secret>::namespaced(cluster.client()?, NAMESPACE);
     let apply = PatchParams::apply("jobwarden-tests");
-    api.patch("jobwarden-sink", &apply, &Patch::Apply(secret)).await.context("creating the sink's Secret")?;
+    api.patch(name, &apply, &Patch::Apply(secret)).await.with_context(|| format!("creating Secret {name}"))?;
     Ok(())
 }

@@ -64,8 +64,7 @@ pub fn read(object: &DynamicObject) -> anyhow::Result<Recorded> {
     let Spec { data, sinks } = Deserialize::deserialize(&object.data["spec"]).with_context(parsing)?;
     // A recipient without an entry has not been attempted.
     let untried = sinks.into_iter().map(|name| (name, PENDING.to_owned()));
-    let written: Option<Vec<Sink>> =
-        Deserialize::deserialize(&object.data["status"]["sinks"]).with_context(parsing)?;
+    let written: Option<Vec<Sink>> = Deserialize::deserialize(&object.data["status"]["sinks"]).with_context(parsing)?;
     let written = written.unwrap_or_default().into_iter().map(|sink| (sink.name, sink.state));
     Ok(Recorded { deliveries: untried.chain(written).collect(), id, data })
 }

@@ -1,28 +1,15 @@
-//! What the tests build and unpack once, in the target folder.
+//! What the tests unpack once, in the target folder.
 
 use std::{path::PathBuf, process::Command};
 
 use crate::process::output;
-
-/// A folder that is kept between runs.
-pub(crate) fn folder(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name)
-}
-
-/// The reader in the manner of ORT Server, built.
-pub(crate) fn ort_reader() -> PathBuf {
-    let built = folder("ort-reader");
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/ort-reader/build.sh");
-    output(Command::new(script).arg(&built));
-    built
-}
 
 /// The version of Artemis that is tested. ORT Server names none.
 const ARTEMIS: &str = "2.40.0";
 
 /// The programs of Apache Artemis, unpacked.
 pub(crate) fn artemis() -> PathBuf {
-    let folder = folder("artemis");
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("artemis");
     let home = folder.join(format!("apache-artemis-{ARTEMIS}"));
     let unpacked = home.join("unpacked");
     if !unpacked.exists() {

@@ -1,47 +1,21 @@
-//! The reader on the JVM, with the official clients, which reads a queue as ORT Server's orchestrator does.
+//! What the reader on the JVM must have read.
 
-use std::{collections::BTreeMap, process::Command};
+use std::collections::BTreeMap;
 
-use serde::Deserialize;
+pub(crate) use jobwarden_tests::brokers::ort_reader::Source;
+use jobwarden_tests::brokers::ort_reader::{Accepted, Until, command};
 
-use crate::{artifacts, messages::id, process::output};
-
-/// The line of the reader for a message that it could read.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Line {
-    accepted: String,
-    trace_id: String,
-    run_id: i64,
-    persistent: bool,
-    message: String,
-}
-
-/// A queue of a broker, as the reader reaches it.
-pub(crate) struct Source<'a> {
-    /// The name of ORT's transport.
-    pub(crate) transport: &'a str,
-    pub(crate) uri: String,
-    pub(crate) queue: &'a str,
-    pub(crate) user: &'a str,
-    pub(crate) password: &'a str,
-}
+use crate::{messages::id, process::output};
 
 /// Reads the queue to its end and checks that the orchestrator would have read the messages of these numbers, each at least once, and none
 /// that it cannot read. Returns how many were there twice.
 pub(crate) fn read_all(source: &Source<'_>, numbers: std::ops::Range<i64>) -> usize {
-    let built = artifacts::ort_reader();
-    let mut java = Command::new("java");
-    java.arg("-cp")
-        .arg(format!("{0}/classes:{0}/lib/*", built.display()))
-        .args(["ortreader.MainKt", source.transport])
-        .envs([("BROKER_URI", source.uri.as_str()), ("BROKER_QUEUE", source.queue)])
-        .envs([("BROKER_USER", source.user), ("BROKER_PASSWORD", source.password)]);
     let mut read: BTreeMap<String, usize> = BTreeMap::new();
-    for line in output(&mut java).lines() {
+    for line in output(&mut command(source, Until::Empty)).lines() {
         // A message that the orchestrator could not read is a line with the one key `refused`.
         let parsed = serde_json::from_str(line).map_err(|error| format!("{line}: {error}"));
-        let Line { accepted, trace_id, run_id, persistent, message } = parsed.expect("the orchestrator can read it");
+        let Accepted { id: accepted, trace_id, run_id, persistent, message } =
+            parsed.expect("the orchestrator can read it");
         // JMS clients put this before IDs that are not of their own form.
         let accepted = accepted.strip_prefix("ID:AMQP_NO_PREFIX:").unwrap_or(&accepted).to_owned();
         let number = run_id - 1_000_000_000_000;

@@ -23,8 +23,7 @@ const AT_ONCE: usize = 40;
 const POLL: Duration = Duration::from_secs(1);
 
 /// Of ten Jobs, so many end in each way.
-const MIX: [(End, usize); 4] =
-    [(End::Succeeds, 4), (End::Fails, 3), (End::IsDeleted, 2), (End::RunsOutOfMemory, 1)];
+const MIX: [(End, usize); 4] = [(End::Succeeds, 4), (End::Fails, 3), (End::IsDeleted, 2), (End::RunsOutOfMemory, 1)];
 
 /// Jobs that are created little by little.
 pub(super) struct Workload<'a> {

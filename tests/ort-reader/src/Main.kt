@@ -1,7 +1,8 @@
 // Reads a queue to its end as ORT Server's orchestrator does, and prints a line of JSON for each message: `accepted` with what was read, or
 // `refused` with the reason, where the orchestrator would log an error and lose the message.
 //
-// Environment: BROKER_URI, BROKER_QUEUE, BROKER_USER, BROKER_PASSWORD. Argument: `rabbitMQ` or `activeMQ`, the names of ORT's transports.
+// Environment: BROKER_URI, BROKER_QUEUE, BROKER_USER, BROKER_PASSWORD. Arguments: `rabbitMQ` or `activeMQ`, the names of ORT's transports;
+// and `follow`, to wait for more messages of RabbitMQ until it is killed.
 package ortreader
 
 import com.rabbitmq.client.AMQP
@@ -39,10 +40,11 @@ fun report(read: () -> Read) {
         { buildJsonObject { put("refused", it.toString()) } },
     )
     println(line)
+    System.out.flush()
 }
 
 /** Headers and body as the transport `rabbitMQ` reads them, acknowledged on receipt. */
-fun readRabbitMq() {
+fun readRabbitMq(follow: Boolean) {
     val factory = ConnectionFactory().apply {
         setUri(env("BROKER_URI"))
         username = env("BROKER_USER")
@@ -53,7 +55,8 @@ fun readRabbitMq() {
         val onMessage = DeliverCallback { _, delivery -> received.put(delivery.properties to delivery.body) }
         connection.createChannel().basicConsume(env("BROKER_QUEUE"), true, onMessage, CancelCallback { })
         while (true) {
-            val (properties, body) = received.poll(SILENCE_MILLIS, TimeUnit.MILLISECONDS) ?: break
+            val next = if (follow) received.take() else received.poll(SILENCE_MILLIS, TimeUnit.MILLISECONDS)
+            val (properties, body) = next ?: break
             report {
                 Read(
                     properties.messageId,
@@ -90,8 +93,8 @@ fun readActiveMq() {
 }
 
 fun main(arguments: Array<String>) {
-    when (val transport = arguments.single()) {
-        "rabbitMQ" -> readRabbitMq()
+    when (val transport = arguments.first()) {
+        "rabbitMQ" -> readRabbitMq(follow = "follow" in arguments)
         "activeMQ" -> readActiveMq()
         else -> error("unknown transport $transport")
     }

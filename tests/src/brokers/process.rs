@@ -35,11 +35,16 @@ impl Process {
 
     /// Waits until something listens on `port`.
     pub fn wait_for(&mut self, port: u16) {
+        self.wait_until(&format!("listens on port {port}"), || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok());
+    }
+
+    /// Waits until the process does what `what` says.
+    pub fn wait_until(&mut self, what: &str, condition: impl Fn() -> bool) {
         let name = self.name.clone();
-        wait_until(&format!("{name} listens on port {port}"), || {
+        wait_until(&format!("{name} {what}"), || {
             let ended = self.child.try_wait().expect("a child of this process");
             assert!(ended.is_none(), "{name} ended: {ended:?}");
-            TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
+            condition()
         });
     }
 

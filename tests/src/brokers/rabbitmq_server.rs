@@ -1,7 +1,13 @@
 //! Debian's RabbitMQ with ports, data and an epmd of its own.
 
-use std::{fs, path::PathBuf, process::Command};
+use std::{
+    fs,
+    net::{Ipv4Addr, TcpStream},
+    path::PathBuf,
+    process::Command,
+};
 
+use jobwarden_testbed::{CONTROL_PLANE, Cluster, NetworkNamespace};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -34,19 +40,56 @@ pub struct RabbitMqServer {
     _port_mapper: Process,
     port_mapper_port: u16,
     distribution_port: u16,
+    place: Place,
     folder: TempDir,
+}
+
+/// The network that a broker is in.
+struct Place {
+    /// The address that it listens on.
+    address: Ipv4Addr,
+    /// None for that of this machine.
+    namespace: Option<NetworkNamespace>,
+}
+
+impl Place {
+    fn command(&self, program: &str) -> Command {
+        self.namespace.as_ref().map_or_else(|| Command::new(program), |namespace| namespace.program(program))
+    }
+
+    fn accepts(&self, address: Ipv4Addr, port: u16) -> bool {
+        match &self.namespace {
+            Some(namespace) => namespace.connect((address, port).into()).is_ok(),
+            None => TcpStream::connect((address, port)).is_ok(),
+        }
+    }
+
+    /// Waits until the process listens on this port.
+    fn wait_for(&self, process: &mut Process, address: Ipv4Addr, port: u16) {
+        process.wait_until(&format!("listens on {address}:{port}"), || self.accepts(address, port));
+    }
 }
 
 impl RabbitMqServer {
     /// Starts a broker with the queue [`QUEUE`] and the user [`USER`], who may do everything.
     pub fn start() -> Self {
+        Self::start_at(Place { address: Ipv4Addr::LOCALHOST, namespace: None })
+    }
+
+    /// The same inside the cluster's network, on 10.88.0.1, where pods reach it.
+    pub fn start_in(cluster: &Cluster) -> Self {
+        Self::start_at(Place { address: CONTROL_PLANE, namespace: Some(cluster.network_namespace()) })
+    }
+
+    fn start_at(place: Place) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let (port, tls_port, port_mapper_port, distribution_port) =
             (free_port(), free_port(), free_port(), free_port());
         let path = |name: &str| folder.path().join(name).display().to_string();
+        let address = place.address;
         let Certificates { ca, certificate, key } = Certificates::issue(folder.path());
         let configuration = format!(
-            "listeners.tcp.1 = 127.0.0.1:{port}\nlisteners.ssl.1 = 127.0.0.1:{tls_port}\n\
+            "listeners.tcp.1 = {address}:{port}\nlisteners.ssl.1 = {address}:{tls_port}\n\
              ssl_options.cacertfile = {}\nssl_options.certfile = {}\nssl_options.keyfile = {}\n\
              load_definitions = {}\nloopback_users = none\n\
              vm_memory_high_watermark.absolute = {ENOUGH_MEMORY}\ndisk_free_limit.absolute = 1MB\n",
@@ -65,17 +108,17 @@ impl RabbitMqServer {
         });
         fs::write(path("rabbitmq.conf"), configuration).expect("written");
         fs::write(path("definitions.json"), definitions.to_string()).expect("written");
-        let mut port_mapper = Command::new("epmd");
+        let mut port_mapper = place.command("epmd");
         port_mapper.args(["-address", "127.0.0.1", "-port", &port_mapper_port.to_string()]);
         let mut port_mapper = Process::start(&mut port_mapper, &folder.path().join("epmd.log"));
-        port_mapper.wait_for(port_mapper_port);
+        place.wait_for(&mut port_mapper, Ipv4Addr::LOCALHOST, port_mapper_port);
         let mut server = Process::start(
-            &mut server_command(&folder, port_mapper_port, distribution_port),
+            &mut server_command(&place, &folder, port_mapper_port, distribution_port),
             &folder.path().join("server.log"),
         );
-        server.wait_for(port);
-        server.wait_for(tls_port);
-        Self { port, tls_port, server, _port_mapper: port_mapper, port_mapper_port, distribution_port, folder }
+        place.wait_for(&mut server, address, port);
+        place.wait_for(&mut server, address, tls_port);
+        Self { port, tls_port, server, _port_mapper: port_mapper, port_mapper_port, distribution_port, place, folder }
     }
 
     /// A file in the folder of the broker.
@@ -85,10 +128,20 @@ impl RabbitMqServer {
 
     /// Kills the broker and starts it again with the same data.
     pub fn restart(&mut self) {
+        self.kill();
+        self.start_again();
+    }
+
+    /// Kills the broker.
+    pub fn kill(&mut self) {
         self.server.kill();
-        let mut command = server_command(&self.folder, self.port_mapper_port, self.distribution_port);
+    }
+
+    /// Starts the killed broker with the same data.
+    pub fn start_again(&mut self) {
+        let mut command = server_command(&self.place, &self.folder, self.port_mapper_port, self.distribution_port);
         self.server = Process::start(&mut command, &self.path("server.log"));
-        self.server.wait_for(self.port);
+        self.place.wait_for(&mut self.server, self.place.address, self.port);
     }
 
     /// Sets the memory alarm off, or ends it.
@@ -121,7 +174,7 @@ impl RabbitMqServer {
     }
 
     fn control(&self, arguments: &[&str]) -> String {
-        let mut command = Command::new(format!("{PROGRAMS}/rabbitmqctl"));
+        let mut command = self.place.command(&format!("{PROGRAMS}/rabbitmqctl"));
         environment(&mut command, &self.folder, self.port_mapper_port);
         output(command.args(arguments))
     }
@@ -137,8 +190,8 @@ fn environment(command: &mut Command, folder: &TempDir, port_mapper_port: u16) {
         .env("RABBITMQ_NODENAME", "jobwarden@localhost");
 }
 
-fn server_command(folder: &TempDir, port_mapper_port: u16, distribution_port: u16) -> Command {
-    let mut command = Command::new(format!("{PROGRAMS}/rabbitmq-server"));
+fn server_command(place: &Place, folder: &TempDir, port_mapper_port: u16, distribution_port: u16) -> Command {
+    let mut command = place.command(&format!("{PROGRAMS}/rabbitmq-server"));
     environment(&mut command, folder, port_mapper_port);
     command
         .env("RABBITMQ_CONFIG_FILE", folder.path().join("rabbitmq"))

@@ -21,7 +21,8 @@ fn failed() -> OutcomeData {
 /// One Job that failed, recorded once and received once by the one living sink.
 fn mk_account() -> Account {
     let id = format!("{UID}.final");
-    let deliveries = [("good", "acknowledged"), ("dead", "dead")].map(|(sink, state)| (sink.to_owned(), state.to_owned()));
+    let deliveries =
+        [("good", "acknowledged"), ("dead", "dead")].map(|(sink, state)| (sink.to_owned(), state.to_owned()));
     let received = BTreeMap::from([(id.clone(), (failed(), 1))]);
     Account {
         jobs: BTreeMap::from([(UID.to_owned(), ("failed-1".to_owned(), End::Fails))]),
@@ -128,5 +129,8 @@ fn duplicates_with_the_same_content_are_counted_and_no_finding() {
     good(&mut account).received.values_mut().next().expect("one was received").1 = 3;
     assert_eq!(account.findings(), [String::new(); 0]);
     let text = account.to_string();
-    assert!(text.contains("1 of them more than once (2 duplicates)") && text.contains("dead: 1 dead letters"), "{text}");
+    assert!(
+        text.contains("1 of them more than once (2 duplicates)") && text.contains("dead: 1 dead letters"),
+        "{text}"
+    );
 }

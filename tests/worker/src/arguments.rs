@@ -31,14 +31,8 @@ pub(crate) struct Arguments {
 impl Arguments {
     /// Parses the arguments after the program's name. A flag's value is the next argument or follows a `=`.
     pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Self, String> {
-        let mut parsed = Self {
-            touch_bytes: 0,
-            duration: Duration::ZERO,
-            grow_bytes: 0,
-            exit: 0,
-            ignore_term: false,
-            children: 0,
-        };
+        let mut parsed =
+            Self { touch_bytes: 0, duration: Duration::ZERO, grow_bytes: 0, exit: 0, ignore_term: false, children: 0 };
         let mut arguments = arguments.into_iter();
         while let Some(argument) = arguments.next() {
             let (flag, inline) = match argument.split_once('=') {
@@ -120,7 +114,16 @@ mod tests {
 
     #[test]
     fn invalid_arguments_are_rejected() {
-        for line in ["--touch", "--grow 1TB", "--touch 96MB", "--touch -1", "--for 10", "--exit 256", "--ignore-term=no", "stay"] {
+        for line in [
+            "--touch",
+            "--grow 1TB",
+            "--touch 96MB",
+            "--touch -1",
+            "--for 10",
+            "--exit 256",
+            "--ignore-term=no",
+            "stay",
+        ] {
             assert!(parse(line).is_err(), "{line}");
         }
     }

@@ -25,12 +25,12 @@ use crate::image;
 const CLUSTER: &str = "demo";
 const NAMESPACE: &str = "demo";
 /// The worker's node. jobwarden itself runs on the other node.
-const NODE: &str = "node-2";
+pub(super) const NODE: &str = "node-2";
 
 /// Far shorter than the default of two minutes, because people watch a demo.
-const LOST_AFTER: Duration = Duration::from_secs(20);
+pub(super) const LOST_AFTER: Duration = Duration::from_secs(20);
 /// How long detection may take beyond lost-after: evaluating, writing the verdict, delivering the notification.
-const DETECTION_SLACK: Duration = Duration::from_secs(5);
+pub(super) const DETECTION_SLACK: Duration = Duration::from_secs(5);
 /// How far the reported peak may be from the touched memory, because it also contains the program's own pages.
 const PEAK_TOLERANCE: f64 = 0.05;
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -40,6 +40,12 @@ pub(super) async fn run(keep: bool, compare: bool) -> anyhow::Result<Summary> {
     line("jobwarden demo: the node of a batch job crashes, and the orchestrator is notified within seconds.");
     let cluster = boot().await?;
     let summary = show(&cluster, compare).await;
+    end(cluster, keep).await?;
+    summary
+}
+
+/// Tears the cluster down, or prints how to inspect it.
+pub(super) async fn end(cluster: Cluster, keep: bool) -> anyhow::Result<()> {
     if keep {
         heading("The cluster keeps running");
         line(format!("  cargo xtask cluster --name {CLUSTER} kubectl get joboutcomes -n jobwarden"));
@@ -47,13 +53,13 @@ pub(super) async fn run(keep: bool, compare: bool) -> anyhow::Result<Summary> {
         line(format!("  cargo xtask cluster --name {CLUSTER} kubectl logs -n jobwarden -l jobwarden.io/role=leader"));
         line(format!("  cargo xtask cluster --name {CLUSTER} down        # stop it"));
         drop(cluster.keep());
-    } else {
-        cluster.down().await.context("tearing down the demo's cluster")?;
+        return Ok(());
     }
-    summary
+    cluster.down().await.context("tearing down the demo's cluster")
 }
 
-async fn boot() -> anyhow::Result<Cluster> {
+/// A cluster of two nodes with the images.
+pub(super) async fn boot() -> anyhow::Result<Cluster> {
     prepare().await?;
     let images = tokio::task::spawn_blocking(image::build).await.context("building the images")??;
     let cluster = Cluster::up(&ClusterConfig::new(CLUSTER).nodes(2)).await?;
@@ -95,7 +101,7 @@ async fn show(cluster: &Cluster, compare: bool) -> anyhow::Result<Summary> {
 
 /// A leader fails no Job before it has received signals for lost-after, and agents report every ten seconds. A crash in the
 /// first seconds of an installation would show the guard and not the usual case.
-async fn wait_for_warm_up(client: &Client) -> anyhow::Result<()> {
+pub(super) async fn wait_for_warm_up(client: &Client) -> anyhow::Result<()> {
     let step = progress::step("waiting until the leader has received signals for lost-after; it fails no Job before");
     let leader = metrics::leader(client).await?;
     let started = leader.status.as_ref().and_then(|status| status.start_time.as_ref()).map(|at| at.0);

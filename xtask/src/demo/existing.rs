@@ -4,11 +4,11 @@ use std::{path::Path, time::Duration};
 
 use anyhow::{Context as _, bail};
 use jobwarden_common::names::object;
-use jobwarden_tests::{install, wait};
+use jobwarden_tests::{install, job_outcomes, wait};
 use k8s_openapi::api::{admissionregistration::v1::MutatingWebhookConfiguration, core::v1::Namespace};
 use kube::{
     Api, Client, Config,
-    api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, PostParams},
+    api::{DeleteParams, DynamicObject, PostParams},
     config::{KubeConfigOptions, Kubeconfig},
 };
 use serde_json::json;
@@ -98,8 +98,7 @@ async fn create_namespace(client: &Client) -> anyhow::Result<String> {
 
 /// The spec of the Job's JobOutcome.
 async fn outcome(client: &Client, job_uid: &str) -> anyhow::Result<serde_json::Value> {
-    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("jobwarden.io", "v1alpha1", "JobOutcome"));
-    let api = Api::<DynamicObject>::namespaced_with(client.clone(), install::NAMESPACE, &resource);
+    let api = job_outcomes::api(client);
     let name = format!("{job_uid}.final");
     let waiting = kube::runtime::wait::await_condition(api, &name, |object: Option<&DynamicObject>| object.is_some());
     let found = tokio::time::timeout(PATIENCE, waiting).await.context("no outcome was recorded in time")??;

@@ -1,0 +1,14 @@
+//! What every act of the demo uses.
+
+use jobwarden_testbed::Cluster;
+use kube::Client;
+
+use super::{broker::Broker, orchestrator::Orchestrator};
+
+/// The cluster, the broker and who reads from it.
+pub(super) struct Stage<'a> {
+    pub(super) cluster: &'a Cluster,
+    pub(super) client: Client,
+    pub(super) broker: Broker,
+    pub(super) orchestrator: Orchestrator,
+}
