@@ -7,10 +7,11 @@ use jobwarden_common::notification::Usage;
 /// What a job used, in words.
 pub(crate) fn usage(usage: &Usage) -> String {
     let upper = usage.peak_upper_bytes.map(|bytes| format!(", at most {}", size(bytes))).unwrap_or_default();
+    let limit = usage.memory_limit_bytes.map(|bytes| format!(", limit {}", size(bytes))).unwrap_or_default();
     let censored = if usage.censored { ", killed at its limit, so the demand is higher" } else { "" };
     let wall = usage.wall_ms.map(|ms| format!(", wall time {}", span(ms / 1000))).unwrap_or_default();
     format!(
-        "peak memory {} (at least {}{upper}{censored}), CPU time {}{wall}",
+        "peak memory {} (at least {}{upper}{limit}{censored}), CPU time {}{wall}",
         size(usage.peak_rss_bytes),
         size(usage.peak_lower_bytes),
         span(usage.cpu_ms / 1000)

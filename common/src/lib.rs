@@ -13,5 +13,6 @@ pub mod identity;
 pub mod names;
 pub mod notification;
 pub mod observation;
+pub mod quantity;
 #[cfg(feature = "schema")]
 pub mod schema;

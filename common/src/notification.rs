@@ -165,4 +165,7 @@ pub struct Usage {
     /// Whether the peak is only a lower bound because the job was killed at its memory limit.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub censored: bool,
+    /// The memory limit of the main containers together, in bytes; absent if one of them has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_limit_bytes: Option<u64>,
 }

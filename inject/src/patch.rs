@@ -28,7 +28,6 @@ mod operations;
 mod overrides;
 pub mod pod;
 mod pod_resources;
-pub mod quantity;
 mod resources;
 mod settings;
 pub mod sidecar;
@@ -38,6 +37,8 @@ mod storage;
 mod toleration;
 mod user;
 mod windows;
+
+pub use jobwarden_common::quantity;
 
 pub use self::{
     denial::Denial,

@@ -68,6 +68,7 @@ pub fn mk_pod(uid: &str, job: &str) -> PodFacts {
         sidecar: SidecarFacts::Started,
         cause: None,
         oom_killed: false,
+        memory_limit_bytes: None,
         work_done: false,
         ran_for: None,
         earlier_failures: 0,

@@ -16,7 +16,8 @@ use super::membership::Claim;
 use crate::evidence::{ContainerState, PodPhase, StartProblem};
 
 mod cause;
-mod container;
+pub(crate) mod container;
+mod memory;
 mod start;
 #[cfg(test)]
 mod tests;
@@ -59,6 +60,8 @@ pub struct PodFacts {
     pub cause: Option<Box<Cause>>,
     /// A main container was killed for lack of memory, now or in its last run.
     pub oom_killed: bool,
+    /// The memory limit of the main containers together; `None` if one of them has none.
+    pub memory_limit_bytes: Option<u64>,
     /// Every main container has ended with exit code 0, and before the pod was deleted if it is.
     pub work_done: bool,
     /// From the first start of a main container to the last end, once all have ended, by the clock of the kubelet.
@@ -150,6 +153,7 @@ impl PodFacts {
             sidecar: sidecar(pod, init, init_statuses),
             cause: Some(cause::cause(pod, spec, status, phase)).filter(|cause| !cause.is_empty()).map(Box::new),
             oom_killed: cause::oom_killed(statuses),
+            memory_limit_bytes: memory::limit_bytes(spec, statuses),
             work_done: cause::work_done(pod, &mains, statuses),
             ran_for: cause::ran_for(&mains, statuses),
             earlier_failures: earlier_failures(pod),

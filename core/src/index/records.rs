@@ -142,7 +142,7 @@ impl PodRecord {
     /// What it used. Its run time is by the clock of the kubelet where the status has it, else until it was seen to end, or `until`.
     pub(super) fn usage(&self, until: Moment) -> Option<Usage> {
         let observed = || -> Option<Duration> { Some(self.ended_since.unwrap_or(until).since(self.ran_since?)) };
-        self.usage.total(self.facts.ran_for.or_else(observed), self.facts.oom_killed)
+        self.usage.total(&self.facts, self.facts.ran_for.or_else(observed))
     }
 }
 

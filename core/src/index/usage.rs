@@ -69,9 +69,10 @@ impl PodUsage {
         &mut self.mains[at]
     }
 
-    /// What the pod used, if anything was observed of it. `ran_for` is from the first start of a main container, and
-    /// `censored` says that one was killed for lack of memory. The upper bound is unknown unless it is known of every main container.
-    pub(super) fn total(&self, ran_for: Option<Duration>, censored: bool) -> Option<Usage> {
+    /// What the pod used, if anything was observed of it. `ran_for` is from the first start of a main container; `facts` say what limit
+    /// the main containers have, and whether one was killed for lack of memory. The upper bound is unknown unless it is known of every
+    /// main container.
+    pub(super) fn total(&self, facts: &PodFacts, ran_for: Option<Duration>) -> Option<Usage> {
         let sum = |figure: fn(&MainUsage) -> u64| figures(self.mains.iter().map(figure).fold(0, u64::saturating_add));
         let cgroup: Option<Vec<_>> = self.mains.iter().map(|main| main.cgroup_peak_bytes).collect();
         let cgroup = cgroup.map(|peaks| peaks.into_iter().fold(0, u64::saturating_add));
@@ -80,9 +81,10 @@ impl PodUsage {
                 peak_rss_bytes: sum(|main| main.rss_sum_peak_bytes),
                 peak_lower_bytes: figures(self.mains.iter().map(|main| main.largest_hwm_bytes).max().unwrap_or(0)),
                 peak_upper_bytes: cgroup.map(figures),
+                memory_limit_bytes: facts.memory_limit_bytes.map(figures),
                 cpu_ms: sum(|main| main.cpu.total_ms()),
                 wall_ms: ran_for.map(|ran| figures(ran.as_millis().try_into().unwrap_or(u64::MAX))),
-                censored,
+                censored: facts.oom_killed,
             })
         })
     }
@@ -139,12 +141,13 @@ impl CpuTime {
     }
 }
 
-/// The largest figures of two attempts of one job. The upper bound is unknown unless it is known of both.
+/// The largest figures of two attempts of one job. The upper bound is unknown unless it is known of both, and so is the limit.
 pub(super) fn max(a: &Usage, b: &Usage) -> Usage {
     ordered(Usage {
         peak_rss_bytes: a.peak_rss_bytes.max(b.peak_rss_bytes),
         peak_lower_bytes: a.peak_lower_bytes.max(b.peak_lower_bytes),
         peak_upper_bytes: a.peak_upper_bytes.zip(b.peak_upper_bytes).map(|(a, b)| a.max(b)),
+        memory_limit_bytes: a.memory_limit_bytes.zip(b.memory_limit_bytes).map(|(a, b)| a.max(b)),
         cpu_ms: a.cpu_ms.max(b.cpu_ms),
         wall_ms: a.wall_ms.max(b.wall_ms),
         censored: a.censored || b.censored,
@@ -186,7 +189,7 @@ mod tests {
     }
 
     fn total(usage: &PodUsage) -> Usage {
-        usage.total(None, false).expect("something was observed")
+        usage.total(&mk_pair(), None).expect("something was observed")
     }
 
     #[test]
@@ -202,7 +205,7 @@ mod tests {
     fn nothing_observed_is_no_usage() {
         let mut usage = PodUsage::default();
         usage.observe(&mk_pair(), &observation(vec![mk_seen("pause", 1, 1, 1)]));
-        assert_eq!(usage.total(None, true), None);
+        assert_eq!(usage.total(&PodFacts { oom_killed: true, ..mk_pair() }, None), None);
     }
 
     #[test]
@@ -235,11 +238,13 @@ mod tests {
             peak_rss_bytes: all,
             peak_lower_bytes: all,
             peak_upper_bytes: Some(all),
+            memory_limit_bytes: Some(all),
             cpu_ms: all,
             wall_ms: Some(all),
             censored: false,
         };
-        assert_eq!(usage.total(Some(Duration::MAX), false), Some(expected));
+        let facts = PodFacts { memory_limit_bytes: Some(u64::MAX), ..mk_pair() };
+        assert_eq!(usage.total(&facts, Some(Duration::MAX)), Some(expected));
     }
 
     #[test]
@@ -285,6 +290,13 @@ mod tests {
         let unbounded = used((90, 20, None), (1, 1, Some(1)));
         assert_eq!(max(&bounded, &unbounded).peak_upper_bytes, None);
         assert_eq!(max(&bounded, &bounded).peak_upper_bytes, Some(41));
+    }
+
+    #[test]
+    fn a_limit_is_known_if_every_attempt_has_one() {
+        let limited = |bytes| Usage { memory_limit_bytes: bytes, ..Usage::default() };
+        assert_eq!(max(&limited(Some(1)), &limited(Some(2))).memory_limit_bytes, Some(2));
+        assert_eq!(max(&limited(Some(1)), &limited(None)).memory_limit_bytes, None);
     }
 
     fn peaks() -> impl Strategy<Value = Peaks> {

@@ -100,6 +100,7 @@ fn a_running_pod_is_read_whole() {
         sidecar: SidecarFacts::Started,
         cause: None,
         oom_killed: false,
+        memory_limit_bytes: None,
         work_done: false,
         ran_for: None,
         earlier_failures: 0,

@@ -124,17 +124,23 @@ fn memory(data: &OutcomeData) -> Option<String> {
         _ => false,
     };
     let usage = data.usage.as_ref().filter(|_| explains)?;
-    let Usage { peak_rss_bytes, peak_lower_bytes, censored, .. } = *usage;
+    let Usage { peak_rss_bytes, peak_lower_bytes, memory_limit_bytes, censored, .. } = *usage;
     // Killed at its limit it would have used more.
     let (word, bytes) = if censored { ("at least", peak_lower_bytes) } else { ("about", peak_rss_bytes) };
-    (bytes > 0).then(|| format!("; its peak memory was {word} {}", size(bytes)))
+    // A sum of resident sets counts shared pages twice, and a limit may have been changed: a peak above the limit explains nothing.
+    let limit = memory_limit_bytes.filter(|limit| *limit >= bytes);
+    let limit = limit.map(|limit| format!(" of its limit of {}", size(limit))).unwrap_or_default();
+    (bytes > 0).then(|| format!("; its peak memory was {word} {}{limit}", size(bytes)))
 }
 
 /// A number of bytes, rounded down to a tenth of the unit.
 fn size(bytes: u64) -> String {
     const MIB: u64 = 1 << 20;
     const GIB: u64 = 1 << 30;
-    let tenths = |unit: u64| format!("{}.{}", bytes / unit, bytes % unit * 10 / unit);
+    let tenths = |unit: u64| match (bytes / unit, bytes % unit) {
+        (whole, 0) => whole.to_string(),
+        (whole, rest) => format!("{whole}.{}", rest * 10 / unit),
+    };
     match bytes {
         GIB.. => format!("{} GiB", tenths(GIB)),
         MIB.. => format!("{} MiB", tenths(MIB)),

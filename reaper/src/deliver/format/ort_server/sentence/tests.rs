@@ -103,8 +103,18 @@ fn every_cause_has_a_sentence(#[case] cause: Cause, #[case] expected: &str) {
 
 #[rstest]
 #[case(CauseKind::OomKilled, Some(mk_usage(3 << 30, true)), "; its peak memory was at least 1.5 GiB")]
-#[case(CauseKind::OomKilled, Some(mk_usage(1_023 << 20, false)), "; its peak memory was about 1023.0 MiB")]
+#[case(CauseKind::OomKilled, Some(mk_usage(1_023 << 20, false)), "; its peak memory was about 1023 MiB")]
 #[case(CauseKind::Signal, Some(mk_usage(1_000, false)), "; its peak memory was about 1000 bytes")]
+#[case(
+    CauseKind::OomKilled,
+    Some(Usage { peak_lower_bytes: 8_500_000_000, memory_limit_bytes: Some(8 << 30), ..mk_usage(9_000_000_000, true) }),
+    "; its peak memory was at least 7.9 GiB of its limit of 8 GiB"
+)]
+#[case(
+    CauseKind::OomKilled,
+    Some(Usage { memory_limit_bytes: Some(1 << 30), ..mk_usage(3 << 30, false) }),
+    "; its peak memory was about 3 GiB"
+)]
 #[case(CauseKind::OomKilled, Some(mk_usage(0, true)), "")]
 #[case(CauseKind::OomKilled, None, "")]
 #[case(CauseKind::ExitCode, Some(mk_usage(3 << 30, false)), "")]
@@ -151,7 +161,7 @@ fn the_longest_names_make_a_bounded_sentence() {
     for (kind, word) in kinds.into_iter().zip(["SystemOOM", &"R".repeat(63), &"R".repeat(63), "Error"]) {
         let container = Some("c".repeat(63));
         let cause = Cause { container, ..mk_cause(kind, Some(i32::MIN), Some("SIGKILL"), Some(word)) };
-        let usage = Some(mk_usage(u64::MAX, true));
+        let usage = Some(Usage { memory_limit_bytes: Some(u64::MAX), ..mk_usage(u64::MAX, true) });
         let sentence = about(&OutcomeData { attempt: Some(attempt.clone()), usage, ..mk_failed(cause) }, "evaluator");
         assert!(sentence.len() <= MAX_BYTES, "{} bytes: {sentence}", sentence.len());
     }

@@ -47,6 +47,11 @@ impl Quantity {
     pub fn value(&self) -> f64 {
         self.value
     }
+
+    /// The value in whole bytes, rounded down.
+    pub fn bytes(&self) -> u64 {
+        nanos(&self.text).map_or(u64::MAX, |nanos| u64::try_from(nanos / NANO).unwrap_or(u64::MAX))
+    }
 }
 
 impl FromStr for Quantity {
@@ -85,7 +90,7 @@ const NANO: i128 = 1_000_000_000;
 /// The exact sum of two quantities, written like Kubernetes would write it; `None` if one is not a quantity or is too large.
 ///
 /// A sum of floating-point numbers could be a little less than what the API server computes, which it would then reject.
-pub(super) fn sum(a: &str, b: &str) -> Option<String> {
+pub fn sum(a: &str, b: &str) -> Option<String> {
     let nanos = nanos(a)?.checked_add(nanos(b)?)?;
     let is_binary = [a, b].iter().any(|text| text.ends_with('i'));
     Some(if is_binary { binary(nanos) } else { decimal(nanos) })
@@ -161,6 +166,17 @@ mod tests {
         let quantity: Quantity = text.parse().expect("a quantity");
         assert!((quantity.value() - value).abs() <= value * 1e-12, "{text} is {}", quantity.value());
         assert_eq!(quantity.as_str(), text);
+    }
+
+    #[rstest]
+    #[case("8Gi", 8 << 30)]
+    #[case("1.5Gi", 3 << 29)]
+    #[case("1G", 1_000_000_000)]
+    #[case("1500m", 1)]
+    #[case("9999E", u64::MAX)]
+    #[case("1e99", u64::MAX)]
+    fn the_bytes_of_a_quantity_are_whole(#[case] text: &str, #[case] bytes: u64) {
+        assert_eq!(text.parse::<Quantity>().expect("a quantity").bytes(), bytes);
     }
 
     #[rstest]
