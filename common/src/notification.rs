@@ -76,6 +76,9 @@ pub struct OutcomeData {
     pub message: String,
     /// Why the job ended, as far as the cluster shows.
     #[serde(default, skip_serializing_if = "Cause::is_empty")]
+    /// Whether the worker may have done its work although the Job is not complete: each of its main containers ended with exit code 0.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub work_may_be_done: bool,
     pub cause: Cause,
     /// The row of the decision table that matched, such as `P8`, and its rule.
     pub decided_by: DecidedBy,

@@ -11,6 +11,6 @@ pub mod sequence;
 pub mod step;
 
 pub use self::{
-    draft::{WORK_MAY_BE_DONE, late_success},
+    draft::add_late_success,
     planner::{plan, requeue_at},
 };

@@ -47,7 +47,7 @@ pub(crate) async fn a_job_that_is_deleted_after_its_work_says_that_the_work_may_
     wait::until::<Pod>(client, scenario.namespace(), &name, SOON, "at the end of its work", has_ended).await?;
     jobs(&scenario).delete(worker.name(), &DeleteParams::background()).await?;
     let data = notified(&mut scenario, worker.name(), OutcomeKind::Lost, reason::JOB_DELETED, SOON).await?;
-    ensure!(data.message.contains("its work may be done"), "{}", data.message);
+    ensure!(data.work_may_be_done, "{}", data.message);
     scenario.close().await
 }
 

@@ -214,6 +214,7 @@ impl Tally {
             attempt: None,
             reason: reason::OUTCOMES_COALESCED.to_owned(),
             message,
+            work_may_be_done: false,
             cause: Cause::default(),
             decided_by: DecidedBy { row: beyond.row().to_owned(), rule: beyond.rule().to_owned() },
             evidence: Vec::new(),

@@ -16,9 +16,6 @@ use crate::{
     verdict::{EndReason, JobVerdict, JudgedPod, Judgement, LostReason, PodVerdict, Row, StuckState},
 };
 
-/// What the message of an outcome says of a Job whose worker may have done its work, although the Job is not complete.
-pub const WORK_MAY_BE_DONE: &str = "its work may be done";
-
 /// The Job controller's reason for a Job that ran too long (`JobReasonDeadlineExceeded` in `batch/v1`).
 const DEADLINE_EXCEEDED: &str = "DeadlineExceeded";
 
@@ -146,8 +143,10 @@ impl<'a> Drafter<'a> {
                 "The Job was deleted before it finished, and no controller owns it that could replace it.",
             )
         };
-        let message = format!("{message}{}", self.earlier_success().unwrap_or_default());
+        let success = self.earlier_success();
+        let message = format!("{message}{}", success.as_deref().unwrap_or_default());
         let mut data = self.about_job(kind, JobVerdict::Deleted, reason::JOB_DELETED, message);
+        data.work_may_be_done = success.is_some();
         self.set_attempt(&mut data, self.last_pod());
         let job = self.snapshot.evidence.job.identity.name.clone();
         data.cause = causes::of_deletion(&DeletionFacts { job, ..DeletionFacts::default() });
@@ -156,9 +155,10 @@ impl<'a> Drafter<'a> {
 
     /// A bare pod that was deleted before it finished. Its status or its Events may show who deleted it.
     fn bare_pod_deleted(&self) -> OutcomeData {
-        let success = self.earlier_success().unwrap_or_default();
-        let message = format!("The pod was deleted before it finished.{success}");
+        let success = self.earlier_success();
+        let message = format!("The pod was deleted before it finished.{}", success.as_deref().unwrap_or_default());
         let mut data = self.about_job(OutcomeKind::Deleted, JobVerdict::Deleted, reason::POD_DELETED, message);
+        data.work_may_be_done = success.is_some();
         self.set_attempt(&mut data, self.last_pod());
         if data.cause.is_empty() {
             let job = self.snapshot.evidence.job.identity.name.clone();
@@ -191,7 +191,7 @@ impl<'a> Drafter<'a> {
             self.set_attempt(&mut data, self.lost_pod(lost));
             data.decided_by = decided_by(PodVerdict::Lost(lost).row());
             if let Some(judged) = self.pods().find(|judged| judged.pod.phase == PodPhase::Succeeded) {
-                data.message.push_str(&late_success(&judged.pod.name));
+                add_late_success(&mut data, &judged.pod.name);
             }
             return data;
         }
@@ -271,7 +271,7 @@ impl<'a> Drafter<'a> {
             None => &self.snapshot.past.as_ref().filter(|past| past.work_done)?.attempt.pod_name,
         };
         pods.all(|judged| judged.pod.work_done).then(|| {
-            format!(" Pod {name} had succeeded before: every container that does the work ended with exit code 0, so {WORK_MAY_BE_DONE}.")
+            format!(" Pod {name} had succeeded before: every container that does the work ended with exit code 0, so its work may be done.")
         })
     }
 
@@ -355,6 +355,7 @@ enum Subject<'a> {
     Pod(JudgedPod<'a>),
     /// The object of its pod is gone.
     PastAttempt(&'a PastAttempt),
+            work_may_be_done: false,
 }
 
 impl<'a> Subject<'a> {
@@ -390,9 +391,10 @@ fn refused(what: &str, refusal: &str) -> String {
     format!("{what}: the API server refuses it ({refusal}). It is tried again.")
 }
 
-/// The addition to the message of a lost Job whose pod succeeded while the Job was being failed.
-pub fn late_success(pod: &str) -> String {
-    format!(" Pod {pod} succeeded in the same moment: {WORK_MAY_BE_DONE}.")
+/// Adds to the outcome of a lost Job that its pod succeeded while the Job was being failed.
+pub fn add_late_success(data: &mut OutcomeData, pod: &str) {
+    data.work_may_be_done = true;
+    data.message.push_str(&format!(" Pod {pod} succeeded in the same moment: its work may be done."));
 }
 
 /// The loss that `word` names; `None` if the reason in a condition was not written by us.

@@ -37,6 +37,7 @@ pub(super) fn samples(sink: &str, now: Timestamp) -> Vec<JobOutcome> {
             attempt: None,
             reason: REASON.to_owned(),
             message: format!("This is a test of the sink {sink}, sent by an operator. No Job is concerned."),
+            work_may_be_done: false,
             cause: Cause::default(),
             decided_by: DecidedBy { row: "none".to_owned(), rule: "an operator tests a sink".to_owned() },
             evidence: Vec::new(),

@@ -10,7 +10,7 @@ use jobwarden_common::{
 use jobwarden_core::{
     evidence::JobKind,
     plan::{
-        late_success,
+        add_late_success,
         step::{Draft, Notice, PodRef},
     },
 };
@@ -40,7 +40,7 @@ impl StepRunner<'_> {
         }
         self.find_cause(&mut data).await;
         if let (Some(pod), OutcomeKind::Lost) = (&self.late_success, data.kind) {
-            data.message.push_str(&late_success(pod));
+            add_late_success(&mut data, pod);
         }
         data.timeline.extend(self.done.iter().cloned());
         let event = format!("outcome {} with reason {}, by {}", data.kind, data.reason, data.decided_by.row);

@@ -124,7 +124,9 @@ fn work_that_was_done_before_its_deletion_says_so(
     for job in jobs {
         let mut snapshot = mk_snapshot(job, pods.clone());
         snapshot.past = gone.map(|work_done| PastAttempt { work_done, ..past("w", CauseKind::Deleted, 1) });
-        let message = drafter(&snapshot, &judged(&snapshot)).deleted().message;
+        let data = drafter(&snapshot, &judged(&snapshot)).deleted();
+        assert_eq!(data.work_may_be_done, says_so, "{data:?}");
+        let message = data.message;
         assert_eq!(message.contains("Pod w had succeeded before"), says_so, "{message}");
         assert_eq!(message.ends_with("so its work may be done."), says_so, "{message}");
     }

@@ -137,6 +137,7 @@ fn a_late_success_is_mentioned_in_the_outcome_of_a_lost_job() {
     assert_eq!(draft.data.kind, OutcomeKind::Lost);
     assert_eq!(draft.data.decided_by.row, "P8");
     assert!(draft.data.message.contains("succeeded in the same moment"), "{}", draft.data.message);
+    assert!(draft.data.work_may_be_done);
 }
 
 #[rstest]

@@ -27,7 +27,7 @@ use jobwarden_common::{
     names::{label, reason},
     notification::{OutcomeData, OutcomeKind},
 };
-use jobwarden_core::{outcome::OutcomeName, plan::WORK_MAY_BE_DONE};
+use jobwarden_core::outcome::OutcomeName;
 use serde::{Deserialize, Deserializer, de::Error as _};
 
 use self::{
@@ -124,7 +124,7 @@ fn usual_class(data: &OutcomeData) -> Class {
     }
     let words = [Some(data.reason.as_str()), data.cause.reason.as_deref()];
     let is_unknown = words.into_iter().flatten().any(|word| END_UNKNOWN.contains(&word));
-    if is_unknown || data.message.contains(WORK_MAY_BE_DONE) { Class::WorkerError } else { Class::EndpointError }
+    if is_unknown || data.work_may_be_done { Class::WorkerError } else { Class::EndpointError }
 }
 
 /// The name of the endpoint: the label that ORT Server sets, else the name of the Job up to the first dash, as ORT Server's job monitor has

@@ -113,6 +113,7 @@ async fn an_outcome_mentions_a_pod_that_succeeded_meanwhile() {
     let outcome = api.get(FINAL).expect("recorded");
     let message = outcome["spec"]["data"]["message"].as_str().expect("a message");
     assert!(message.ends_with("Pod w succeeded in the same moment: its work may be done."), "{message}");
+    assert_eq!(outcome["spec"]["data"]["workMayBeDone"], true);
 }
 
 #[rstest]

@@ -22,6 +22,7 @@ pub(crate) fn mk_data() -> OutcomeData {
         attempt: Some(Attempt { pod_uid: "2222".into(), pod_name: "analyzer-7-x".to_owned(), node: Some("n1".into()) }),
         reason: "NodeUnreachable".to_owned(),
         message: "Pod analyzer-7-x on node n1 is lost.".to_owned(),
+        work_may_be_done: false,
         cause: Cause::default(),
         decided_by: DecidedBy { row: "P8".to_owned(), rule: "no heartbeat".to_owned() },
         evidence: vec![Fact { of: "beat".to_owned(), is: "expired, last 21s ago".to_owned() }],

@@ -1,5 +1,5 @@
 use jobwarden_common::notification::{Attempt, Cause, CauseKind, Coalesced};
-use jobwarden_core::plan::late_success;
+use jobwarden_core::plan::add_late_success;
 use proptest::{option, prelude::*};
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -159,7 +159,10 @@ fn the_last_attempt_may_be_what_is_not_known() {
 #[test]
 fn a_worker_that_succeeded_beforehand_is_reported_by_worker_error() {
     let mut data = OutcomeData { kind: OutcomeKind::Lost, ..mk_failed("JobDeleted") };
-    data.message.push_str(&late_success("analyzer-7-x"));
+    // What a message says in words does not count: a tenant may write the same.
+    data.message.push_str(" its work may be done");
+    assert_eq!(class(message(&data)), "AnalyzerWorkerError");
+    add_late_success(&mut data, "analyzer-7-x");
     assert_eq!(class(message(&data)), "WorkerError");
 }
 
