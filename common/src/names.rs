@@ -69,6 +69,9 @@ pub mod annotation {
     pub const ON_CONTAINER_EXIT: &str = "jobwarden.io/on-container-exit";
     /// Whether the orchestrator is notified of a late beat: `true` or `false` (the default).
     pub const NOTIFY_LATE: &str = "jobwarden.io/notify-late";
+    /// Whether notifications have the last log lines, if the administrator has turned that on: `true` (the default) or `false`. A Job
+    /// cannot turn on what its namespace has turned off.
+    pub const INCLUDE_LOGS: &str = "jobwarden.io/include-logs";
     /// How long a finished Job is kept before it is deleted.
     pub const RETENTION: &str = "jobwarden.io/retention";
     /// CPU request and limit of the sidecar, a Kubernetes quantity.

@@ -8,12 +8,14 @@ pub use self::{
     cause::{Cause, CauseKind},
     coalesced::{Coalesced, CoalescedJob, CoalescedKind},
     kind::OutcomeKind,
+    logs::{Logs, NoLogs},
 };
 use crate::identity::{JobId, JobUid, NodeName, PodUid, RunId};
 
 mod cause;
 mod coalesced;
 mod kind;
+mod logs;
 
 /// The maximum size of a notification in bytes, so that brokers with small limits accept it.
 pub const MAX_BYTES: usize = 64 * 1024;
@@ -89,6 +91,9 @@ pub struct OutcomeData {
     /// The resources the job used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
+    /// The last log lines of the container that decided, or why there are none. Absent if jobwarden is not to read logs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logs: Option<Logs>,
     /// What is reported together, if this is a coalesced outcome.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub coalesced: Option<Coalesced>,

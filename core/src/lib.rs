@@ -23,6 +23,7 @@ pub mod health;
 pub mod index;
 pub mod judge;
 pub mod label_selector;
+pub mod logs;
 pub mod moment;
 pub mod outcome;
 pub mod plan;

@@ -53,6 +53,8 @@ pub struct Policy {
     pub retention: Duration,
     /// Whether the orchestrator is notified of late beats.
     pub notify_late: bool,
+    /// Whether notifications have the last log lines, if the administrator has turned that on.
+    pub include_logs: bool,
 }
 
 impl Default for Policy {
@@ -72,6 +74,7 @@ impl Default for Policy {
             on_container_exit: OnContainerExit::Wait,
             retention: Duration::from_hours(1),
             notify_late: false,
+            include_logs: true,
         }
     }
 }

@@ -220,6 +220,7 @@ impl Tally {
             evidence: Vec::new(),
             timeline: Vec::new(),
             usage: None,
+            logs: None,
             coalesced: Some(Coalesced { count: *count, by, jobs }),
         }
     }

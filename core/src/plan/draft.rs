@@ -361,6 +361,7 @@ enum Subject<'a> {
 impl<'a> Subject<'a> {
     fn cause(self) -> &'a Cause {
         match self {
+            logs: None,
             Self::Pod(judged) => &judged.pod.cause,
             Self::PastAttempt(past) => &past.cause,
         }

@@ -7,7 +7,7 @@ use super::{
     file::FilePolicy,
     labels::Labels,
     limits::{BeyondLimit, PolicyLimits},
-    setting::{BadSetting, Changes, Origin, Origins},
+    setting::{BadSetting, Changes, Origin, Origins, Setting},
 };
 
 /// The policy that applies to a Job, and the layer that each value comes from.
@@ -22,7 +22,9 @@ pub struct Effective {
 impl Effective {
     /// What somebody sets who has to keep within `limits`.
     fn take_within(&mut self, limits: &PolicyLimits, changes: &Changes, origin: &Origin, limited: &Origin) {
-        for setting in changes.iter() {
+        // What a namespace keeps to itself, its Jobs do not publish.
+        let is_firm = |setting: &Setting| *origin == Origin::Job && *setting == Setting::IncludeLogs(true);
+        for setting in changes.iter().filter(|setting| !is_firm(setting)) {
             let (applies, origin) = match limits.apply(setting) {
                 Ok(setting) => (Some(setting), origin),
                 Err(beyond) => (beyond.applies, limited),
@@ -127,7 +129,7 @@ mod tests {
     use std::{collections::BTreeMap, time::Duration};
 
     use super::*;
-    use crate::policy::{OnLost, PolicyField, Setting};
+    use crate::policy::{OnLost, PolicyField};
 
     fn lost_after(seconds: u64) -> Setting {
         Setting::LostAfter(Duration::from_secs(seconds))
@@ -221,6 +223,22 @@ mod tests {
         let by_namespace = effective(&policies, &Changes::default());
         assert_eq!(by_namespace.policy.lost_after, Duration::from_mins(10));
         assert_eq!(by_namespace.origins.of(PolicyField::LostAfter), Origin::NamespaceLimited);
+    }
+
+    #[test]
+    fn a_job_keeps_its_log_lines_and_cannot_publish_those_that_its_namespace_keeps() {
+        let on_or_off = |by_file: Option<bool>, by_namespace: Option<bool>, by_job: Option<bool>| {
+            let changes = |set: Option<bool>| Changes::from_iter(set.map(Setting::IncludeLogs));
+            let file = by_file.map_or("{}".to_owned(), |set| format!("set: {{includeLogs: {set}}}"));
+            let mut policies = mk_policies(&file);
+            policies.set_namespace("n", changes(by_namespace), &[]);
+            policies.effective("n", &Labels::default(), &changes(by_job)).policy.include_logs
+        };
+        assert!(on_or_off(None, None, None) && on_or_off(None, None, Some(true)));
+        assert!(!on_or_off(None, None, Some(false)) && !on_or_off(None, Some(false), None));
+        assert!(!on_or_off(None, Some(false), Some(true)), "the namespace has turned them off");
+        assert!(!on_or_off(Some(false), None, Some(true)), "the administrator has");
+        assert!(on_or_off(Some(false), Some(true), None), "a namespace opts in where the file says no");
     }
 
     #[test]

@@ -31,11 +31,12 @@ pub enum PolicyField {
     OnContainerExit,
     Retention,
     NotifyLate,
+    IncludeLogs,
 }
 
 impl PolicyField {
     /// All there are, in the order in which people are shown them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::LostAfter,
         Self::SuspectAfter,
         Self::StartTimeout,
@@ -50,6 +51,7 @@ impl PolicyField {
         Self::OnContainerExit,
         Self::Retention,
         Self::NotifyLate,
+        Self::IncludeLogs,
     ];
 
     /// The annotation by which a namespace or a Job sets it.
@@ -69,6 +71,7 @@ impl PolicyField {
             Self::OnContainerExit => annotation::ON_CONTAINER_EXIT,
             Self::Retention => annotation::RETENTION,
             Self::NotifyLate => annotation::NOTIFY_LATE,
+            Self::IncludeLogs => annotation::INCLUDE_LOGS,
         }
     }
 
@@ -115,6 +118,7 @@ pub enum Setting {
     OnContainerExit(OnContainerExit),
     Retention(Duration),
     NotifyLate(bool),
+    IncludeLogs(bool),
 }
 
 impl Setting {
@@ -134,11 +138,8 @@ impl Setting {
             PolicyField::NotStarting => Self::NotStarting(word(text)?),
             PolicyField::OnContainerExit => Self::OnContainerExit(word(text)?),
             PolicyField::Retention => Self::Retention(duration(text)?),
-            PolicyField::NotifyLate => Self::NotifyLate(match text {
-                "true" => true,
-                "false" => false,
-                _ => return Err(UnknownWord::new(text, "true, false").to_string()),
-            }),
+            PolicyField::NotifyLate => Self::NotifyLate(whether(text)?),
+            PolicyField::IncludeLogs => Self::IncludeLogs(whether(text)?),
         })
     }
 
@@ -159,6 +160,7 @@ impl Setting {
             PolicyField::OnContainerExit => Self::OnContainerExit(policy.on_container_exit),
             PolicyField::Retention => Self::Retention(policy.retention),
             PolicyField::NotifyLate => Self::NotifyLate(policy.notify_late),
+            PolicyField::IncludeLogs => Self::IncludeLogs(policy.include_logs),
         }
     }
 
@@ -179,6 +181,7 @@ impl Setting {
             Self::OnContainerExit(_) => PolicyField::OnContainerExit,
             Self::Retention(_) => PolicyField::Retention,
             Self::NotifyLate(_) => PolicyField::NotifyLate,
+            Self::IncludeLogs(_) => PolicyField::IncludeLogs,
         }
     }
 
@@ -199,6 +202,7 @@ impl Setting {
             Self::OnContainerExit(what) => policy.on_container_exit = what,
             Self::Retention(long) => policy.retention = long,
             Self::NotifyLate(whether) => policy.notify_late = whether,
+            Self::IncludeLogs(whether) => policy.include_logs = whether,
         }
     }
 }
@@ -220,7 +224,8 @@ impl Setting {
             | Self::Unseen(_)
             | Self::NotStarting(_)
             | Self::OnContainerExit(_)
-            | Self::NotifyLate(_) => None,
+            | Self::NotifyLate(_)
+            | Self::IncludeLogs(_) => None,
         }
     }
 
@@ -240,7 +245,8 @@ impl Setting {
             | Self::Unseen(_)
             | Self::NotStarting(_)
             | Self::OnContainerExit(_)
-            | Self::NotifyLate(_) => {
+            | Self::NotifyLate(_)
+            | Self::IncludeLogs(_) => {
                 return None;
             }
         })
@@ -261,6 +267,14 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 fn limit(text: &str) -> Result<Option<Duration>, String> {
     if text == NEVER { Ok(None) } else { duration(text).map(Some) }
+}
+
+fn whether(text: &str) -> Result<bool, String> {
+    match text {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(UnknownWord::new(text, "true, false").to_string()),
+    }
 }
 
 fn word<T: FromStr<Err = UnknownWord>>(text: &str) -> Result<T, String> {
@@ -285,7 +299,7 @@ impl fmt::Display for Setting {
             Self::Unseen(what) => what.fmt(f),
             Self::NotStarting(what) => what.fmt(f),
             Self::OnContainerExit(what) => what.fmt(f),
-            Self::NotifyLate(whether) => whether.fmt(f),
+            Self::NotifyLate(whether) | Self::IncludeLogs(whether) => whether.fmt(f),
         }
     }
 }

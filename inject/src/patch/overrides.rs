@@ -27,7 +27,7 @@ enum Format {
     Memory,
 }
 
-const FORMATS: [(&str, Format); 18] = [
+const FORMATS: [(&str, Format); 19] = [
     (annotation::LOST_AFTER, Format::Duration),
     (annotation::SUSPECT_AFTER, Format::Duration),
     (annotation::START_TIMEOUT, Format::Duration),
@@ -42,6 +42,7 @@ const FORMATS: [(&str, Format); 18] = [
     (annotation::NOT_STARTING, Format::OneOf(&["report", "fail"])),
     (annotation::ON_CONTAINER_EXIT, Format::OneOf(&["wait", "fail"])),
     (annotation::NOTIFY_LATE, Format::OneOf(&["true", "false"])),
+    (annotation::INCLUDE_LOGS, Format::OneOf(&["true", "false"])),
     (annotation::ON_FAILURE, Format::OneOf(&Watcher::WORDS)),
     (annotation::SAFE_TO_DUPLICATE, Format::OneOf(&["true", "false"])),
     (annotation::SIDECAR_CPU, Format::Cpu),

@@ -43,6 +43,7 @@ pub(super) fn samples(sink: &str, now: Timestamp) -> Vec<JobOutcome> {
             evidence: Vec::new(),
             timeline: Vec::new(),
             usage: None,
+            logs: None,
             coalesced: None,
         };
         JobOutcome::record(&name, data, Recipients::default(), now)

@@ -63,12 +63,13 @@ pub(super) async fn extreme_annotations(attacker: &Attacker<'_>) -> anyhow::Resu
         annotation::STRANDED_AFTER,
         annotation::RETENTION,
     ];
-    const CHOICES: [&str; 6] = [
+    const CHOICES: [&str; 7] = [
         annotation::ON_LOST,
         annotation::UNSEEN,
         annotation::NOT_STARTING,
         annotation::ON_CONTAINER_EXIT,
         annotation::NOTIFY_LATE,
+        annotation::INCLUDE_LOGS,
         annotation::ON_FAILURE,
     ];
     let (long_duration, long_choice) = (format!("{}s", "9".repeat(8_000)), "\n".repeat(8_000));

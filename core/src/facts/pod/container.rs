@@ -48,16 +48,16 @@ fn state(status: &ContainerStatus) -> ContainerState {
     }
 }
 
-pub(super) fn is_running(status: &ContainerStatus) -> bool {
+pub(crate) fn is_running(status: &ContainerStatus) -> bool {
     status.state.as_ref().is_some_and(|state| state.running.is_some())
 }
 
-pub(super) fn terminated(status: &ContainerStatus) -> Option<&ContainerStateTerminated> {
+pub(crate) fn terminated(status: &ContainerStatus) -> Option<&ContainerStateTerminated> {
     status.state.as_ref()?.terminated.as_ref()
 }
 
 /// How its run before the present state ended.
-pub(super) fn last_terminated(status: &ContainerStatus) -> Option<&ContainerStateTerminated> {
+pub(crate) fn last_terminated(status: &ContainerStatus) -> Option<&ContainerStateTerminated> {
     status.last_state.as_ref()?.terminated.as_ref()
 }
 
@@ -90,6 +90,6 @@ pub(super) fn find<'a>(statuses: &'a [ContainerStatus], name: &str) -> Option<&'
 }
 
 /// Whether an init container runs beside the main containers (KEP-753).
-pub(super) fn is_sidecar(container: &Container) -> bool {
+pub(crate) fn is_sidecar(container: &Container) -> bool {
     container.restart_policy.as_deref() == Some("Always")
 }

@@ -19,6 +19,7 @@ fn annotations<const N: usize>(pairs: [(&str, &str); N]) -> BTreeMap<String, Str
 #[case(PolicyField::NotStarting, "fail", Setting::NotStarting(NotStarting::Fail))]
 #[case(PolicyField::Retention, "5m", Setting::Retention(Duration::from_mins(5)))]
 #[case(PolicyField::NotifyLate, "true", Setting::NotifyLate(true))]
+#[case(PolicyField::IncludeLogs, "false", Setting::IncludeLogs(false))]
 fn a_setting_is_written_and_parsed_in_the_same_form(
     #[case] field: PolicyField,
     #[case] text: &str,
@@ -39,6 +40,7 @@ fn a_setting_is_written_and_parsed_in_the_same_form(
 #[case(PolicyField::OnLost, "explode")]
 #[case(PolicyField::NotStarting, "lost")]
 #[case(PolicyField::NotifyLate, "yes")]
+#[case(PolicyField::IncludeLogs, "20")]
 fn an_invalid_value_is_rejected(#[case] field: PolicyField, #[case] text: &str) {
     assert!(Setting::parse(field, text).is_err());
 }

@@ -28,6 +28,7 @@ pub(crate) fn mk_data() -> OutcomeData {
         evidence: vec![Fact { of: "beat".to_owned(), is: "expired, last 21s ago".to_owned() }],
         timeline: vec![TimelineEntry { at: "2026-01-02T03:04:05Z".to_owned(), event: "pod scheduled".to_owned() }],
         usage: None,
+        logs: None,
         coalesced: None,
     }
 }
