@@ -76,11 +76,11 @@ pub struct OutcomeData {
     pub reason: String,
     /// The reason for people, in one or two sentences.
     pub message: String,
-    /// Why the job ended, as far as the cluster shows.
-    #[serde(default, skip_serializing_if = "Cause::is_empty")]
     /// Whether the worker may have done its work although the Job is not complete: each of its main containers ended with exit code 0.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub work_may_be_done: bool,
+    /// Why the job ended, as far as the cluster shows.
+    #[serde(default, skip_serializing_if = "Cause::is_empty")]
     pub cause: Cause,
     /// The row of the decision table that matched, such as `P8`, and its rule.
     pub decided_by: DecidedBy,
@@ -165,6 +165,9 @@ pub struct Usage {
     /// The cgroup's own peak in bytes, including page cache, if readable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peak_upper_bytes: Option<u64>,
+    /// The memory limit of the main containers together, in bytes; absent if one of them has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_limit_bytes: Option<u64>,
     /// CPU time, user and system, in milliseconds.
     pub cpu_ms: u64,
     /// From the first start of a main container to the outcome, in milliseconds.
@@ -173,7 +176,4 @@ pub struct Usage {
     /// Whether the peak is only a lower bound because the job was killed at its memory limit.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub censored: bool,
-    /// The memory limit of the main containers together, in bytes; absent if one of them has none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub memory_limit_bytes: Option<u64>,
 }

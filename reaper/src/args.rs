@@ -266,6 +266,7 @@ impl PolicyArgs {
             unseen: *unseen,
             retention: *retention,
             notify_late: *notify_late,
+            ..Policy::default()
         };
         (policy, warnings)
     }

@@ -6,15 +6,18 @@ mod coalesce;
 mod error;
 mod find_cause;
 mod job;
+mod log_reader;
+mod logs;
 mod pod;
 mod record;
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use clap::ValueEnum;
 use jobwarden_common::{names::GROUP, notification::TimelineEntry};
 use jobwarden_core::{
     evidence::{JobIdentity, JobKind},
+    logs::LogRules,
     plan::{sequence::StepSequence, step::Step},
     reconcile::StepReport,
 };
@@ -26,6 +29,7 @@ use kube::{
 
 pub(crate) use self::coalesce::{Ended, Waiting};
 pub use self::error::ExecuteError;
+use self::log_reader::LogReader;
 use crate::{
     deliver::Routes,
     metrics::{Metrics, StepLabels},
@@ -34,6 +38,9 @@ use crate::{
 
 /// How many steps of a plan the timeline of an outcome has at most.
 const MAX_DONE: usize = 32;
+
+/// How long everything may take that is looked up for one outcome.
+const ENRICH_WITHIN: Duration = Duration::from_secs(5);
 
 /// How to fail a Job.
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +61,7 @@ pub struct Executor {
     routes: Routes,
     fail_with: FailWith,
     metrics: Metrics,
+    logs: Arc<LogReader>,
 }
 
 impl Executor {
@@ -76,7 +84,13 @@ impl Executor {
             routes,
             fail_with,
             metrics,
+            logs: Arc::default(),
         }
+    }
+
+    /// Sets what of a log an outcome has; `None`, as at first, for nothing.
+    pub fn set_log_rules(&self, rules: Option<LogRules>) {
+        self.logs.set_rules(rules);
     }
 
     /// What publishes Events in the name of this process.

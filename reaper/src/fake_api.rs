@@ -30,12 +30,27 @@ struct State {
     writes: Vec<String>,
     /// The number of the write that fails, and how it fails.
     fail: Option<(usize, Failure)>,
+    /// The answers to requests for logs, by the path of the pod.
+    logs: BTreeMap<String, LogAnswer>,
+    /// The queries of the requests for logs.
+    log_queries: Vec<String>,
     /// Applied to the objects right after the write with this number.
     after: Option<(usize, ConcurrentWrite)>,
 }
 
 /// A write of another client.
 type ConcurrentWrite = Box<dyn FnOnce(&mut BTreeMap<String, Value>) + Send>;
+
+/// What the API server answers where a log is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum LogAnswer {
+    /// The log.
+    Text(Vec<u8>),
+    /// An error with this status.
+    Error(u16),
+    /// Nothing, ever: the kubelet does not answer.
+    Hang,
+}
 
 /// How a write fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +81,10 @@ impl FakeApi {
                     if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap_or_default() };
                 let kind = head.headers.get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default();
                 let path = head.uri.path();
+                if let Some(pod) = path.strip_suffix("/log") {
+                    let answer = api.state().log(pod, head.uri.query().unwrap_or_default());
+                    return Ok(answered(answer).await);
+                }
                 let served = match (&head.method, head.uri.query()) {
                     (&Method::GET, Some(query)) if COLLECTIONS.iter().any(|kind| path.ends_with(kind)) => {
                         Some(api.state().list(path, query))
@@ -95,6 +114,16 @@ impl FakeApi {
             object["metadata"]["uid"] = json!(format!("{name}-uid"));
         }
         state.objects.insert(path.to_owned(), object);
+    }
+
+    /// Sets what is answered where the log of the pod at `path` is asked for.
+    pub(crate) fn put_log(&self, path: &str, answer: LogAnswer) {
+        self.state().logs.insert(path.to_owned(), answer);
+    }
+
+    /// The queries of the requests for logs so far.
+    pub(crate) fn log_queries(&self) -> Vec<String> {
+        self.state().log_queries.clone()
     }
 
     pub(crate) fn remove(&self, path: &str) {
@@ -188,6 +217,11 @@ impl State {
             Some(Failure::CrashAfter) => None,
             _ => Some(answer),
         }
+    }
+
+    fn log(&mut self, pod: &str, query: &str) -> LogAnswer {
+        self.log_queries.push(query.to_owned());
+        self.logs.get(pod).cloned().unwrap_or(LogAnswer::Error(404))
     }
 
     fn write(&mut self, method: &Method, path: &str, kind: &str, body: &Value) -> (StatusCode, Value) {
@@ -296,6 +330,19 @@ impl State {
         self.objects.insert(path, object.clone());
         object
     }
+}
+
+async fn answered(answer: LogAnswer) -> Response<Body> {
+    let (status, body) = match answer {
+        LogAnswer::Text(text) => (StatusCode::OK, text),
+        LogAnswer::Error(code) => {
+            let code = StatusCode::from_u16(code).expect("a status code");
+            let (code, body) = status(code, "Refused");
+            (code, serde_json::to_vec(&body).expect("JSON"))
+        }
+        LogAnswer::Hang => std::future::pending().await,
+    };
+    Response::builder().status(status).body(Body::from(body)).expect("a valid response")
 }
 
 /// Merges conditions by type, as a strategic merge patch does.

@@ -158,6 +158,7 @@ async fn serve(args: ReaperArgs) -> Result<(), RunError> {
     let unfollowed = Unfollowed::new(client.clone(), observer.clone(), executor.clone(), mode, metrics.clone());
     let enforcer = Arc::new(Enforcer::new(observer.clone(), outbox.clone(), executor, mode));
     enforcer.set_hold_for(config.breaker.hold_for);
+    enforcer.set_log_rules(config.log_rules());
     enforcer.register(&mut registry);
     let readiness = Readiness::new();
     let (certificate, watches) = (readiness.condition("certificate"), readiness.condition("watches"));
@@ -437,6 +438,7 @@ impl BackgroundTasks {
                 let error = with_causes(&error);
                 tracing::error!(error, "cannot set up the changed sinks; the previous ones stay in effect");
             }
+            enforcer.set_log_rules(config.log_rules());
             observer.set_policy(config.policy, config.limits.policy);
             observer.set_job_limits(config.limits.jobs);
             outbox.set_limits(config.limits.outcomes);

@@ -170,7 +170,8 @@ fn values_of(settings: &Settings) -> Value {
             "lostAfter": time(settings.lost_after),
             "suspectAfter": time(settings.suspect_after),
             "retention": time(settings.retention),
-            "lease": {"duration": "5s", "renew": "1s"}
+            "lease": {"duration": "5s", "renew": "1s"},
+            "logs": {"enabled": true}
         }
     })
 }

@@ -1,7 +1,7 @@
 //! `jobwarden outcomes show`.
 
 use clap::{Args, ValueEnum};
-use jobwarden_common::notification::{Coalesced, OutcomeData};
+use jobwarden_common::notification::{Coalesced, Logs, OutcomeData};
 use k8s_openapi::jiff::Timestamp;
 
 use super::{
@@ -111,10 +111,22 @@ fn body(text: &mut String, data: &OutcomeData) {
     field(text, "", cause.message.as_deref());
     section(text, "Evidence", evidence.iter().map(|fact| format!("{:<8}  {}", fact.of, fact.is)));
     section(text, "Usage", data.usage.iter().map(usage));
+    if let Some(logs) = &data.logs {
+        log_lines(text, logs);
+    }
     section(text, "Timeline", timeline.iter().map(|entry| format!("{}  {}", entry.at, entry.event)));
     if let Some(coalesced) = &data.coalesced {
         together(text, coalesced);
     }
+}
+
+/// The last log lines, or why there are none.
+fn log_lines(text: &mut String, Logs { container, previous, lines, truncated, unavailable }: &Logs) {
+    let of = container.as_ref().map(|name| format!(" of container {name}")).unwrap_or_default();
+    let run = if *previous { ", in its run before the present one" } else { "" };
+    let none = unavailable.as_ref().map(|why| format!("none: {why}"));
+    let earlier = truncated.then(|| "…".to_owned());
+    section(text, &format!("Last log lines{of}{run}"), none.into_iter().chain(earlier).chain(lines.iter().cloned()));
 }
 
 /// What is reported together.

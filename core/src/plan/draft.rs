@@ -2,10 +2,10 @@
 
 use jobwarden_common::{
     names::reason,
-    notification::{Attempt, Cause, CauseKind, DecidedBy, Fact, OutcomeData, OutcomeKind},
+    notification::{Attempt, Cause, CauseKind, DecidedBy, Fact, NoLogs, OutcomeData, OutcomeKind},
 };
 
-use super::messages::Messages;
+use super::{messages::Messages, step::LogPlan};
 use crate::{
     causes::{self, DeletionFacts},
     evidence::{JobKind, PodEvidence, PodPhase},
@@ -207,6 +207,23 @@ impl<'a> Drafter<'a> {
         data
     }
 
+    /// Whether an outcome has the last log lines of its attempt. A node that is gone or does not renew its Lease does not answer.
+    pub(super) fn logs(&self, data: &OutcomeData) -> LogPlan {
+        let is_end = matches!(data.kind, OutcomeKind::Failed | OutcomeKind::Lost | OutcomeKind::AttemptFailed);
+        let attempt = data.attempt.as_ref().filter(|_| is_end && self.snapshot.policy.include_logs);
+        let Some(attempt) = attempt else { return LogPlan::Omit };
+        let Some(judged) = self.pods().find(|judged| judged.pod.uid == attempt.pod_uid) else {
+            return LogPlan::Unavailable(NoLogs::PodGone);
+        };
+        let Some(node) = &judged.pod.node else { return LogPlan::Unavailable(NoLogs::NotStarted) };
+        let is_stale = judged.signals().lease.is_some_and(|lease| lease.is_stale);
+        if is_stale || node.state.gone_since().is_some() {
+            LogPlan::Unavailable(NoLogs::NodeNotAnswering)
+        } else {
+            LogPlan::Read
+        }
+    }
+
     pub(super) fn messages(&self) -> Messages<'a> {
         Messages { kind: self.kind(), policy: &self.snapshot.policy, now: self.now }
     }
@@ -338,11 +355,13 @@ impl<'a> Drafter<'a> {
             attempt: None,
             reason: reason.to_owned(),
             message,
+            work_may_be_done: false,
             cause: Cause::default(),
             decided_by: decided_by(row),
             evidence: vec![Fact { of: "job".to_owned(), is: explain::job(&self.snapshot.evidence.job) }],
             timeline: self.snapshot.timeline.clone(),
             usage: self.snapshot.usage.clone(),
+            logs: None,
             coalesced: None,
         }
     }
@@ -355,13 +374,11 @@ enum Subject<'a> {
     Pod(JudgedPod<'a>),
     /// The object of its pod is gone.
     PastAttempt(&'a PastAttempt),
-            work_may_be_done: false,
 }
 
 impl<'a> Subject<'a> {
     fn cause(self) -> &'a Cause {
         match self {
-            logs: None,
             Self::Pod(judged) => &judged.pod.cause,
             Self::PastAttempt(past) => &past.cause,
         }

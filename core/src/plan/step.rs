@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use jobwarden_common::{identity::PodUid, notification::OutcomeData};
+use jobwarden_common::{
+    identity::PodUid,
+    notification::{NoLogs, OutcomeData},
+};
 
 use crate::{
     evidence::PodEvidence,
@@ -177,6 +180,20 @@ pub struct Draft {
     pub data: OutcomeData,
     /// The labels of the Job, by which the filters of sinks select.
     pub labels: Labels,
+    /// Whether the last log lines of the attempt belong to it.
+    pub logs: LogPlan,
+}
+
+/// Whether an outcome has the last log lines of its attempt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogPlan {
+    /// It has none: it is not about an end, or the policy says so.
+    #[default]
+    Omit,
+    /// It has them if they can be read in time.
+    Read,
+    /// It would have them, but they cannot be read.
+    Unavailable(NoLogs),
 }
 
 /// The content of an Event.

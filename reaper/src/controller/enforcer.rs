@@ -6,6 +6,7 @@ use jobwarden_common::identity::JobUid;
 use jobwarden_core::{
     evidence::JobIdentity,
     guard::Hold,
+    logs::LogRules,
     moment::Moment,
     reconcile::{Evaluation, Inspection, Mode, Reconciler, StepReport},
     snapshot::JobSnapshot,
@@ -68,6 +69,11 @@ impl Enforcer {
     /// Sets after how long what the breaker holds is released.
     pub fn set_hold_for(&self, hold_for: Duration) {
         self.reconciler().set_hold_for(hold_for);
+    }
+
+    /// Sets what of a log an outcome has; `None` for nothing.
+    pub fn set_log_rules(&self, rules: Option<LogRules>) {
+        self.executor.set_log_rules(rules);
     }
 
     /// Releases everything that the breaker holds. Returns how many nodes and Jobs it held.

@@ -8,6 +8,7 @@ use std::{
 use jobwarden_core::{
     guard::HOLD_FOR,
     index::JobLimits,
+    logs::{LogRules, LogSettings, LogSettingsError},
     outcome::OutcomeLimits,
     policy::{FilePolicy, PolicyLimits},
 };
@@ -34,6 +35,9 @@ pub struct Config {
     /// What tenants may set and use.
     #[serde(default)]
     pub limits: LimitsConfig,
+    /// The last log lines in notifications; without it there are none.
+    #[serde(default)]
+    pub logs: Option<LogSettings>,
 }
 
 /// What tenants may set and use.
@@ -88,6 +92,9 @@ pub enum ConfigError {
     /// A sink is not valid.
     #[error(transparent)]
     Sink(#[from] SinkError),
+    /// The part about logs is not valid.
+    #[error(transparent)]
+    Logs(#[from] LogSettingsError),
 }
 
 impl Config {
@@ -104,7 +111,14 @@ impl Config {
         let config: Self = serde_saphyr::from_str(text)
             .map_err(|source| ConfigError::Parse { path: path.to_owned(), source: Box::new(source) })?;
         sink_config::check(&config.sinks)?;
+        config.logs.as_ref().map(LogSettings::rules).transpose()?;
         Ok(config)
+    }
+
+    /// What of a log an outcome has; `None` for nothing.
+    pub fn log_rules(&self) -> Option<LogRules> {
+        // `parse` has found that they are valid.
+        self.logs.as_ref().and_then(|logs| logs.rules().ok().flatten())
     }
 }
 
@@ -131,6 +145,14 @@ mod tests {
     }
 
     #[rstest]
+    #[case("{}", false)]
+    #[case("logs: {lines: 0}", false)]
+    #[case("logs: {}", true)]
+    fn logs_are_read_only_if_the_configuration_says_so(#[case] text: &str, #[case] reads: bool) {
+        assert_eq!(parse(text).expect("valid").log_rules().is_some(), reads);
+    }
+
+    #[rstest]
     #[case("breaker: {holdFor: long}", false)]
     #[case("breaker: {nodes: 3}", false)]
     #[case(
@@ -142,7 +164,10 @@ mod tests {
     #[case("limits: {memory: 1Gi}", false)]
     #[case("sinks: []", true)]
     #[case("policy: {preset: ort-server, set: {lostAfter: 90s}, rules: [{match: {a: b}, set: {onLost: fail}}]}", true)]
-    #[case("policy: {set: {lostAfter: soon}}", false)]
+    #[case("policy: {set: {lostAfter: soon, includeLogs: false}}", false)]
+    #[case("logs: {lines: 10, bytes: 2048, redact: ['ticket \\d+'], redactDefaults: false}", true)]
+    #[case("logs: {redact: ['(']}", false)]
+    #[case("logs: {lines: 1000}", false)]
     #[case("{}", true)]
     fn an_invalid_configuration_is_rejected(#[case] text: &str, #[case] accepted: bool) {
         assert_eq!(parse(text).is_ok(), accepted, "{text}");

@@ -21,12 +21,10 @@ use jobwarden_core::{
 };
 use k8s_openapi::api::{batch::v1::Job, core::v1::Namespace, events::v1::Event};
 use kube::{Api, api::ListParams};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::{ExecuteError, StepRunner};
+use super::{ENRICH_WITHIN, ExecuteError, StepRunner};
 
-/// How long the look-ups for one outcome may take in total.
-const TIMEOUT: Duration = Duration::from_secs(5);
 /// The namespace of Events about nodes, which have no namespace (`metav1.NamespaceDefault`).
 const NODE_EVENTS: &str = "default";
 /// The most Events to read. The API server lists the oldest first.
@@ -42,8 +40,8 @@ const OWNER_DELETED: &str = "SuccessfulDelete";
 const CONTROLLER_MANAGER: &str = "kube-controller-manager";
 
 impl StepRunner<'_> {
-    /// Completes the cause with what the cluster knows.
-    pub(super) async fn find_cause(&self, data: &mut OutcomeData) {
+    /// Completes the cause with what the cluster knows, at `deadline` at the latest.
+    pub(super) async fn find_cause(&self, data: &mut OutcomeData, deadline: Instant) {
         let before = data.cause.clone();
         let lookup = async {
             if data.reason == reason::JOB_DELETED {
@@ -73,7 +71,7 @@ impl StepRunner<'_> {
             Ok::<_, kube::Error>(())
         };
         let (job, namespace) = (&self.job.name, &self.job.namespace);
-        match timeout(TIMEOUT, lookup).await {
+        match timeout_at(deadline, lookup).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
                 let error: &dyn std::error::Error = &error;
@@ -88,7 +86,7 @@ impl StepRunner<'_> {
     /// Whether the Events of a pod blame the volume of our own sidecar for it not starting. If they cannot be read, they blame nothing.
     pub(super) async fn confirm_not_our_fault(&mut self, pod: &PodRef) -> Result<(), ExecuteError> {
         let query = format!("regarding.uid={}", pod.uid);
-        let events = match timeout(TIMEOUT, self.events(&self.job.namespace, &query)).await {
+        let events = match timeout(ENRICH_WITHIN, self.events(&self.job.namespace, &query)).await {
             Ok(Ok(events)) => events,
             Ok(Err(error)) => {
                 let error: &dyn std::error::Error = &error;
@@ -193,7 +191,8 @@ mod tests {
     use jobwarden_core::{
         builders::evidence::identity,
         outcome::OutcomeName,
-        plan::step::{Draft, Step},
+        plan::step::{Draft, LogPlan, Step},
+        policy::Labels,
     };
     use serde_json::{Value, json};
 
@@ -207,7 +206,7 @@ mod tests {
         let name = OutcomeName::job_final(&"job-uid".into());
         let steps = before
             .into_iter()
-            .chain([Step::Record(Box::new(Draft { name, data, labels: jobwarden_core::policy::Labels::default() }))])
+            .chain([Step::Record(Box::new(Draft { name, data, labels: Labels::default(), logs: LogPlan::default() }))])
             .collect();
         let executor = executor_of(api);
         let (report, failure) = Box::pin(executor.run_steps(&identity(), steps)).await;

@@ -17,8 +17,9 @@ use jobwarden_core::{
 use jobwarden_serve::field_manager::post_params;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{Event, EventType};
+use tokio::time::Instant;
 
-use super::{ExecuteError, StepRunner, clock::wall_clock};
+use super::{ENRICH_WITHIN, ExecuteError, StepRunner, clock::wall_clock};
 use crate::{
     metrics::OutcomeLabels,
     outbox::{Admission, JobOutcome, MAX_NOTE_BYTES, shorten},
@@ -26,7 +27,7 @@ use crate::{
 
 impl StepRunner<'_> {
     pub(super) async fn record(&mut self, draft: Draft) -> Result<(), ExecuteError> {
-        let Draft { name, mut data, labels } = draft;
+        let Draft { name, mut data, labels, logs } = draft;
         let at = wall_clock();
         match self.executor.outbox.admit(&self.job.uid, &name, &data, at) {
             Admission::Record => {}
@@ -38,7 +39,12 @@ impl StepRunner<'_> {
                 return Err(ExecuteError::Waits(name));
             }
         }
-        self.find_cause(&mut data).await;
+        let deadline = Instant::now() + ENRICH_WITHIN;
+        // The container that decided is known from the status of the pod: Events only say who ended it.
+        let (attempt, cause) = (data.attempt.clone(), data.cause.clone());
+        let reading = self.logs(logs, attempt.as_ref(), &cause, deadline);
+        let (lines, ()) = tokio::join!(reading, self.find_cause(&mut data, deadline));
+        data.logs = lines;
         if let (Some(pod), OutcomeKind::Lost) = (&self.late_success, data.kind) {
             add_late_success(&mut data, pod);
         }

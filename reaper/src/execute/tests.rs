@@ -9,7 +9,7 @@ use jobwarden_core::{
     outcome::OutcomeName,
     plan::{
         plan,
-        step::{Draft, Notice, PodRef, Recorded, Removal},
+        step::{Draft, LogPlan, Notice, PodRef, Recorded, Removal},
     },
     policy::Labels,
     reconcile::StepReport,
@@ -127,6 +127,7 @@ fn record() -> Step {
         name: OutcomeName::job_final(&"job-uid".into()),
         data: mk_data(),
         labels: Labels::default(),
+        logs: LogPlan::default(),
     }))
 }
 

@@ -66,8 +66,8 @@ impl JobOutcome {
     }
 }
 
-/// Truncates `data` so that the whole notification is at most [`MAX_BYTES`]: long texts are shortened, and the middle of the
-/// timeline and the evidence is left out.
+/// Truncates `data` so that the whole notification is at most [`MAX_BYTES`]: log lines go first; then long texts are shortened, and the
+/// middle of the timeline and the evidence is left out.
 #[must_use]
 pub fn fitted(mut data: OutcomeData) -> OutcomeData {
     data.run_id = data.run_id.filter(|id: &RunId| id.as_str().len() <= MAX_ID_BYTES);
@@ -75,12 +75,27 @@ pub fn fitted(mut data: OutcomeData) -> OutcomeData {
     data.trace_id = data.trace_id.filter(|id| id.len() <= MAX_ID_BYTES);
     let (mut text_bytes, mut entries) = (MAX_TEXT_BYTES, MAX_ENTRIES);
     loop {
-        let cut = cut(data.clone(), text_bytes, entries);
+        let mut cut = cut(data.clone(), text_bytes, entries);
+        shed_log_lines(&mut cut);
         // In the last iteration only names are left, whose length the API server limits.
-        if encoded_bytes(&cut) + ENVELOPE_BYTES <= MAX_BYTES || text_bytes < 64 {
+        if fits(&cut) || text_bytes < 64 {
             return cut;
         }
+        data.logs = cut.logs;
         (text_bytes, entries) = (text_bytes / 2, (entries / 2).max(4));
+    }
+}
+
+fn fits(data: &OutcomeData) -> bool {
+    encoded_bytes(data) + ENVELOPE_BYTES <= MAX_BYTES
+}
+
+/// Log lines go before anything else, the oldest first.
+fn shed_log_lines(data: &mut OutcomeData) {
+    while !fits(data) {
+        let Some(logs) = data.logs.as_mut().filter(|logs| !logs.lines.is_empty()) else { return };
+        logs.lines.remove(0);
+        logs.truncated = true;
     }
 }
 

@@ -19,6 +19,8 @@ const HEAD: &str = "\
 Every right that the chart grants, why it exists, and what narrows it: a namespace, names of objects, or a ValidatingAdmissionPolicy that is bound to the
 service account (`ownRights.enabled`, on by default). An attacker who has a token of one of these accounts can do this, and no more. The end-to-end tests
 try it verb by verb (`tests/e2e/own_rights.rs`).
+
+These are the rights by default. With `reaper.logs.enabled`, `jobwarden-reaper` may also `get` `pods/log` in all namespaces (enrichment.md).
 ";
 
 /// A Role or `ClusterRole` with the comment above each rule.

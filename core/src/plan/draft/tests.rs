@@ -4,7 +4,7 @@ use rstest::rstest;
 
 use super::*;
 use crate::{
-    builders::evidence::{NOW, at, judged, mk_bare, mk_job, mk_pod, mk_snapshot, unreachable},
+    builders::evidence::{NOW, at, judged, mk_bare, mk_job, mk_pod, mk_snapshot, on_gone_node, unreachable},
     evidence::{Finish, JobEvidence, JobStage},
 };
 
@@ -130,6 +130,42 @@ fn work_that_was_done_before_its_deletion_says_so(
         assert_eq!(message.contains("Pod w had succeeded before"), says_so, "{message}");
         assert_eq!(message.ends_with("so its work may be done."), says_so, "{message}");
     }
+}
+
+/// A failed pod on a node of this kind.
+fn failed_on(node: impl FnOnce(&str) -> PodEvidence) -> PodEvidence {
+    PodEvidence { phase: PodPhase::Failed, ..node("w") }
+}
+
+#[rstest]
+#[case::failed(OutcomeKind::Failed, mk_pod("w"), LogPlan::Read)]
+#[case::lost(OutcomeKind::Lost, mk_pod("w"), LogPlan::Read)]
+#[case::attempt_failed(OutcomeKind::AttemptFailed, failed_on(mk_pod), LogPlan::Read)]
+#[case::succeeded(OutcomeKind::Succeeded, mk_pod("w"), LogPlan::Omit)]
+#[case::suspect(OutcomeKind::Suspect, mk_pod("w"), LogPlan::Omit)]
+#[case::deleted(OutcomeKind::Deleted, mk_pod("w"), LogPlan::Omit)]
+#[case::node_unreachable(OutcomeKind::Lost, unreachable("w", 100), LogPlan::Unavailable(NoLogs::NodeNotAnswering))]
+#[case::node_deleted(OutcomeKind::Lost, on_gone_node("w"), LogPlan::Unavailable(NoLogs::NodeNotAnswering))]
+#[case::it_failed_before_its_node(OutcomeKind::Failed, failed_on(|name| unreachable(name, 100)), LogPlan::Unavailable(NoLogs::NodeNotAnswering))]
+#[case::no_node(OutcomeKind::Lost, PodEvidence { node: None, ..mk_pod("w") }, LogPlan::Unavailable(NoLogs::NotStarted))]
+#[case::another_pod(OutcomeKind::Lost, mk_pod("v"), LogPlan::Unavailable(NoLogs::PodGone))]
+fn log_lines_belong_to_an_end_on_a_node_that_answers(
+    #[case] kind: OutcomeKind,
+    #[case] pod: PodEvidence,
+    #[case] expected: LogPlan,
+) {
+    let mut snapshot = mk_snapshot(mk_job(JobStage::Open), vec![pod]);
+    let plan = |snapshot: &JobSnapshot, of: Option<&str>| {
+        let judgement = judged(snapshot);
+        let drafter = drafter(snapshot, &judgement);
+        let mut data = drafter.base(kind, Row::P8, "Reason", String::new());
+        data.attempt = of.map(|name| attempt(&mk_pod(name)));
+        drafter.logs(&data)
+    };
+    assert_eq!(plan(&snapshot, Some("w")), expected);
+    assert_eq!(plan(&snapshot, None), LogPlan::Omit, "it is about no attempt");
+    snapshot.policy.include_logs = false;
+    assert_eq!(plan(&snapshot, Some("w")), LogPlan::Omit, "the policy says so");
 }
 
 #[test]

@@ -56,11 +56,8 @@ impl<'a> Planner<'a> {
     pub(super) fn record(&mut self, name: OutcomeName, data: impl FnOnce(&Drafter<'a>) -> OutcomeData) -> OutcomeData {
         let data = data(&self.drafter);
         if !self.recorded.has(&name) {
-            self.steps.push(Step::Record(Box::new(Draft {
-                name,
-                data: data.clone(),
-                labels: self.snapshot.labels.clone(),
-            })));
+            let (labels, logs) = (self.snapshot.labels.clone(), self.drafter.logs(&data));
+            self.steps.push(Step::Record(Box::new(Draft { name, data: data.clone(), labels, logs })));
         }
         data
     }

@@ -224,7 +224,7 @@ impl World<'_> {
 
     /// Creates an outcome object, unless there is one of its name.
     fn record(&mut self, job: usize, draft: Draft) {
-        let Draft { name, data, labels: _ } = draft;
+        let Draft { name, data, labels: _, logs: _ } = draft;
         if self.jobs[job].outcomes.contains_key(&name) {
             return;
         }

@@ -10,6 +10,7 @@ async fn an_existing_outcome_is_kept_with_its_recipients() {
         name: OutcomeName::job_final(&"job-uid".into()),
         data: jobwarden_common::notification::OutcomeData { kind: OutcomeKind::Succeeded, ..mk_data() },
         labels: Labels::default(),
+        logs: LogPlan::default(),
     };
     let ran = run(&api, &[Step::Record(Box::new(later))]).await;
     assert!(ran.failure.is_none());
@@ -77,7 +78,12 @@ async fn beyond_the_share_of_its_namespace_an_outcome_is_recorded_with_others() 
     );
     let final_of = |job: &str| {
         let data = jobwarden_common::notification::OutcomeData { job_uid: job.into(), ..mk_data() };
-        Step::Record(Box::new(Draft { name: OutcomeName::job_final(&job.into()), data, labels: Labels::default() }))
+        Step::Record(Box::new(Draft {
+            name: OutcomeName::job_final(&job.into()),
+            data,
+            labels: Labels::default(),
+            logs: LogPlan::default(),
+        }))
     };
     let of = |job: &str| JobIdentity { uid: job.into(), ..identity() };
     let outcomes = || api.paths("/joboutcomes/");
@@ -94,11 +100,11 @@ async fn beyond_the_share_of_its_namespace_an_outcome_is_recorded_with_others() 
 
     // The first attempt to record them together fails.
     api.fail(0, Failure::Before);
-    let coalescing = tokio::time::timeout(std::time::Duration::from_secs(12), executor.coalesce());
+    let coalescing = tokio::time::timeout(Duration::from_secs(12), executor.coalesce());
     assert!(coalescing.await.is_err(), "it never returns");
     assert_eq!(outcomes().len(), 1);
     assert!(executor.run_steps(&of("late"), release()).await.1.is_some(), "it is counted again");
-    let coalescing = tokio::time::timeout(std::time::Duration::from_secs(12), executor.coalesce());
+    let coalescing = tokio::time::timeout(Duration::from_secs(12), executor.coalesce());
     assert!(coalescing.await.is_err(), "it never returns");
     let coalesced = outcomes().into_iter().find(|path| path.contains("/coalesced.ort.")).expect("recorded");
     let coalesced = api.get(&coalesced).expect("it exists");

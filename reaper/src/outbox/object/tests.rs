@@ -1,6 +1,6 @@
 use jobwarden_common::{
     names::GROUP,
-    notification::{Attempt, Cause, DecidedBy, Fact, MAX_BYTES, TimelineEntry},
+    notification::{Attempt, Cause, DecidedBy, Fact, Logs, MAX_BYTES, TimelineEntry},
 };
 use jobwarden_core::outcome::Episode;
 use kube::{CustomResourceExt as _, Resource as _, runtime::watcher};
@@ -140,6 +140,27 @@ fn a_long_timeline_keeps_its_beginning_and_end() {
     assert!(data.timeline.iter().any(|entry| entry.event == "801 entries are left out here"));
 }
 
+/// With 64 KiB in all, of which these messages take most.
+#[test]
+fn log_lines_are_cut_before_anything_else_and_the_oldest_first() {
+    let lines: Vec<_> = (0..20).map(|n| format!("{n:02} {}", "x".repeat(497))).collect();
+    let logs = Logs { container: Some("main".to_owned()), lines: lines.clone(), ..Logs::default() };
+    let fact = |n: usize| Fact { of: n.to_string(), is: "y".repeat(4000) };
+    let with =
+        |facts: usize| OutcomeData { evidence: (0..facts).map(fact).collect(), logs: Some(logs.clone()), ..mk_data() };
+    assert_eq!(fitted(with(12)), with(12), "all of it fits");
+
+    let cut = fitted(with(14));
+    let kept = cut.logs.expect("some lines are left");
+    assert!(kept.truncated && !kept.lines.is_empty() && kept.lines.len() < 20, "{} lines", kept.lines.len());
+    assert!(lines.ends_with(&kept.lines), "the oldest went");
+    assert_eq!(cut.evidence, with(14).evidence, "nothing else was cut");
+
+    let cut = fitted(with(40));
+    assert_eq!(cut.logs, Some(Logs { lines: Vec::new(), truncated: true, ..logs }));
+    assert_eq!(cut.evidence.len(), 40, "the texts are shortened");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
@@ -149,6 +170,7 @@ proptest! {
         entries in 0_usize..2000,
         length in 0_usize..5000,
         id in "\\PC{0,2000}",
+        lines in prop::collection::vec("\\PC{0,1000}", 0..200),
     ) {
         let entry = |n: usize| TimelineEntry { at: n.to_string(), event: "e".repeat(length) };
         let outcome = JobOutcome::record(
@@ -162,6 +184,7 @@ proptest! {
                 run_id: Some(id.clone().into()),
                 job_id: Some(id.clone().into()),
                 trace_id: Some(id),
+                logs: Some(Logs { lines, ..Logs::default() }),
                 ..mk_data()
             },
             Recipients::default(),

@@ -1,4 +1,4 @@
-use jobwarden_common::notification::{Attempt, Cause, CauseKind, Coalesced};
+use jobwarden_common::notification::{Attempt, Cause, CauseKind, Coalesced, Logs};
 use jobwarden_core::plan::add_late_success;
 use proptest::{option, prelude::*};
 use rstest::rstest;
@@ -73,6 +73,20 @@ fn a_config_worker_is_named_by_its_run() {
         r#""errorMessage":"The config worker was stopped because it ran longer than it may."}"#
     );
     assert_eq!(text(message(&data)), expected);
+}
+
+/// They may quote the environment of the worker, and the sentence is shown to users who may not read the namespace.
+#[test]
+fn log_lines_never_reach_ort_server() {
+    let line = "a line of the log";
+    let logs = Logs { container: Some("main".to_owned()), lines: vec![line.to_owned()], ..Logs::default() };
+    for reason in reason::LOST.into_iter().chain(["BackoffLimitExceeded", "JobDeleted", line]) {
+        let without = mk_failed(reason);
+        let with = OutcomeData { logs: Some(logs.clone()), ..without.clone() };
+        let sent = text(message(&with));
+        assert!(!sent.contains(line), "{sent}");
+        assert_eq!(message(&with), message(&without));
+    }
 }
 
 #[test]
