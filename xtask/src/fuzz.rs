@@ -51,6 +51,7 @@ const MAX_BYTES: u32 = 64 * 1024;
 Targets:
   identity  JSON pointers and regular expressions, on values of tenants
   intake    bodies of beats and of agents' reports
+  logs      logs of workers, for notifications
   objects   Jobs, pods, nodes, Leases and namespaces as the watches deliver them
   patch     Jobs and pods in admission
   policy    the configuration file, and the annotations of namespaces and Jobs
