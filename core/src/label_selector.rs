@@ -31,6 +31,54 @@ pub fn problem(selector: &LabelSelector) -> Option<String> {
     })
 }
 
+/// Parses a selector as `kubectl --selector` takes it: requirements separated by commas, each `key`, `!key`, `key=value`, `key!=value`,
+/// `key in (a, b)` or `key notin (a, b)`. The error says what is wrong.
+pub fn parse(text: &str) -> Result<LabelSelector, String> {
+    let requirements = split(text).map(|part| requirement(part.trim())).collect::<Result<Vec<_>, _>>()?;
+    Ok(LabelSelector { match_expressions: Some(requirements), match_labels: None })
+}
+
+/// The parts between commas that stand outside of parentheses.
+fn split(text: &str) -> impl Iterator<Item = &str> {
+    let mut depth = 0_i32;
+    text.split(move |letter: char| {
+        depth += i32::from(letter == '(') - i32::from(letter == ')');
+        letter == ',' && depth == 0
+    })
+}
+
+fn requirement(text: &str) -> Result<LabelSelectorRequirement, String> {
+    let wrong = || {
+        format!("{text:?} is no requirement: use key, !key, key=value, key!=value, key in (a, b) or key notin (a, b)")
+    };
+    let one = |value: &str| Some(vec![value.trim().to_owned()]);
+    let listed = text.strip_suffix(')').and_then(|text| text.split_once('('));
+    let (key, operator, values) = if let Some((head, list)) = listed {
+        let (key, operator) = head.trim().rsplit_once(' ').ok_or_else(wrong)?;
+        let operator = match operator {
+            "in" => "In",
+            "notin" => "NotIn",
+            _ => return Err(wrong()),
+        };
+        (key, operator, Some(list.split(',').map(|value| value.trim().to_owned()).collect()))
+    } else if let Some((key, value)) = text.split_once("!=") {
+        (key, "NotIn", one(value))
+    } else if let Some((key, value)) = text.split_once('=') {
+        (key, "In", one(value.strip_prefix('=').unwrap_or(value)))
+    } else if let Some(key) = text.strip_prefix('!') {
+        (key, "DoesNotExist", None)
+    } else {
+        (text, "Exists", None)
+    };
+    let key = key.trim();
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_./".contains(letter);
+    let is_plain = |text: &str| text.chars().all(plain);
+    if key.is_empty() || !is_plain(key) || !values.iter().flatten().all(|value| is_plain(value)) {
+        return Err(wrong());
+    }
+    Ok(LabelSelectorRequirement { key: key.to_owned(), operator: operator.to_owned(), values })
+}
+
 fn holds(requirement: &LabelSelectorRequirement, value: Option<&str>) -> bool {
     let listed = value.is_some_and(|value| requirement.values.iter().flatten().any(|listed| listed == value));
     match requirement.operator.as_str() {
@@ -62,6 +110,36 @@ mod tests {
     fn it_selects_as_kubernetes_does(#[case] selector: Value, #[case] expected: bool) {
         let selector: LabelSelector = serde_json::from_value(selector).expect("a selector");
         assert_eq!(selects(&selector, |key| (key == "team").then_some("a")), expected);
+    }
+
+    #[rstest]
+    #[case("ort-worker", json!([{"key": "ort-worker", "operator": "Exists"}]))]
+    #[case("!ort-worker", json!([{"key": "ort-worker", "operator": "DoesNotExist"}]))]
+    #[case("a=b, c == d ,e!=f", json!([
+        {"key": "a", "operator": "In", "values": ["b"]}, {"key": "c", "operator": "In", "values": ["d"]},
+        {"key": "e", "operator": "NotIn", "values": ["f"]}
+    ]))]
+    #[case("x.io/y in (a, b),z notin (c)", json!([
+        {"key": "x.io/y", "operator": "In", "values": ["a", "b"]}, {"key": "z", "operator": "NotIn", "values": ["c"]}
+    ]))]
+    fn the_form_of_kubectl_is_read(#[case] text: &str, #[case] expected: Value) {
+        let expected: LabelSelector =
+            serde_json::from_value(json!({ "matchExpressions": expected })).expect("a selector");
+        assert_eq!(parse(text), Ok(expected));
+    }
+
+    #[rstest]
+    #[case("")]
+    #[case("a,")]
+    #[case("=b")]
+    #[case("a like (b)")]
+    #[case("a in b")]
+    #[case("a in (b")]
+    #[case("a in (b))")]
+    #[case("a=b=c")]
+    #[case("a b")]
+    fn what_kubectl_would_refuse_is_an_error(#[case] text: &str) {
+        assert!(parse(text).is_err(), "{:?}", parse(text));
     }
 
     #[rstest]

@@ -30,6 +30,7 @@ pub mod plan;
 pub mod policy;
 pub mod reconcile;
 pub mod second_look;
+pub mod selection;
 pub mod server_clock;
 pub mod sidecar_fault;
 pub mod signals;

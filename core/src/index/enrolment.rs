@@ -4,7 +4,7 @@
 use jobwarden_common::identity::JobUid;
 
 use super::{Index, enrolled::EnrolledNamespaces, records::JobRecord};
-use crate::moment::Moment;
+use crate::{facts::job::JobFacts, moment::Moment, selection::Selection};
 
 impl Index {
     /// A namespace was enrolled, or is no longer.
@@ -22,17 +22,34 @@ impl Index {
 
     /// Whether the namespace is known not to be enrolled.
     pub(super) fn is_outside(&self, namespace: &str) -> bool {
-        self.enrolled.listed && !self.enrolled.names.contains(namespace)
+        self.enrolled.listed && !self.is_enrolled(namespace)
     }
 
-    /// Whether the namespace is known to be enrolled.
+    /// Whether the namespace is known to be enrolled, or has Jobs that are followed by their labels.
     pub fn is_enrolled(&self, namespace: &str) -> bool {
-        self.enrolled.names.contains(namespace)
+        self.enrolled.names.contains(namespace) || self.enrolled.selection.covers(namespace)
+    }
+
+    /// Whether the namespace of a Job is known to be enrolled, or the Job is selected by its labels.
+    pub fn enrols(&self, facts: &JobFacts) -> bool {
+        self.enrolled.contains(facts)
+    }
+
+    /// Whether only selected Jobs of the namespace are followed, and which those are.
+    pub fn selection_in(&self, namespace: &str) -> Option<&Selection> {
+        let EnrolledNamespaces { names, selection, .. } = &self.enrolled;
+        (!names.contains(namespace) && selection.covers(namespace)).then_some(selection)
+    }
+
+    /// Sets which Jobs are followed by their labels.
+    pub fn set_selection(&mut self, selection: Selection, now: Moment) {
+        self.enrolled.selection = selection;
+        self.enrolment_changed(None, now);
     }
 
     /// A list of namespaces is complete: those that `exists` denies are gone.
     pub fn namespaces_listed(&mut self, exists: impl Fn(&str) -> bool, now: Moment) {
-        let EnrolledNamespaces { names, listed } = &mut self.enrolled;
+        let EnrolledNamespaces { names, listed, .. } = &mut self.enrolled;
         let before = (names.len(), *listed);
         names.retain(|name| exists(name));
         *listed = true;
@@ -76,6 +93,7 @@ mod tests {
     use crate::{
         builders::facts::{mk_job, mk_pod},
         facts::job::JobFacts,
+        policy::Labels,
     };
 
     const fn at(seconds: u64) -> Moment {
@@ -147,6 +165,24 @@ mod tests {
         assert_eq!(since(&index), Some(at(2)));
         index.apply_job(mk_job("job"), at(3));
         assert_eq!(since(&index), None);
+    }
+
+    #[test]
+    fn a_selected_job_is_observed_and_another_of_its_namespace_is_not() {
+        let mut index = mk_index();
+        let selector = crate::label_selector::parse("ort-worker").expect("a selector");
+        index.set_selection(Selection::new(["ort".to_owned()], selector), at(0));
+        index.namespaces_listed(|_| true, at(1));
+        assert_eq!(since(&index), Some(at(1)), "it lacks the label, whoever has labelled it as enrolled");
+        let labels = Labels::keep(&[("ort-worker".to_owned(), "scanner".to_owned())].into());
+        let selected = || JobFacts { labels: labels.clone(), ..mk_job("job") };
+        index.apply_job(selected(), at(2));
+        assert_eq!(since(&index), None);
+        index.apply_job(JobFacts { opted_out: true, ..selected() }, at(3));
+        assert_eq!(since(&index), Some(at(3)));
+        assert!(index.selection_in("ort").is_some() && index.selection_in("other").is_none());
+        index.set_enrolled("ort", true, at(4));
+        assert!(index.selection_in("ort").is_none(), "its namespace is enrolled as a whole");
     }
 
     #[test]
