@@ -74,6 +74,14 @@ pub mod annotation {
     pub const INCLUDE_LOGS: &str = "jobwarden.io/include-logs";
     /// How long a finished Job is kept before it is deleted.
     pub const RETENTION: &str = "jobwarden.io/retention";
+    /// How long a Job that completed is kept; by default as long as `retention` says.
+    pub const RETENTION_SUCCEEDED: &str = "jobwarden.io/retention-succeeded";
+    /// How long a failed Job is kept; by default as long as `retention` says.
+    pub const RETENTION_FAILED: &str = "jobwarden.io/retention-failed";
+    /// How long a Job is kept that failed because a pod of it was lost; by default as long as any failed Job.
+    pub const RETENTION_LOST: &str = "jobwarden.io/retention-lost";
+    /// How long an ended pod is kept whose Job was deleted without it; by default as long as `retention` says.
+    pub const RETENTION_ORPHANED: &str = "jobwarden.io/retention-orphaned";
     /// CPU request and limit of the sidecar, a Kubernetes quantity.
     pub const SIDECAR_CPU: &str = "jobwarden.io/sidecar-cpu";
     /// Memory request and limit of the sidecar, a Kubernetes quantity.

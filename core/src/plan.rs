@@ -12,5 +12,5 @@ pub mod step;
 
 pub use self::{
     draft::add_late_success,
-    planner::{plan, requeue_at},
+    planner::{plan, requeue_at, retained_until},
 };

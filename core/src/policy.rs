@@ -11,6 +11,7 @@ pub use self::{
     labels::Labels,
     layers::{Effective, Policies},
     limits::{BeyondLimit, PolicyLimits},
+    retention::Leftover,
     setting::{BadSetting, Changes, Origin, Origins, PolicyField, Setting},
 };
 
@@ -19,6 +20,7 @@ mod file;
 mod labels;
 mod layers;
 mod limits;
+mod retention;
 mod setting;
 
 /// The timeouts by which one Job is judged, and what is done about a loss.
@@ -49,8 +51,16 @@ pub struct Policy {
     pub not_starting: NotStarting,
     /// What is done when a main container has failed while another one keeps the pod running.
     pub on_container_exit: OnContainerExit,
-    /// How long a finished Job is kept before it is deleted.
+    /// How long a finished Job is kept before it is deleted, unless one of the four below says otherwise; see [`Policy::retention_of`].
     pub retention: Duration,
+    /// How long one is kept that completed.
+    pub retention_succeeded: Option<Duration>,
+    /// How long one is kept that failed.
+    pub retention_failed: Option<Duration>,
+    /// How long one is kept that failed because a pod of it was lost.
+    pub retention_lost: Option<Duration>,
+    /// How long an ended pod is kept whose Job was deleted without it.
+    pub retention_orphaned: Option<Duration>,
     /// Whether the orchestrator is notified of late beats.
     pub notify_late: bool,
     /// Whether notifications have the last log lines, if the administrator has turned that on.
@@ -73,6 +83,10 @@ impl Default for Policy {
             not_starting: NotStarting::Report,
             on_container_exit: OnContainerExit::Wait,
             retention: Duration::from_hours(1),
+            retention_succeeded: None,
+            retention_failed: None,
+            retention_lost: None,
+            retention_orphaned: None,
             notify_late: false,
             include_logs: true,
         }

@@ -200,6 +200,22 @@ pub struct PolicyArgs {
     #[arg(long, env = "JOBWARDEN_RETENTION", default_value = "1h", value_parser = humantime::parse_duration, value_name = "DURATION")]
     pub retention: Duration,
 
+    /// How long a Job that completed is kept; by default as long as `--retention` says
+    #[arg(long, env = "JOBWARDEN_RETENTION_SUCCEEDED", value_parser = humantime::parse_duration, value_name = "DURATION")]
+    pub retention_succeeded: Option<Duration>,
+
+    /// How long a failed Job is kept; by default as long as `--retention` says
+    #[arg(long, env = "JOBWARDEN_RETENTION_FAILED", value_parser = humantime::parse_duration, value_name = "DURATION")]
+    pub retention_failed: Option<Duration>,
+
+    /// How long a Job is kept that failed because a pod of it was lost; by default as long as any failed Job
+    #[arg(long, env = "JOBWARDEN_RETENTION_LOST", value_parser = humantime::parse_duration, value_name = "DURATION")]
+    pub retention_lost: Option<Duration>,
+
+    /// How long an ended pod is kept whose Job was deleted without it; by default as long as `--retention` says
+    #[arg(long, env = "JOBWARDEN_RETENTION_ORPHANED", value_parser = humantime::parse_duration, value_name = "DURATION")]
+    pub retention_orphaned: Option<Duration>,
+
     /// Notify of late beats as well
     #[arg(long, env = "JOBWARDEN_NOTIFY_LATE")]
     pub notify_late: bool,
@@ -242,6 +258,10 @@ impl PolicyArgs {
             not_starting,
             on_container_exit,
             retention,
+            retention_succeeded,
+            retention_failed,
+            retention_lost,
+            retention_orphaned,
             notify_late,
         } = self;
         let mut warnings = Vec::new();
@@ -265,6 +285,10 @@ impl PolicyArgs {
             on_lost: *on_lost,
             unseen: *unseen,
             retention: *retention,
+            retention_succeeded: *retention_succeeded,
+            retention_failed: *retention_failed,
+            retention_lost: *retention_lost,
+            retention_orphaned: *retention_orphaned,
             notify_late: *notify_late,
             ..Policy::default()
         };

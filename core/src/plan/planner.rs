@@ -11,11 +11,15 @@ mod removal;
 mod tests;
 
 use self::context::Planner;
-use super::step::{Recorded, Step};
+use super::{
+    draft::lost_reason,
+    step::{Recorded, Step},
+};
 use crate::{
-    evidence::JobStage,
+    evidence::{Finish, JobStage},
     guard::Holds,
     moment::Moment,
+    policy::Leftover,
     snapshot::JobSnapshot,
     verdict::{JobVerdict, Judgement},
 };
@@ -48,12 +52,21 @@ pub fn plan(
     planner.steps
 }
 
+/// Until when a finished Job is kept, by how it ended; `None` if it is left alone: its controller or Kubernetes deletes it.
+pub fn retained_until(snapshot: &JobSnapshot) -> Option<Moment> {
+    let job = &snapshot.evidence.job;
+    let JobStage::Finished { since, finish } = &job.stage else { return None };
+    let leftover = match finish {
+        Finish::Complete => Leftover::Succeeded,
+        Finish::Failed { reason, .. } if lost_reason(reason).is_some() => Leftover::Lost,
+        Finish::Failed { .. } => Leftover::Failed,
+    };
+    (!job.owned && !job.has_ttl).then(|| *since + snapshot.policy.retention_of(leftover))
+}
+
 /// The earliest moment after `now` at which time alone may change the plan.
 pub fn requeue_at(snapshot: &JobSnapshot, judgement: &Judgement, holds: &Holds, now: Moment) -> Option<Moment> {
-    let retention = match snapshot.evidence.job.stage {
-        JobStage::Finished { since, .. } => Some(since + snapshot.policy.retention),
-        _ => None,
-    };
+    let retention = retained_until(snapshot);
     // A pod that has ended but still exists is a leftover from then on.
     let judged_pods = judgement.judged_pods(&snapshot.evidence, &snapshot.policy);
     let stuck = judged_pods.filter_map(|judged| judged.signals().stuck_at);

@@ -60,6 +60,10 @@ impl Default for PolicyLimits {
             (PolicyField::LostAfter, most(LONGEST_LOST_AFTER)),
             (PolicyField::StartTimeout, most(LONGEST_START)),
             (PolicyField::Retention, most(LONGEST_RETENTION)),
+            (PolicyField::RetentionSucceeded, most(LONGEST_RETENTION)),
+            (PolicyField::RetentionFailed, most(LONGEST_RETENTION)),
+            (PolicyField::RetentionLost, most(LONGEST_RETENTION)),
+            (PolicyField::RetentionOrphaned, most(LONGEST_RETENTION)),
         ]))
     }
 }
@@ -145,6 +149,7 @@ mod tests {
     #[case::no_least(PolicyField::ActiveTimeout, "1s", Some("1s"))]
     #[case::no_bound(PolicyField::StallAfter, "never", Some("never"))]
     #[case::default_bound(PolicyField::Retention, "3650d", Some("30days"))]
+    #[case::default_bound_by_status(PolicyField::RetentionFailed, "3650d", Some("30days"))]
     #[case::allowed(PolicyField::OnLost, "report", Some("report"))]
     #[case::not_allowed(PolicyField::OnLost, "fail", None)]
     #[case::choice_without_bound(PolicyField::NotifyLate, "true", Some("true"))]

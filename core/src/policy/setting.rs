@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc, time::Duration};
 use jobwarden_common::names::annotation;
 use serde::{Deserialize, Deserializer, de::Error as _};
 
-use super::{NotStarting, OnContainerExit, OnLost, Policy, UnknownWord, Unseen};
+use super::{Leftover, NotStarting, OnContainerExit, OnLost, Policy, UnknownWord, Unseen};
 
 /// The value for "no limit".
 const NEVER: &str = "never";
@@ -30,13 +30,17 @@ pub enum PolicyField {
     NotStarting,
     OnContainerExit,
     Retention,
+    RetentionSucceeded,
+    RetentionFailed,
+    RetentionLost,
+    RetentionOrphaned,
     NotifyLate,
     IncludeLogs,
 }
 
 impl PolicyField {
     /// All there are, in the order in which people are shown them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 19] = [
         Self::LostAfter,
         Self::SuspectAfter,
         Self::StartTimeout,
@@ -50,6 +54,10 @@ impl PolicyField {
         Self::NotStarting,
         Self::OnContainerExit,
         Self::Retention,
+        Self::RetentionSucceeded,
+        Self::RetentionFailed,
+        Self::RetentionLost,
+        Self::RetentionOrphaned,
         Self::NotifyLate,
         Self::IncludeLogs,
     ];
@@ -70,6 +78,10 @@ impl PolicyField {
             Self::NotStarting => annotation::NOT_STARTING,
             Self::OnContainerExit => annotation::ON_CONTAINER_EXIT,
             Self::Retention => annotation::RETENTION,
+            Self::RetentionSucceeded => annotation::RETENTION_SUCCEEDED,
+            Self::RetentionFailed => annotation::RETENTION_FAILED,
+            Self::RetentionLost => annotation::RETENTION_LOST,
+            Self::RetentionOrphaned => annotation::RETENTION_ORPHANED,
             Self::NotifyLate => annotation::NOTIFY_LATE,
             Self::IncludeLogs => annotation::INCLUDE_LOGS,
         }
@@ -117,6 +129,10 @@ pub enum Setting {
     NotStarting(NotStarting),
     OnContainerExit(OnContainerExit),
     Retention(Duration),
+    RetentionSucceeded(Duration),
+    RetentionFailed(Duration),
+    RetentionLost(Duration),
+    RetentionOrphaned(Duration),
     NotifyLate(bool),
     IncludeLogs(bool),
 }
@@ -138,6 +154,10 @@ impl Setting {
             PolicyField::NotStarting => Self::NotStarting(word(text)?),
             PolicyField::OnContainerExit => Self::OnContainerExit(word(text)?),
             PolicyField::Retention => Self::Retention(duration(text)?),
+            PolicyField::RetentionSucceeded => Self::RetentionSucceeded(duration(text)?),
+            PolicyField::RetentionFailed => Self::RetentionFailed(duration(text)?),
+            PolicyField::RetentionLost => Self::RetentionLost(duration(text)?),
+            PolicyField::RetentionOrphaned => Self::RetentionOrphaned(duration(text)?),
             PolicyField::NotifyLate => Self::NotifyLate(whether(text)?),
             PolicyField::IncludeLogs => Self::IncludeLogs(whether(text)?),
         })
@@ -159,6 +179,10 @@ impl Setting {
             PolicyField::NotStarting => Self::NotStarting(policy.not_starting),
             PolicyField::OnContainerExit => Self::OnContainerExit(policy.on_container_exit),
             PolicyField::Retention => Self::Retention(policy.retention),
+            PolicyField::RetentionSucceeded => Self::RetentionSucceeded(policy.retention_of(Leftover::Succeeded)),
+            PolicyField::RetentionFailed => Self::RetentionFailed(policy.retention_of(Leftover::Failed)),
+            PolicyField::RetentionLost => Self::RetentionLost(policy.retention_of(Leftover::Lost)),
+            PolicyField::RetentionOrphaned => Self::RetentionOrphaned(policy.retention_of(Leftover::Orphaned)),
             PolicyField::NotifyLate => Self::NotifyLate(policy.notify_late),
             PolicyField::IncludeLogs => Self::IncludeLogs(policy.include_logs),
         }
@@ -180,6 +204,10 @@ impl Setting {
             Self::NotStarting(_) => PolicyField::NotStarting,
             Self::OnContainerExit(_) => PolicyField::OnContainerExit,
             Self::Retention(_) => PolicyField::Retention,
+            Self::RetentionSucceeded(_) => PolicyField::RetentionSucceeded,
+            Self::RetentionFailed(_) => PolicyField::RetentionFailed,
+            Self::RetentionLost(_) => PolicyField::RetentionLost,
+            Self::RetentionOrphaned(_) => PolicyField::RetentionOrphaned,
             Self::NotifyLate(_) => PolicyField::NotifyLate,
             Self::IncludeLogs(_) => PolicyField::IncludeLogs,
         }
@@ -201,6 +229,10 @@ impl Setting {
             Self::NotStarting(what) => policy.not_starting = what,
             Self::OnContainerExit(what) => policy.on_container_exit = what,
             Self::Retention(long) => policy.retention = long,
+            Self::RetentionSucceeded(long) => policy.retention_succeeded = Some(long),
+            Self::RetentionFailed(long) => policy.retention_failed = Some(long),
+            Self::RetentionLost(long) => policy.retention_lost = Some(long),
+            Self::RetentionOrphaned(long) => policy.retention_orphaned = Some(long),
             Self::NotifyLate(whether) => policy.notify_late = whether,
             Self::IncludeLogs(whether) => policy.include_logs = whether,
         }
@@ -212,9 +244,14 @@ impl Setting {
     #[allow(clippy::option_option, reason = "whether it is a duration, and whether the duration is a limit")]
     pub(super) fn duration(self) -> Option<Option<Duration>> {
         match self {
-            Self::LostAfter(set) | Self::SuspectAfter(set) | Self::StartTimeout(set) | Self::Retention(set) => {
-                Some(Some(set))
-            }
+            Self::LostAfter(set)
+            | Self::SuspectAfter(set)
+            | Self::StartTimeout(set)
+            | Self::Retention(set)
+            | Self::RetentionSucceeded(set)
+            | Self::RetentionFailed(set)
+            | Self::RetentionLost(set)
+            | Self::RetentionOrphaned(set) => Some(Some(set)),
             Self::UnscheduledTimeout(set)
             | Self::ActiveTimeout(set)
             | Self::StallAfter(set)
@@ -236,6 +273,10 @@ impl Setting {
             Self::SuspectAfter(_) => Self::SuspectAfter(set),
             Self::StartTimeout(_) => Self::StartTimeout(set),
             Self::Retention(_) => Self::Retention(set),
+            Self::RetentionSucceeded(_) => Self::RetentionSucceeded(set),
+            Self::RetentionFailed(_) => Self::RetentionFailed(set),
+            Self::RetentionLost(_) => Self::RetentionLost(set),
+            Self::RetentionOrphaned(_) => Self::RetentionOrphaned(set),
             Self::UnscheduledTimeout(_) => Self::UnscheduledTimeout(Some(set)),
             Self::ActiveTimeout(_) => Self::ActiveTimeout(Some(set)),
             Self::StallAfter(_) => Self::StallAfter(Some(set)),
@@ -286,7 +327,12 @@ impl fmt::Display for Setting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::LostAfter(after) | Self::SuspectAfter(after) => humantime::format_duration(*after).fmt(f),
-            Self::StartTimeout(long) | Self::Retention(long) => humantime::format_duration(*long).fmt(f),
+            Self::StartTimeout(long)
+            | Self::Retention(long)
+            | Self::RetentionSucceeded(long)
+            | Self::RetentionFailed(long)
+            | Self::RetentionLost(long)
+            | Self::RetentionOrphaned(long) => humantime::format_duration(*long).fmt(f),
             Self::UnscheduledTimeout(limit)
             | Self::ActiveTimeout(limit)
             | Self::StallAfter(limit)
@@ -421,7 +467,14 @@ impl Origins {
     /// The layer that the value of `field` comes from.
     pub fn of(&self, field: PolicyField) -> Origin {
         let found = self.0.iter().find(|(known, _)| *known == field);
-        found.map_or(Origin::Default, |(_, origin)| origin.clone())
+        match (found, field) {
+            (Some((_, origin)), _) => origin.clone(),
+            (None, PolicyField::RetentionLost) => self.of(PolicyField::RetentionFailed),
+            (None, PolicyField::RetentionSucceeded | PolicyField::RetentionFailed | PolicyField::RetentionOrphaned) => {
+                self.of(PolicyField::Retention)
+            }
+            (None, _) => Origin::Default,
+        }
     }
 
     pub(super) fn set(&mut self, field: PolicyField, origin: Origin) {

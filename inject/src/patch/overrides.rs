@@ -27,7 +27,7 @@ enum Format {
     Memory,
 }
 
-const FORMATS: [(&str, Format); 19] = [
+const FORMATS: [(&str, Format); 23] = [
     (annotation::LOST_AFTER, Format::Duration),
     (annotation::SUSPECT_AFTER, Format::Duration),
     (annotation::START_TIMEOUT, Format::Duration),
@@ -37,6 +37,10 @@ const FORMATS: [(&str, Format); 19] = [
     (annotation::INIT_TIMEOUT, Format::Limit),
     (annotation::STRANDED_AFTER, Format::Limit),
     (annotation::RETENTION, Format::Duration),
+    (annotation::RETENTION_SUCCEEDED, Format::Duration),
+    (annotation::RETENTION_FAILED, Format::Duration),
+    (annotation::RETENTION_LOST, Format::Duration),
+    (annotation::RETENTION_ORPHANED, Format::Duration),
     (annotation::ON_LOST, Format::OneOf(&["retry", "fail", "report"])),
     (annotation::UNSEEN, Format::OneOf(&["report", "lost"])),
     (annotation::NOT_STARTING, Format::OneOf(&["report", "fail"])),

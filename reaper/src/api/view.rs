@@ -8,12 +8,13 @@ use jobwarden_common::{
     identity::JobUid,
 };
 use jobwarden_core::{
-    evidence::{Evidence, JobIdentity, JobKind, JobStage, NodeState, PodPhase},
+    evidence::{Evidence, JobIdentity, JobKind, NodeState, PodPhase},
     explain::{self, Upcoming, UpcomingVerdict, upcoming},
     guard::{BREAKER, BreakerReport, DomainReport, Hold, Unit},
     health::SignalHealth,
     moment::Moment,
     outcome::OutcomeName,
+    plan::retained_until,
     policy::{Policy, PolicyField, Setting},
     reconcile::Inspection,
     signals::{AgentSignal, BeatState},
@@ -119,10 +120,7 @@ fn timers<'a>(
 
 /// The timer of the deletion of a finished Job.
 fn retention(snapshot: &JobSnapshot, now: Moment) -> Option<Timer> {
-    let job = &snapshot.evidence.job;
-    let JobStage::Finished { since, .. } = job.stage else { return None };
-    let at = since + snapshot.policy.retention;
-    (at > now && !job.owned && !job.has_ttl).then(|| Timer {
+    retained_until(snapshot).filter(|at| *at > now).map(|at| Timer {
         in_seconds: at.since(now).as_secs(),
         pod: None,
         verdict: Verdict {

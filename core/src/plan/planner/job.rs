@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jobwarden_common::names::reason;
 
-use super::context::Planner;
+use super::{context::Planner, retained_until};
 use crate::{
     evidence::{Finish, JobEvidence, JobStage},
     moment::Moment,
@@ -41,7 +41,7 @@ impl Planner<'_> {
     /// J1.
     pub(super) fn finished(&mut self) {
         let job = &self.snapshot.evidence.job;
-        let JobStage::Finished { since, finish } = &job.stage else { return };
+        let JobStage::Finished { finish, .. } = &job.stage else { return };
         let outcome = OutcomeName::job_final(&job.identity.uid);
         self.record(outcome.clone(), |drafter| match finish {
             Finish::Complete => drafter.succeeded(),
@@ -51,9 +51,8 @@ impl Planner<'_> {
             self.steps.push(Step::ReleaseFinalizer);
         }
         self.clean_up_terminating_pods();
-        let is_retained = self.now.since(*since) < self.snapshot.policy.retention;
         let is_delivered = self.recorded.has(&outcome) && self.recorded.delivery_has_ended();
-        if !is_retained && is_delivered && !job.owned && !job.has_ttl {
+        if is_delivered && retained_until(self.snapshot).is_some_and(|until| until <= self.now) {
             self.steps.push(Step::DeleteJob);
         }
     }

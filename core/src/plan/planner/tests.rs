@@ -1,5 +1,7 @@
 //! The steps for every verdict.
 
+use std::time::Duration;
+
 use jobwarden_common::{
     names::reason,
     notification::{Cause, OutcomeData, OutcomeKind},
@@ -162,6 +164,27 @@ fn a_finished_job_is_deleted_after_retention_and_delivery(
     assert_eq!(steps, if deleted { vec![Step::DeleteJob] } else { vec![] });
     let again = requeue_at(&snapshot, &judgement, &Holds::default(), now);
     assert_eq!(again, (age < 3600).then(|| at(NOW - 60 + 3600)), "the plan changes when the retention ends");
+}
+
+/// Of a Job that ended a minute ago.
+#[rstest]
+#[case::succeeded(None, 2)]
+#[case::failed(Some("BackoffLimitExceeded"), 3)]
+#[case::overdue(Some("DeadlineExceeded"), 3)]
+#[case::lost(Some("NodeUnreachable"), 4)]
+fn a_finished_job_is_kept_by_how_it_ended(#[case] reason: Option<&str>, #[case] hours: u64) {
+    let mut snapshot = mk_snapshot(mk_job(finished(reason)), vec![]);
+    snapshot.policy.retention_succeeded = Some(Duration::from_hours(2));
+    snapshot.policy.retention_failed = Some(Duration::from_hours(3));
+    snapshot.policy.retention_lost = Some(Duration::from_hours(4));
+    let until = at(NOW - 60 + hours * 3600);
+    assert_eq!(retained_until(&snapshot), Some(until));
+    let recorded = recorded_outcomes(&[job_final()], true);
+    let deletes = |now| {
+        let steps = plan(&snapshot, &judged(&snapshot), &Holds::default(), &recorded, now);
+        steps.contains(&Step::DeleteJob)
+    };
+    assert!(deletes(until) && !deletes(until.before(Duration::from_secs(1))));
 }
 
 #[test]

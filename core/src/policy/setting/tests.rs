@@ -18,6 +18,10 @@ fn annotations<const N: usize>(pairs: [(&str, &str); N]) -> BTreeMap<String, Str
 #[case(PolicyField::Unseen, "lost", Setting::Unseen(Unseen::Lost))]
 #[case(PolicyField::NotStarting, "fail", Setting::NotStarting(NotStarting::Fail))]
 #[case(PolicyField::Retention, "5m", Setting::Retention(Duration::from_mins(5)))]
+#[case(PolicyField::RetentionSucceeded, "5m", Setting::RetentionSucceeded(Duration::from_mins(5)))]
+#[case(PolicyField::RetentionFailed, "5m", Setting::RetentionFailed(Duration::from_mins(5)))]
+#[case(PolicyField::RetentionLost, "5m", Setting::RetentionLost(Duration::from_mins(5)))]
+#[case(PolicyField::RetentionOrphaned, "5m", Setting::RetentionOrphaned(Duration::from_mins(5)))]
 #[case(PolicyField::NotifyLate, "true", Setting::NotifyLate(true))]
 #[case(PolicyField::IncludeLogs, "false", Setting::IncludeLogs(false))]
 fn a_setting_is_written_and_parsed_in_the_same_form(
@@ -69,7 +73,24 @@ fn a_long_value_is_named_by_its_length() {
 }
 
 #[test]
+fn a_retention_that_is_not_set_comes_from_where_the_one_that_applies_comes_from() {
+    let mut origins = Origins::default();
+    let shown = |origins: &Origins| {
+        [PolicyField::RetentionSucceeded, PolicyField::RetentionFailed, PolicyField::RetentionLost]
+            .map(|field| origins.of(field))
+    };
+    assert_eq!(shown(&origins), [Origin::Default, Origin::Default, Origin::Default]);
+    origins.set(PolicyField::Retention, Origin::File);
+    assert_eq!(shown(&origins), [Origin::File, Origin::File, Origin::File]);
+    origins.set(PolicyField::RetentionFailed, Origin::Job);
+    assert_eq!(shown(&origins), [Origin::File, Origin::Job, Origin::Job]);
+    origins.set(PolicyField::RetentionLost, Origin::Namespace);
+    assert_eq!(shown(&origins), [Origin::File, Origin::Job, Origin::Namespace]);
+}
+
+#[test]
 fn names_in_the_file_are_those_of_the_flags_in_camel_case() {
     assert_eq!(PolicyField::UnscheduledTimeout.in_file(), "unscheduledTimeout");
     assert_eq!(PolicyField::Unseen.in_file(), "unseen");
+    assert_eq!(PolicyField::RetentionSucceeded.in_file(), "retentionSucceeded");
 }

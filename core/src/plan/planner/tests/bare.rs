@@ -1,7 +1,5 @@
 //! Bare pods: the steps for a Job of one pod, and what the Job controller would do.
 
-use std::time::Duration;
-
 use super::*;
 use crate::{
     builders::evidence::mk_bare,

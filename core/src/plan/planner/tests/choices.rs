@@ -1,7 +1,5 @@
 //! Steps that follow only under some policies, and what the breaker holds.
 
-use std::time::Duration;
-
 use super::*;
 use crate::{
     evidence::{Active, JobEvidence},

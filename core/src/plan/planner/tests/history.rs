@@ -1,7 +1,5 @@
 //! Attempts that Kubernetes has replaced or dropped.
 
-use std::time::Duration;
-
 use super::*;
 
 /// A pod that was drained while it was alive, and whose node was deleted 200 s later.

@@ -1,7 +1,5 @@
 //! When a lost pod of a Job that retries is removed, and Jobs that may have no other pod beside it.
 
-use std::time::Duration;
-
 use super::*;
 use crate::evidence::NodeEvidence;
 
