@@ -12,6 +12,8 @@ pub mod label {
     pub const ENROLLED: &str = "jobwarden.io/enrolled";
     /// The Job controller's label on the pods of a Job (`batchv1.JobNameLabel`).
     pub const JOB_NAME: &str = "batch.kubernetes.io/job-name";
+    /// The same before Kubernetes 1.27, and still beside it (`batchv1.LegacyJobNameLabel`).
+    pub const LEGACY_JOB_NAME: &str = "job-name";
     /// The Job controller's label on the pods of a Job: the Job's UID (`batchv1.ControllerUidLabel`).
     pub const CONTROLLER_UID: &str = "batch.kubernetes.io/controller-uid";
     /// The same before Kubernetes 1.27, and still beside it (`batchv1.LegacyControllerUidLabel`).

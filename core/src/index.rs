@@ -37,6 +37,7 @@ mod interner;
 mod job_pods;
 mod left_out;
 mod nodes;
+mod orphans;
 mod pods;
 mod recent_pods;
 mod records;

@@ -25,6 +25,7 @@ pub mod judge;
 pub mod label_selector;
 pub mod logs;
 pub mod moment;
+pub mod orphans;
 pub mod outcome;
 pub mod plan;
 pub mod policy;

@@ -5,7 +5,7 @@
 //! objects alone.
 
 use jiff::Timestamp;
-use jobwarden_common::names::FINALIZER;
+use jobwarden_common::names::{FINALIZER, label, label_value};
 use k8s_openapi::api::{
     batch::v1::{Job, JobSpec, JobStatus},
     core::v1::Pod,
@@ -13,7 +13,8 @@ use k8s_openapi::api::{
 
 use crate::{
     evidence::JobIdentity,
-    facts::job::{KUBERNETES_JOB_CONTROLLER, job_opts_out, replaces_only_failed, verdict, wanted_pods},
+    facts::job::{KUBERNETES_JOB_CONTROLLER, job_opts_out, opts_out, replaces_only_failed, verdict, wanted_pods},
+    orphans::Owner,
     plan::step::Removal,
     verdict::EndReason,
 };
@@ -67,6 +68,8 @@ pub enum Contradiction {
     StartedAgain,
     #[error("it exists and has opted out")]
     OptedOut,
+    #[error("its Job exists")]
+    JobExists,
 }
 
 impl Contradiction {
@@ -228,6 +231,27 @@ pub fn force_delete_pod(live: Option<&Pod>) -> Answer {
     let Some(pod) = live else { return Ok(Proceed::AlreadyDone) };
     if pod.metadata.deletion_timestamp.is_none() {
         return Err(Contradiction::NotDeleted);
+    }
+    if !has_ended(pod) {
+        return Err(Contradiction::PodNotEnded);
+    }
+    Ok(Proceed::Write)
+}
+
+/// Whether an ended pod may be deleted whose Job `owner` was deleted without it; `job` is the live Job of that name.
+pub fn delete_orphan(owner: &Owner, pod: Option<&Pod>, job: Option<&Job>) -> Answer {
+    let Some(pod) = pod.filter(|pod| pod.metadata.deletion_timestamp.is_none()) else {
+        return Ok(Proceed::AlreadyDone);
+    };
+    let enrolled = pod.metadata.labels.as_ref().and_then(|labels| labels.get(label::ENROLLED));
+    if opts_out(&pod.metadata) || enrolled.is_none_or(|value| value != label_value::TRUE) {
+        return Err(Contradiction::OptedOut);
+    }
+    if Owner::of(pod).as_ref() != Some(owner) {
+        return Err(Contradiction::NotOfThisJob);
+    }
+    if job.is_some_and(|job| job.metadata.uid.as_deref() == Some(owner.uid.as_str())) {
+        return Err(Contradiction::JobExists);
     }
     if !has_ended(pod) {
         return Err(Contradiction::PodNotEnded);

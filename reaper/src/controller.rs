@@ -32,6 +32,7 @@ use crate::{
     deliver::{Deliverer, Retention, collect_garbage},
     metrics::Metrics,
     observer::Observer,
+    orphans::Orphans,
     outbox::{JobOutcome, Outbox},
     unfollowed::Unfollowed,
 };
@@ -59,6 +60,8 @@ pub struct Controller {
     pub backfill: Option<Backfill>,
     /// Takes up Jobs beyond the limits of their namespaces.
     pub unfollowed: Unfollowed,
+    /// Deletes ended pods that were left behind by their Jobs.
+    pub orphans: Orphans,
     /// Routes beats to the leader.
     pub role: Role,
     /// The outcomes, to delete them after their retention.
@@ -119,7 +122,7 @@ impl Controller {
                 }
             }
         };
-        let recording = async { tokio::join!(self.enforcer.coalesce(), self.unfollowed.run()) };
+        let recording = async { tokio::join!(self.enforcer.coalesce(), self.unfollowed.run(), self.orphans.run()) };
         tokio::join!(enforcing, self.deliverer.run(), recording, collecting, backfilling);
     }
 

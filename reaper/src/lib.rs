@@ -24,6 +24,7 @@ pub mod intake;
 pub mod metrics;
 pub mod namespaces;
 pub mod observer;
+pub mod orphans;
 pub mod outbox;
 pub mod process;
 pub mod self_beat;

@@ -142,7 +142,7 @@ impl Outbox {
         }
     }
 
-    pub(super) fn apply(&self, event: watcher::Event<JobOutcome>) {
+    pub(crate) fn apply(&self, event: watcher::Event<JobOutcome>) {
         {
             let mut state = self.state();
             match event {

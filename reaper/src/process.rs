@@ -42,6 +42,7 @@ use crate::{
     metrics::Metrics,
     namespaces::OwnNamespaces,
     observer::Observer,
+    orphans::Orphans,
     outbox::Outbox,
     self_beat::SelfBeat,
     unfollowed::Unfollowed,
@@ -156,6 +157,7 @@ async fn serve(args: ReaperArgs) -> Result<(), RunError> {
     let (executor, deliverer) = writers(&config, &client, &namespace, &pod_name, &outbox, fail_with, &metrics)?;
     let mode = if observe_only { Mode::ObserveOnly } else { Mode::Enforce };
     let unfollowed = Unfollowed::new(client.clone(), observer.clone(), executor.clone(), mode, metrics.clone());
+    let orphans = Orphans::new(client.clone(), observer.clone(), outbox.clone(), mode, metrics.clone());
     let enforcer = Arc::new(Enforcer::new(observer.clone(), outbox.clone(), executor, mode));
     enforcer.set_hold_for(config.breaker.hold_for);
     enforcer.set_log_rules(config.log_rules());
@@ -189,6 +191,7 @@ async fn serve(args: ReaperArgs) -> Result<(), RunError> {
         deliverer,
         backfill,
         unfollowed,
+        orphans,
         role: Role::new(client.clone(), &namespace, &pod_name),
         outcomes: Api::namespaced(client.clone(), &namespace),
         observer,

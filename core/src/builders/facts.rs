@@ -57,6 +57,7 @@ pub fn mk_pod(uid: &str, job: &str) -> PodFacts {
         name: format!("{uid}-name"),
         job: Some(job.into()),
         claim: Some(Box::new(mk_claim("ort", job))),
+        left_behind: None,
         phase: PodPhase::Running,
         node: Some("node-1".into()),
         grace: None,

@@ -195,7 +195,7 @@ pub(crate) fn job_opts_out(job: &Job) -> bool {
 }
 
 /// As admission reads it: the label comes first, and other injectors' users may write an annotation.
-fn opts_out(metadata: &ObjectMeta) -> bool {
+pub(crate) fn opts_out(metadata: &ObjectMeta) -> bool {
     let written = [&metadata.labels, &metadata.annotations].map(|map| map.as_ref()?.get(label::INJECT));
     written.into_iter().flatten().find_map(|word| Choice::of(word)) == Some(Choice::Out)
 }

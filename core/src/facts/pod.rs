@@ -38,6 +38,8 @@ pub struct PodFacts {
     pub job: Option<JobUid>,
     /// What it shows for being one of that Job, until the index has admitted it. `None` for a pod that no Job controls.
     pub claim: Option<Box<Claim>>,
+    /// The Job that it was left behind by, if it is a pod that no Job controls any more. Boxed: few are.
+    pub left_behind: Option<Box<LeftBehind>>,
     /// `status.phase`.
     pub phase: PodPhase,
     /// Its node, once it is bound.
@@ -68,6 +70,15 @@ pub struct PodFacts {
     pub ran_for: Option<Duration>,
     /// How many pods of its index had failed before it, by the Job controller's note (`backoffLimitPerIndex`).
     pub earlier_failures: u32,
+}
+
+/// The Job that a pod without a controller was created for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftBehind {
+    /// The namespace of both.
+    pub namespace: Box<str>,
+    /// The UID of the Job, as the label of the pod has it.
+    pub job: JobUid,
 }
 
 /// Our sidecar in a pod.
@@ -138,6 +149,7 @@ impl PodFacts {
             name: metadata.name.clone()?,
             job: job.or_else(|| is_bare(pod).then(|| metadata.uid.clone().map(Into::into))?),
             claim,
+            left_behind: left_behind(pod).map(Box::new),
             phase,
             node: node.map(Into::into),
             grace,
@@ -175,6 +187,14 @@ fn controlling_job(pod: &Pod) -> Option<JobUid> {
     let owner = pod.metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))?;
     let is_job = owner.kind == "Job" && owner.api_version.starts_with("batch/");
     is_job.then(|| owner.uid.clone().into())
+}
+
+/// A pod whose Job was deleted without it (propagation `Orphan`) has lost its owner reference, and keeps the labels of the Job controller.
+fn left_behind(pod: &Pod) -> Option<LeftBehind> {
+    let is_controlled = pod.metadata.owner_references.iter().flatten().any(|owner| owner.controller == Some(true));
+    let labels = pod.metadata.labels.as_ref().filter(|_| !is_controlled && !is_bare(pod))?;
+    let job = labels.get(label::CONTROLLER_UID).or_else(|| labels.get(label::LEGACY_CONTROLLER_UID))?;
+    Some(LeftBehind { namespace: pod.metadata.namespace.as_deref()?.into(), job: job.clone().into() })
 }
 
 /// As the Job controller counts them for its back-off (`getIndexAbsoluteFailureCount` in `pkg/controller/job`).

@@ -80,6 +80,7 @@ impl Scenario {
             .expect("no sinks"),
             enforcer: Arc::new(Enforcer::new(observer.clone(), outbox.clone(), executor, mode)),
             backfill: None,
+            orphans: Orphans::new(client.clone(), observer.clone(), outbox.clone(), mode, metrics.clone()),
             unfollowed,
             role: Role::new(client.clone(), "jobwarden", "reaper-0"),
             outcomes: Api::namespaced(client, "jobwarden"),

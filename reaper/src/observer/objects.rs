@@ -75,6 +75,11 @@ impl Observer {
         }
     }
 
+    /// Calls `f` with the layers of policies.
+    pub(crate) fn with_policies<T>(&self, f: impl FnOnce(&Policies) -> T) -> T {
+        f(&self.policies())
+    }
+
     fn policies(&self) -> RwLockReadGuard<'_, Policies> {
         self.0.policies.read().unwrap_or_else(PoisonError::into_inner)
     }

@@ -83,6 +83,7 @@ fn a_running_pod_is_read_whole() {
                     .into(),
             ),
         ))),
+        left_behind: None,
         phase: PodPhase::Running,
         node: Some("node-1".into()),
         grace: None,
@@ -106,6 +107,26 @@ fn a_running_pod_is_read_whole() {
         earlier_failures: 0,
     };
     assert_eq!(read(json!({})), expected);
+}
+
+#[rstest]
+#[case::deleted_without_it(json!({"metadata": {"ownerReferences": null}}), true)]
+#[case::of_an_old_cluster(
+    json!({"metadata": {"ownerReferences": null, "labels": {
+        "batch.kubernetes.io/controller-uid": null, "controller-uid": "11111111-aaaa-4aaa-8aaa-111111111111"
+    }}}),
+    true
+)]
+#[case::controlled(json!({}), false)]
+#[case::never_of_a_job(
+    json!({"metadata": {"ownerReferences": null, "labels": {"batch.kubernetes.io/controller-uid": null}}}),
+    false
+)]
+#[case::a_bare_pod(json!({"metadata": {"ownerReferences": null, "labels": {"jobwarden.io/inject": "true"}}}), false)]
+fn a_pod_without_a_controller_is_left_behind_by_the_job_of_its_labels(#[case] change: Value, #[case] left: bool) {
+    let job = "11111111-aaaa-4aaa-8aaa-111111111111".into();
+    let expected = left.then(|| Box::new(LeftBehind { namespace: "ort".into(), job }));
+    assert_eq!(read(change).left_behind, expected);
 }
 
 #[rstest]

@@ -200,6 +200,7 @@ fn mk_controller(api: &FakeApi, orchestrator: &Orchestrator) -> Controller {
         unfollowed: Unfollowed::new(client.clone(), observer.clone(), executor.clone(), mode, metrics.clone()),
         enforcer: Arc::new(Enforcer::new(observer.clone(), outbox.clone(), executor, mode)),
         backfill: None,
+        orphans: Orphans::new(client.clone(), observer.clone(), outbox.clone(), mode, metrics.clone()),
         role: Role::new(client.clone(), "jobwarden", "reaper-0"),
         outcomes: Api::namespaced(client, "jobwarden"),
         observer,
