@@ -4,12 +4,17 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser};
 use jobwarden_common::names::{object, port};
-use jobwarden_core::policy::{NotStarting, OnContainerExit, OnLost, Policy, Unseen};
+use jobwarden_core::{
+    label_selector,
+    policy::{NotStarting, OnContainerExit, OnLost, Policy, Unseen},
+};
 use jobwarden_serve::{
     accept::LimitArgs, admin::AdminArgs, lease::LeaseArgs, logs::LogArgs, scrape::MetricsArgs, shutdown::ShutdownArgs,
 };
 
-use crate::{deliver::Retention, execute::FailWith};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+
+use crate::{deliver::Retention, execute::FailWith, watch::LIST_INTERVALS};
 
 /// With a shorter lost-after, a single late renewal of a Lease looks like a loss.
 const SHORTEST_SENSIBLE_LOST_AFTER: Duration = Duration::from_secs(20);
@@ -106,6 +111,40 @@ pub struct ReaperArgs {
     /// Write to no Job and no pod: record and notify only, a loss as `suspect`
     #[arg(long, env = "JOBWARDEN_OBSERVE_ONLY")]
     pub observe_only: bool,
+
+    /// Whether Jobs and pods are watched. Without the watch, a change is seen with the next list (`--list-interval`): failures and ends as late
+    /// as that, and without a sink, whose finalizer keeps Jobs, nothing of a Job that came and went in between. Nodes, Leases and namespaces
+    /// are watched in any case
+    #[arg(long, env = "JOBWARDEN_WATCH", default_value_t = true, action = clap::ArgAction::Set, value_name = "true|false")]
+    pub watch: bool,
+
+    /// How often Jobs and pods are listed, between 10s and 1h; with the watch, to find out whether it has missed something, as after etcd was
+    /// restored. `never` is possible with the watch alone
+    #[arg(long, env = "JOBWARDEN_LIST_INTERVAL", default_value = "10m", value_parser = list_interval, value_name = "DURATION|never")]
+    pub list_interval: Limit,
+
+    /// Namespaces without the label jobwarden.io/inject in which the Jobs that `--follow-selector` selects are followed. The webhook does not see
+    /// them, so their pods have no sidecar: the node agent and the Lease of the node alone show that they are alive
+    #[arg(
+        long,
+        env = "JOBWARDEN_FOLLOW_NAMESPACES",
+        value_delimiter = ',',
+        requires = "follow_selector",
+        value_name = "NAME,…"
+    )]
+    pub follow_namespaces: Vec<String>,
+
+    /// Which Jobs are followed there, as `kubectl --selector` takes it: `ort-worker`, or `team in (a, b), !test`. The labels have to be on the Job
+    /// and on its pod template
+    #[arg(long, env = "JOBWARDEN_FOLLOW_SELECTOR", value_parser = label_selector::parse, requires = "follow_namespaces", value_name = "SELECTOR")]
+    pub follow_selector: Option<LabelSelector>,
+
+    /// Read the environment variables of ORT Server's job monitor as well: MONITOR_*, TASKS*, ORCHESTRATOR_SENDER_TRANSPORT_*. They override
+    /// other flags, and `--config` overrides them; docs/orchestrators/ort-server.md
+    ///
+    /// Off by default: workers of ORT Server have such variables too, and a process that takes them up by accident would send to their queue
+    #[arg(long, env = "JOBWARDEN_JOB_MONITOR_VARIABLES")]
+    pub job_monitor_variables: bool,
 
     /// Interval of the beats of sidecars and of the reports of agents, the latter between 1s and 10s
     #[arg(long, env = "JOBWARDEN_BEAT_INTERVAL", default_value = "10s", value_parser = humantime::parse_duration, value_name = "DURATION")]
@@ -231,6 +270,15 @@ fn loopback(text: &str) -> Result<SocketAddr, String> {
     }
 }
 
+/// A duration within the bounds of lists, or `never`.
+fn list_interval(text: &str) -> Result<Limit, String> {
+    let limit = Limit::parse(text).map_err(|error| error.to_string())?;
+    match limit.0 {
+        Some(every) if !LIST_INTERVALS.contains(&every) => Err("not between 10s and 1h".to_owned()),
+        _ => Ok(limit),
+    }
+}
+
 /// A duration, or `never`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limit(pub Option<Duration>);
@@ -301,6 +349,7 @@ mod tests {
     use clap::CommandFactory as _;
 
     use super::*;
+    use crate::watch::Schedule;
 
     fn parse(flags: &[&str]) -> ReaperArgs {
         let required = ["jobwarden-reaper", "--pod-name=reaper-0", "--pod-uid=u"];
@@ -320,6 +369,19 @@ mod tests {
             let flags = ["jobwarden-reaper", "--pod-name=reaper-0", "--pod-uid=u", "--api-addr", address];
             assert_eq!(ReaperArgs::try_parse_from(flags).is_ok(), accepted, "{address}");
         }
+    }
+
+    #[test]
+    fn lists_are_neither_too_frequent_nor_too_rare() {
+        for (interval, accepted) in
+            [("10s", true), ("1h", true), ("never", true), ("9s", false), ("61m", false), ("soon", false)]
+        {
+            let flags = ["jobwarden-reaper", "--pod-name=reaper-0", "--pod-uid=u", "--list-interval", interval];
+            assert_eq!(ReaperArgs::try_parse_from(flags).is_ok(), accepted, "{interval}");
+        }
+        let defaults = parse(&[]);
+        assert_eq!(Schedule::new(defaults.watch, defaults.list_interval.0), Ok(Schedule::default()));
+        assert!(!parse(&["--watch=false"]).watch);
     }
 
     #[test]

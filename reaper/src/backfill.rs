@@ -5,6 +5,7 @@
 //!  enrolled namespaces ─────────┐
 //!  Jobs without our label ──────┼─► after a grace period: read, decide as the webhook would, patch what can still be changed
 //!  their pods ──────────────────┘
+//!  Jobs and pods that are selected by their labels, in namespaces that are named ──► the same
 //!  Jobs elsewhere, or opted out, with our finalizer ──► after a grace period: read them and the namespace, remove the finalizer
 //! ```
 //!
@@ -19,6 +20,7 @@ use std::{fmt::Debug, sync::Arc, time::Duration};
 
 use futures::{Stream, StreamExt as _, TryStreamExt as _, stream::FuturesUnordered};
 use jobwarden_common::names::{label, label_value};
+use jobwarden_core::selection::Selection;
 use jobwarden_inject::identity::Rules;
 use k8s_openapi::{
     NamespaceResourceScope,
@@ -56,20 +58,23 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 pub struct Backfill {
     client: Client,
     own: OwnNamespaces,
+    selection: Selection,
     labeler: Labeler,
 }
 
 impl Backfill {
-    /// Identifies objects by `rules`, and adds the finalizer to Jobs while `routes` has a sink. `own` are jobwarden's own namespaces.
+    /// Identifies objects by `rules`, and adds the finalizer to Jobs while `routes` has a sink. `own` are jobwarden's own namespaces; what
+    /// `selection` selects is labelled although its namespace is not enrolled.
     pub fn new(
         client: Client,
         own: OwnNamespaces,
+        selection: Selection,
         rules: watch::Receiver<Arc<Rules>>,
         routes: Routes,
         metrics: Metrics,
     ) -> Self {
-        let labeler = Labeler::new(client.clone(), own.clone(), rules, routes, metrics);
-        Self { client, own, labeler }
+        let labeler = Labeler::new(client.clone(), own.clone(), selection.clone(), rules, routes, metrics);
+        Self { client, own, selection, labeler }
     }
 
     /// Never returns. Only the leader may run it.
@@ -77,9 +82,9 @@ impl Backfill {
         let enrolling = format!("{}={}", label::INJECT, label_value::ENABLED);
         let unlabelled = unlabelled();
         let namespaces = self.watch::<Namespace>(&enrolling);
-        let jobs = self.watch::<Job>(&unlabelled).try_filter_map(async |job| Ok(target(Kind::Job, &job)));
+        let jobs = self.watch::<Job>(&unlabelled).try_filter_map(async |job| Ok(self.target(Kind::Job, &job)));
         let pods = self.watch::<Pod>(&format!("{},{unlabelled}", label::JOB_NAME));
-        let pods = pods.try_filter_map(async |pod| Ok(target(Kind::Pod, &pod)));
+        let pods = pods.try_filter_map(async |pod| Ok(self.target(Kind::Pod, &pod)));
         let (mut namespaces, mut jobs, mut pods) =
             (std::pin::pin!(namespaces), std::pin::pin!(jobs), std::pin::pin!(pods));
         let mut enrolled = EnrolledNamespaces::default();
@@ -98,8 +103,10 @@ impl Backfill {
                     continue;
                 }
             };
-            for target in found {
-                if (target.is_held || enrolled.contains(&target.namespace)) && working.begin(&target) {
+            for mut target in found {
+                let is_enrolled = enrolled.contains(&target.namespace);
+                target.is_selected &= !is_enrolled;
+                if (target.is_held || target.is_selected || is_enrolled) && working.begin(&target) {
                     work.push(self.label(target));
                 }
             }
@@ -148,7 +155,11 @@ impl Backfill {
         loop {
             match api.list_metadata(&ListParams::default().labels(labels)).await {
                 Ok(list) => {
-                    return list.items.iter().filter_map(|object| Target::of(kind, &object.metadata)).collect();
+                    return list
+                        .items
+                        .iter()
+                        .filter_map(|object| Target::of(kind, &object.metadata, &self.selection))
+                        .collect();
                 }
                 Err(error) => {
                     let error: &dyn std::error::Error = &error;
@@ -157,6 +168,11 @@ impl Backfill {
                 }
             }
         }
+    }
+
+    fn target<K: Resource<DynamicType = ()>>(&self, kind: Kind, event: &Event<PartialObjectMeta<K>>) -> Option<Target> {
+        let (Event::Apply(object) | Event::InitApply(object)) = event else { return None };
+        Target::of(kind, &object.metadata, &self.selection)
     }
 
     /// Labels or releases one object, with retries until it succeeds, and returns it.
@@ -170,11 +186,6 @@ impl Backfill {
         }
         target
     }
-}
-
-fn target<K: Resource<DynamicType = ()>>(kind: Kind, event: &Event<PartialObjectMeta<K>>) -> Option<Target> {
-    let (Event::Apply(object) | Event::InitApply(object)) = event else { return None };
-    Target::of(kind, &object.metadata)
 }
 
 /// Selects what lacks the label, and what has another value: the label is jobwarden's own.
@@ -204,6 +215,7 @@ mod tests {
         let backfill = Backfill::new(
             Client::new(away, "default"),
             OwnNamespaces::default(),
+            Selection::default(),
             rules,
             Routes::default(),
             Metrics::default(),

@@ -5,7 +5,10 @@ use std::{future::pending, path::PathBuf};
 
 use jobwarden_serve::reload::{ConfigFile, Metrics};
 
-use crate::deliver::{Config, ConfigError, Deliverer};
+use crate::{
+    deliver::{Config, ConfigError, Deliverer},
+    job_monitor_variables::JobMonitorVariables,
+};
 
 /// The configuration file of a running process.
 #[derive(Debug)]
@@ -15,13 +18,27 @@ pub struct Followed {
     config: Config,
 }
 
-/// Reads the file at `path`; without one the configuration is empty.
-pub fn load(path: Option<PathBuf>) -> Result<Followed, ConfigError> {
-    let Some(path) = path else { return Ok(Followed { file: None, config: Config::default() }) };
+/// Reads the file at `path`; without one the configuration is empty. `variables` are the layer below it.
+pub fn load(path: Option<PathBuf>, variables: Option<JobMonitorVariables>) -> Result<Followed, ConfigError> {
+    let apply = move |config: Config| match &variables {
+        None => config,
+        Some(variables) => {
+            let (config, warnings) = variables.below(config);
+            for warning in warnings {
+                tracing::warn!("{warning}");
+            }
+            config
+        }
+    };
+    let Some(path) = path else {
+        let config = apply(Config::default());
+        Deliverer::check(&config)?;
+        return Ok(Followed { file: None, config });
+    };
     let name = path.clone();
     let (file, config) = ConfigFile::load(path, move |text| {
         let text = text.map_err(|source| ConfigError::Read { path: name.clone(), source })?;
-        let config = Config::parse(&text, &name)?;
+        let config = apply(Config::parse(&text, &name)?);
         Deliverer::check(&config)?;
         Ok(config)
     })?;
@@ -73,7 +90,7 @@ mod tests {
             fs::rename(new, &path).expect("renamed");
         };
         write("policy: {set: {lostAfter: 90s}}");
-        let followed = load(Some(path.clone())).expect("valid");
+        let followed = load(Some(path.clone()), None).expect("valid");
         assert_eq!(lost_after(followed.config()), Duration::from_secs(90));
 
         let (applied, seen) = mpsc::channel();
@@ -103,9 +120,9 @@ mod tests {
     fn a_broken_file_is_an_error_at_the_start() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("reaper.yaml");
-        assert!(load(Some(path.clone())).is_err());
+        assert!(load(Some(path.clone()), None).is_err());
         fs::write(&path, "policy: {preset: argo}").expect("written");
-        assert!(load(Some(path)).is_err());
-        assert!(load(None).expect("no file").config().sinks.is_empty());
+        assert!(load(Some(path), None).is_err());
+        assert!(load(None, None).expect("no file").config().sinks.is_empty());
     }
 }

@@ -40,7 +40,7 @@ use tokio::sync::watch;
 
 pub use self::{
     amqp::{AmqpError, AmqpSink},
-    broker::{BodySection, BrokerSettings, ConnectError, CredentialsError, SettingsError},
+    broker::{BodySection, BrokerSettings, ConnectError, Credentials, CredentialsError, SettingsError},
     config::{Config, ConfigError},
     filter::Filter,
     format::{Format, OrtServer},

@@ -21,6 +21,7 @@ pub mod controller;
 pub mod deliver;
 pub mod execute;
 pub mod intake;
+pub mod job_monitor_variables;
 pub mod metrics;
 pub mod namespaces;
 pub mod observer;

@@ -19,11 +19,16 @@ impl OwnNamespaces {
         Self(names.into_iter().collect())
     }
 
+    /// Whether it is one of them, or one of Kubernetes itself: nothing in it is ever followed.
+    pub(crate) fn excludes(&self, name: &str) -> bool {
+        self.0.contains(name) || EXCLUDED.contains(&name)
+    }
+
     /// Whether a namespace with this metadata is enrolled.
     pub(crate) fn enrols(&self, metadata: &ObjectMeta) -> bool {
         let name = metadata.name.as_deref().unwrap_or_default();
         let label = metadata.labels.as_ref().and_then(|labels| labels.get(label::INJECT));
-        label.is_some_and(|value| value == label_value::ENABLED) && !self.0.contains(name) && !EXCLUDED.contains(&name)
+        label.is_some_and(|value| value == label_value::ENABLED) && !self.excludes(name)
     }
 }
 

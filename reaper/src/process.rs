@@ -8,7 +8,7 @@ use jobwarden_common::{
     identity::PodUid,
     names::{object, port},
 };
-use jobwarden_core::{judge, policy::Policy, reconcile::Mode};
+use jobwarden_core::{judge, policy::Policy, reconcile::Mode, selection::Selection};
 use jobwarden_serve::{
     accept::{self, LimitArgs, Limits, Server},
     admin::{self, AdminArgs, AdminError, Gate, Readiness},
@@ -20,6 +20,7 @@ use jobwarden_serve::{
     shutdown::{Shutdown, SignalError},
     tls::ServerIdentity,
 };
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::{Api, Client};
 use prometheus_client::registry::Registry;
 use tokio::{
@@ -39,6 +40,7 @@ use crate::{
     deliver::{Config, ConfigError, Deliverer, Routes, SinkError},
     execute::{Executor, FailWith},
     intake::{self, Intake, IntakeSettings, agents::Agents, keys::KeyRing, review::Reviewer, token::Verifier},
+    job_monitor_variables::{JobMonitorVariables, VariableError},
     metrics::Metrics,
     namespaces::OwnNamespaces,
     observer::Observer,
@@ -46,7 +48,7 @@ use crate::{
     outbox::Outbox,
     self_beat::SelfBeat,
     unfollowed::Unfollowed,
-    watch as cluster,
+    watch::{self as cluster, NothingFollows, Schedule},
 };
 
 /// How often a starting process checks whether all watches have listed.
@@ -99,6 +101,15 @@ pub enum RunError {
     /// The rules by which IDs are found.
     #[error(transparent)]
     Rules(#[from] rules::LoadError),
+    /// The variables of the job monitor.
+    #[error(transparent)]
+    Variables(#[from] VariableError),
+    /// A namespace whose Jobs are never followed.
+    #[error("--follow-namespaces names {0}: Jobs of jobwarden's own namespaces and of kube-system are not followed")]
+    Follow(String),
+    /// Neither a watch nor lists.
+    #[error(transparent)]
+    Schedule(#[from] NothingFollows),
     /// A background task that never returns has returned.
     #[error("background task exited unexpectedly; restarting is safe")]
     TaskExited(#[source] Option<tokio::task::JoinError>),
@@ -127,6 +138,11 @@ async fn serve(args: ReaperArgs) -> Result<(), RunError> {
         retention,
         fail_with,
         observe_only,
+        watch,
+        list_interval,
+        follow_namespaces,
+        follow_selector,
+        job_monitor_variables,
         beat_interval,
         clock_skew_seconds,
         lease,
@@ -141,7 +157,11 @@ async fn serve(args: ReaperArgs) -> Result<(), RunError> {
     for warning in warnings {
         tracing::warn!("{warning}");
     }
-    let configuration = configuration::load(config)?;
+    let variables = job_monitor_variables.then(job_monitor).transpose()?;
+    let schedule = schedule(watch, list_interval.0, variables.as_ref())?;
+    let own = OwnNamespaces::new([namespace.clone(), agent_namespace.clone()]);
+    let selection = selection(follow_namespaces, follow_selector, variables.as_ref(), &own)?;
+    let configuration = configuration::load(config, variables)?;
     let config = configuration.config().clone();
     let rules = rules::load(identity_config)?;
     let shutdown = Shutdown::on_signals()?;
@@ -151,8 +171,7 @@ async fn serve(args: ReaperArgs) -> Result<(), RunError> {
     let mut registry = Registry::default();
     let all = AllMetrics::register(&mut registry);
     let metrics = all.metrics;
-    let own = OwnNamespaces::new([namespace.clone(), agent_namespace.clone()]);
-    let observer = observer(policy, own.clone(), &config, &mut registry);
+    let observer = observer(policy, own.clone(), selection.clone(), &config, &mut registry);
     let outbox = Outbox::limited(config.limits.outcomes.clone());
     let (executor, deliverer) = writers(&config, &client, &namespace, &pod_name, &outbox, fail_with, &metrics)?;
     let mode = if observe_only { Mode::ObserveOnly } else { Mode::Enforce };
@@ -169,14 +188,14 @@ async fn serve(args: ReaperArgs) -> Result<(), RunError> {
     let (identity, ca) = (ServerIdentity::new(), Arc::new(ArcSwapOption::empty()));
     let mut tasks = BackgroundTasks::default();
     tasks.follow_certificate(&client, &namespace, &identity, &ca, certificate);
-    tasks.follow_cluster(&client, &namespace, &observer, &outbox, watches);
+    tasks.follow_cluster(&client, &namespace, &observer, &outbox, schedule, watches);
     tasks.beat(&namespace, &token_file, &ca, &observer);
     tasks.follow_configuration(configuration, all.config, &observer, &outbox, &enforcer, &deliverer);
     let keys = KeyRing::new();
     tasks.spawn(keys.clone().follow(client.clone()));
 
-    let backfill =
-        (!observe_only).then(|| Backfill::new(client.clone(), own, rules.current(), deliverer.routes(), all.backfill));
+    let backfill = (!observe_only)
+        .then(|| Backfill::new(client.clone(), own, selection, rules.current(), deliverer.routes(), all.backfill));
     tasks.spawn(rules.follow(all.rules));
 
     let settings = intake_settings(pod_uid, beat_interval);
@@ -219,11 +238,61 @@ async fn serve(args: ReaperArgs) -> Result<(), RunError> {
     }
 }
 
+/// The variables of ORT Server's job monitor in the environment of this process.
+fn job_monitor() -> Result<JobMonitorVariables, VariableError> {
+    // A name or value that is not UTF-8 is none of them.
+    let variables =
+        std::env::vars_os().filter_map(|(name, value)| name.into_string().ok().zip(value.into_string().ok()));
+    let translated = JobMonitorVariables::translate(variables)?;
+    for warning in &translated.warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok(translated)
+}
+
+/// The Jobs that are followed by their labels: as the flags say, else as the variables do.
+fn selection(
+    namespaces: Vec<String>,
+    selector: Option<LabelSelector>,
+    variables: Option<&JobMonitorVariables>,
+    own: &OwnNamespaces,
+) -> Result<Selection, RunError> {
+    let by_variables = || variables.and_then(JobMonitorVariables::selection).unwrap_or_default();
+    let selection = selector.map_or_else(by_variables, |selector| Selection::new(namespaces, selector));
+    let excluded = selection.namespaces().find(|name| own.excludes(name)).map(str::to_owned);
+    excluded.map_or(Ok(selection), |name| Err(RunError::Follow(name)))
+}
+
+/// Whether Jobs and pods are watched and listed: as the variables say, else as the flags do.
+fn schedule(
+    watch: bool,
+    list_every: Option<Duration>,
+    variables: Option<&JobMonitorVariables>,
+) -> Result<Schedule, NothingFollows> {
+    let said = variables.map(|variables| variables.follow_by).unwrap_or_default();
+    let list_every = match said.list {
+        Some(false) => None,
+        Some(true) | None => said.interval.or(list_every),
+    };
+    let schedule = Schedule::new(said.watch.unwrap_or(watch), list_every)?;
+    if said.watch == Some(false) || !watch {
+        tracing::warn!(?list_every, "Jobs and pods are not watched: changes are seen with the next list");
+    }
+    Ok(schedule)
+}
+
 /// The observer of everything but our own namespaces, as configured.
-fn observer(policy: Policy, own: OwnNamespaces, config: &Config, registry: &mut Registry) -> Observer {
+fn observer(
+    policy: Policy,
+    own: OwnNamespaces,
+    selection: Selection,
+    config: &Config,
+    registry: &mut Registry,
+) -> Observer {
     let observer = Observer::excluding(policy, own);
     observer.set_policy(config.policy.clone(), config.limits.policy.clone());
     observer.set_job_limits(config.limits.jobs.clone());
+    observer.with(|index, now| index.set_selection(selection, now));
     observer.register(registry);
     observer
 }
@@ -385,8 +454,16 @@ impl BackgroundTasks {
         });
     }
 
-    fn follow_cluster(&mut self, client: &Client, namespace: &str, observer: &Observer, outbox: &Outbox, gate: Gate) {
-        self.spawn(cluster::follow(client.clone(), observer.clone()));
+    fn follow_cluster(
+        &mut self,
+        client: &Client,
+        namespace: &str,
+        observer: &Observer,
+        outbox: &Outbox,
+        schedule: Schedule,
+        gate: Gate,
+    ) {
+        self.spawn(cluster::follow(client.clone(), observer.clone(), schedule));
         let (following, client, namespace) = (outbox.clone(), client.clone(), namespace.to_owned());
         let mut inconsistencies = observer.inconsistencies();
         self.spawn(async move {

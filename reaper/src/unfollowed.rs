@@ -138,6 +138,7 @@ impl Unfollowed {
             return;
         };
         let identity = facts.identity.clone();
+        let is_enrolled = is_enrolled && self.observer.with(|index, _| index.enrols(&facts));
         match decide(facts, is_enrolled) {
             Decision::LeftAlone | Decision::Reported => {}
             Decision::Waits => {

@@ -31,10 +31,13 @@ use self::{
 };
 use crate::observer::Observer;
 
+pub use self::schedule::{LIST_INTERVALS, NothingFollows, Schedule};
+
 mod consistency;
 mod objects;
 pub(crate) mod page;
 pub(crate) mod request;
+mod schedule;
 #[cfg(test)]
 mod tests;
 
@@ -51,13 +54,14 @@ const SHORT: Duration = Duration::from_secs(1);
 /// The namespace of the Leases that kubelets renew (KEP-589).
 const NODE_LEASES: &str = "kube-node-lease";
 
-/// Passes all Jobs, pods, nodes, node Leases and namespaces, and every change of them, to the observer. Never returns.
+/// Passes all Jobs, pods, nodes, node Leases and namespaces, and every change of them, to the observer. Never returns. Jobs and pods are
+/// watched and listed as `schedule` says.
 ///
 /// Needs the verbs list and watch on Jobs, pods, nodes and namespaces in the cluster, and on Leases in `kube-node-lease`.
-pub async fn follow(client: Client, observer: Observer) {
+pub async fn follow(client: Client, observer: Observer, schedule: Schedule) {
     let enrolled = Some(format!("{}={}", label::ENROLLED, label_value::TRUE));
-    let jobs = Follower::<Job>::new(Api::all(client.clone()), enrolled.clone(), &observer);
-    let pods = Follower::<Pod>::new(Api::all(client.clone()), enrolled, &observer);
+    let jobs = Follower::<Job>::new(Api::all(client.clone()), enrolled.clone(), &observer).by(schedule);
+    let pods = Follower::<Pod>::new(Api::all(client.clone()), enrolled, &observer).by(schedule);
     let nodes = Follower::<Node>::new(Api::all(client.clone()), None, &observer);
     let leases = Follower::<Lease>::new(Api::namespaced(client.clone(), NODE_LEASES), None, &observer);
     let namespaces = Follower::<Namespace>::new(Api::all(client), None, &observer);
@@ -69,6 +73,7 @@ struct Follower<K> {
     api: Api<K>,
     labels: Option<String>,
     observer: Observer,
+    schedule: Schedule,
     /// The resourceVersion to watch from; `None` if everything has to be listed first.
     version: Option<String>,
     checks: Checks,
@@ -76,10 +81,43 @@ struct Follower<K> {
 
 impl<K: Watched> Follower<K> {
     fn new(api: Api<K>, labels: Option<String>, observer: &Observer) -> Self {
-        Self { api, labels, observer: observer.clone(), version: None, checks: Checks::new() }
+        let schedule = Schedule::default();
+        let checks = Checks::new(schedule.lists());
+        Self { api, labels, observer: observer.clone(), schedule, version: None, checks }
     }
 
-    async fn run(mut self) {
+    /// The same with another schedule.
+    fn by(self, schedule: Schedule) -> Self {
+        Self { schedule, checks: Checks::new(schedule.lists()), ..self }
+    }
+
+    async fn run(self) {
+        match self.schedule.lists_only() {
+            Some(every) => self.list_every(every).await,
+            None => self.watch().await,
+        }
+    }
+
+    /// Lists again and again, without a watch. What a list shows is as old as the last one.
+    async fn list_every(mut self, every: Duration) {
+        let mut backoff = DefaultBackoff::default();
+        loop {
+            match self.list().await {
+                Ok(_) => {
+                    backoff.reset();
+                    sleep(every).await;
+                }
+                Err(error) => {
+                    self.observer.watch_failed(K::WATCH, error.failure());
+                    let error: &dyn std::error::Error = &error;
+                    tracing::warn!(watch = K::WATCH.as_str(), error, "list failed; retrying with backoff");
+                    sleep(backoff.next().unwrap_or(MAX_PAUSE).min(MAX_PAUSE)).await;
+                }
+            }
+        }
+    }
+
+    async fn watch(mut self) {
         let mut backoff = DefaultBackoff::default();
         loop {
             let started = Instant::now();
@@ -190,7 +228,8 @@ impl<K: Watched> Follower<K> {
             if params.continue_token.is_none() {
                 K::listed(&listed, &self.observer);
                 self.observer.watch_listed(K::WATCH);
-                self.checks = Checks::of(versions.at(page.metadata.resource_version.as_deref()).into());
+                self.checks =
+                    Checks::of(versions.at(page.metadata.resource_version.as_deref()).into(), self.schedule.lists());
                 return page.metadata.resource_version.ok_or(WatchError::NoVersion);
             }
         }

@@ -61,6 +61,16 @@ pub struct Rule {
 }
 
 impl Rule {
+    /// The rule that sets `set` for Jobs with all of these labels.
+    pub fn new(name: String, labels: BTreeMap<String, String>, set: Changes) -> Self {
+        Self { name: Some(name), labels, set }
+    }
+
+    /// The labels that a Job has to carry.
+    pub fn labels(&self) -> &BTreeMap<String, String> {
+        &self.labels
+    }
+
     /// Whether it is a rule for a Job with these labels.
     pub fn matches(&self, labels: &Labels) -> bool {
         self.labels.iter().all(|(key, value)| labels.get(key) == Some(value))

@@ -393,6 +393,20 @@ impl Changes {
         self.0.is_empty()
     }
 
+    /// Whether it changes this field.
+    pub fn sets(&self, field: PolicyField) -> bool {
+        self.0.iter().any(|setting| setting.field() == field)
+    }
+
+    /// Adds what `other` sets and this does not.
+    pub fn fill(&mut self, other: impl IntoIterator<Item = Setting>) {
+        for setting in other {
+            if !self.sets(setting.field()) {
+                self.0.push(setting);
+            }
+        }
+    }
+
     /// Each setting.
     pub fn iter(&self) -> impl Iterator<Item = Setting> + '_ {
         self.0.iter().copied()
@@ -464,7 +478,7 @@ impl fmt::Display for Origin {
 pub struct Origins(Vec<(PolicyField, Origin)>);
 
 impl Origins {
-    /// The layer that the value of `field` comes from.
+    /// The layer that the value of `field` comes from. A retention that is not set comes from where the one comes from that applies.
     pub fn of(&self, field: PolicyField) -> Origin {
         let found = self.0.iter().find(|(known, _)| *known == field);
         match (found, field) {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use jobwarden_common::names::{SIDECAR_CONTAINER, label, label_value};
+use jobwarden_core::selection::Selection;
 use jobwarden_inject::{
     identity::Rules,
     patch::{self, Operations},
@@ -83,6 +84,7 @@ pub(super) enum LabelError {
 pub(super) struct Labeler {
     client: Client,
     own: OwnNamespaces,
+    selection: Selection,
     rules: watch::Receiver<Arc<Rules>>,
     routes: Routes,
     metrics: Metrics,
@@ -92,11 +94,12 @@ impl Labeler {
     pub(super) fn new(
         client: Client,
         own: OwnNamespaces,
+        selection: Selection,
         rules: watch::Receiver<Arc<Rules>>,
         routes: Routes,
         metrics: Metrics,
     ) -> Self {
-        Self { client, own, rules, routes, metrics }
+        Self { client, own, selection, rules, routes, metrics }
     }
 
     /// Applies what admission would have done and can still be done. An object that is gone, has finished or is labelled already is
@@ -104,10 +107,15 @@ impl Labeler {
     pub(super) async fn label(&self, target: &Target) -> Result<(), LabelError> {
         let Target { kind, namespace, name, .. } = target;
         // What we do not hold was found in an enrolled namespace. If that has left since, the Job is the index's (row J9).
-        let enrolled = !target.is_held || self.is_enrolled(namespace).await?;
+        let by_namespace = if target.is_held { self.is_enrolled(namespace).await? } else { !target.is_selected };
         match kind {
             Kind::Job => {
-                let decide = |text: &str, job: &Job| if enrolled { self.of_job(text, job) } else { released(text) };
+                let is_selected = |job: &Job| target.is_selected && self.selection.selects_job(job);
+                let decide = |text: &str, job: &Job| match (by_namespace, is_selected(job)) {
+                    (true, _) => self.of_job(text, job, false),
+                    (false, true) => self.of_job(text, job, true),
+                    (false, false) => released(text),
+                };
                 match self.apply::<Job>(namespace, name, decide).await? {
                     Some((_, Effect::Labelled)) => self.count_labelled("Job", namespace, name),
                     Some((_, Effect::Released)) => {
@@ -121,13 +129,15 @@ impl Labeler {
                     None => {}
                 }
             }
-            Kind::Pod if enrolled => {
-                let Some((pod, _)) = self.apply::<Pod>(namespace, name, |text, pod| self.of_pod(text, pod)).await?
-                else {
-                    return Ok(());
+            Kind::Pod if by_namespace || target.is_selected => {
+                let decide = |text: &str, pod: &Pod| {
+                    let stays = by_namespace || self.selection.selects_object(&pod.metadata);
+                    if stays { self.of_pod(text, pod, !by_namespace) } else { Ok(None) }
                 };
+                let Some((pod, _)) = self.apply::<Pod>(namespace, name, decide).await? else { return Ok(()) };
                 self.count_labelled("Pod", namespace, name);
-                if !has_sidecar(&pod) {
+                // No pod of a selected Job has a sidecar, for the webhook does not see it.
+                if by_namespace && !has_sidecar(&pod) {
                     tracing::warn!(
                         namespace,
                         pod = name,
@@ -151,7 +161,8 @@ impl Labeler {
         Ok(read.map_err(LabelError::Read)?.is_some_and(|namespace| self.own.enrols(&namespace.metadata)))
     }
 
-    fn of_job(&self, text: &str, job: &Job) -> Decision {
+    /// `also_ended` if a Job that has ended is labelled too: one that is selected may have ended before anybody could label it.
+    fn of_job(&self, text: &str, job: &Job, also_ended: bool) -> Decision {
         let view: view::Job<'_> = serde_json::from_str(text)?;
         let rules = Arc::clone(&self.rules.borrow());
         let Some(operations) =
@@ -163,16 +174,17 @@ impl Labeler {
         let mut conditions = job.status.iter().flat_map(|status| status.conditions.iter().flatten());
         let is_over = job.metadata.deletion_timestamp.is_some()
             || conditions.any(|condition| condition.status == "True" && ended(&condition.type_));
-        if is_over {
+        if is_over && !(also_ended && job.metadata.deletion_timestamp.is_none()) {
             // The reaper records its outcome, and then releases it.
             return Ok(patch::job::release(&view).map(|_| (patch::job::relabel(&view), Effect::Labelled)));
         }
         Ok(Some((operations, Effect::Labelled)))
     }
 
-    fn of_pod(&self, text: &str, pod: &Pod) -> Decision {
+    fn of_pod(&self, text: &str, pod: &Pod, also_ended: bool) -> Decision {
         let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-        if pod.metadata.deletion_timestamp.is_some() || matches!(phase, Some("Succeeded" | "Failed")) {
+        let has_ended = matches!(phase, Some("Succeeded" | "Failed")) && !also_ended;
+        if pod.metadata.deletion_timestamp.is_some() || has_ended {
             return Ok(None);
         }
         let view: view::Pod<'_> = serde_json::from_str(text)?;

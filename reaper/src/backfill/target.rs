@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use jobwarden_common::names::FINALIZER;
+use jobwarden_core::selection::Selection;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 /// An object without jobwarden's label.
@@ -13,6 +14,8 @@ pub(super) struct Target {
     pub(super) name: String,
     /// It has our finalizer: it had the label before, or somebody has written the finalizer by hand.
     pub(super) is_held: bool,
+    /// It is selected by its labels, in a namespace that is not enrolled.
+    pub(super) is_selected: bool,
 }
 
 /// The kind of a [`Target`].
@@ -24,11 +27,12 @@ pub(super) enum Kind {
 
 impl Target {
     /// The object with this metadata. `None` if nothing is to be done about it: it is being deleted, and we do not hold it.
-    pub(super) fn of(kind: Kind, metadata: &ObjectMeta) -> Option<Self> {
+    pub(super) fn of(kind: Kind, metadata: &ObjectMeta, selection: &Selection) -> Option<Self> {
         let (namespace, name) = (metadata.namespace.clone()?, metadata.name.clone()?);
         let is_held = kind == Kind::Job && metadata.finalizers.iter().flatten().any(|finalizer| finalizer == FINALIZER);
         let wanted = is_held || metadata.deletion_timestamp.is_none();
-        wanted.then_some(Self { kind, namespace, name, is_held })
+        let is_selected = selection.selects_object(metadata);
+        wanted.then_some(Self { kind, namespace, name, is_held, is_selected })
     }
 }
 
@@ -66,7 +70,7 @@ mod tests {
     use super::*;
 
     fn mk(name: &str, is_held: bool) -> Target {
-        Target { kind: Kind::Job, namespace: "work".to_owned(), name: name.to_owned(), is_held }
+        Target { kind: Kind::Job, namespace: "work".to_owned(), name: name.to_owned(), is_held, is_selected: false }
     }
 
     #[test]

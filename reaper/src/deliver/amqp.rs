@@ -40,10 +40,10 @@ impl AmqpSink {
     /// Returns an error if the settings are not valid.
     pub fn new(settings: BrokerSettings) -> Result<Self, SettingsError> {
         settings.check()?;
-        let BrokerSettings { url, queue, credentials_file, ca_file, timeout, body } = settings;
+        let BrokerSettings { url, queue, credentials_file, credentials, ca_file, timeout, body } = settings;
         let endpoint = Endpoint::parse(&url)?.without_path()?;
         Ok(Self {
-            dialer: Dialer { endpoint, credentials_file, ca_file },
+            dialer: Dialer { endpoint, credentials_file, credentials, ca_file },
             queue,
             section: body.unwrap_or(BodySection::Value),
             timeout,

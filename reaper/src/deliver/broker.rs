@@ -12,11 +12,10 @@ mod stream;
 
 pub use self::{
     connect::ConnectError,
-    credentials::CredentialsError,
+    credentials::{Credentials, CredentialsError},
     settings::{BodySection, BrokerSettings, SettingsError},
 };
 pub(super) use self::{
-    credentials::Credentials,
     dial::{Dialed, Dialer},
     endpoint::Endpoint,
     shared::Shared,

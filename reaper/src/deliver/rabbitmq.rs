@@ -43,14 +43,14 @@ impl RabbitMqSink {
     /// Returns an error if the settings are not valid.
     pub fn new(settings: BrokerSettings) -> Result<Self, SettingsError> {
         settings.check()?;
-        let BrokerSettings { url, queue, credentials_file, ca_file, timeout, body } = settings;
+        let BrokerSettings { url, queue, credentials_file, credentials, ca_file, timeout, body } = settings;
         if body.is_some() {
             return Err(SettingsError::Body);
         }
         let endpoint = Endpoint::parse(&url)?;
         let route = Route { virtual_host: endpoint.virtual_host().to_owned(), queue };
         Ok(Self {
-            dialer: Dialer { endpoint, credentials_file, ca_file },
+            dialer: Dialer { endpoint, credentials_file, credentials, ca_file },
             route,
             timeout,
             slots: Semaphore::new(CONCURRENT_SENDS),

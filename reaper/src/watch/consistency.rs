@@ -5,7 +5,7 @@
 //! | check | when | requests for each watch |
 //! |---|---|---|
 //! | version | a minute after the last, and before a watch resumes after a failure | one, for one object |
-//! | objects | ten minutes after the last list; half a minute later if objects differ | one for each 500 objects, metadata only |
+//! | objects | ten minutes after the last list, or as [`Schedule`](super::Schedule) says; half a minute later if objects differ | one for each 500 objects, metadata only |
 
 use std::time::Duration;
 
@@ -24,9 +24,6 @@ use super::{
 
 /// How often the version is checked.
 const VERSION_INTERVAL: Duration = Duration::from_mins(1);
-
-/// How often the objects are compared.
-const OBJECTS_INTERVAL: Duration = Duration::from_mins(10);
 
 /// When objects that differ are compared again: any watch that works has delivered their changes by then.
 const RECHECK_AFTER: Duration = Duration::from_secs(30);
@@ -76,22 +73,24 @@ pub(super) struct Checks {
     pub(super) received: Received,
     /// When the version is checked next.
     version_due: Instant,
-    /// When the objects are listed next.
-    objects_due: Instant,
+    /// How often the objects are listed and compared.
+    objects_every: Option<Duration>,
+    /// When the objects are listed next; `None` for never.
+    objects_due: Option<Instant>,
     /// The list in progress. The watch goes on meanwhile.
     listing: JoinSet<Result<Listed, WatchError>>,
 }
 
 impl Checks {
-    pub(super) fn new() -> Self {
-        Self::of(Received::default())
+    pub(super) fn new(objects_every: Option<Duration>) -> Self {
+        Self::of(Received::default(), objects_every)
     }
 
     /// The watch starts from a list.
-    pub(super) fn of(received: Received) -> Self {
+    pub(super) fn of(received: Received, objects_every: Option<Duration>) -> Self {
         let now = Instant::now();
-        let (version_due, objects_due) = (now + VERSION_INTERVAL, now + OBJECTS_INTERVAL);
-        Self { received, version_due, objects_due, listing: JoinSet::new() }
+        let (version_due, objects_due) = (now + VERSION_INTERVAL, objects_every.map(|every| now + every));
+        Self { received, version_due, objects_every, objects_due, listing: JoinSet::new() }
     }
 
     /// The watch has failed, so the API server may be another one when it is back.
@@ -146,11 +145,11 @@ impl Checks {
             };
             let pause = match comparison {
                 Comparison::Differs(objects) => return Some(Inconsistency::Objects(objects)),
-                Comparison::Unclear(_) => RECHECK_AFTER,
-                Comparison::Same => OBJECTS_INTERVAL,
+                Comparison::Unclear(_) => Some(RECHECK_AFTER),
+                Comparison::Same => self.objects_every,
             };
-            self.objects_due = Instant::now() + pause;
-        } else if self.listing.is_empty() && Instant::now() >= self.objects_due {
+            self.objects_due = pause.map(|pause| Instant::now() + pause);
+        } else if self.listing.is_empty() && self.objects_due.is_some_and(|due| Instant::now() >= due) {
             self.listing.spawn(list(api.clone(), labels.cloned()));
         }
         None

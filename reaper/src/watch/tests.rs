@@ -134,3 +134,28 @@ async fn a_watch_without_a_response_times_out_and_is_retried() {
     drop(unanswered);
     following.abort();
 }
+
+#[tokio::test(start_paused = true)]
+async fn without_the_watch_each_interval_a_list_shows_what_has_changed_and_what_is_gone() {
+    let (follower, mut server, observer) = mk_follower();
+    let schedule = Schedule::new(false, Some(Duration::from_mins(2))).expect("it lists");
+    let following = tokio::spawn(follower.by(schedule).run());
+    answer(&mut server, &["limit="], 200, list("7", "", &[job("a", "3"), job("b", "4")])).await;
+    let started = Instant::now();
+    // The next request is a list again, and not a watch.
+    answer(&mut server, &["limit="], 200, list("9", "", &[job("b", "4"), job("c", "8")])).await;
+    assert!(started.elapsed() >= Duration::from_mins(2));
+    let (request, send) = server.next_request().await.expect("a request");
+    assert!(!request.uri().to_string().contains("watch="));
+    assert!(is_gone(&observer, &"a".into()) && !is_gone(&observer, &"b".into()) && !is_gone(&observer, &"c".into()));
+    assert_eq!(observer.health(), SignalHealth::Receiving, "between two lists nothing is missing");
+    send.send_response(Response::builder().status(500).body(Body::empty()).expect("a response"));
+    let failed = Instant::now();
+    let (_, send) = server.next_request().await.expect("a request");
+    assert!(failed.elapsed() <= MAX_PAUSE, "a list that fails is repeated soon");
+    assert_eq!(observer.health(), SignalHealth::WatchDown);
+    send.send_response(Response::new(Body::from(list("10", "", &[job("c", "8")]).into_bytes())));
+    server.next_request().await.expect("a request");
+    assert_eq!(observer.health(), SignalHealth::Receiving);
+    following.abort();
+}

@@ -33,6 +33,7 @@ fn settings(server: &ArtemisServer, port: u16) -> BrokerSettings {
         url: format!("amqp://127.0.0.1:{port}"),
         queue: QUEUE.to_owned(),
         credentials_file: Some(credentials(server, PASSWORD)),
+        credentials: None,
         ca_file: None,
         timeout: TIMEOUT,
         body: None,

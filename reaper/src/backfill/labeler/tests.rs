@@ -1,6 +1,7 @@
 //! Against an API server in memory: what becomes of a Job without the label.
 
 use jobwarden_common::names::FINALIZER;
+use jobwarden_inject::config::Config;
 use rstest::rstest;
 use serde_json::json;
 
@@ -29,11 +30,84 @@ async fn label(api: &FakeApi, finalizer: bool) -> Metrics {
     let (_keep, rules) = watch::channel(Arc::new(Rules::default()));
     let own = OwnNamespaces::new(["jobwarden".to_owned()]);
     let routes = if finalizer { Routes::to_everyone(&["ort"]) } else { Routes::default() };
-    let labeler = Labeler::new(api.client(), own, rules, routes, metrics.clone());
+    let selection = Selection::default();
+    let labeler = Labeler::new(api.client(), own, selection.clone(), rules, routes, metrics.clone());
     let metadata = serde_json::from_value(api.get(JOB).expect("it exists")["metadata"].clone()).expect("metadata");
-    let target = Target::of(Kind::Job, &metadata).expect("something is to be done");
+    let target = Target::of(Kind::Job, &metadata, &selection).expect("something is to be done");
     labeler.label(&target).await.expect("the API server answers");
     metrics
+}
+
+const SELECTED_POD: &str = "/api/v1/namespaces/team/pods/quiet-x";
+
+/// Labels the Job and its pod in a namespace that is not enrolled, where the Jobs of ORT Server are selected.
+async fn label_selected(job: &Value, pod: &Value) -> FakeApi {
+    let api = mk_api(false, &json!({"metadata": {"finalizers": null}}));
+    let mut object = api.get(JOB).expect("it exists");
+    json_patch::merge(&mut object, job);
+    api.put(JOB, object);
+    let mut object = json!({
+        "metadata": {"namespace": "team", "labels": {"batch.kubernetes.io/job-name": "quiet"}},
+        "spec": {"containers": [{"name": "main"}]}
+    });
+    json_patch::merge(&mut object, pod);
+    api.put(SELECTED_POD, object);
+    let (_keep, rules) = watch::channel(Arc::new(Rules::new(Config::parse(ORT).expect("valid").identity)));
+    let selector = jobwarden_core::label_selector::parse("ort-worker").expect("a selector");
+    let selection = Selection::new(["team".to_owned()], selector);
+    let own = OwnNamespaces::new(["jobwarden".to_owned()]);
+    let routes = Routes::to_everyone(&["ort"]);
+    let labeler = Labeler::new(api.client(), own, selection.clone(), rules, routes, Metrics::default());
+    for (kind, path) in [(Kind::Job, JOB), (Kind::Pod, SELECTED_POD)] {
+        let metadata = serde_json::from_value(api.get(path).expect("it exists")["metadata"].clone()).expect("metadata");
+        let target = Target::of(kind, &metadata, &selection).expect("nothing is being deleted");
+        if target.is_selected {
+            labeler.label(&target).await.expect("the API server answers");
+        }
+    }
+    api
+}
+
+const ORT: &str = "identity: {preset: ort-server}";
+
+fn ort_labels() -> Value {
+    json!({"ort-worker": "scanner", "run-id": "41", "trace-id-0": "0af7"})
+}
+
+fn ort_job() -> Value {
+    json!({"metadata": {"labels": ort_labels()}, "spec": {"template": {"metadata": {"labels": ort_labels()}}}})
+}
+
+#[rstest]
+#[case::open(json!({}))]
+#[case::that_ended_before_it_was_seen(json!({"status": {"conditions": [{"type": "Failed", "status": "True"}]}}))]
+#[tokio::test]
+async fn a_selected_job_is_labelled_with_the_ids_of_its_labels(#[case] status: Value) {
+    let mut job = ort_job();
+    json_patch::merge(&mut job, &status);
+    let api = label_selected(&job, &json!({"metadata": {"labels": ort_labels()}, "status": {"phase": "Failed"}})).await;
+    assert_eq!(after(&api), (json!("true"), true));
+    let annotations = &api.get(JOB).expect("it exists")["metadata"]["annotations"];
+    assert_eq!(annotations["jobwarden.io/run-id"], "41");
+    assert_eq!(annotations["jobwarden.io/trace-id"], "0af7");
+    let pod = api.get(SELECTED_POD).expect("it exists");
+    assert_eq!(pod["metadata"]["labels"]["jobwarden.io/enrolled"], "true");
+    assert!(pod["spec"]["initContainers"].is_null(), "it runs without a sidecar");
+}
+
+#[rstest]
+#[case::without_the_label(json!({}))]
+#[case::whose_pods_lack_the_label(json!({"metadata": {"labels": ort_labels()}}))]
+#[case::that_opted_out({
+    let mut job = ort_job();
+    json_patch::merge(&mut job, &json!({"metadata": {"labels": {"jobwarden.io/inject": "false"}}}));
+    job
+})]
+#[tokio::test]
+async fn a_job_that_is_not_selected_is_left_alone(#[case] job: Value) {
+    let api = label_selected(&job, &json!({})).await;
+    assert_eq!(after(&api), (json!("false"), false));
+    assert!(api.get(SELECTED_POD).expect("it exists")["metadata"]["labels"]["jobwarden.io/enrolled"].is_null());
 }
 
 /// Its label, and whether it has our finalizer.

@@ -11,6 +11,7 @@ async fn a_broker_that_accepts_connections_and_says_nothing_is_noticed() {
         url: format!("amqp://{}", listener.local_addr().expect("an address")),
         queue: "orchestrator_queue".to_owned(),
         credentials_file: None,
+        credentials: None,
         ca_file: None,
         timeout: Duration::from_millis(200),
         body: None,

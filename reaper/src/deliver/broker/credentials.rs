@@ -7,9 +7,11 @@ const KEYS: [(&str, &str); 2] = [("username", "password"), ("rabbitMqUser", "rab
 
 /// A user name and its password.
 #[derive(Clone, PartialEq, Eq)]
-pub(in crate::deliver) struct Credentials {
-    pub(in crate::deliver) username: String,
-    pub(in crate::deliver) password: String,
+pub struct Credentials {
+    /// The user name.
+    pub username: String,
+    /// The password.
+    pub password: String,
 }
 
 /// Shows neither.

@@ -14,6 +14,8 @@ use super::{
 pub(in crate::deliver) struct Dialer {
     pub(in crate::deliver) endpoint: Endpoint,
     pub(in crate::deliver) credentials_file: Option<PathBuf>,
+    /// What applies without a file.
+    pub(in crate::deliver) credentials: Option<Credentials>,
     pub(in crate::deliver) ca_file: Option<PathBuf>,
 }
 
@@ -29,7 +31,7 @@ impl Dialer {
     pub(in crate::deliver) async fn dial(&self) -> Result<Dialed, ConnectError> {
         let credentials = match &self.credentials_file {
             Some(path) => Some(read_credentials(path).await?),
-            None => None,
+            None => self.credentials.clone(),
         };
         let (stream, disconnector) = connect(&self.endpoint, self.ca_file.as_deref()).await?;
         Ok(Dialed { stream, disconnector, credentials })

@@ -4,6 +4,8 @@ use std::{path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Deserializer};
 
+use super::{credentials::Credentials, endpoint::Endpoint};
+
 /// How to reach a queue of a broker.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -16,6 +18,9 @@ pub struct BrokerSettings {
     /// every connection. Default: RabbitMQ's `guest`, and SASL ANONYMOUS with AMQP 1.0.
     #[serde(default)]
     pub credentials_file: Option<PathBuf>,
+    /// Credentials that came from the environment, where there is no file. Never a part of the configuration file.
+    #[serde(skip)]
+    pub credentials: Option<Credentials>,
     /// A PEM file with the CA certificates that the broker's certificate is verified with, read for every connection. Default: the system's.
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
@@ -67,6 +72,16 @@ pub enum SettingsError {
 }
 
 impl BrokerSettings {
+    /// Checks a URL: of RabbitMQ with a virtual host, else of AMQP 1.0.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error without the URL, which may hold a password.
+    pub fn check_url(url: &str, virtual_host: bool) -> Result<(), SettingsError> {
+        let endpoint = Endpoint::parse(url)?;
+        if virtual_host { Ok(()) } else { endpoint.without_path().map(drop) }
+    }
+
     /// Checks what does not depend on the protocol, except the URL.
     pub(in crate::deliver) fn check(&self) -> Result<(), SettingsError> {
         if self.queue.is_empty() || self.queue.len() > usize::from(u8::MAX) {
@@ -101,6 +116,7 @@ mod tests {
             url: "amqp://b".to_owned(),
             queue: "q".to_owned(),
             credentials_file: None,
+            credentials: None,
             ca_file: None,
             timeout: Duration::from_secs(10),
             body: None,

@@ -11,6 +11,7 @@ fn settings(url: String) -> BrokerSettings {
         url,
         queue: "orchestrator_queue".to_owned(),
         credentials_file: None,
+        credentials: None,
         ca_file: None,
         timeout: Duration::from_millis(200),
         body: None,
