@@ -7,6 +7,7 @@
 mod draft;
 mod messages;
 mod planner;
+mod protocol;
 pub mod sequence;
 pub mod step;
 

@@ -12,6 +12,7 @@ use crate::{
     plan::{
         draft::{Drafter, lost_reason},
         messages::Messages,
+        protocol::Stage,
         step::{Removal, Step},
     },
     policy::NotStarting,
@@ -51,8 +52,8 @@ impl Planner<'_> {
             self.steps.push(Step::ReleaseFinalizer);
         }
         self.clean_up_terminating_pods();
-        let is_delivered = self.recorded.has(&outcome) && self.recorded.delivery_has_ended();
-        if is_delivered && retained_until(self.snapshot).is_some_and(|until| until <= self.now) {
+        let is_settled = Stage::of(job, &outcome, self.recorded) == Stage::Settled;
+        if is_settled && retained_until(self.snapshot).is_some_and(|until| until <= self.now) {
             self.steps.push(Step::DeleteJob);
         }
     }
@@ -61,7 +62,7 @@ impl Planner<'_> {
     pub(super) fn deleted(&mut self) {
         let job = &self.snapshot.evidence.job;
         let outcome = OutcomeName::job_final(&job.identity.uid);
-        if !self.recorded.has(&outcome) {
+        if Stage::of(job, &outcome, self.recorded) == Stage::Unrecorded {
             self.steps.push(Step::ConfirmDeleted);
         }
         self.record(outcome, Drafter::deleted);
