@@ -102,18 +102,19 @@ impl<K: Watched> Follower<K> {
     async fn list_every(mut self, every: Duration) {
         let mut backoff = DefaultBackoff::default();
         loop {
-            match self.list().await {
+            let pause = match self.list().await {
                 Ok(_) => {
                     backoff.reset();
-                    sleep(every).await;
+                    every
                 }
                 Err(error) => {
                     self.observer.watch_failed(K::WATCH, error.failure());
                     let error: &dyn std::error::Error = &error;
                     tracing::warn!(watch = K::WATCH.as_str(), error, "list failed; retrying with backoff");
-                    sleep(backoff.next().unwrap_or(MAX_PAUSE).min(MAX_PAUSE)).await;
+                    backoff.next().unwrap_or(MAX_PAUSE).min(MAX_PAUSE)
                 }
-            }
+            };
+            sleep(pause).await;
         }
     }
 

@@ -168,10 +168,11 @@ fn only_what_we_hold_or_what_is_not_being_deleted_is_a_target() {
         json_patch::merge(&mut metadata, &change);
         serde_json::from_value(metadata).expect("metadata")
     };
+    let none = Selection::default();
     let deleted = json!({"deletionTimestamp": "2026-01-02T03:04:05Z"});
-    assert_eq!(Target::of(Kind::Job, &metadata(deleted.clone())), None);
+    assert_eq!(Target::of(Kind::Job, &metadata(deleted.clone()), &none), None);
     let held = json!({"deletionTimestamp": "2026-01-02T03:04:05Z", "finalizers": [FINALIZER]});
-    assert!(Target::of(Kind::Job, &metadata(held)).is_some_and(|target| target.is_held));
-    assert_eq!(Target::of(Kind::Pod, &metadata(deleted)), None);
-    assert!(Target::of(Kind::Pod, &metadata(json!({}))).is_some());
+    assert!(Target::of(Kind::Job, &metadata(held), &none).is_some_and(|target| target.is_held));
+    assert_eq!(Target::of(Kind::Pod, &metadata(deleted), &none), None);
+    assert!(Target::of(Kind::Pod, &metadata(json!({})), &none).is_some());
 }
