@@ -18,11 +18,7 @@ pub struct Proxy {
 impl Proxy {
     /// Listens on a free port of the loopback.
     pub async fn start(target: u16) -> Self {
-        Self::on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port"), target)
-    }
-
-    /// Listens on `listener`, which may be in another network namespace.
-    pub fn on(listener: TcpListener, target: u16) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
         let port = listener.local_addr().expect("an address").port();
         let (frozen, receiver) = watch::channel(false);
         tokio::spawn(async move {

@@ -3,7 +3,7 @@
 //! First the installed reapers handle real Jobs, for the writes that each costs. Then the release binary runs as one process on loopback
 //! inside the test cluster's network, with the rights of the reaper's service account, as in the benchmark of the reaper. Another process
 //! records outcomes as the reaper does, of Jobs that do not exist, and receives notifications over HTTP: real Jobs in such numbers would take
-//! hours. RabbitMQ is Debian's, on this machine.
+//! hours. RabbitMQ is Debian's, in the same network.
 
 mod broker;
 mod dead_sink;

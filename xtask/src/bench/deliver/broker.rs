@@ -1,53 +1,36 @@
-//! Debian's RabbitMQ, as the reaper reaches it from the cluster's network.
+//! Debian's RabbitMQ, in the cluster's network.
 
-use std::sync::Arc;
-
-use anyhow::Context as _;
-use jobwarden_testbed::progress;
-use jobwarden_tests::brokers::{
-    proxy::Proxy,
-    rabbitmq_server::{PASSWORD, RabbitMqServer, USER},
-};
+use jobwarden_testbed::{CONTROL_PLANE, ensure_programs, progress};
+use jobwarden_tests::brokers::rabbitmq_server::{PASSWORD, RabbitMqServer, USER};
 use serde_json::Value;
-use tokio::{net::TcpListener, task::spawn_blocking};
+use tokio::task::block_in_place;
 
 use super::sinks;
 use crate::bench::environment::BenchEnvironment;
 
 /// A running broker.
-pub(super) struct Broker {
-    server: Arc<RabbitMqServer>,
-    /// What listens in the cluster's network.
-    _proxy: Proxy,
-    address: String,
-}
+pub(super) struct Broker(RabbitMqServer);
 
 impl Broker {
     /// Installs the broker if it is missing.
     pub(super) fn ensure_installed() -> anyhow::Result<()> {
-        Ok(jobwarden_testbed::ensure_programs(&[("rabbitmq-server", "rabbitmq-server")])?)
+        Ok(ensure_programs(&[("rabbitmq-server", "rabbitmq-server")])?)
     }
 
-    pub(super) async fn start(environment: &BenchEnvironment) -> anyhow::Result<Self> {
+    pub(super) fn start(environment: &BenchEnvironment) -> Self {
         let _step = progress::step("starting RabbitMQ");
-        let server = spawn_blocking(RabbitMqServer::start).await.context("starting RabbitMQ")?;
-        let listener = environment.cluster.listen(0).await?;
-        let address = listener.local_addr().context("reading the address for RabbitMQ")?.to_string();
-        listener.set_nonblocking(true).context("preparing the socket for RabbitMQ")?;
-        let listener = TcpListener::from_std(listener).context("preparing the socket for RabbitMQ")?;
-        let proxy = Proxy::on(listener, server.port);
-        Ok(Self { server: Arc::new(server), _proxy: proxy, address })
+        Self(block_in_place(|| RabbitMqServer::start_in(&environment.cluster)))
     }
 
     /// The sink that sends to its queue.
     pub(super) fn sink(&self, environment: &BenchEnvironment) -> anyhow::Result<Value> {
         let credentials = format!("rabbitMqUser={USER}\nrabbitMqPassword={PASSWORD}\n");
-        Ok(sinks::rabbitmq(&self.address, &environment.file("rabbitmq-credentials", credentials)?))
+        let credentials = environment.file("rabbitmq-credentials", credentials)?;
+        Ok(sinks::rabbitmq(&format!("{CONTROL_PLANE}:{}", self.0.port), &credentials))
     }
 
     /// How many messages are in its queue.
-    pub(super) async fn messages(&self) -> anyhow::Result<usize> {
-        let server = Arc::clone(&self.server);
-        spawn_blocking(move || server.messages()).await.context("counting the messages of RabbitMQ")
+    pub(super) fn messages(&self) -> usize {
+        block_in_place(|| self.0.messages())
     }
 }

@@ -25,9 +25,9 @@ pub(super) async fn measure(bench: &mut Bench, backlog: usize) -> anyhow::Result
     let http = sinks::http(&bench.environment)?;
     let over_http = per_s(bench, sinks::HTTP, &http, backlog).await?;
 
-    let broker = Broker::start(&bench.environment).await?;
+    let broker = Broker::start(&bench.environment);
     let over_rabbitmq = per_s(bench, sinks::RABBITMQ, &broker.sink(&bench.environment)?, backlog).await?;
-    let messages = broker.messages().await?;
+    let messages = broker.messages();
     ensure!(messages >= backlog, "RabbitMQ has {messages} messages of {backlog}");
     Ok(BTreeMap::from([
         ("api_server_status_writes_per_s", writes),
