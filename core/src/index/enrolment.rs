@@ -87,7 +87,7 @@ impl Index {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{collections::BTreeMap, time::Duration};
 
     use super::*;
     use crate::{
@@ -174,7 +174,7 @@ mod tests {
         index.set_selection(Selection::new(["ort".to_owned()], selector), at(0));
         index.namespaces_listed(|_| true, at(1));
         assert_eq!(since(&index), Some(at(1)), "it lacks the label, whoever has labelled it as enrolled");
-        let labels = Labels::keep(&[("ort-worker".to_owned(), "scanner".to_owned())].into());
+        let labels = Labels::keep(&BTreeMap::from([("ort-worker".to_owned(), "scanner".to_owned())]));
         let selected = || JobFacts { labels: labels.clone(), ..mk_job("job") };
         index.apply_job(selected(), at(2));
         assert_eq!(since(&index), None);

@@ -34,7 +34,7 @@ fn policy(variables: &[(&str, &str)], text: &str, worker: &str) -> Policy {
     let (config, _) = valid(variables).below(file(text));
     let mut policies = Policies::new(Policy::default());
     policies.set_file(config.policy);
-    let labels = Labels::keep(&[("ort-worker".to_owned(), worker.to_owned())].into());
+    let labels = Labels::keep(&BTreeMap::from([("ort-worker".to_owned(), worker.to_owned())]));
     policies.effective("ort", &labels, &Changes::default()).policy
 }
 
@@ -180,7 +180,7 @@ fn the_queue_of_the_orchestrator_is_a_sink() {
 #[test]
 fn the_namespace_is_followed_by_the_selector_of_the_job_monitor() {
     let selection = valid(&[("MONITOR_NAMESPACE", "ortserver")]).selection().expect("a namespace");
-    let labels = |worker: &str| Labels::keep(&[("ort-worker".to_owned(), worker.to_owned())].into());
+    let labels = |worker: &str| Labels::keep(&BTreeMap::from([("ort-worker".to_owned(), worker.to_owned())]));
     assert!(
         selection.selects("ortserver", &labels("scanner")) && selection.selects("ortserver", &labels("orchestrator"))
     );
