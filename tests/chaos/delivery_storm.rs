@@ -26,7 +26,7 @@ use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};
 use tokio::time::{sleep, timeout};
 
-use leaders::Assassin;
+use leaders::LeaderKills;
 use receivers::Receivers;
 use workload::Workload;
 
@@ -72,11 +72,11 @@ pub(crate) async fn every_outcome_of_three_hundred_jobs_arrives_while_leaders_ar
 async fn storm(environment: &Environment, namespace: &TempNamespace, receivers: &Receivers) -> anyhow::Result<()> {
     let started = Instant::now();
     let mut workload = Workload::new(environment, namespace.name(), JOBS);
-    let mut assassin = Assassin::default();
+    let mut kills = LeaderKills::default();
     let raging = async {
         tokio::select! {
             ended = workload.run() => ended.context("running the Jobs"),
-            failed = assassin.kill_leaders(environment) => Err(failed.context("killing leaders")),
+            failed = kills.kill_leaders(environment) => Err(failed.context("killing leaders")),
             failed = receivers.disturb(environment) => Err(failed.context("disturbing a receiver")),
         }
     };
@@ -90,7 +90,7 @@ async fn storm(environment: &Environment, namespace: &TempNamespace, receivers: 
         recorded,
         living: receivers.inboxes(environment, namespace.name()),
         dead: receivers::DEAD.to_owned(),
-        leaders_killed: assassin.killed,
+        leaders_killed: kills.killed,
         took: started.elapsed(),
     };
     account.to_string().lines().for_each(progress::note);

@@ -14,19 +14,19 @@ use nix::sys::signal::Signal;
 use tokio::time::sleep;
 
 /// For how many milliseconds a leader leads before it is killed: some get little further than to read the outbox.
-const REIGN: std::ops::Range<u64> = 500..6_000;
+const TERM: std::ops::Range<u64> = 500..6_000;
 
 /// The time between two looks for a leader.
 const POLL: Duration = Duration::from_millis(200);
 
-/// Kills leaders.
+/// The leaders that were killed.
 #[derive(Default)]
-pub(super) struct Assassin {
-    /// How many it has killed.
+pub(super) struct LeaderKills {
+    /// How many there were.
     pub(super) killed: u32,
 }
 
-impl Assassin {
+impl LeaderKills {
     /// Kills leader after leader, each with SIGKILL. Returns only if it cannot go on.
     pub(super) async fn kill_leaders(&mut self, environment: &Environment) -> anyhow::Error {
         let Err(error) = self.kill_on(environment).await;
@@ -38,7 +38,7 @@ impl Assassin {
         loop {
             let leader = next_leader(environment, last.as_deref()).await;
             // The fault's own pace.
-            sleep(Duration::from_millis(fastrand::u64(REIGN))).await;
+            sleep(Duration::from_millis(fastrand::u64(TERM))).await;
             environment.cluster.kill_process_in(NAMESPACE, &leader, "reaper", Signal::SIGKILL).await?;
             self.killed += 1;
             replace(environment, &leader).await?;

@@ -84,10 +84,7 @@ pub(super) async fn a_worker_runs_out_of_memory_while_the_broker_is_down(
 /// Returns also how long after the crash the orchestrator received the message.
 pub(super) async fn the_node_of_a_worker_crashes(stage: &Stage<'_>) -> anyhow::Result<(bool, Duration)> {
     let worker = OrtWorker::new("advisor", 14, 8, Duration::from_hours(1)).with(|worker| worker.on_node(NODE));
-    heading(&format!(
-        "The node of the advisor loses power (lost-after is {} s here; the default is 120 s)",
-        LOST_AFTER.as_secs()
-    ));
+    heading(&format!("The advisor's node crashes (lost-after is {} s here, not 120 s)", LOST_AFTER.as_secs()));
     let (_, uid) = submit(stage, &worker).await?;
     reaper_api::until_reported_alive(&stage.client, NAMESPACE, worker.name(), PATIENCE).await?;
     crash::wait_for_warm_up(&stage.client).await?;

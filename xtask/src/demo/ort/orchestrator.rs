@@ -30,6 +30,13 @@ impl Message {
             Self::Refused(_) => None,
         }
     }
+
+    pub(super) fn refused(&self) -> Option<&str> {
+        match self {
+            Self::Accepted(..) => None,
+            Self::Refused(why) => Some(why),
+        }
+    }
 }
 
 /// The running reader. It is killed when this is dropped.
