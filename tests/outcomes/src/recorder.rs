@@ -216,6 +216,7 @@ fn outcome(run: u32, number: usize, sinks: &[String]) -> JobOutcome {
         reason: "BackoffLimitExceeded".to_owned(),
         message: "Container worker of pod ort-analyzer was killed: it used more memory than its limit of 4Gi."
             .to_owned(),
+        work_may_be_done: false,
         cause: Cause {
             kind: Some(CauseKind::OomKilled),
             container: Some("worker".to_owned()),
@@ -243,6 +244,7 @@ fn outcome(run: u32, number: usize, sinks: &[String]) -> JobOutcome {
         .map(entry)
         .to_vec(),
         usage: None,
+        logs: None,
         coalesced: None,
     };
     let recipients = Recipients { sinks: sinks.to_vec(), ..Recipients::default() };
