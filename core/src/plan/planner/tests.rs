@@ -173,7 +173,8 @@ fn a_finished_job_is_deleted_after_retention_and_delivery(
 #[case::overdue(Some("DeadlineExceeded"), 3)]
 #[case::lost(Some("NodeUnreachable"), 4)]
 fn a_finished_job_is_kept_by_how_it_ended(#[case] reason: Option<&str>, #[case] hours: u64) {
-    let mut snapshot = mk_snapshot(mk_job(finished(reason)), vec![]);
+    let job = JobEvidence { has_finalizer: false, ..mk_job(finished(reason)) };
+    let mut snapshot = mk_snapshot(job, vec![]);
     snapshot.policy.retention_succeeded = Some(Duration::from_hours(2));
     snapshot.policy.retention_failed = Some(Duration::from_hours(3));
     snapshot.policy.retention_lost = Some(Duration::from_hours(4));
