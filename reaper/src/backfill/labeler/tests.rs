@@ -47,7 +47,10 @@ async fn label_selected(job: &Value, pod: &Value) -> FakeApi {
     json_patch::merge(&mut object, job);
     api.put(JOB, object);
     let mut object = json!({
-        "metadata": {"namespace": "team", "labels": {"batch.kubernetes.io/job-name": "quiet"}},
+        "metadata": {
+            "namespace": "team", "labels": {"batch.kubernetes.io/job-name": "quiet"},
+            "ownerReferences": [{"apiVersion": "batch/v1", "kind": "Job", "name": "quiet", "uid": "quiet-uid", "controller": true}]
+        },
         "spec": {"containers": [{"name": "main"}]}
     });
     json_patch::merge(&mut object, pod);
