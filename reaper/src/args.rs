@@ -11,13 +11,50 @@ use jobwarden_core::{
 use jobwarden_serve::{
     accept::LimitArgs, admin::AdminArgs, lease::LeaseArgs, logs::LogArgs, scrape::MetricsArgs, shutdown::ShutdownArgs,
 };
-
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use crate::{deliver::Retention, execute::FailWith, watch::LIST_INTERVALS};
 
 /// With a shorter lost-after, a single late renewal of a Lease looks like a loss.
 const SHORTEST_SENSIBLE_LOST_AFTER: Duration = Duration::from_secs(20);
+
+/// Which Jobs are followed besides those of labelled namespaces, and how.
+#[derive(Args, Clone, Debug)]
+pub struct FollowArgs {
+    /// Whether Jobs and pods are watched. Without the watch, a change is seen with the next list (`--list-interval`): failures and ends as late
+    /// as that, and without a sink, whose finalizer keeps Jobs, nothing of a Job that came and went in between. Nodes, Leases and namespaces
+    /// are watched in any case
+    #[arg(long, env = "JOBWARDEN_WATCH", default_value_t = true, action = clap::ArgAction::Set, value_name = "true|false")]
+    pub watch: bool,
+
+    /// How often Jobs and pods are listed, between 10s and 1h; with the watch, to find out whether it has missed something, as after etcd was
+    /// restored. `never` is possible with the watch alone
+    #[arg(long, env = "JOBWARDEN_LIST_INTERVAL", default_value = "10m", value_parser = list_interval, value_name = "DURATION|never")]
+    pub list_interval: Limit,
+
+    /// Namespaces without the label jobwarden.io/inject in which the Jobs that `--follow-selector` selects are followed. The webhook does not see
+    /// them, so their pods have no sidecar: the node agent and the Lease of the node alone show that they are alive
+    #[arg(
+        long,
+        env = "JOBWARDEN_FOLLOW_NAMESPACES",
+        value_delimiter = ',',
+        requires = "follow_selector",
+        value_name = "NAME,…"
+    )]
+    pub follow_namespaces: Vec<String>,
+
+    /// Which Jobs are followed there, as `kubectl --selector` takes it: `ort-worker`, or `team in (a, b), !test`. The labels have to be on the Job
+    /// and on its pod template
+    #[arg(long, env = "JOBWARDEN_FOLLOW_SELECTOR", value_parser = label_selector::parse, requires = "follow_namespaces", value_name = "SELECTOR")]
+    pub follow_selector: Option<LabelSelector>,
+
+    /// Read the environment variables of ORT Server's job monitor as well: `MONITOR_*`, `TASKS*`, `ORCHESTRATOR_SENDER_TRANSPORT_*`. They override
+    /// other flags, and `--config` overrides them; docs/orchestrators/ort-server.md
+    ///
+    /// Off by default: workers of ORT Server have such variables too, and a process that takes them up by accident would send to their queue
+    #[arg(long, env = "JOBWARDEN_JOB_MONITOR_VARIABLES")]
+    pub job_monitor_variables: bool,
+}
 
 /// How many settled outcomes are kept, and for how long.
 #[derive(Args, Clone, Copy, Debug)]
@@ -112,39 +149,9 @@ pub struct ReaperArgs {
     #[arg(long, env = "JOBWARDEN_OBSERVE_ONLY")]
     pub observe_only: bool,
 
-    /// Whether Jobs and pods are watched. Without the watch, a change is seen with the next list (`--list-interval`): failures and ends as late
-    /// as that, and without a sink, whose finalizer keeps Jobs, nothing of a Job that came and went in between. Nodes, Leases and namespaces
-    /// are watched in any case
-    #[arg(long, env = "JOBWARDEN_WATCH", default_value_t = true, action = clap::ArgAction::Set, value_name = "true|false")]
-    pub watch: bool,
-
-    /// How often Jobs and pods are listed, between 10s and 1h; with the watch, to find out whether it has missed something, as after etcd was
-    /// restored. `never` is possible with the watch alone
-    #[arg(long, env = "JOBWARDEN_LIST_INTERVAL", default_value = "10m", value_parser = list_interval, value_name = "DURATION|never")]
-    pub list_interval: Limit,
-
-    /// Namespaces without the label jobwarden.io/inject in which the Jobs that `--follow-selector` selects are followed. The webhook does not see
-    /// them, so their pods have no sidecar: the node agent and the Lease of the node alone show that they are alive
-    #[arg(
-        long,
-        env = "JOBWARDEN_FOLLOW_NAMESPACES",
-        value_delimiter = ',',
-        requires = "follow_selector",
-        value_name = "NAME,…"
-    )]
-    pub follow_namespaces: Vec<String>,
-
-    /// Which Jobs are followed there, as `kubectl --selector` takes it: `ort-worker`, or `team in (a, b), !test`. The labels have to be on the Job
-    /// and on its pod template
-    #[arg(long, env = "JOBWARDEN_FOLLOW_SELECTOR", value_parser = label_selector::parse, requires = "follow_namespaces", value_name = "SELECTOR")]
-    pub follow_selector: Option<LabelSelector>,
-
-    /// Read the environment variables of ORT Server's job monitor as well: MONITOR_*, TASKS*, ORCHESTRATOR_SENDER_TRANSPORT_*. They override
-    /// other flags, and `--config` overrides them; docs/orchestrators/ort-server.md
-    ///
-    /// Off by default: workers of ORT Server have such variables too, and a process that takes them up by accident would send to their queue
-    #[arg(long, env = "JOBWARDEN_JOB_MONITOR_VARIABLES")]
-    pub job_monitor_variables: bool,
+    /// Which Jobs are followed, and how
+    #[command(flatten)]
+    pub follow: FollowArgs,
 
     /// Interval of the beats of sidecars and of the reports of agents, the latter between 1s and 10s
     #[arg(long, env = "JOBWARDEN_BEAT_INTERVAL", default_value = "10s", value_parser = humantime::parse_duration, value_name = "DURATION")]
@@ -380,8 +387,8 @@ mod tests {
             assert_eq!(ReaperArgs::try_parse_from(flags).is_ok(), accepted, "{interval}");
         }
         let defaults = parse(&[]);
-        assert_eq!(Schedule::new(defaults.watch, defaults.list_interval.0), Ok(Schedule::default()));
-        assert!(!parse(&["--watch=false"]).watch);
+        assert_eq!(Schedule::new(defaults.follow.watch, defaults.follow.list_interval.0), Ok(Schedule::default()));
+        assert!(!parse(&["--watch=false"]).follow.watch);
     }
 
     #[test]

@@ -20,6 +20,7 @@ pub mod configuration;
 pub mod controller;
 pub mod deliver;
 pub mod execute;
+pub mod following;
 pub mod intake;
 pub mod job_monitor_variables;
 pub mod metrics;

@@ -20,7 +20,6 @@ use jobwarden_serve::{
     shutdown::{Shutdown, SignalError},
     tls::ServerIdentity,
 };
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::{Api, Client};
 use prometheus_client::registry::Registry;
 use tokio::{
@@ -39,8 +38,8 @@ use crate::{
     controller::{Controller, Enforcer, Role},
     deliver::{Config, ConfigError, Deliverer, Routes, SinkError},
     execute::{Executor, FailWith},
+    following::{FollowError, Following},
     intake::{self, Intake, IntakeSettings, agents::Agents, keys::KeyRing, review::Reviewer, token::Verifier},
-    job_monitor_variables::{JobMonitorVariables, VariableError},
     metrics::Metrics,
     namespaces::OwnNamespaces,
     observer::Observer,
@@ -48,7 +47,7 @@ use crate::{
     outbox::Outbox,
     self_beat::SelfBeat,
     unfollowed::Unfollowed,
-    watch::{self as cluster, NothingFollows, Schedule},
+    watch::{self as cluster, Schedule},
 };
 
 /// How often a starting process checks whether all watches have listed.
@@ -101,15 +100,9 @@ pub enum RunError {
     /// The rules by which IDs are found.
     #[error(transparent)]
     Rules(#[from] rules::LoadError),
-    /// The variables of the job monitor.
+    /// Which Jobs are followed, and how.
     #[error(transparent)]
-    Variables(#[from] VariableError),
-    /// A namespace whose Jobs are never followed.
-    #[error("--follow-namespaces names {0}: Jobs of jobwarden's own namespaces and of kube-system are not followed")]
-    Follow(String),
-    /// Neither a watch nor lists.
-    #[error(transparent)]
-    Schedule(#[from] NothingFollows),
+    Follow(#[from] FollowError),
     /// A background task that never returns has returned.
     #[error("background task exited unexpectedly; restarting is safe")]
     TaskExited(#[source] Option<tokio::task::JoinError>),
@@ -138,11 +131,7 @@ async fn serve(args: ReaperArgs) -> Result<(), RunError> {
         retention,
         fail_with,
         observe_only,
-        watch,
-        list_interval,
-        follow_namespaces,
-        follow_selector,
-        job_monitor_variables,
+        follow,
         beat_interval,
         clock_skew_seconds,
         lease,
@@ -157,10 +146,8 @@ async fn serve(args: ReaperArgs) -> Result<(), RunError> {
     for warning in warnings {
         tracing::warn!("{warning}");
     }
-    let variables = job_monitor_variables.then(job_monitor).transpose()?;
-    let schedule = schedule(watch, list_interval.0, variables.as_ref())?;
     let own = OwnNamespaces::new([namespace.clone(), agent_namespace.clone()]);
-    let selection = selection(follow_namespaces, follow_selector, variables.as_ref(), &own)?;
+    let Following { variables, schedule, selection } = Following::resolve(follow, &own)?;
     let configuration = configuration::load(config, variables)?;
     let config = configuration.config().clone();
     let rules = rules::load(identity_config)?;
@@ -177,10 +164,7 @@ async fn serve(args: ReaperArgs) -> Result<(), RunError> {
     let mode = if observe_only { Mode::ObserveOnly } else { Mode::Enforce };
     let unfollowed = Unfollowed::new(client.clone(), observer.clone(), executor.clone(), mode, metrics.clone());
     let orphans = Orphans::new(client.clone(), observer.clone(), outbox.clone(), mode, metrics.clone());
-    let enforcer = Arc::new(Enforcer::new(observer.clone(), outbox.clone(), executor, mode));
-    enforcer.set_hold_for(config.breaker.hold_for);
-    enforcer.set_log_rules(config.log_rules());
-    enforcer.register(&mut registry);
+    let enforcer = enforcer(Enforcer::new(observer.clone(), outbox.clone(), executor, mode), &config, &mut registry);
     let readiness = Readiness::new();
     let (certificate, watches) = (readiness.condition("certificate"), readiness.condition("watches"));
     serve_admin(admin, metrics_port, registry, readiness, shutdown.clone())?;
@@ -238,47 +222,13 @@ async fn serve(args: ReaperArgs) -> Result<(), RunError> {
     }
 }
 
-/// The variables of ORT Server's job monitor in the environment of this process.
-fn job_monitor() -> Result<JobMonitorVariables, VariableError> {
-    // A name or value that is not UTF-8 is none of them.
-    let variables =
-        std::env::vars_os().filter_map(|(name, value)| name.into_string().ok().zip(value.into_string().ok()));
-    let translated = JobMonitorVariables::translate(variables)?;
-    for warning in &translated.warnings {
-        tracing::warn!("{warning}");
-    }
-    Ok(translated)
-}
-
-/// The Jobs that are followed by their labels: as the flags say, else as the variables do.
-fn selection(
-    namespaces: Vec<String>,
-    selector: Option<LabelSelector>,
-    variables: Option<&JobMonitorVariables>,
-    own: &OwnNamespaces,
-) -> Result<Selection, RunError> {
-    let by_variables = || variables.and_then(JobMonitorVariables::selection).unwrap_or_default();
-    let selection = selector.map_or_else(by_variables, |selector| Selection::new(namespaces, selector));
-    let excluded = selection.namespaces().find(|name| own.excludes(name)).map(str::to_owned);
-    excluded.map_or(Ok(selection), |name| Err(RunError::Follow(name)))
-}
-
-/// Whether Jobs and pods are watched and listed: as the variables say, else as the flags do.
-fn schedule(
-    watch: bool,
-    list_every: Option<Duration>,
-    variables: Option<&JobMonitorVariables>,
-) -> Result<Schedule, NothingFollows> {
-    let said = variables.map(|variables| variables.follow_by).unwrap_or_default();
-    let list_every = match said.list {
-        Some(false) => None,
-        Some(true) | None => said.interval.or(list_every),
-    };
-    let schedule = Schedule::new(said.watch.unwrap_or(watch), list_every)?;
-    if said.watch == Some(false) || !watch {
-        tracing::warn!(?list_every, "Jobs and pods are not watched: changes are seen with the next list");
-    }
-    Ok(schedule)
+/// The enforcer, as configured.
+fn enforcer(enforcer: Enforcer, config: &Config, registry: &mut Registry) -> Arc<Enforcer> {
+    enforcer.set_hold_for(config.breaker.hold_for);
+    enforcer.set_log_rules(config.log_rules());
+    let enforcer = Arc::new(enforcer);
+    enforcer.register(registry);
+    enforcer
 }
 
 /// The observer of everything but our own namespaces, as configured.

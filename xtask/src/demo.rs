@@ -24,6 +24,7 @@ use serde::Serialize;
 /// With --ort the orchestrator is at the other end of a real RabbitMQ: four workers as ORT Server starts them succeed, fail, run out of
 /// memory and lose their node, the broker is killed in between, and a program with ORT Server's own libraries reads the queue.
 #[derive(clap::Args)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 #[command(after_help = "\
 Examples:
   cargo xtask demo                       # the demo, on its own cluster

@@ -56,7 +56,10 @@ impl LogLimits {
     pub fn excerpt(self, log: &[u8], redactor: &Redactor, known: &[String]) -> Excerpt {
         let (whole, dropped) = self.whole_lines(log);
         let mut shown: Vec<_> = whole.into_iter().map(printable).collect();
-        let cut = shown.iter_mut().fold(false, |cut, line| shorten_at_blank(line) || cut);
+        let mut cut = false;
+        for line in &mut shown {
+            cut |= shorten_at_blank(line);
+        }
         let redacted = redactor.redact(shown, known);
         let Excerpt { lines, truncated } = self.last(redacted.into_iter().filter(|line| !line.is_empty()));
         Excerpt { lines, truncated: truncated || dropped || cut }

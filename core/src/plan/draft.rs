@@ -412,7 +412,9 @@ fn refused(what: &str, refusal: &str) -> String {
 /// Adds to the outcome of a lost Job that its pod succeeded while the Job was being failed.
 pub fn add_late_success(data: &mut OutcomeData, pod: &str) {
     data.work_may_be_done = true;
-    data.message.push_str(&format!(" Pod {pod} succeeded in the same moment: its work may be done."));
+    for part in [" Pod ", pod, " succeeded in the same moment: its work may be done."] {
+        data.message.push_str(part);
+    }
 }
 
 /// The loss that `word` names; `None` if the reason in a condition was not written by us.

@@ -67,7 +67,7 @@ impl StepRunner<'_> {
     ) -> Result<Logs, NoLogs> {
         let _turn = self.executor.logs.turn().await.ok_or(NoLogs::Busy)?;
         // The log is addressed by the name of the pod, which another pod may have by now.
-        let pod = self.pods.get(&attempt.pod_name).await.map_err(|error| self.failed(error, NoLogs::PodGone))?;
+        let pod = self.pods.get(&attempt.pod_name).await.map_err(|error| self.failed(&error, NoLogs::PodGone))?;
         if pod.metadata.uid.as_deref() != Some(attempt.pod_uid.as_str()) {
             return Err(NoLogs::PodGone);
         }
@@ -92,12 +92,12 @@ impl StepRunner<'_> {
             ..LogParams::default()
         };
         let name = pod.metadata.name.as_deref().unwrap_or_default();
-        let stream = self.pods.log_stream(name, &params).await.map_err(|error| self.failed(error, NoLogs::NoLog))?;
+        let stream = self.pods.log_stream(name, &params).await.map_err(|error| self.failed(&error, NoLogs::NoLog))?;
         let mut log = Vec::new();
         // The kubelet may return a little more than it was asked for.
         let most = limits.read_bytes() as u64;
         let read = stream.take(most).read_to_end(&mut log).await;
-        read.map_err(|error| self.failed(kube::Error::ReadEvents(error), NoLogs::NoLog))?;
+        read.map_err(|error| self.failed(&kube::Error::ReadEvents(error), NoLogs::NoLog))?;
         let excerpt = limits.excerpt(&log, redactor, &secret_values(pod, &container));
         let (lines, truncated) = (excerpt.lines, excerpt.truncated);
         Ok(Logs { container: Some(container), previous, lines, truncated, unavailable: None })
@@ -105,14 +105,14 @@ impl StepRunner<'_> {
 
     /// The word for an error. The kubelet answers 400 or 404 where it does not have the log, and the API server 404 where it does not
     /// have the pod.
-    fn failed(&self, error: kube::Error, not_found: NoLogs) -> NoLogs {
-        let why = match &error {
+    fn failed(&self, error: &kube::Error, not_found: NoLogs) -> NoLogs {
+        let why = match error {
             kube::Error::Api(status) if matches!(status.code, 400 | 404) => not_found,
             kube::Error::Api(status) if matches!(status.code, 401 | 403) => NoLogs::Forbidden,
             _ => NoLogs::Failed,
         };
         let (job, namespace) = (&self.job.name, &self.job.namespace);
-        let error: &dyn std::error::Error = &error;
+        let error: &dyn std::error::Error = error;
         tracing::debug!(job, namespace, error, "cannot read the log of the container that decided");
         why
     }

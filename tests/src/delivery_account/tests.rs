@@ -4,7 +4,7 @@ use super::*;
 
 const UID: &str = "u1";
 
-fn mk_data(uid: &str, kind: &str, more: serde_json::Value) -> OutcomeData {
+fn mk_data(uid: &str, kind: &str, more: &serde_json::Value) -> OutcomeData {
     let mut data = json!({
         "kind": kind, "namespace": "storm", "jobName": "failed-1", "jobUid": uid, "reason": "BackoffLimitExceeded",
         "message": "The Job failed.", "decidedBy": {"row": "J2", "rule": "The Job is Failed."}, "evidence": [], "timeline": [],
@@ -15,7 +15,7 @@ fn mk_data(uid: &str, kind: &str, more: serde_json::Value) -> OutcomeData {
 }
 
 fn failed() -> OutcomeData {
-    mk_data(UID, "failed", json!({"cause": {"kind": "ExitCode", "exitCode": EXIT_CODE}}))
+    mk_data(UID, "failed", &json!({"cause": {"kind": "ExitCode", "exitCode": EXIT_CODE}}))
 }
 
 /// One Job that failed, recorded once and received once by the one living sink.
@@ -40,7 +40,7 @@ fn good(account: &mut Account) -> &mut Inbox {
 /// The one finding after `change`.
 fn finding(change: impl FnOnce(&mut Account)) -> String {
     let mut account = mk_account();
-    assert_eq!(account.findings(), [String::new(); 0]);
+    assert_eq!(account.findings(), Vec::<String>::new());
     change(&mut account);
     let findings = account.findings();
     assert_eq!(findings.len(), 1, "{findings:?}");
@@ -109,7 +109,7 @@ fn a_delivery_that_has_not_ended_as_it_must_is_found() {
 #[test]
 fn what_is_recorded_or_received_about_nothing_is_found() {
     let found = finding(|account| {
-        let outcome = Recorded { data: mk_data("u9", "suspect", json!({})), ..account.recorded[0].clone() };
+        let outcome = Recorded { data: mk_data("u9", "suspect", &json!({})), ..account.recorded[0].clone() };
         let outcome = Recorded { id: "u9.suspect.unseen".to_owned(), ..outcome };
         good(account).received.insert(outcome.id.clone(), (outcome.data.clone(), 1));
         account.recorded.push(outcome);
@@ -127,7 +127,7 @@ fn what_is_recorded_or_received_about_nothing_is_found() {
 fn duplicates_with_the_same_content_are_counted_and_no_finding() {
     let mut account = mk_account();
     good(&mut account).received.values_mut().next().expect("one was received").1 = 3;
-    assert_eq!(account.findings(), [String::new(); 0]);
+    assert_eq!(account.findings(), Vec::<String>::new());
     let text = account.to_string();
     assert!(
         text.contains("1 of them more than once (2 duplicates)") && text.contains("dead: 1 dead letters"),
