@@ -38,7 +38,7 @@ const STORM: Duration = Duration::from_mins(6);
 
 /// How long after the storm every delivery has ended: a lease duration until there is a leader, the time until its breaker for the dead
 /// sink opens, and the [`receivers::GIVE_UP_AFTER`] of that sink, with room for a busy machine.
-const SETTLE: Duration = Duration::from_secs(120);
+const SETTLE: Duration = Duration::from_mins(2);
 
 /// The time between two looks at the outcomes.
 const POLL: Duration = Duration::from_secs(1);
