@@ -19,8 +19,9 @@ use self::{
     sink::Sender,
     tasks::Tasks,
     values::{flag, minutes, seconds},
+    workers::{WORKERS, worker},
 };
-use crate::deliver::{Config, SinkConfig};
+use crate::deliver::SinkConfig;
 
 mod below;
 mod follow_by;
@@ -30,9 +31,7 @@ mod tasks;
 #[cfg(test)]
 mod tests;
 mod values;
-
-/// The kinds of workers that have a timeout, as they are written in the label `ort-worker`.
-const WORKERS: [&str; 7] = ["config", "analyzer", "advisor", "scanner", "evaluator", "reporter", "notifier"];
+mod workers;
 
 /// What the variables say, in jobwarden's own terms.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -119,15 +118,4 @@ impl JobMonitorVariables {
             Some((name, worker, Setting::ActiveTimeout(limit)))
         })
     }
-
-    /// The configuration that applies: that of the file, and below it what the variables say. Also returns a warning for each variable that
-    /// the file overrides.
-    pub fn below(&self, file: Config) -> (Config, Vec<String>) {
-        below::merge(self, file)
-    }
-}
-
-/// The worker whose timeout a variable sets.
-fn worker(endpoint: &str) -> Option<&'static str> {
-    WORKERS.into_iter().find(|worker| worker.eq_ignore_ascii_case(endpoint))
 }

@@ -6,20 +6,17 @@ mod job;
 mod notice;
 mod pod;
 mod removal;
+mod retention;
 
 #[cfg(test)]
 mod tests;
 
 use self::context::Planner;
-use super::{
-    draft::lost_reason,
-    step::{Recorded, Step},
-};
+pub use self::retention::retained_until;
+use super::step::{Recorded, Step};
 use crate::{
-    evidence::{Finish, JobStage},
     guard::Holds,
     moment::Moment,
-    policy::Leftover,
     snapshot::JobSnapshot,
     verdict::{JobVerdict, Judgement},
 };
@@ -50,18 +47,6 @@ pub fn plan(
     }
     planner.clear_outdated_notices();
     planner.steps
-}
-
-/// Until when a finished Job is kept, by how it ended; `None` if it is left alone: its controller or Kubernetes deletes it.
-pub fn retained_until(snapshot: &JobSnapshot) -> Option<Moment> {
-    let job = &snapshot.evidence.job;
-    let JobStage::Finished { since, finish } = &job.stage else { return None };
-    let leftover = match finish {
-        Finish::Complete => Leftover::Succeeded,
-        Finish::Failed { reason, .. } if lost_reason(reason).is_some() => Leftover::Lost,
-        Finish::Failed { .. } => Leftover::Failed,
-    };
-    (!job.owned && !job.has_ttl).then(|| *since + snapshot.policy.retention_of(leftover))
 }
 
 /// The earliest moment after `now` at which time alone may change the plan.

@@ -8,12 +8,15 @@ use jobwarden_core::policy::{Changes, FilePolicy, PolicyField, Preset, Rule, Set
 use super::{JobMonitorVariables, sink};
 use crate::deliver::{Config, Format, SinkConfig};
 
-/// The configuration that applies, and a warning for each variable that the file overrides.
-pub(super) fn merge(variables: &JobMonitorVariables, file: Config) -> (Config, Vec<String>) {
-    let mut warnings = Vec::new();
-    let policy = policy(variables, file.policy, &mut warnings);
-    let sinks = sinks(variables, file.sinks, &mut warnings);
-    (Config { sinks, policy, ..file }, warnings)
+impl JobMonitorVariables {
+    /// The configuration that applies: that of the file, and below it what the variables say. Also returns a warning for each variable that
+    /// the file overrides.
+    pub fn below(&self, file: Config) -> (Config, Vec<String>) {
+        let mut warnings = Vec::new();
+        let policy = policy(self, file.policy, &mut warnings);
+        let sinks = sinks(self, file.sinks, &mut warnings);
+        (Config { sinks, policy, ..file }, warnings)
+    }
 }
 
 /// The preset comes first: it has the defaults of the job monitor. Then come the timeouts of the variables, then the rules of the file.

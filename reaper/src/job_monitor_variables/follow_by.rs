@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use super::{
-    VariableError,
-    values::{seconds, unexpected},
-};
+use super::values::{VariableError, seconds, unexpected};
 use crate::watch::LIST_INTERVALS;
 
 /// What the variables say of watch and lists; what they do not say is for the command line.

@@ -1,8 +1,8 @@
 //! Variables that are accepted and have no effect, and why.
 
 use super::{
-    VariableError, WORKERS,
-    values::{flag, seconds},
+    values::{VariableError, flag, seconds},
+    workers::WORKERS,
 };
 
 /// Where the jobs are found that never became a Kubernetes Job.

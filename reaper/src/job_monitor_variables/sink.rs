@@ -6,7 +6,10 @@ use jobwarden_common::names::label;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 use serde_json::json;
 
-use super::{VariableError, no_counterpart::warning, values::unexpected};
+use super::{
+    no_counterpart::warning,
+    values::{VariableError, unexpected},
+};
 use crate::deliver::{BrokerSettings, Credentials, Filter, SinkConfig, Transport};
 
 /// The name of the sink in statuses, metrics and logs.

@@ -1,10 +1,9 @@
 //! The variables of the program `tasks`, of which the job monitor is a part: which tasks run, and where their secrets are.
 
 use super::{
-    VariableError,
     no_counterpart::warning,
     sink::Sender,
-    values::{flag, unexpected},
+    values::{VariableError, flag, unexpected},
 };
 
 /// The task that fails Jobs which run for too long.

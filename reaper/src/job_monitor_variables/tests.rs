@@ -6,7 +6,7 @@ use jobwarden_core::policy::{Changes, Labels, Policies, Policy};
 use rstest::rstest;
 
 use super::*;
-use crate::deliver::{BodySection, BrokerSettings, Format, Transport};
+use crate::deliver::{BodySection, BrokerSettings, Config, Format, Transport};
 
 const SENDER: [(&str, &str); 2] = [
     ("ORCHESTRATOR_SENDER_TRANSPORT_TYPE", "rabbitMQ"),

@@ -9,21 +9,19 @@ mod broker;
 mod dead_sink;
 mod etcd;
 mod growth;
+mod harness;
 mod jobs;
 mod outcomes;
 mod sinks;
 mod throughput;
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::collections::BTreeMap;
 
 use anyhow::{Context as _, ensure};
-use jobwarden_testbed::progress;
 use jobwarden_tests::install;
-use serde_json::Value;
-use tokio::time::{Duration, Instant, sleep};
 
-use self::{broker::Broker, outcomes::Outcomes};
-use super::{environment::BenchEnvironment, server::Server};
+use self::{broker::Broker, harness::Bench, outcomes::Outcomes};
+use super::environment::BenchEnvironment;
 use crate::image;
 
 /// The name of the benchmark.
@@ -31,11 +29,6 @@ pub(super) const NAME: &str = "deliver";
 
 /// The number of outcomes in the last measurement, unless the command line says otherwise. The other numbers are for that many.
 pub(super) const OUTCOMES: usize = 100_000;
-
-/// How long the reaper may take for anything but the delivery of a large number of outcomes.
-const TIMEOUT: Duration = Duration::from_mins(3);
-/// The time between two looks at the reaper's metrics.
-const POLL: Duration = Duration::from_millis(50);
 
 /// How many of each there are.
 #[derive(Clone, Copy)]
@@ -59,51 +52,6 @@ impl Sizes {
             pending: part(10_000).max(100),
             outcomes: [outcomes, outcomes + outcomes / 2],
         }
-    }
-}
-
-/// The cluster, the program that is measured and the one that gives it something to do.
-struct Bench {
-    environment: BenchEnvironment,
-    reaper: PathBuf,
-    outcomes: Outcomes,
-}
-
-impl Bench {
-    /// Starts the reaper with these sinks, and waits until it leads.
-    async fn reaper(&self, sinks: &[Value]) -> anyhow::Result<Server> {
-        let server = Server::start(&self.environment, &self.reaper, Some(&sinks::config(sinks))).await?;
-        until(&server, "leads", "jobwarden_leader", "", |leads| leads > 0.0).await?;
-        Ok(server)
-    }
-
-    /// Ends the reaper and deletes all outcomes.
-    async fn clear(&mut self, server: Server) -> anyhow::Result<()> {
-        let _step = progress::step("deleting the outcomes");
-        server.stop().await?;
-        self.outcomes.clear()
-    }
-}
-
-/// Waits until the sum of a metric satisfies `wanted`.
-async fn until(
-    server: &Server,
-    state: &str,
-    metric: &str,
-    labels: &str,
-    wanted: impl Fn(f64) -> bool,
-) -> anyhow::Result<()> {
-    let give_up = Instant::now() + TIMEOUT;
-    loop {
-        let value = server.metric(metric, labels).await?;
-        if wanted(value) {
-            return Ok(());
-        }
-        ensure!(
-            Instant::now() < give_up,
-            "not within {TIMEOUT:?}: the reaper {state}; {metric}{{{labels}}} is {value}"
-        );
-        sleep(POLL).await;
     }
 }
 

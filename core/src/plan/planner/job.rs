@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jobwarden_common::names::reason;
 
-use super::{context::Planner, retained_until};
+use super::{context::Planner, retention::retained_until};
 use crate::{
     evidence::{Finish, JobEvidence, JobStage},
     moment::Moment,

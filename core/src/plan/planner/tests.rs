@@ -14,8 +14,8 @@ use crate::{
         NOW, at, held_by, judged, mk_job, mk_pod, mk_snapshot, on_gone_node, terminating, unreachable,
     },
     evidence::{
-        AgentObservation, ContainerState, Finish, JobEvidence, LastBeat, NodeState, PodEvidence, PodPhase, Retries,
-        Sidecar, StartProblem,
+        AgentObservation, ContainerState, Finish, JobEvidence, JobStage, LastBeat, NodeState, PodEvidence, PodPhase,
+        Retries, Sidecar, StartProblem,
     },
     guard::Hold,
     judge::GONE_REPORTS,

@@ -3,7 +3,7 @@
 use percent_encoding::percent_decode_str;
 use reqwest::Url;
 
-use super::settings::SettingsError;
+use super::settings::{BrokerSettings, SettingsError};
 
 /// The port of AMQP, as registered with IANA.
 const PORT: u16 = 5672;
@@ -23,6 +23,18 @@ pub(in crate::deliver) struct Endpoint {
     pub(in crate::deliver) port: u16,
     /// The virtual host; `None` if the URL has no path.
     virtual_host: Option<String>,
+}
+
+impl BrokerSettings {
+    /// Checks a URL: of RabbitMQ with a virtual host, else of AMQP 1.0.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error without the URL, which may hold a password.
+    pub fn check_url(url: &str, virtual_host: bool) -> Result<(), SettingsError> {
+        let endpoint = Endpoint::parse(url)?;
+        if virtual_host { Ok(()) } else { endpoint.without_path().map(drop) }
+    }
 }
 
 impl Endpoint {

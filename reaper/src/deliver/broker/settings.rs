@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Deserializer};
 
-use super::{credentials::Credentials, endpoint::Endpoint};
+use super::credentials::Credentials;
 
 /// How to reach a queue of a broker.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -72,16 +72,6 @@ pub enum SettingsError {
 }
 
 impl BrokerSettings {
-    /// Checks a URL: of RabbitMQ with a virtual host, else of AMQP 1.0.
-    ///
-    /// # Errors
-    ///
-    /// Returns an error without the URL, which may hold a password.
-    pub fn check_url(url: &str, virtual_host: bool) -> Result<(), SettingsError> {
-        let endpoint = Endpoint::parse(url)?;
-        if virtual_host { Ok(()) } else { endpoint.without_path().map(drop) }
-    }
-
     /// Checks what does not depend on the protocol, except the URL.
     pub(in crate::deliver) fn check(&self) -> Result<(), SettingsError> {
         if self.queue.is_empty() || self.queue.len() > usize::from(u8::MAX) {

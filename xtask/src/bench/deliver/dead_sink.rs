@@ -7,9 +7,9 @@ use jobwarden_testbed::progress;
 use tokio::time::{Duration, Instant, sleep};
 
 use super::{
-    Bench, sinks,
+    harness::{Bench, until},
+    sinks,
     throughput::{PENDING, labels_of},
-    until,
 };
 use crate::bench::{process::median, server::Server};
 

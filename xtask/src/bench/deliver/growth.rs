@@ -5,11 +5,10 @@ use jobwarden_testbed::progress;
 use tokio::time::{Duration, Instant, sleep};
 
 use super::{
-    Bench, TIMEOUT,
     etcd::Etcd,
+    harness::{Bench, TIMEOUT, until},
     sinks,
     throughput::{PENDING, labels_of},
-    until,
 };
 
 /// How many settled outcomes the reaper keeps at most, by default.

@@ -7,7 +7,11 @@ use jobwarden_testbed::progress;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
-use super::{Bench, POLL, TIMEOUT, broker::Broker, sinks};
+use super::{
+    broker::Broker,
+    harness::{Bench, POLL, TIMEOUT, until},
+    sinks,
+};
 
 /// The metric of delivery attempts.
 const DELIVERIES: &str = "jobwarden_deliveries_total";
@@ -51,8 +55,7 @@ async fn per_s(bench: &mut Bench, name: &str, sink: &Value, backlog: usize) -> a
         match begun {
             None if acknowledged > 0.0 => begun = Some((now, acknowledged)),
             Some((at, before)) if acknowledged >= backlog as f64 => {
-                super::until(&server, "has written every status", PENDING, &labels_of(name), |pending| pending <= 0.0)
-                    .await?;
+                until(&server, "has written every status", PENDING, &labels_of(name), |pending| pending <= 0.0).await?;
                 break (backlog as f64 - before) / at.elapsed().as_secs_f64();
             }
             _ => {}
