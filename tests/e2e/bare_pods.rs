@@ -62,7 +62,7 @@ pub(crate) async fn a_bare_pod_is_reported_by_how_it_ends(cluster: &SharedCluste
     let cause = &failed.event.data.cause;
     ensure!(cause.kind == Some(CauseKind::ExitCode) && cause.exit_code == Some(3), "{cause:#?}");
     let logs = failed.event.data.logs.as_ref().context("the notification has no log lines")?;
-    let has_line = logs.lines.last().is_some_and(|line| line.starts_with("touched 0 bytes"));
+    let has_line = logs.lines.last().is_some_and(|line| line.starts_with("touched 4194304 bytes, "));
     ensure!(logs.container.as_deref() == Some("worker") && has_line, "{logs:#?}");
     reaper_api::until_reported_alive(&environment.client, namespace, "deleted", SOON).await?;
     let pods = Api::<Pod>::namespaced(environment.client.clone(), namespace);
