@@ -132,11 +132,11 @@ impl Orphans {
         let Read { pod, answer } = self.read(candidate).await?;
         let (Ok(Proceed::Write), Some(pod)) = (answer, pod) else { return Ok(Seen::NotLeftBehind { at: now }) };
         let retention = self.observer.with_policies(|policies| retention(&pod, policies));
-        let since = match before {
-            Some(Seen::LeftBehind { since, .. }) => since,
-            Some(Seen::NotLeftBehind { .. }) | None => now,
+        // Two reads have to show it, the first of which begins its retention.
+        let Some(Seen::LeftBehind { since, .. }) = before else {
+            return Ok(Seen::LeftBehind { since: now, retention });
         };
-        if before.is_some() && is_due(since, retention, now) && self.is_delivered(candidate) {
+        if is_due(since, retention, now) && self.is_delivered(candidate) {
             self.delete(candidate).await?;
         }
         Ok(Seen::LeftBehind { since, retention })
