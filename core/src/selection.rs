@@ -21,7 +21,7 @@ pub struct Selection {
 }
 
 impl Selection {
-    /// The Jobs of these namespaces that `selector` selects. An empty selector selects none: whoever means all of a namespace enrols it.
+    /// The Jobs of these namespaces that `selector` selects. An empty selector selects none: to follow all Jobs of a namespace, enrol it.
     pub fn new(namespaces: impl IntoIterator<Item = String>, selector: LabelSelector) -> Self {
         Self { namespaces: namespaces.into_iter().collect(), selector }
     }

@@ -60,7 +60,7 @@ impl Following {
 
 /// The variables of ORT Server's job monitor in the environment of this process.
 fn job_monitor() -> Result<JobMonitorVariables, VariableError> {
-    // A name or value that is not UTF-8 is none of them.
+    // Those that are not UTF-8 are skipped: no variable of the job monitor is.
     let variables =
         std::env::vars_os().filter_map(|(name, value)| name.into_string().ok().zip(value.into_string().ok()));
     let translated = JobMonitorVariables::translate(variables)?;

@@ -173,7 +173,11 @@ mod tests {
         let selector = crate::label_selector::parse("ort-worker").expect("a selector");
         index.set_selection(Selection::new(["ort".to_owned()], selector), at(0));
         index.namespaces_listed(|_| true, at(1));
-        assert_eq!(since(&index), Some(at(1)), "it lacks the label, whoever has labelled it as enrolled");
+        assert_eq!(
+            since(&index),
+            Some(at(1)),
+            "it lacks the label of the selector, so its label enrolled has no effect"
+        );
         let labels = Labels::keep(&BTreeMap::from([("ort-worker".to_owned(), "scanner".to_owned())]));
         let selected = || JobFacts { labels: labels.clone(), ..mk_job("job") };
         index.apply_job(selected(), at(2));

@@ -15,7 +15,7 @@ use crate::{evidence::JobEvidence, outcome::OutcomeName};
 /// Where a Job that has ended stands in the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Stage {
-    /// It has no `JobOutcome`. Our finalizer keeps its object, whoever deletes it.
+    /// It has no `JobOutcome`. Our finalizer keeps its object even if it is deleted.
     Unrecorded,
     /// Its outcome is recorded, and our finalizer is still on it.
     Held,

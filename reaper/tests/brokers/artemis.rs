@@ -41,7 +41,7 @@ fn settings(server: &ArtemisServer, port: u16) -> BrokerSettings {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs Java and Maven; docs/sinks.md says how to run it"]
+#[ignore = "needs Java and Maven; `cargo xtask test` runs it"]
 async fn every_message_arrives_through_restarts_and_a_dead_connection() {
     logs::record();
     let mut server = ArtemisServer::start();
@@ -79,7 +79,7 @@ async fn every_message_arrives_through_restarts_and_a_dead_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs Java and Maven; docs/sinks.md says how to run it"]
+#[ignore = "needs Java and Maven; `cargo xtask test` runs it"]
 async fn a_missing_queue_and_wrong_credentials_are_faults_of_the_sink_until_they_are_corrected() {
     logs::record();
     let server = ArtemisServer::start();
@@ -102,7 +102,7 @@ async fn a_missing_queue_and_wrong_credentials_are_faults_of_the_sink_until_they
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs Java and Maven; docs/sinks.md says how to run it"]
+#[ignore = "needs Java and Maven; `cargo xtask test` runs it"]
 async fn the_body_goes_to_the_section_of_the_settings() {
     let server = ArtemisServer::start();
     for section in [BodySection::Value, BodySection::Data] {
@@ -136,7 +136,7 @@ async fn the_body_goes_to_the_section_of_the_settings() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs Java and Maven; docs/sinks.md says how to run it"]
+#[ignore = "needs Java and Maven; `cargo xtask test` runs it"]
 async fn tls_needs_the_ca_and_the_name_of_the_broker() {
     let server = ArtemisServer::start();
     let settings = |host: &str| BrokerSettings {

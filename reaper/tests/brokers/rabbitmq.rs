@@ -45,7 +45,7 @@ fn source(server: &RabbitMqServer) -> Source<'static> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs RabbitMQ and Java; docs/sinks.md says how to run it"]
+#[ignore = "needs RabbitMQ and Java; `cargo xtask test` runs it"]
 async fn every_message_arrives_through_restarts_a_memory_alarm_and_a_dead_connection() {
     logs::record();
     let mut server = RabbitMqServer::start();
@@ -84,7 +84,7 @@ async fn every_message_arrives_through_restarts_a_memory_alarm_and_a_dead_connec
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs RabbitMQ; docs/sinks.md says how to run it"]
+#[ignore = "needs RabbitMQ; `cargo xtask test` runs it"]
 async fn a_queue_that_does_not_exist_or_is_deleted_is_a_fault_of_the_sink() {
     logs::record();
     let server = RabbitMqServer::start();
@@ -110,7 +110,7 @@ async fn a_queue_that_does_not_exist_or_is_deleted_is_a_fault_of_the_sink() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs RabbitMQ; docs/sinks.md says how to run it"]
+#[ignore = "needs RabbitMQ; `cargo xtask test` runs it"]
 async fn rotated_credentials_are_used_by_the_next_connection() {
     logs::record();
     let mut server = RabbitMqServer::start();
@@ -137,7 +137,7 @@ async fn rotated_credentials_are_used_by_the_next_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs RabbitMQ; docs/sinks.md says how to run it"]
+#[ignore = "needs RabbitMQ; `cargo xtask test` runs it"]
 async fn tls_needs_the_ca_and_the_name_of_the_broker() {
     logs::record();
     let server = RabbitMqServer::start();

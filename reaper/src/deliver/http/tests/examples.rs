@@ -1,6 +1,6 @@
 //! The receivers in `examples/receivers`, which use the official libraries of Standard Webhooks and of `CloudEvents`.
 //!
-//! The libraries are installed by their package managers, so these tests run on demand:
+//! The libraries are installed by their package managers, so these tests are ignored by default. `cargo xtask test` runs them:
 //! `cargo test -p jobwarden-reaper --lib http::tests::examples -- --ignored`.
 
 use std::process::Stdio;
@@ -117,7 +117,7 @@ async fn post_changed(url: &str, message: &Message, now: Timestamp) -> StatusCod
 #[case::python(true)]
 #[case::go(false)]
 #[tokio::test]
-#[ignore = "installs the official libraries by pip and go"]
+#[ignore = "installs the official libraries by pip and go; `cargo xtask test` runs it"]
 async fn the_official_libraries_accept_what_the_sink_sends_and_nothing_else(#[case] is_python: bool) {
     install_crypto_provider();
     let folder = tempfile::tempdir().expect("a folder");
