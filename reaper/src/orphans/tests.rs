@@ -123,6 +123,18 @@ async fn a_job_that_comes_back_before_the_retention_ends_keeps_its_pod() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn two_reads_have_to_miss_the_job_even_without_a_retention() {
+    let mut world = mk(&json!({ "metadata": { "annotations": { "jobwarden.io/retention-orphaned": "0s" } } }));
+    world.api.put(JOB, json!({ "metadata": { "namespace": "ort", "uid": "job-uid" } }));
+    world.after_minutes(9).await;
+    world.api.remove(JOB);
+    world.after_minutes(1).await;
+    assert!(world.is_there(), "one read has missed the Job");
+    world.after_minutes(1).await;
+    assert!(!world.is_there());
+}
+
+#[tokio::test(start_paused = true)]
 async fn nothing_is_deleted_before_the_outcome_is_delivered() {
     let mut world = mk(&json!({}));
     world.record(SinkState::Pending);
