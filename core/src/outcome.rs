@@ -1,6 +1,6 @@
 //! Names of outcomes: what makes recording repeatable, and the ID of every notification.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use jobwarden_common::identity::{JobUid, PodUid};
 
@@ -14,9 +14,9 @@ const MAX_RECOVERIES: u32 = 32;
 /// The outcomes of one Job by name, and for each whether its delivery to every sink has ended.
 pub type Outcomes = BTreeMap<OutcomeName, bool>;
 
-/// Name of a `JobOutcome`. It follows from what the outcome is about, so that recording twice is one object.
+/// Name of a `JobOutcome`. It follows from what the outcome is about, so that recording twice is one object. Clones share the text.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct OutcomeName(String);
+pub struct OutcomeName(Arc<str>);
 
 /// How often a pod or Job has recovered from a notice. What is reported in one episode is reported once; after a recovery it is news
 /// again.
@@ -38,7 +38,7 @@ impl Episode {
     /// The reasons of the notices recorded about `subject` in this episode, as they are written in names.
     pub fn notices<'a>(self, subject: &str, outcomes: &'a Outcomes) -> impl Iterator<Item = &'a str> {
         let prefix = format!("{subject}.{SUSPECT}.");
-        let from = outcomes.range(OutcomeName(prefix.clone())..);
+        let from = outcomes.range(OutcomeName::from_object(&prefix)..);
         let reasons = from.map_while(move |(name, _)| name.0.strip_prefix(&prefix));
         reasons.filter_map(move |rest| {
             let (reason, episode) = rest.split_once('.').unwrap_or((rest, "0"));
@@ -56,7 +56,7 @@ const COALESCED: &str = "coalesced";
 impl OutcomeName {
     /// The final outcome of a Job. Its kind is not in the name: two final outcomes of one Job cannot both exist.
     pub fn job_final(job: &JobUid) -> Self {
-        Self(format!("{job}.final"))
+        Self(format!("{job}.final").into())
     }
 
     /// An attempt is lost, and the Job goes on.
@@ -77,7 +77,7 @@ impl OutcomeName {
 
     /// Outcomes of a namespace that are reported together; `number` tells them apart.
     pub fn coalesced(namespace: &str, number: i64) -> Self {
-        Self(format!("{COALESCED}.{namespace}.{number}"))
+        Self(format!("{COALESCED}.{namespace}.{number}").into())
     }
 
     /// Whether it is the name of such an outcome. The names of all others begin with a UID.
@@ -87,7 +87,7 @@ impl OutcomeName {
 
     /// The name of an object that exists.
     pub fn from_object(name: &str) -> Self {
-        Self(name.to_owned())
+        Self(name.into())
     }
 
     /// The name.
@@ -96,7 +96,7 @@ impl OutcomeName {
     }
 
     fn numbered(name: String, Episode(episode): Episode) -> Self {
-        Self(if episode == 0 { name } else { format!("{name}.{episode}") })
+        Self(if episode == 0 { name } else { format!("{name}.{episode}") }.into())
     }
 }
 

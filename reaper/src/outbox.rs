@@ -33,29 +33,27 @@ mod body;
 pub(crate) mod object;
 mod share;
 
-/// The cached state of one outcome.
+/// The cached state of one outcome. Thousands of settled ones are kept, so it has no more than is needed of those, and texts are shared.
 #[derive(Clone, Debug)]
 pub struct Entry {
     /// The Job of the outcome.
     pub job: JobUid,
     /// The namespace of the Job.
-    namespace: String,
-    /// `metadata.uid` of the outcome.
-    pub uid: Option<String>,
+    namespace: Arc<str>,
     /// When the outcome was recorded.
     pub created_at: Timestamp,
     /// The delivery status for each sink.
-    pub sinks: Vec<SinkStatus>,
+    pub sinks: Arc<[SinkStatus]>,
     /// The size of the object without its status, as JSON.
     pub bytes: usize,
     /// The whole object; `None` once the outcome is settled, because bodies are large and most outcomes are settled.
     pub outcome: Option<Arc<JobOutcome>>,
-    /// `metadata.resourceVersion`, which grows with every write of an object (KEP-5504).
-    version: u64,
+    /// `metadata.resourceVersion`, which grows with every write of an object (KEP-5504); 0 if it is unknown.
+    pub version: u64,
 }
 
 impl Entry {
-    fn of(mut outcome: JobOutcome) -> Self {
+    fn of(mut outcome: JobOutcome, namespace: Arc<str>) -> Self {
         let sinks = outcome.sinks();
         let settled = sinks.iter().all(|sink| sink.state != SinkState::Pending);
         outcome.metadata.managed_fields = None;
@@ -63,17 +61,16 @@ impl Entry {
         Self {
             version: version.unwrap_or_default(),
             job: outcome.spec.job_uid.clone(),
-            namespace: outcome.spec.namespace.clone(),
-            uid: outcome.metadata.uid.clone(),
+            namespace,
             created_at: outcome.spec.created_at,
-            sinks,
+            sinks: sinks.into(),
             bytes: encoded_bytes(&outcome.spec),
             outcome: (!settled).then(|| Arc::new(outcome)),
         }
     }
 
     /// The namespace of the Job.
-    pub fn namespace(&self) -> &str {
+    pub fn namespace(&self) -> &Arc<str> {
         &self.namespace
     }
 
@@ -98,7 +95,8 @@ pub struct Outbox {
 #[derive(Debug, Default)]
 struct State {
     entries: BTreeMap<OutcomeName, Entry>,
-    of_job: HashMap<JobUid, BTreeSet<OutcomeName>>,
+    /// The names of the outcomes of each Job, mostly one.
+    of_job: HashMap<JobUid, Vec<OutcomeName>>,
     /// Jobs whose outcomes have changed since the last [`Outbox::take_changed`].
     changed: BTreeSet<JobUid>,
     shares: Shares,
@@ -244,16 +242,18 @@ impl Outbox {
 impl State {
     fn put(&mut self, outcome: JobOutcome) {
         let name = outcome.outcome_name();
-        let entry = Entry::of(outcome);
+        let namespace = self.shares.namespace(&outcome.spec.namespace);
+        let entry = Entry::of(outcome, namespace);
         // Our own writes and the watch may arrive in either order.
-        if self.entries.get(&name).is_some_and(|known| known.uid == entry.uid && known.version > entry.version) {
+        if self.entries.get(&name).is_some_and(|known| known.version > entry.version) {
             return;
         }
-        self.shares.recorded(&entry.namespace, entry.created_at, &name);
-        self.of_job.entry(entry.job.clone()).or_default().insert(name.clone());
         self.changed.insert(entry.job.clone());
         self.announce(&name);
-        self.entries.insert(name, entry);
+        if self.entries.insert(name.clone(), entry.clone()).is_none() {
+            self.shares.recorded(&entry.namespace, entry.created_at, &name);
+            self.of_job.entry(entry.job).or_insert_with(|| Vec::with_capacity(1)).push(name);
+        }
     }
 
     fn remove(&mut self, name: &OutcomeName) {
@@ -261,7 +261,7 @@ impl State {
         self.announce(name);
         self.shares.removed(&entry.namespace, entry.created_at, name);
         if let Some(names) = self.of_job.get_mut(&entry.job) {
-            names.remove(name);
+            names.retain(|known| known != name);
             if names.is_empty() {
                 self.of_job.remove(&entry.job);
             }

@@ -86,7 +86,7 @@ pub(super) fn explanation(api: &Api, uid: &JobUid) -> Option<Explanation> {
             .outbox
             .of_job(uid)
             .into_keys()
-            .filter_map(|name| Some(outcome(api.outbox.get(&name)?, &name)))
+            .filter_map(|name| Some(outcome(&api.outbox.get(&name)?, &name)))
             .take(MAX_OUTCOMES)
             .collect(),
         usage: usage.clone(),
@@ -300,17 +300,17 @@ fn past_pod(past: &PastAttempt) -> PastPod {
     PastPod { name: attempt.pod_name, uid: attempt.pod_uid, node: attempt.node, cause }
 }
 
-fn outcome(entry: Entry, name: &OutcomeName) -> Outcome {
-    let sink = |sink: SinkStatus| Sink {
-        name: sink.name,
+fn outcome(entry: &Entry, name: &OutcomeName) -> Outcome {
+    let sink = |sink: &SinkStatus| Sink {
+        name: sink.name.clone(),
         state: sink.state.as_str().to_owned(),
         attempts: sink.attempts,
-        last_error: sink.last_error,
+        last_error: sink.last_error.clone(),
     };
     Outcome {
         name: name.to_string(),
         recorded_at: entry.created_at.to_string(),
-        sinks: entry.sinks.into_iter().map(sink).collect(),
+        sinks: entry.sinks.iter().map(sink).collect(),
     }
 }
 

@@ -38,7 +38,7 @@ pub struct Retention {
 struct Settled {
     created_at: Timestamp,
     name: OutcomeName,
-    uid: Option<String>,
+    version: u64,
     bytes: usize,
     is_dead: bool,
 }
@@ -68,8 +68,8 @@ pub async fn collect_garbage(
 
 impl Settled {
     fn of(name: OutcomeName, entry: &Entry) -> Self {
-        let Entry { uid, created_at, bytes, .. } = entry;
-        Self { created_at: *created_at, name, uid: uid.clone(), bytes: *bytes, is_dead: entry.is_dead() }
+        let Entry { version, created_at, bytes, .. } = entry;
+        Self { created_at: *created_at, name, version: *version, bytes: *bytes, is_dead: entry.is_dead() }
     }
 }
 
@@ -90,14 +90,15 @@ fn surplus(mut settled: Vec<Settled>, retention: Retention, now: Timestamp) -> V
 }
 
 async fn delete(outcomes: &Api<JobOutcome>, outcome: Settled) {
-    let Settled { name, uid, is_dead, .. } = outcome;
-    let preconditions = Preconditions { uid, ..Preconditions::default() };
+    let Settled { name, version, is_dead, .. } = outcome;
+    // One that is to be delivered again, or is another of the same name, has another version.
+    let preconditions = Preconditions { resource_version: Some(version.to_string()), ..Preconditions::default() };
     match outcomes.delete(name.as_str(), &DeleteParams::default().preconditions(preconditions)).await {
         Ok(_) if is_dead => {
             tracing::warn!(outcome = %name, "deleted a JobOutcome that a sink never received: there are too many of them");
         }
         Ok(_) => tracing::debug!(outcome = %name, "deleted a JobOutcome after its retention"),
-        Err(kube::Error::Api(status)) if status.code == 404 => {}
+        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
         Err(error) => {
             let error: &dyn std::error::Error = &error;
             tracing::warn!(outcome = %name, error, "cannot delete a JobOutcome after its retention; retrying");
@@ -116,7 +117,7 @@ mod tests {
     /// An outcome created `age` seconds ago.
     fn mk_settled(age: i64, bytes: usize, is_dead: bool) -> Settled {
         let name = OutcomeName::from_object(&format!("{age}{}", if is_dead { "-dead" } else { "" }));
-        Settled { created_at: at(-age), name, uid: None, bytes, is_dead }
+        Settled { created_at: at(-age), name, version: 1, bytes, is_dead }
     }
 
     fn at(second: i64) -> Timestamp {

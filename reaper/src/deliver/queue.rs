@@ -41,12 +41,12 @@ pub const CONCURRENCY: usize = 8;
 /// The pending deliveries of one sink.
 #[derive(Clone, Debug)]
 pub struct Queue {
-    items: HashMap<Arc<OutcomeName>, Item>,
+    items: HashMap<OutcomeName, Item>,
     /// What waits for its next attempt, and until when.
-    waiting: BTreeSet<(Instant, Arc<OutcomeName>)>,
+    waiting: BTreeSet<(Instant, OutcomeName)>,
     due: Due,
     /// What is attempted now, with its namespace, whether it is still tracked or not.
-    in_flight: HashMap<Arc<OutcomeName>, Arc<str>>,
+    in_flight: HashMap<OutcomeName, Arc<str>>,
     expiry: Expiry,
     breaker: Breaker,
     clocks: Clocks,
@@ -133,7 +133,7 @@ impl Queue {
         }
         // It may have been forgotten while it was attempted: then that attempt counts.
         let stage = if self.in_flight.contains_key(&name) { Stage::InFlight } else { Stage::Due };
-        self.insert(Arc::new(name), Item { namespace: namespace.into(), created_at, attempts, stage });
+        self.insert(name, Item { namespace: namespace.into(), created_at, attempts, stage });
     }
 
     /// Removes a delivery that has ended or whose outcome was deleted. An attempt in flight occupies its slot until it is
@@ -153,7 +153,7 @@ impl Queue {
                 item.stage = Stage::InFlight;
                 self.expiry.remove(&position, item.attempts);
             }
-            started.push(OutcomeName::clone(&position.name));
+            started.push(position.name.clone());
             self.in_flight.insert(position.name, namespace);
         }
         started
@@ -204,9 +204,9 @@ impl Queue {
             if deadline > wall {
                 break;
             }
-            let name = Arc::clone(&position.name);
+            let name = position.name.clone();
             self.remove(&name);
-            expired.push(Arc::unwrap_or_clone(name));
+            expired.push(name);
         }
         expired
     }
@@ -261,11 +261,11 @@ impl Queue {
     }
 
     /// Adds an item and what its stage needs.
-    fn insert(&mut self, name: Arc<OutcomeName>, item: Item) {
-        let position = Position { created_at: item.created_at, name: Arc::clone(&name) };
+    fn insert(&mut self, name: OutcomeName, item: Item) {
+        let position = Position { created_at: item.created_at, name: name.clone() };
         match item.stage {
             Stage::Waiting(at) => {
-                self.waiting.insert((at, Arc::clone(&name)));
+                self.waiting.insert((at, name.clone()));
                 self.expiry.insert(position, item.attempts);
             }
             Stage::Due => {
@@ -278,12 +278,12 @@ impl Queue {
     }
 
     /// Removes an item and what its stage needed.
-    fn remove(&mut self, name: &OutcomeName) -> Option<(Arc<OutcomeName>, Item)> {
+    fn remove(&mut self, name: &OutcomeName) -> Option<(OutcomeName, Item)> {
         let (name, item) = self.items.remove_entry(name)?;
         let position = Position { created_at: item.created_at, name };
         match item.stage {
             Stage::Waiting(at) => {
-                self.waiting.remove(&(at, Arc::clone(&position.name)));
+                self.waiting.remove(&(at, position.name.clone()));
                 self.expiry.remove(&position, item.attempts);
             }
             Stage::Due => {

@@ -84,8 +84,22 @@ impl StatusWriter {
         }
     }
 
+    /// Writes that the delivery to one sink is given up, as [`Self::write`] does, and publishes an Event about it.
+    pub(super) async fn write_dead(&self, name: &OutcomeName, sink: &SinkStatus, next: Option<&SinkStatus>) {
+        // Once it is settled, only its status is cached.
+        let uid = self.outbox.get(name).and_then(|entry| entry.outcome?.metadata.uid.clone());
+        self.write(name, sink, next).await;
+        self.publish_dead(name, uid, sink, next).await;
+    }
+
     /// Publishes an Event on the outcome about a delivery that was given up. A failure is logged only: the status says the same.
-    pub(super) async fn publish_dead(&self, name: &OutcomeName, sink: &SinkStatus, next: Option<&SinkStatus>) {
+    async fn publish_dead(
+        &self,
+        name: &OutcomeName,
+        uid: Option<String>,
+        sink: &SinkStatus,
+        next: Option<&SinkStatus>,
+    ) {
         let next = next.map(|next| format!("; it goes to the sink {} instead", next.name)).unwrap_or_default();
         let error = sink.last_error.as_deref().unwrap_or("no attempt was possible");
         let mut note = format!(
@@ -105,7 +119,7 @@ impl StatusWriter {
             kind: Some(JobOutcome::kind(&()).into_owned()),
             name: Some(name.to_string()),
             namespace: self.outcomes.namespace().map(str::to_owned),
-            uid: self.outbox.get(name).and_then(|entry| entry.uid),
+            uid,
             ..ObjectReference::default()
         };
         if let Err(error) = self.events.publish(&event, &outcome).await {
@@ -132,8 +146,7 @@ impl StatusWriter {
                     tracing::warn!(outcome = %name, sink = sink.name, "delivery given up: the sink is not configured any more");
                     let last_error = Some("the sink is not configured any more".to_owned());
                     let dead = SinkStatus { state: SinkState::Dead, last_error, ..sink };
-                    self.write(&name, &dead, None).await;
-                    self.publish_dead(&name, &dead, None).await;
+                    self.write_dead(&name, &dead, None).await;
                 }
             }
         }

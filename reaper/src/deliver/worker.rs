@@ -112,6 +112,7 @@ impl Worker {
                 let since = status.pending_since.unwrap_or(entry.created_at);
                 let (namespace, attempts) = (entry.namespace(), status.attempts);
                 if !self.giving_up.contains(name) {
+                    let namespace = Arc::clone(namespace);
                     self.queue.track(name.clone(), namespace, since, attempts, Instant::now(), clock::now());
                 }
             }
@@ -128,8 +129,8 @@ impl Worker {
     /// The outcome and its status for this sink, if it is still pending.
     fn pending(&self, name: &OutcomeName) -> Option<(Arc<JobOutcome>, SinkStatus)> {
         let Entry { sinks, outcome, .. } = self.statuses.outbox.get(name)?;
-        let is_pending = |sink: &SinkStatus| sink.name == self.sink.name && sink.state == SinkState::Pending;
-        Some((outcome?, sinks.into_iter().find(is_pending)?))
+        let is_pending = |sink: &&SinkStatus| sink.name == self.sink.name && sink.state == SinkState::Pending;
+        Some((outcome?, sinks.iter().find(is_pending)?.clone()))
     }
 
     /// One attempt. A status is written before it ends if the state or the error has changed.
@@ -246,8 +247,7 @@ async fn write_dead(sink: &Sink, statuses: &StatusWriter, metrics: &Metrics, nam
     let (error, next) = (status.last_error.as_deref(), sink.dead_letter_to.as_deref());
     tracing::warn!(outcome = %name, sink = sink.name, attempts = status.attempts, error, dead_letter_to = next, "delivery given up");
     let next = next.map(|next| SinkStatus { pending_since: Some(clock::now()), ..SinkStatus::untried(next) });
-    statuses.write(name, status, next.as_ref()).await;
-    statuses.publish_dead(name, status, next.as_ref()).await;
+    statuses.write_dead(name, status, next.as_ref()).await;
 }
 
 /// The status after an attempt that ended at `now`.

@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
     time::Instant,
 };
 
@@ -39,7 +40,7 @@ pub(crate) struct Due {
 pub(super) struct Shares {
     pub(super) limits: OutcomeLimits,
     /// The outcomes of each namespace that exist.
-    pub(super) recorded: HashMap<String, BTreeSet<(Timestamp, OutcomeName)>>,
+    pub(super) recorded: HashMap<Arc<str>, BTreeSet<(Timestamp, OutcomeName)>>,
     pub(super) gathering: BTreeMap<String, Gathering>,
     /// When the last coalesced outcome of a namespace was made, for a little longer than that matters.
     pub(super) coalesced: HashMap<String, Instant>,
@@ -58,12 +59,13 @@ pub(super) struct Gathering {
 }
 
 impl Shares {
-    pub(super) fn recorded(&mut self, namespace: &str, at: Timestamp, name: &OutcomeName) {
-        if let Some(known) = self.recorded.get_mut(namespace) {
-            known.insert((at, name.clone()));
-        } else {
-            self.recorded.insert(namespace.to_owned(), BTreeSet::from([(at, name.clone())]));
-        }
+    /// The name of a namespace, shared by all of its outcomes.
+    pub(super) fn namespace(&self, namespace: &str) -> Arc<str> {
+        self.recorded.get_key_value(namespace).map_or_else(|| namespace.into(), |(known, _)| Arc::clone(known))
+    }
+
+    pub(super) fn recorded(&mut self, namespace: &Arc<str>, at: Timestamp, name: &OutcomeName) {
+        self.recorded.entry(Arc::clone(namespace)).or_default().insert((at, name.clone()));
     }
 
     pub(super) fn removed(&mut self, namespace: &str, at: Timestamp, name: &OutcomeName) {

@@ -7,7 +7,7 @@
 //! - otherwise when the breaker has been open for `giveUpAfter`. A backlog that is older than that, of a sink that fails only now, is not
 //!   lost to a few faults.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 use jobwarden_core::outcome::OutcomeName;
@@ -22,12 +22,12 @@ pub(super) struct Expiry {
     attempted: BTreeSet<Position>,
     untried: BTreeSet<Position>,
     /// Sorts before all names.
-    least: Arc<OutcomeName>,
+    least: OutcomeName,
 }
 
 impl Expiry {
     pub(super) fn new(give_up_after: Duration) -> Self {
-        let least = Arc::new(OutcomeName::from_object(""));
+        let least = OutcomeName::from_object("");
         Self { give_up_after, attempted: BTreeSet::new(), untried: BTreeSet::new(), least }
     }
 
@@ -56,7 +56,7 @@ impl Expiry {
         let untried = open_since.into_iter().flat_map(|since| {
             // Of this age when the breaker opened.
             let created_at = before(since, self.give_up_after);
-            let aged_while_open = self.untried.range(Position { created_at, name: Arc::clone(&self.least) }..).next();
+            let aged_while_open = self.untried.range(Position { created_at, name: self.least.clone() }..).next();
             let older = self.untried.first().filter(|position| position.created_at < created_at);
             let aged_while_open = aged_while_open.map(|position| (by_age(position), position));
             let older = older.map(|position| (deadline(since, self.give_up_after), position));

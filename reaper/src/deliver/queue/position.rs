@@ -1,7 +1,5 @@
 //! The place of an outcome among others.
 
-use std::sync::Arc;
-
 use jiff::Timestamp;
 use jobwarden_core::outcome::OutcomeName;
 
@@ -9,5 +7,5 @@ use jobwarden_core::outcome::OutcomeName;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Position {
     pub(super) created_at: Timestamp,
-    pub(super) name: Arc<OutcomeName>,
+    pub(super) name: OutcomeName,
 }

@@ -144,7 +144,7 @@ impl Delivery {
         let reached = async {
             loop {
                 let entry = self.outbox.get(&name).expect("the outcome exists");
-                if let Some(status) = entry.sinks.into_iter().find(|it| it.name == sink && it.state == until) {
+                if let Some(status) = entry.sinks.iter().find(|it| it.name == sink && it.state == until).cloned() {
                     return status;
                 }
                 changes.changed().await.expect("the outbox exists");
