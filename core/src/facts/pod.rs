@@ -1,6 +1,6 @@
 //! The facts of a pod, read from the object.
 
-use std::time::Duration;
+use std::{num::NonZeroU64, time::Duration};
 
 use jobwarden_common::{
     choice::Choice,
@@ -11,7 +11,10 @@ use jobwarden_common::{
 use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, PodSpec, PodStatus};
 
 use self::container::{bare_id, find, has_run, is_running, is_sidecar, main_facts, restarts};
-pub use self::{container::MainFacts, start::StartPhase};
+pub use self::{
+    container::{ContainerHash, MainFacts},
+    start::StartPhase,
+};
 use super::membership::Claim;
 use crate::evidence::{ContainerState, PodPhase, StartProblem};
 
@@ -48,8 +51,8 @@ pub struct PodFacts {
     pub grace: Option<Duration>,
     /// The main containers, in the order of the spec.
     pub mains: Vec<MainFacts>,
-    /// IDs of the other containers that run: the sidecar, init and ephemeral ones. The sandbox has none in a status.
-    pub others_running: Box<[Box<str>]>,
+    /// The other containers that run: the sidecar, init and ephemeral ones. The sandbox has no ID in a status.
+    pub others_running: Box<[ContainerHash]>,
     /// What the start of its main containers waits for.
     pub start: StartPhase,
     /// The init container of the workload that runs.
@@ -63,7 +66,7 @@ pub struct PodFacts {
     /// A main container was killed for lack of memory, now or in its last run.
     pub oom_killed: bool,
     /// The memory limit of the main containers together; `None` if one of them has none.
-    pub memory_limit_bytes: Option<u64>,
+    pub memory_limit_bytes: Option<NonZeroU64>,
     /// Every main container has ended with exit code 0, and before the pod was deleted if it is.
     pub work_done: bool,
     /// From the first start of a main container to the last end, once all have ended, by the clock of the kubelet.
@@ -157,7 +160,7 @@ impl PodFacts {
                 .iter()
                 .chain(ephemeral)
                 .filter(|status| is_running(status))
-                .filter_map(|status| status.container_id.as_deref().map(bare_id))
+                .filter_map(|status| Some(ContainerHash::of(bare_id(status.container_id.as_deref()?))))
                 .collect(),
             start,
             initializing: initializing.map(|container| container.name.as_str().into()),

@@ -4,7 +4,7 @@ use jobwarden_common::observation::{ContainerObservation, PodObservation};
 
 use crate::{
     evidence::{AgentObservation, ContainerState},
-    facts::pod::{MainFacts, PodFacts},
+    facts::pod::{ContainerHash, MainFacts, PodFacts},
     moment::Moment,
 };
 
@@ -49,9 +49,9 @@ fn find<'a>(seen: &'a PodObservation, id: &str) -> Option<&'a ContainerObservati
 /// How many containers have processes and are not known from the kubelet.
 fn unknown_alive(pod: &PodFacts, seen: &PodObservation) -> usize {
     let of_mains = pod.mains.iter().flat_map(|main| [&main.id, &main.earlier_id]).flatten();
-    let known: Vec<_> = of_mains.chain(&pod.others_running).map(AsRef::as_ref).collect();
+    let known: Vec<_> = of_mains.map(|id| ContainerHash::of(id)).chain(pod.others_running.iter().copied()).collect();
     let alive = seen.containers.iter().filter(|container| container.processes > 0);
-    alive.filter(|container| !known.contains(&container.container_id.as_str())).count()
+    alive.filter(|container| !known.contains(&ContainerHash::of(&container.container_id))).count()
 }
 
 /// Whether two observations differ in kind, or in what the decision table asks of `Gone`.
@@ -82,7 +82,7 @@ mod tests {
 
     fn observed(mains: &[(ContainerState, Option<&str>)], seen: &[(&str, u32)]) -> AgentObservation {
         let mains = mains.iter().map(|(state, id)| mk_main("main", *state, *id)).collect();
-        let pod = PodFacts { mains, others_running: ["side".into()].into(), ..mk_pod("pod", "job") };
+        let pod = PodFacts { mains, others_running: [ContainerHash::of("side")].into(), ..mk_pod("pod", "job") };
         let containers = seen.iter().map(|(id, processes)| mk_container(id, *processes)).collect();
         let seen = PodObservation { pod_uid: "pod".into(), containers };
         after_report(AgentObservation::None, &pod, Some(&seen), NOW)

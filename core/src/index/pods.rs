@@ -10,7 +10,7 @@ use crate::{
     facts::pod::{PodFacts, SidecarFacts},
     index::{
         foreign::Standing,
-        records::{NodeRecord, PodRecord},
+        records::{NodeRecord, PodRecord, RareMoments},
         stuck::exited,
     },
     moment::Moment,
@@ -148,15 +148,16 @@ impl PodRecord {
         let has_run = facts.mains.iter().any(|main| main.state != ContainerState::NotStarted);
         self.bound_since = since(facts.node.is_some(), self.bound_since);
         let live = facts.is_live();
-        self.unscheduled_since = since(live && facts.node.is_none(), self.unscheduled_since);
-        self.terminating_since = since(facts.grace.is_some(), self.terminating_since);
-        self.start.update(facts.start, now);
         let same_init = facts.initializing == self.facts.initializing;
-        self.initializing_since = since(facts.initializing.is_some(), self.initializing_since.filter(|_| same_init));
-        self.exited_since = since(live && exited(&facts).is_some(), self.exited_since);
-        if facts.mains != self.facts.mains || !live {
-            self.rebooted = None;
-        }
+        let rare = self.rare();
+        self.set_rare(RareMoments {
+            unscheduled_since: since(live && facts.node.is_none(), rare.unscheduled_since),
+            terminating_since: since(facts.grace.is_some(), rare.terminating_since),
+            initializing_since: since(facts.initializing.is_some(), rare.initializing_since.filter(|_| same_init)),
+            exited_since: since(live && exited(&facts).is_some(), rare.exited_since),
+            rebooted: rare.rebooted.filter(|_| live && facts.mains == self.facts.mains),
+        });
+        self.start.update(facts.start, now);
         match &facts.start_problem {
             Some(problem) => self.start_problem = Some(problem.clone()),
             None if facts.mains.iter().any(|main| main.state == ContainerState::Running) => self.start_problem = None,

@@ -65,15 +65,8 @@ pub(super) struct PodRecord {
     /// Its place among the pods of its Job.
     pub(super) place: usize,
     pub(super) bound_since: Option<Moment>,
-    pub(super) unscheduled_since: Option<Moment>,
-    pub(super) terminating_since: Option<Moment>,
     pub(super) start: StartTimer,
-    /// Since when the init container that runs does so.
-    pub(super) initializing_since: Option<Moment>,
-    /// Since when a main container has ended while another one keeps the pod running.
-    pub(super) exited_since: Option<Moment>,
-    /// See [`PodEvidence::rebooted`](crate::evidence::PodEvidence::rebooted).
-    pub(super) rebooted: Option<Moment>,
+    rare: Option<Box<RareMoments>>,
     /// What last prevented a container from starting: the kubelet does not repeat it once the pod ends for that reason.
     pub(super) start_problem: Option<Box<StartProblem>>,
     pub(super) sidecar_since: Option<Moment>,
@@ -99,12 +92,8 @@ impl PodRecord {
             facts,
             place: 0,
             bound_since: None,
-            unscheduled_since: None,
-            terminating_since: None,
             start: StartTimer::default(),
-            initializing_since: None,
-            exited_since: None,
-            rebooted: None,
+            rare: None,
             start_problem: None,
             sidecar_since: None,
             ran_since: None,
@@ -122,6 +111,23 @@ impl PodRecord {
     /// Whether it is pending or running.
     pub(super) fn is_live(&self) -> bool {
         self.facts.is_live()
+    }
+
+    pub(super) fn rare(&self) -> RareMoments {
+        self.rare.as_deref().copied().unwrap_or_default()
+    }
+
+    pub(super) fn set_rare(&mut self, rare: RareMoments) {
+        if rare != self.rare() {
+            self.rare = (rare != RareMoments::default()).then(|| Box::new(rare));
+        }
+    }
+
+    /// The pod has been seen alive since its node booted.
+    pub(super) fn forget_reboot(&mut self) {
+        if self.rare.is_some() {
+            self.set_rare(RareMoments { rebooted: None, ..self.rare() });
+        }
     }
 
     /// Why it ended, as far as its status says.
@@ -144,6 +150,19 @@ impl PodRecord {
         let observed = || -> Option<Duration> { Some(self.ended_since.unwrap_or(until).since(self.ran_since?)) };
         self.usage.total(&self.facts, self.facts.ran_for.or_else(observed))
     }
+}
+
+/// Moments that few pods have at a time. They are kept together, so that the others need no memory for them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct RareMoments {
+    pub(super) unscheduled_since: Option<Moment>,
+    pub(super) terminating_since: Option<Moment>,
+    /// Since when the init container that runs does so.
+    pub(super) initializing_since: Option<Moment>,
+    /// Since when a main container has ended while another one keeps the pod running.
+    pub(super) exited_since: Option<Moment>,
+    /// See [`PodEvidence::rebooted`](crate::evidence::PodEvidence::rebooted).
+    pub(super) rebooted: Option<Moment>,
 }
 
 /// The time in which nothing was awaited but the start of containers. It stands still while a native sidecar warms up, and begins anew

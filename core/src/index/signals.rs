@@ -63,7 +63,7 @@ impl Index {
             Phase::Ending => LastBeat::Ending { last: now },
         };
         let before = mem::replace(&mut pod.beat, after);
-        pod.rebooted = None;
+        pod.forget_reboot();
         if let Some(node) = pod.facts.node.as_ref().and_then(|node| self.nodes.get_mut(node)) {
             node.heard = Some(now);
         }
@@ -140,7 +140,7 @@ impl Index {
         let before = mem::replace(&mut pod.agent, after);
         if let AgentObservation::Alive { last } = after {
             pod.seen_alive = Some(last);
-            pod.rebooted = None;
+            pod.forget_reboot();
         }
         let (job, name) = (pod.facts.job.clone(), pod.facts.name.clone());
         let pause = match before {

@@ -78,7 +78,7 @@ impl Index {
     }
 
     fn pod_evidence(&self, pod: &PodRecord) -> PodEvidence {
-        let facts = &pod.facts;
+        let (facts, rare) = (&pod.facts, pod.rare());
         PodEvidence {
             uid: facts.uid.clone(),
             name: facts.name.clone(),
@@ -86,13 +86,13 @@ impl Index {
             node: facts.node.as_ref().map(|name| self.node_evidence(name)),
             bound_since: pod.bound_since,
             ran_since: pod.ran_since,
-            unscheduled_since: pod.unscheduled_since,
-            terminating: facts.grace.zip(pod.terminating_since).map(|(grace, since)| Terminating { since, grace }),
+            unscheduled_since: rare.unscheduled_since,
+            terminating: facts.grace.zip(rare.terminating_since).map(|(grace, since)| Terminating { since, grace }),
             mains: facts.mains.iter().map(main_container).collect(),
             starting_since: self.starting_since(pod),
             initializing: pod.initializing(),
             exited: pod.exited(),
-            rebooted: pod.rebooted,
+            rebooted: rare.rebooted,
             start_problem: facts.start_problem.as_deref().cloned(),
             sidecar: match (facts.sidecar, pod.sidecar_since) {
                 (SidecarFacts::Absent, _) => Sidecar::Absent,

@@ -6,7 +6,7 @@ use super::Index;
 use crate::{
     evidence::{ContainerState, ExitedContainer, Initializing},
     facts::pod::{MainFacts, PodFacts},
-    index::records::PodRecord,
+    index::records::{PodRecord, RareMoments},
     moment::Moment,
 };
 
@@ -18,7 +18,7 @@ impl Index {
         for uid in pods {
             let Some(pod) = self.pods.get_mut(&uid).filter(|pod| pod.is_live()) else { continue };
             if pod.facts.mains.iter().any(|main| main.state == ContainerState::Running) {
-                pod.rebooted = Some(now);
+                pod.set_rare(RareMoments { rebooted: Some(now), ..pod.rare() });
             }
             let (job, name) = (pod.facts.job.clone(), format!("node {name}: booted"));
             self.note(job.as_ref(), now, name);
@@ -31,12 +31,12 @@ impl Index {
 
 impl PodRecord {
     pub(super) fn initializing(&self) -> Option<Initializing> {
-        let (container, since) = self.facts.initializing.clone().zip(self.initializing_since)?;
+        let (container, since) = self.facts.initializing.clone().zip(self.rare().initializing_since)?;
         Some(Initializing { container, since })
     }
 
     pub(super) fn exited(&self) -> Option<ExitedContainer> {
-        let ((main, exit_code), since) = exited(&self.facts).zip(self.exited_since)?;
+        let ((main, exit_code), since) = exited(&self.facts).zip(self.rare().exited_since)?;
         Some(ExitedContainer { container: main.name.clone(), exit_code, since })
     }
 }

@@ -81,7 +81,7 @@ impl PodUsage {
                 peak_rss_bytes: sum(|main| main.rss_sum_peak_bytes),
                 peak_lower_bytes: figures(self.mains.iter().map(|main| main.largest_hwm_bytes).max().unwrap_or(0)),
                 peak_upper_bytes: cgroup.map(figures),
-                memory_limit_bytes: facts.memory_limit_bytes.map(figures),
+                memory_limit_bytes: facts.memory_limit_bytes.map(|limit| figures(limit.get())),
                 cpu_ms: sum(|main| main.cpu.total_ms()),
                 wall_ms: ran_for.map(|ran| figures(ran.as_millis().try_into().unwrap_or(u64::MAX))),
                 censored: facts.oom_killed,
@@ -157,6 +157,8 @@ pub(super) fn max(a: &Usage, b: &Usage) -> Usage {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use std::num::NonZeroU64;
+
     use rstest::rstest;
 
     use super::*;
@@ -243,7 +245,7 @@ mod tests {
             wall_ms: Some(all),
             censored: false,
         };
-        let facts = PodFacts { memory_limit_bytes: Some(u64::MAX), ..mk_pair() };
+        let facts = PodFacts { memory_limit_bytes: NonZeroU64::new(u64::MAX), ..mk_pair() };
         assert_eq!(usage.total(&facts, Some(Duration::MAX)), Some(expected));
     }
 

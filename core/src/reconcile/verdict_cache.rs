@@ -13,7 +13,8 @@ use crate::{
 /// The last conclusion about each known Job.
 #[derive(Debug, Default)]
 pub(super) struct VerdictCache {
-    jobs: HashMap<JobUid, Entry>,
+    // Boxed: a hash table that has just grown is half empty.
+    jobs: HashMap<JobUid, Box<Entry>>,
     by_verdict: BTreeMap<&'static str, usize>,
     by_row: BTreeMap<Row, u64>,
 }
@@ -66,7 +67,12 @@ impl VerdictCache {
                 self.uncount(was.verdict);
             }
         }
-        self.jobs.insert(job.clone(), Entry { conclusion, job: job_row, pods });
+        let entry = Entry { conclusion, job: job_row, pods };
+        if let Some(known) = self.jobs.get_mut(job) {
+            **known = entry;
+        } else {
+            self.jobs.insert(job.clone(), Box::new(entry));
+        }
     }
 
     /// Since when a Job has had its present verdict.

@@ -1,5 +1,7 @@
 //! One container, as the kubelet reports it.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
 use k8s_openapi::api::core::v1::{Container, ContainerStateTerminated, ContainerStatus, PodSpec};
 
 use crate::evidence::ContainerState;
@@ -22,11 +24,24 @@ pub struct MainFacts {
     pub exit_code: Option<i32>,
 }
 
+/// What is kept of the ID of a container that only has to be recognised among those of its pod. The ID has 64 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ContainerHash(u64);
+
+impl ContainerHash {
+    /// The hash of an ID without the runtime's name.
+    pub fn of(id: &str) -> Self {
+        let mut hasher = DefaultHasher::new();
+        id.hash(&mut hasher);
+        Self(hasher.finish())
+    }
+}
+
 /// `restarts` if the kubelet restarts the container after an error.
 pub(super) fn main_facts(name: &str, status: Option<&ContainerStatus>, restarts: bool) -> MainFacts {
     let exit_code = status.and_then(terminated).map(|end| end.exit_code).filter(|code| *code == 0 || !restarts);
-    let last_run = status.and_then(|status| last_terminated(status)?.container_id.as_deref()).map(bare_id);
-    let id = status.and_then(|status| status.container_id.as_deref()).filter(|id| !id.is_empty()).map(bare_id);
+    let last_run = status.and_then(|status| last_terminated(status)?.container_id.as_deref()).map(kept_id);
+    let id = status.and_then(|status| status.container_id.as_deref()).filter(|id| !id.is_empty()).map(kept_id);
     MainFacts {
         name: name.into(),
         state: status.map_or(ContainerState::NotStarted, state),
@@ -74,8 +89,12 @@ pub(super) fn restarts(container: &Container, spec: &PodSpec) -> bool {
 }
 
 /// The runtime's ID without the `containerd://` that the kubelet puts before it.
-pub(super) fn bare_id(id: &str) -> Box<str> {
-    id.split_once("://").map_or(id, |(_, bare)| bare).into()
+pub(super) fn bare_id(id: &str) -> &str {
+    id.split_once("://").map_or(id, |(_, bare)| bare)
+}
+
+fn kept_id(id: &str) -> Box<str> {
+    bare_id(id).into()
 }
 
 /// The part of a message that is kept; `None` if the message is empty.

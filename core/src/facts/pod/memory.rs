@@ -1,6 +1,6 @@
 //! The memory that the main containers of a pod may use.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, num::NonZeroU64};
 
 use jobwarden_common::quantity::Quantity;
 use k8s_openapi::{
@@ -13,8 +13,9 @@ use super::container::find;
 /// The key of a limit on memory (`corev1.ResourceMemory`).
 const MEMORY: &str = "memory";
 
-/// A limit of the whole pod (KEP-2837), else the limits of the main containers together; `None` if one of them has none.
-pub(super) fn limit_bytes(spec: &PodSpec, statuses: &[ContainerStatus]) -> Option<u64> {
+/// A limit of the whole pod (KEP-2837), else the limits of the main containers together; `None` if one of them has none. A limit of 0 is
+/// none for container runtimes.
+pub(super) fn limit_bytes(spec: &PodSpec, statuses: &[ContainerStatus]) -> Option<NonZeroU64> {
     let of_pod = spec.resources.as_ref().and_then(|resources| bytes(resources.limits.as_ref()));
     let of_container = |container: &Container| {
         // A limit that was changed in place is in effect once the status has it (KEP-1287).
@@ -24,14 +25,16 @@ pub(super) fn limit_bytes(spec: &PodSpec, statuses: &[ContainerStatus]) -> Optio
     };
     let of_containers = || {
         let limits: Option<Vec<_>> = spec.containers.iter().map(of_container).collect();
-        limits.filter(|limits| !limits.is_empty()).map(|limits| limits.into_iter().fold(0, u64::saturating_add))
+        limits
+            .filter(|limits| !limits.is_empty())
+            .map(|limits| limits.into_iter().map(NonZeroU64::get).fold(0, u64::saturating_add))
     };
-    of_pod.or_else(of_containers)
+    of_pod.or_else(|| NonZeroU64::new(of_containers()?))
 }
 
-fn bytes(limits: Option<&BTreeMap<String, ApiQuantity>>) -> Option<u64> {
+fn bytes(limits: Option<&BTreeMap<String, ApiQuantity>>) -> Option<NonZeroU64> {
     let quantity: Quantity = limits?.get(MEMORY)?.0.parse().ok()?;
-    Some(quantity.bytes())
+    NonZeroU64::new(quantity.bytes())
 }
 
 #[cfg(test)]
@@ -57,6 +60,7 @@ mod tests {
         Some(3 << 30)
     )]
     #[case::no_quantity(json!({"containers": [limited("a", "much")]}), json!([]), None)]
+    #[case::a_limit_of_zero_is_none(json!({"containers": [limited("a", "0")]}), json!([]), None)]
     #[case::none(json!({"containers": []}), json!([]), None)]
     fn the_limit_is_that_of_all_main_containers(
         #[case] spec: Value,
@@ -65,6 +69,6 @@ mod tests {
     ) {
         let spec: PodSpec = serde_json::from_value(spec).expect("a spec");
         let statuses: Vec<ContainerStatus> = serde_json::from_value(statuses).expect("statuses");
-        assert_eq!(limit_bytes(&spec, &statuses), expected);
+        assert_eq!(limit_bytes(&spec, &statuses).map(NonZeroU64::get), expected);
     }
 }

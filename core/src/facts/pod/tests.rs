@@ -94,7 +94,7 @@ fn a_running_pod_is_read_whole() {
             earlier_id: None,
             exit_code: None,
         }],
-        others_running: ["c-side".into()].into(),
+        others_running: [ContainerHash::of("c-side")].into(),
         start: StartPhase::NotStarting,
         initializing: None,
         start_problem: None,
