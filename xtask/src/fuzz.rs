@@ -49,6 +49,7 @@ const MAX_BYTES: u32 = 64 * 1024;
 #[derive(clap::Args)]
 #[command(after_help = "\
 Targets:
+  event     requests to a receiver of notifications
   identity  JSON pointers and regular expressions, on values of tenants
   intake    bodies of beats and of agents' reports
   logs      logs of workers, for notifications
