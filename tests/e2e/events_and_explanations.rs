@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use jobwarden_common::names::{annotation, reason};
 use jobwarden_tests::environment::{ENDLESS, Environment, RECOVERY, SOON};
-use jobwarden_tests::install::{self, HOME};
+use jobwarden_tests::install::HOME;
 use jobwarden_tests::job::Worker;
 use jobwarden_tests::shared_cluster::SharedCluster;
 use jobwarden_tests::{reaper_api, wait};
@@ -48,11 +48,7 @@ pub(crate) async fn an_explanation_shows_row_timers_and_the_origin_of_each_polic
     wait::until_running(&environment.client, namespace.name(), "explained", &[], SOON).await?;
     reaper_api::until_reported_alive(&environment.client, namespace.name(), "explained", SOON).await?;
 
-    let mut command = environment.cluster.program(install::program("jobwarden")?);
-    command.args(["explain", &format!("{}/explained", namespace.name())]);
-    let output = tokio::process::Command::from(command).output().await.context("running the program")?;
-    ensure!(output.status.success(), "{}: {}", output.status, String::from_utf8_lossy(&output.stderr));
-    let text = String::from_utf8(output.stdout).context("the explanation is not UTF-8")?;
+    let text = environment.jobwarden(&["explain", &format!("{}/explained", namespace.name())]).await?;
     let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>().join(" ");
     let lines: Vec<_> = text.lines().map(words).collect();
     let has = |start: &str, end: &str| lines.iter().any(|line| line.starts_with(start) && line.contains(end));

@@ -7,7 +7,7 @@ use anyhow::{Context as _, ensure};
 use jobwarden_common::names::reason;
 use jobwarden_common::notification::OutcomeKind;
 use jobwarden_tests::environment::{Environment, SOON};
-use jobwarden_tests::install::{self, HOME, NAMESPACE, SINK};
+use jobwarden_tests::install::{HOME, NAMESPACE, SINK};
 use jobwarden_tests::job::Worker;
 use jobwarden_tests::receiver::{Answer, Receiver};
 use jobwarden_tests::shared_cluster::SharedCluster;
@@ -64,14 +64,14 @@ pub(crate) async fn a_sink_gets_what_its_filter_says_and_what_is_given_up_goes_t
     ensure!(given_up >= 2, "{given_up} Events about deliveries that were given up");
 
     broken.answer(Answer::Acknowledge);
-    let shown = jobwarden(environment, &["outcomes", "redeliver", "--all-dead", "--sink", "broken"]).await?;
+    let shown = environment.jobwarden(&["outcomes", "redeliver", "--all-dead", "--sink", "broken"]).await?;
     for job in ["good", "bad"] {
         let redelivered = broken.wait_for(namespace.name(), job, SOON, |event| event.data.kind.is_final()).await;
         redelivered.with_context(|| format!("after {shown}"))?;
     }
-    let sinks = jobwarden(environment, &["sinks"]).await?;
+    let sinks = environment.jobwarden(&["sinks"]).await?;
     ensure!(["failures", "broken", "archive", SINK].iter().all(|name| sinks.contains(name)), "{sinks}");
-    let tested = jobwarden(environment, &["sinks", "test", "archive"]).await?;
+    let tested = environment.jobwarden(&["sinks", "test", "archive"]).await?;
     ensure!(tested.contains("7 acknowledged"), "{tested}");
     reaper_config::replace(&environment.client, &before).await
 }
@@ -79,14 +79,4 @@ pub(crate) async fn a_sink_gets_what_its_filter_says_and_what_is_given_up_goes_t
 /// A receiver with the secret of the one that is configured already.
 async fn beside(environment: &Environment) -> anyhow::Result<Receiver> {
     environment.receiver.beside(environment.cluster.listen(0).await?)
-}
-
-/// What `jobwarden` prints.
-async fn jobwarden(environment: &Environment, arguments: &[&str]) -> anyhow::Result<String> {
-    let mut command = environment.cluster.program(install::program("jobwarden")?);
-    command.args(arguments);
-    let output = tokio::process::Command::from(command).output().await.context("running the program")?;
-    let (out, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    ensure!(output.status.success(), "{arguments:?}: {}: {out}{error}", output.status);
-    Ok(out.into_owned())
 }

@@ -112,7 +112,7 @@ impl Account {
     }
 
     /// The outcome is about one of the Jobs, and has arrived unchanged at each living sink and nowhere else.
-    fn of_outcome(&self, Recorded { id, data, deliveries }: &Recorded) -> Vec<String> {
+    fn of_outcome(&self, Recorded { id, data, deliveries, errors: _ }: &Recorded) -> Vec<String> {
         let mut findings = Vec::new();
         if !self.jobs.contains_key(data.job_uid.as_str()) {
             findings.push(format!("outcome {id} is about a Job that was not created: {}", data.job_name));

@@ -119,10 +119,24 @@ impl Environment {
 
     /// Creates the worker's Job.
     pub async fn submit(&self, namespace: &str, worker: &Worker) -> anyhow::Result<Job> {
+        self.create(namespace, &worker.job()).await
+    }
+
+    /// Creates a Job.
+    pub async fn create(&self, namespace: &str, job: &Job) -> anyhow::Result<Job> {
         let jobs = Api::<Job>::namespaced(self.client.clone(), namespace);
-        jobs.create(&PostParams::default(), &worker.job())
-            .await
-            .with_context(|| format!("creating Job {}", worker.name()))
+        let created = jobs.create(&PostParams::default(), job).await;
+        created.with_context(|| format!("creating Job {namespace}/{}", job.name_any()))
+    }
+
+    /// Runs the program `jobwarden` with the rights of the administrator, and returns what it prints.
+    pub async fn jobwarden(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let mut command = self.cluster.program(install::program("jobwarden")?);
+        command.args(arguments);
+        let output = tokio::process::Command::from(command).output().await.context("running the program")?;
+        let (out, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        ensure!(output.status.success(), "{arguments:?}: {}: {out}{error}", output.status);
+        Ok(out.into_owned())
     }
 
     /// Ends the work of the pod's worker; see [`job::finish`].

@@ -117,7 +117,8 @@ pub async fn install_with(cluster: &Cluster, settings: &Settings, values: &str) 
     wait_until_admitting(cluster).await
 }
 
-fn values_file(values: &str) -> anyhow::Result<NamedTempFile> {
+/// A file with values of the chart, which exists as long as what is returned.
+pub fn values_file(values: &str) -> anyhow::Result<NamedTempFile> {
     let file = tempfile::Builder::new().suffix(".yaml").tempfile().context("creating a file for the chart's values")?;
     fs::write(file.path(), values).context("writing the chart's values")?;
     Ok(file)

@@ -8,7 +8,7 @@ use std::{
 };
 
 use jobwarden_testbed::{CONTROL_PLANE, Cluster, NetworkNamespace};
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::{
@@ -27,6 +27,8 @@ const TOO_LITTLE_MEMORY: &str = "0.0000001";
 pub const USER: &str = "ada";
 /// The password of the user.
 pub const PASSWORD: &str = "Heidelbeere";
+/// RabbitMQ's own user.
+const GUEST: &str = "guest";
 /// The name of the queue.
 pub const QUEUE: &str = "orchestrator_queue";
 
@@ -103,8 +105,7 @@ impl RabbitMqServer {
             "users": [{"name": USER, "password": PASSWORD, "tags": ["administrator"]}],
             "vhosts": [{"name": "/"}],
             "permissions": [{"user": USER, "vhost": "/", "configure": ".*", "write": ".*", "read": ".*"}],
-            "queues": [{"name": QUEUE, "vhost": "/", "durable": true, "auto_delete": false,
-                        "arguments": {"x-queue-type": "classic"}}],
+            "queues": [queue()],
         });
         fs::write(path("rabbitmq.conf"), configuration).expect("written");
         fs::write(path("definitions.json"), definitions.to_string()).expect("written");
@@ -160,6 +161,28 @@ impl RabbitMqServer {
         self.control(&["delete_queue", QUEUE]);
     }
 
+    /// Declares the queue [`QUEUE`] that was deleted.
+    pub fn declare_queue(&self) {
+        self.import("queue.json", &json!({ "queues": [queue()] }));
+    }
+
+    /// Lets the user [`GUEST`] in. The user's password is the name, as RabbitMQ has it by default.
+    pub fn admit_guest(&self) {
+        self.import(
+            "guest.json",
+            &json!({
+                "users": [{"name": GUEST, "password": GUEST, "tags": []}],
+                "permissions": [{"user": GUEST, "vhost": "/", "configure": "", "write": ".*", "read": ""}],
+            }),
+        );
+    }
+
+    /// Adds what `definitions` say to what the broker has.
+    fn import(&self, name: &str, definitions: &Value) {
+        fs::write(self.path(name), definitions.to_string()).expect("written");
+        self.control(&["import_definitions", &self.path(name).display().to_string()]);
+    }
+
     /// Changes the password of [`USER`], until the broker restarts.
     pub fn change_password(&self, password: &str) {
         self.control(&["change_password", USER, password]);
@@ -178,6 +201,11 @@ impl RabbitMqServer {
         environment(&mut command, &self.folder, self.port_mapper_port);
         output(command.args(arguments))
     }
+}
+
+/// The queue of ORT Server's orchestrator, as in ORT Server's own definitions.
+fn queue() -> Value {
+    json!({"name": QUEUE, "vhost": "/", "durable": true, "auto_delete": false, "arguments": {"x-queue-type": "classic"}})
 }
 
 /// What the broker and its command line have in common. The home folder holds the cookie with which they know each other.

@@ -26,7 +26,7 @@ fn mk_account() -> Account {
     let received = BTreeMap::from([(id.clone(), (failed(), 1))]);
     Account {
         jobs: BTreeMap::from([(UID.to_owned(), ("failed-1".to_owned(), End::Fails))]),
-        recorded: vec![Recorded { id, data: failed(), deliveries: deliveries.into() }],
+        recorded: vec![Recorded { id, data: failed(), deliveries: deliveries.into(), errors: BTreeMap::new() }],
         living: BTreeMap::from([("good".to_owned(), Inbox { received, ..Inbox::default() })]),
         dead: "dead".to_owned(),
         ..Account::default()

@@ -5,11 +5,9 @@
 //! ```
 
 mod acts;
-mod broker;
 mod orchestrator;
 mod setting;
 mod stage;
-mod worker;
 
 use std::collections::BTreeSet;
 
@@ -17,25 +15,24 @@ use anyhow::Context as _;
 use jobwarden_testbed::{Cluster, tear_down_on_signals};
 use jobwarden_tests::{
     brokers::ort_reader::Accepted,
+    documentation::{self, ORT_SERVER},
     install::{self, Settings},
+    ort_server::{
+        broker::{self, Broker},
+        worker::{RUN_ID, TRACE_ID},
+    },
 };
 use serde::Serialize;
 
 use self::{
-    broker::Broker,
     orchestrator::{Message, Orchestrator},
-    setting::NAMESPACE,
+    setting::{NAMESPACE, SECRET, SUCCEEDS},
     stage::Stage,
-    worker::{RUN_ID, TRACE_ID},
 };
 use super::{
     crash::{self, LOST_AFTER},
     output::{check, heading, line},
 };
-use crate::command::root;
-
-/// What an administrator reads; its first block of YAML is what the demo installs with.
-const DOCUMENTATION: &str = "docs/orchestrators/ort-server.md";
 
 /// The line of JSON.
 #[derive(Debug, Default, Serialize)]
@@ -60,15 +57,15 @@ pub(super) async fn run(keep: bool) -> anyhow::Result<Summary> {
 
 async fn show(cluster: &Cluster) -> anyhow::Result<Summary> {
     let broker = Broker::start(cluster).await?;
-    broker.create_secret(cluster).await?;
+    broker.create_secret(cluster, SECRET).await?;
     let settings = Settings { lost_after: LOST_AFTER, ..Settings::default() };
-    install::install_with(cluster, &settings, &documented_values()?).await?;
+    install::install_with(cluster, &settings, &documentation::yaml(ORT_SERVER, "")?).await?;
     cluster.kubectl(["create", "namespace", NAMESPACE]).await?;
     cluster.kubectl(["label", "namespace", NAMESPACE, "jobwarden.io/inject=enabled"]).await?;
     let orchestrator = Orchestrator::start(&broker).await?;
     let mut stage = Stage { cluster, client: cluster.client()?, broker, orchestrator };
     heading("The setting");
-    line(format!("  jobwarden is installed with the values of {DOCUMENTATION}."));
+    line(format!("  jobwarden is installed with the values of {ORT_SERVER}."));
     line(format!("  RabbitMQ has the queue {}; the orchestrator reads it with kotlinx-serialization.", broker::QUEUE));
     line(format!(
         "  ORT Server's run {RUN_ID} has trace ID {TRACE_ID}; its workers are Jobs in namespace {NAMESPACE}."
@@ -93,7 +90,7 @@ fn verify(messages: &[Message]) -> Summary {
     let duplicates = accepted.len() - ids.len();
     let refused: Vec<_> = messages.iter().filter_map(Message::refused).collect();
     let is_of_run = |it: &&Accepted| it.run_id.to_string() == RUN_ID && it.trace_id == TRACE_ID;
-    let is_about_success = |it: &&Accepted| it.message.to_lowercase().contains(worker::SUCCEEDS);
+    let is_about_success = |it: &&Accepted| it.message.to_lowercase().contains(SUCCEEDS);
     let checks = [
         check(ids.len() == 3, format!("of four workers three did not succeed: {} messages are accepted", ids.len())),
         check(refused.is_empty(), format!("none is refused {refused:?}")),
@@ -104,12 +101,4 @@ fn verify(messages: &[Message]) -> Summary {
     line(format!("    messages that arrived once more: {duplicates}"));
     let passed = checks.into_iter().all(|passed| passed);
     Summary { accepted: ids.len(), duplicates, refused: refused.len(), passed, ..Summary::default() }
-}
-
-/// The values that the documentation tells administrators to install with.
-fn documented_values() -> anyhow::Result<String> {
-    let text = std::fs::read_to_string(root().join(DOCUMENTATION)).context("reading the documentation")?;
-    let (_, rest) = text.split_once("```yaml\n").with_context(|| format!("{DOCUMENTATION} has no values"))?;
-    let (values, _) = rest.split_once("```").with_context(|| format!("{DOCUMENTATION} has no end of the values"))?;
-    Ok(values.to_owned())
 }

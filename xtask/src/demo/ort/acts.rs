@@ -8,16 +8,15 @@ use jobwarden_common::names::label;
 use jobwarden_common::notification::OutcomeKind;
 use jobwarden_testbed::progress;
 use jobwarden_tests::job_outcomes::{self, Recorded};
+use jobwarden_tests::ort_server::worker::OrtWorker;
 use jobwarden_tests::{reaper_api, wait};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{DynamicObject, ListParams, PostParams};
-use kube::runtime::wait::await_condition;
+use kube::api::{ListParams, PostParams};
 use kube::{Api, ResourceExt as _};
 
-use super::setting::{NAMESPACE, PATIENCE, SINK};
+use super::setting::{NAMESPACE, PATIENCE, SINK, SUCCEEDS};
 use super::stage::Stage;
-use super::worker::{OrtWorker, SUCCEEDS};
 use crate::demo::crash::{self, DETECTION_SLACK, LOST_AFTER, NODE};
 use crate::demo::output::{after_crash, check, heading};
 
@@ -121,7 +120,7 @@ pub(super) async fn the_node_of_a_worker_crashes(stage: &Stage<'_>) -> anyhow::R
 /// Creates the worker's Job, and returns its UID.
 async fn submit(stage: &Stage<'_>, worker: &OrtWorker) -> anyhow::Result<(Instant, String)> {
     let jobs = Api::<Job>::namespaced(stage.client.clone(), NAMESPACE);
-    let job = jobs.create(&PostParams::default(), &worker.job()?).await;
+    let job = jobs.create(&PostParams::default(), &worker.job()).await;
     let job = job.with_context(|| format!("creating Job {}", worker.name()))?;
     let since = Instant::now();
     says(since, "ORT Server", format!("starts Job {}", worker.name()));
@@ -170,35 +169,12 @@ async fn outcome(
     state: &str,
     wanted: impl Fn(&Recorded) -> bool,
 ) -> anyhow::Result<Recorded> {
-    let found = |object: Option<&DynamicObject>| {
-        object.is_some_and(|object| job_outcomes::read(object).is_ok_and(|outcome| wanted(&outcome)))
-    };
-    let object = await_outcome(stage, uid, state, found).await?;
-    job_outcomes::read(&object)
+    job_outcomes::until_final(&stage.client, uid, PATIENCE, state, wanted).await
 }
 
 /// Waits until a delivery of the outcome has failed, and returns the error.
 async fn undelivered(stage: &Stage<'_>, uid: &str) -> anyhow::Result<String> {
-    let error = |object: &DynamicObject| {
-        let sinks = object.data["status"]["sinks"].as_array().cloned().unwrap_or_default();
-        let sink = sinks.into_iter().find(|sink| sink["name"] == SINK)?;
-        sink["lastError"].as_str().map(str::to_owned)
-    };
-    let object = await_outcome(stage, uid, "attempted", |object| object.is_some_and(|it| error(it).is_some())).await?;
-    error(&object).context("the error has disappeared")
-}
-
-async fn await_outcome(
-    stage: &Stage<'_>,
-    uid: &str,
-    state: &str,
-    wanted: impl Fn(Option<&DynamicObject>) -> bool,
-) -> anyhow::Result<DynamicObject> {
-    let name = format!("{uid}.final");
-    let waiting = await_condition(job_outcomes::api(&stage.client), &name, wanted);
-    let found = tokio::time::timeout(PATIENCE, waiting).await;
-    let found = found.with_context(|| format!("JobOutcome {name} is not {state} after {PATIENCE:?}"))??;
-    found.with_context(|| format!("JobOutcome {name} was deleted"))
+    Ok(outcome(stage, uid, "attempted", |outcome| !outcome.error(SINK).is_empty()).await?.error(SINK).to_owned())
 }
 
 /// Prints what was seen now.

@@ -4,7 +4,10 @@ use std::{process::Stdio, time::Instant};
 
 use anyhow::{Context as _, bail};
 use jobwarden_testbed::progress;
-use jobwarden_tests::brokers::ort_reader::{Accepted, Until, command};
+use jobwarden_tests::{
+    brokers::ort_reader::{Accepted, Until, command},
+    ort_server::broker::Broker,
+};
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
     process::{Child, Command},
@@ -12,7 +15,7 @@ use tokio::{
     task::spawn_blocking,
 };
 
-use super::{broker::Broker, setting::PATIENCE};
+use super::setting::PATIENCE;
 
 /// A message that arrived.
 #[derive(Clone, Debug)]

@@ -6,21 +6,24 @@
 
 use std::time::Duration;
 
-use anyhow::Context as _;
-use jobwarden_tests::job::Worker;
+use jobwarden_common::names::label;
 use k8s_openapi::api::batch::v1::Job;
 
-pub(super) const RUN_ID: &str = "42";
-pub(super) const TRACE_ID: &str = "0af7651916cd43dd8448eb211c80319c";
+use crate::job::Worker;
 
-/// The worker that succeeds.
-pub(super) const SUCCEEDS: &str = "reporter";
+/// The ID of the run that all workers belong to.
+pub const RUN_ID: &str = "42";
+/// The trace ID of the run.
+pub const TRACE_ID: &str = "0af7651916cd43dd8448eb211c80319c";
+/// The name of the worker's container.
+pub const CONTAINER: &str = "main";
 
 /// The longest name of a Job whose pods get it as a label (RFC 1123).
 const LONGEST_NAME: usize = 63;
 
 /// A worker of the run.
-pub(super) struct OrtWorker {
+#[derive(Clone, Debug)]
+pub struct OrtWorker {
     kind: &'static str,
     worker: Worker,
 }
@@ -28,35 +31,43 @@ pub(super) struct OrtWorker {
 impl OrtWorker {
     /// A worker of this kind for this job. It is configured with `restartPolicy: Never` and `backoffLimit: 0`, so that nobody has to wait for
     /// the retries of a worker that fails.
-    pub(super) fn new(kind: &'static str, job_id: u32, mebibytes: u32, duration: Duration) -> Self {
+    pub fn new(kind: &'static str, job_id: u32, mebibytes: u32, duration: Duration) -> Self {
+        let worker = Self::without_run(kind, job_id, mebibytes, duration);
+        worker.with(|worker| worker.label("run-id", RUN_ID).env("runId", RUN_ID))
+    }
+
+    /// The same without the run ID, which ORT Server never starts.
+    pub fn without_run(kind: &'static str, job_id: u32, mebibytes: u32, duration: Duration) -> Self {
         let name: String = format!("{kind}-{RUN_ID}-{TRACE_ID}").chars().take(LONGEST_NAME).collect();
         let worker = Worker::new(&name, mebibytes, duration)
-            .label("run-id", RUN_ID)
             .label("trace-id-0", TRACE_ID)
-            .label("ort-worker", kind)
-            .env("runId", RUN_ID)
+            .label(label::ORT_WORKER, kind)
             .env("traceId", TRACE_ID)
             .env("payload", &format!(r#"{{"{kind}JobId":{job_id}}}"#));
         Self { kind, worker }
     }
 
     /// Changes what it does.
-    pub(super) fn with(self, change: impl FnOnce(Worker) -> Worker) -> Self {
+    #[must_use]
+    pub fn with(self, change: impl FnOnce(Worker) -> Worker) -> Self {
         Self { worker: change(self.worker), ..self }
     }
 
-    pub(super) fn kind(&self) -> &'static str {
+    /// The kind of worker.
+    pub fn kind(&self) -> &'static str {
         self.kind
     }
 
-    pub(super) fn name(&self) -> &str {
+    /// The Job's name.
+    pub fn name(&self) -> &str {
         self.worker.name()
     }
 
-    pub(super) fn job(&self) -> anyhow::Result<Job> {
+    /// The Job.
+    pub fn job(&self) -> Job {
         let mut job = self.worker.job();
-        let spec = job.spec.as_mut().and_then(|spec| spec.template.spec.as_mut()).context("a worker has a pod")?;
-        "main".clone_into(&mut spec.containers[0].name);
-        Ok(job)
+        let pod = job.spec.as_mut().and_then(|spec| spec.template.spec.as_mut());
+        CONTAINER.clone_into(&mut pod.expect("a worker has a pod").containers[0].name);
+        job
     }
 }
