@@ -16,6 +16,7 @@ mod hostile_tenants;
 mod node_failures;
 mod notifications;
 mod observe_only;
+mod orphans;
 mod own_objects;
 mod own_rights;
 mod ownership;
@@ -52,6 +53,7 @@ fn concurrent(cluster: &Arc<SharedCluster>) -> Vec<Trial> {
     scenarios![
         cluster,
         node_failures::a_live_worker_survives_its_stopped_kubelet,
+        orphans::an_ended_pod_of_a_job_that_was_deleted_without_it_is_deleted_and_no_other_pod,
         flood::jobs_beyond_the_limit_are_told_of_and_taken_up_when_others_are_gone,
         node_failures::a_job_on_a_partitioned_node_is_failed_and_its_worker_is_stopped_later,
         node_failures::a_job_on_a_crashed_node_is_failed_reported_and_cleaned_up,
