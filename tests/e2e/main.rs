@@ -14,6 +14,7 @@ mod flood;
 mod following;
 mod healthy_jobs;
 mod hostile_tenants;
+mod job_monitor;
 mod lists;
 mod node_failures;
 mod notifications;
@@ -119,6 +120,7 @@ fn serial(cluster: &Arc<SharedCluster>) -> Vec<Trial> {
         own_objects::a_deleted_secret_is_named_with_its_remedy_and_filled_once_it_is_created,
         fail_with::a_job_is_failed_by_its_deadline_where_that_is_configured,
         following::selected_and_enrolled_jobs_are_followed_by_lists_alone_and_no_others_are,
+        job_monitor::the_documented_variables_of_the_job_monitor_are_all_that_its_queue_takes,
         observe_only::observe_only_reports_a_loss_and_changes_no_job_or_pod,
         uninstall::helm_uninstall_leaves_no_finalizer_and_no_webhook,
         uninstall::plain_manifests_install_and_uninstall_completely,
