@@ -12,6 +12,7 @@ mod events_and_explanations;
 mod fail_with;
 mod flood;
 mod following;
+mod given_up;
 mod healthy_jobs;
 mod hostile_tenants;
 mod job_monitor;
@@ -115,6 +116,7 @@ fn serial(cluster: &Arc<SharedCluster>) -> Vec<Trial> {
         notifications::a_receiver_outage_of_thirty_seconds_loses_no_notification,
         notifications::a_notification_is_delivered_after_its_leader_is_killed,
         sinks::a_sink_gets_what_its_filter_says_and_what_is_given_up_goes_to_another,
+        given_up::what_a_broker_never_got_is_shown_and_redelivered_once_its_queue_exists,
         flood::suspended_jobs_made_and_deleted_in_a_minute_cost_one_tenants_share,
         own_objects::an_upgrade_keeps_the_certificates,
         own_objects::a_deleted_secret_is_named_with_its_remedy_and_filled_once_it_is_created,
