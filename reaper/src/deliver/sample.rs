@@ -4,10 +4,14 @@ use jiff::Timestamp;
 use jobwarden_common::notification::{Cause, DecidedBy, OutcomeData, OutcomeKind};
 use jobwarden_core::outcome::OutcomeName;
 
+use super::format::ENDPOINT_LABEL;
 use crate::outbox::{JobOutcome, Recipients};
 
 /// The reason of every sample, by which receivers tell it from an outcome.
 const REASON: &str = "SinkTest";
+
+/// The worker of ORT Server that the samples are about: a message of the format `ort-server` names one.
+const WORKER: &str = "scanner";
 
 /// The kinds of which there are samples: a coalesced outcome is about several Jobs, and a sample is about none.
 const KINDS: [OutcomeKind; 7] = [
@@ -46,7 +50,8 @@ pub(super) fn samples(sink: &str, now: Timestamp) -> Vec<JobOutcome> {
             logs: None,
             coalesced: None,
         };
-        JobOutcome::record(&name, data, Recipients::default(), now)
+        let labels = [(ENDPOINT_LABEL.to_owned(), WORKER.to_owned())].into();
+        JobOutcome::record(&name, data, Recipients { labels, ..Recipients::default() }, now)
     };
     KINDS.map(sample).into()
 }
@@ -54,6 +59,17 @@ pub(super) fn samples(sink: &str, now: Timestamp) -> Vec<JobOutcome> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::deliver::format::{Format, OrtServer};
+
+    #[test]
+    fn ort_server_is_sent_a_sample_of_each_final_failure() {
+        let format = Format::OrtServer(OrtServer::default());
+        for sample in samples("ort", Timestamp::UNIX_EPOCH) {
+            let is_failure = matches!(sample.spec.kind, OutcomeKind::Failed | OutcomeKind::Lost);
+            let message = format.message(&sample);
+            assert_eq!(message.is_ok(), is_failure, "{}: {message:?}", sample.spec.kind);
+        }
+    }
 
     #[test]
     fn every_sample_says_that_it_is_one() {
