@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use jobwarden_common::names::{FINALIZER, SIDECAR_CONTAINER, label};
-use jobwarden_common::notification::OutcomeKind;
+use jobwarden_common::notification::{CloudEvent, OutcomeKind};
 use jobwarden_tests::environment::{ENDLESS, Environment, SOON};
 use jobwarden_tests::install::HOME;
 use jobwarden_tests::job::Worker;
@@ -22,7 +22,7 @@ use crate::upgraded::upgraded;
 const TEAM: &str = "team";
 const SELECTED: &str = "batch";
 
-/// One upgrade for both: each is slow, and says nothing about the other.
+/// One upgrade for both, because upgrades are slow.
 pub(crate) async fn selected_and_enrolled_jobs_are_followed_by_lists_alone_and_no_others_are(
     cluster: &SharedCluster,
 ) -> anyhow::Result<()> {
@@ -66,7 +66,7 @@ async fn follow(environment: &Environment, named: &str, elsewhere: &str) -> anyh
     let pod = wait::until_running(client, named, "runs", &[], SOON).await?;
     verify_no_sidecar(&pod)?;
 
-    let is_failure = |event: &jobwarden_common::notification::CloudEvent| event.data.kind == OutcomeKind::Failed;
+    let is_failure = |event: &CloudEvent| event.data.kind == OutcomeKind::Failed;
     environment.receiver.wait_for(named, "fails", SOON, is_failure).await?;
     wait::until_gone::<Job>(client, named, "fails", SOON).await?;
     // By now each of the others would have been labelled, reported and deleted as well: they were created before.

@@ -1,4 +1,4 @@
-//! Outcomes that a broker cannot be given: what becomes of them, who sees it, and how they get there in the end.
+//! Outcomes that cannot be sent to a broker: what becomes of them, who sees it, and how they are delivered in the end.
 
 use std::time::Duration;
 
@@ -55,9 +55,9 @@ async fn give_up(environment: &Environment, namespace: &str, broker: &mut Broker
     let fails = |worker: OrtWorker| at_home(worker.with(|worker| worker.argument("--exit=1")));
     let second = Duration::from_secs(1);
     let bystander = environment.create(namespace, &at_home(OrtWorker::new("evaluator", 31, 4, ENDLESS))).await?;
+    let running = wait::until_running(client, namespace, &bystander.name_any(), &[], SOON).await?;
     let no_run = environment.create(namespace, &fails(OrtWorker::without_run("advisor", 32, 4, second))).await?;
     let no_queue = environment.create(namespace, &fails(OrtWorker::new("scanner", 33, 4, second))).await?;
-    let running = wait::until_running(client, namespace, &bystander.name_any(), &[], SOON).await?;
 
     // The Job is held until its outcome is recorded, and not until it is delivered.
     let uid = |job: &Job| job.uid().context("a Job has a UID");

@@ -20,7 +20,7 @@ use serde_json::Value;
 use crate::following::{is_held, verify_no_sidecar, verify_not_followed};
 use crate::upgraded::upgraded;
 
-/// The begin of the step whose values are installed.
+/// The beginning of the step whose values are installed.
 const STEP: &str = "1. `job-monitor.yaml`";
 /// The namespace and the Secret that these values name.
 const NAMESPACE: &str = "ortserver";

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use jobwarden_common::names::{annotation, label, label_value, reason};
-use jobwarden_common::notification::OutcomeKind;
+use jobwarden_common::notification::{CloudEvent, OutcomeKind};
 use jobwarden_tests::environment::{ENDLESS, Environment, RECOVERY, SOON};
 use jobwarden_tests::install::HOME;
 use jobwarden_tests::job::Worker;
@@ -63,7 +63,7 @@ pub(crate) async fn an_ended_pod_of_a_job_that_was_deleted_without_it_is_deleted
         go.push(orphan(environment, inside.name(), name).await?);
     }
     for name in ["first", "second"] {
-        let is_success = |event: &jobwarden_common::notification::CloudEvent| event.data.kind == OutcomeKind::Succeeded;
+        let is_success = |event: &CloudEvent| event.data.kind == OutcomeKind::Succeeded;
         environment.receiver.wait_for(inside.name(), name, SOON, is_success).await?;
     }
     for pod in &go {
@@ -81,7 +81,7 @@ pub(crate) async fn an_ended_pod_of_a_job_that_was_deleted_without_it_is_deleted
     let jobs = Api::<Job>::namespaced(client.clone(), inside.name());
     jobs.get("job-exists").await.context("a Job was deleted before its retention")?;
     // The Job of the pod that still runs is reported all the same.
-    let is_final = |event: &jobwarden_common::notification::CloudEvent| event.data.kind.is_final();
+    let is_final = |event: &CloudEvent| event.data.kind.is_final();
     let data = environment.receiver.wait_for(inside.name(), "runs", SOON, is_final).await?.event.data;
     ensure!(data.reason == reason::JOB_DELETED, "{data:#?}");
     Ok(())
