@@ -16,6 +16,10 @@ pub(super) struct JobPods {
 impl JobPods {
     /// Adds a pod. Returns its place.
     pub(super) fn add(&mut self, uid: PodUid, is_live: bool) -> usize {
+        // Most Jobs have one, and a vector that grows by itself begins with room for four.
+        if self.places.is_empty() {
+            self.places.reserve_exact(1);
+        }
         self.places.push(Some(uid));
         self.live += usize::from(is_live);
         self.places.len() - 1

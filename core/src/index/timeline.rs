@@ -24,9 +24,9 @@ impl Timeline {
         if self.0.len() == MAX_ENTRIES {
             self.0.remove(1);
         }
-        // Most Jobs have half a dozen.
+        // Most Jobs have few.
         if self.0.len() == self.0.capacity() {
-            self.0.reserve_exact(4);
+            self.0.reserve_exact(2);
         }
         self.0.push(Event { at, what: what.into() });
     }

@@ -56,7 +56,8 @@ impl AcceptLoop {
                 metrics.refused(Refusal::Limit);
                 return;
             };
-            let (serving, abort) = (serve(stream, activity.clone(), slot), abort.clone());
+            // On the heap: an async function holds each future twice that is passed to it and awaited there (rust-lang/rust#62958).
+            let (serving, abort) = (Box::pin(serve(stream, activity.clone(), slot)), abort.clone());
             connections.spawn(abort.run_until_cancelled_owned(async move {
                 tokio::select! {
                     () = serving => {}
