@@ -48,8 +48,8 @@ pub(crate) async fn are_enough(environment: &Environment, namespace: &str) -> an
     // Lists alone make no worker lost. That nothing happens takes as long as a loss would.
     sleep((environment.settings.lost_after + INTERVAL).saturating_sub(started.elapsed())).await;
     reaper_api::until_reported_alive(client, namespace, "lives", SOON).await?;
-    let told: Vec<_> = environment.receiver.about(namespace, "lives").into_iter().map(|it| it.event.data).collect();
-    ensure!(told.iter().all(|data| !data.kind.is_final()), "{told:#?}");
+    let reported: Vec<_> = environment.receiver.about(namespace, "lives").into_iter().map(|it| it.event.data).collect();
+    ensure!(reported.iter().all(|data| !data.kind.is_final()), "{reported:#?}");
     let job = jobs.get("lives").await.context("the Job whose worker lives was deleted")?;
     ensure!(job.status.is_none_or(|status| status.conditions.is_none()), "the Job whose worker lives has ended");
     Ok(())
