@@ -166,7 +166,7 @@ impl RabbitMqServer {
         self.import("queue.json", &json!({ "queues": [queue()] }));
     }
 
-    /// Lets the user [`GUEST`] in. The user's password is the name, as RabbitMQ has it by default.
+    /// Lets the user `guest` in. The user's password is the name, as RabbitMQ has it by default.
     pub fn admit_guest(&self) {
         self.import(
             "guest.json",
