@@ -36,7 +36,7 @@ pub(crate) async fn what_a_broker_never_got_is_shown_and_redelivered_once_its_qu
     let before = reaper_config::read(&environment.client).await?;
     let filter = format!("filter: {{namespaces: [{}]}}", namespace.name());
     let sink = format!(
-        "  - {{name: {SINK}, type: rabbitmq, url: '{URL}', queue: {QUEUE}, format: ort-server, giveUpAfter: 15s, {filter}}}\n"
+        "  - {{name: {SINK}, type: rabbitmq, url: '{URL}', queue: {QUEUE}, format: ort-server, giveUpAfter: 30s, {filter}}}\n"
     );
     let result = async {
         reaper_config::replace(&environment.client, &reaper_config::with_sinks(&before, &[sink])?).await?;
