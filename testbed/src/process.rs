@@ -47,10 +47,10 @@ impl Process {
     /// The process that has this ID now.
     pub(crate) fn current(pid: i32) -> Option<Self> {
         let stat = Stat::read(pid)?;
-        (stat.state != 'Z').then_some(Self { pid, started: stat.started })
+        stat.is_alive().then_some(Self { pid, started: stat.started })
     }
 
-    /// Whether the process is running. A zombie is not.
+    /// Whether the process is running. A zombie is not, once all of its threads have ended.
     pub fn is_alive(self) -> bool {
         Self::current(self.pid) == Some(self)
     }
@@ -138,6 +138,7 @@ pub(crate) fn arguments(pid: i32) -> Vec<String> {
 struct Stat {
     state: char,
     parent: i32,
+    threads: u64,
     started: u64,
 }
 
@@ -153,8 +154,14 @@ impl Stat {
         Some(Self {
             state: fields.first()?.chars().next()?,
             parent: fields.get(1)?.parse().ok()?,
+            threads: fields.get(17)?.parse().ok()?,
             started: fields.get(19)?.parse().ok()?,
         })
+    }
+
+    /// A zombie with other threads has only lost its main thread: it still holds its files, a listening port among them.
+    fn is_alive(&self) -> bool {
+        self.state != 'Z' || self.threads > 1
     }
 }
 
@@ -166,7 +173,14 @@ mod tests {
     fn a_program_name_with_parentheses_does_not_shift_the_fields() {
         let text = "42 (a) b) S 7 42 42 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 12345 9 9";
         let stat = Stat::parse(text).expect("the line has all fields");
-        assert_eq!((stat.state, stat.parent, stat.started), ('S', 7, 12345));
+        assert_eq!((stat.state, stat.parent, stat.threads, stat.started), ('S', 7, 1, 12345));
+    }
+
+    #[test]
+    fn a_zombie_is_alive_until_its_last_thread_has_ended() {
+        let is_alive = |state, threads| Stat { state, parent: 1, threads, started: 1 }.is_alive();
+        assert!(is_alive('S', 1) && is_alive('Z', 2));
+        assert!(!is_alive('Z', 1));
     }
 
     #[test]
