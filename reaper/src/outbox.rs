@@ -244,9 +244,14 @@ impl State {
         let name = outcome.outcome_name();
         let namespace = self.shares.namespace(&outcome.spec.namespace);
         let entry = Entry::of(outcome, namespace);
-        // Our own writes and the watch may arrive in either order.
-        if self.entries.get(&name).is_some_and(|known| known.version > entry.version) {
-            return;
+        if let Some(known) = self.entries.get(&name) {
+            if known.created_at != entry.created_at {
+                // Another object of the same name: the outcome was deleted and recorded again.
+                self.remove(&name);
+            } else if known.version > entry.version {
+                // Our own writes and the watch may arrive in either order.
+                return;
+            }
         }
         self.changed.insert(entry.job.clone());
         self.announce(&name);

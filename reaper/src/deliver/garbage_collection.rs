@@ -98,7 +98,10 @@ async fn delete(outcomes: &Api<JobOutcome>, outcome: Settled) {
             tracing::warn!(outcome = %name, "deleted a JobOutcome that a sink never received: there are too many of them");
         }
         Ok(_) => tracing::debug!(outcome = %name, "deleted a JobOutcome after its retention"),
-        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
+        Err(kube::Error::Api(status)) if status.code == 404 => {}
+        Err(kube::Error::Api(status)) if status.code == 409 => {
+            tracing::debug!(outcome = %name, "a JobOutcome has changed since it was settled; it is looked at again");
+        }
         Err(error) => {
             let error: &dyn std::error::Error = &error;
             tracing::warn!(outcome = %name, error, "cannot delete a JobOutcome after its retention; retrying");

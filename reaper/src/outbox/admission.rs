@@ -122,6 +122,8 @@ fn instant() -> Instant {
 
 #[cfg(test)]
 mod tests {
+    use kube::runtime::watcher;
+
     use super::*;
     use crate::outbox::{JobOutcome, Recipients, object::tests::mk_data};
 
@@ -192,6 +194,19 @@ mod tests {
         assert_eq!(admit(&outbox, "c", "ort", 200), Admission::Waits { is_new: true });
         outbox.drop_waiting();
         assert!(!outbox.waits(&"c".into()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outcome_that_was_recorded_again_and_deleted_does_not_use_up_the_share() {
+        let outbox = Outbox::limited(OutcomeLimits::each(1));
+        let name = OutcomeName::job_final(&"a".into());
+        let recorded = |second| JobOutcome::record(&name, mk_data(), Recipients::default(), at(second));
+        outbox.note(recorded(0));
+        outbox.note(recorded(50));
+        assert!(matches!(admit(&outbox, "c", "ort", 100), Admission::Waits { .. }));
+        outbox.drop_waiting();
+        outbox.apply(watcher::Event::Delete(recorded(50)));
+        assert_eq!(admit(&outbox, "c", "ort", 100), Admission::Record);
     }
 
     #[tokio::test(start_paused = true)]

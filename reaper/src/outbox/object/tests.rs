@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use jobwarden_common::{
     names::GROUP,
     notification::{Attempt, Cause, DecidedBy, Fact, Logs, MAX_BYTES, TimelineEntry},
@@ -213,6 +215,18 @@ fn a_late_watch_event_does_not_overwrite_a_newer_write() {
     outbox.note(at_version(10, SinkState::Acknowledged));
     outbox.note(at_version(9, SinkState::Pending));
     assert!(outbox.get(&name).expect("noted").settled());
+}
+
+#[test]
+fn an_outcome_that_was_recorded_again_replaces_one_of_a_newer_version() {
+    let outbox = Outbox::new();
+    let name = mk_outcome().outcome_name();
+    outbox.note(at_version(10, SinkState::Acknowledged));
+    let mut again = at_version(3, SinkState::Pending);
+    again.spec.created_at += Duration::from_mins(1);
+    outbox.note(again);
+    assert!(!outbox.get(&name).expect("noted").settled());
+    assert_eq!(outbox.of_job(&"1111".into()).len(), 1);
 }
 
 #[test]
