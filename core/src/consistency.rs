@@ -13,7 +13,7 @@
 
 use std::{
     collections::HashMap,
-    hash::{DefaultHasher, Hash, Hasher},
+    hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher, Hash},
 };
 
 /// What a watch has delivered: the newest version, and the version of each object that exists.
@@ -132,9 +132,7 @@ fn number(version: Option<&str>) -> Option<u64> {
 }
 
 fn hash(key: &impl Hash) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    key.hash(&mut hasher);
-    hasher.finish()
+    BuildHasherDefault::<DefaultHasher>::new().hash_one(key)
 }
 
 #[cfg(test)]

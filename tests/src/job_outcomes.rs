@@ -37,7 +37,7 @@ impl Recorded {
         self.deliveries.get(sink).map_or("", String::as_str)
     }
 
-    /// The error of the last attempt to deliver to a sink; empty if there is none.
+    /// The error of the last attempt to deliver to a sink; empty if it has not failed.
     pub fn error(&self, sink: &str) -> &str {
         self.errors.get(sink).map_or("", String::as_str)
     }

@@ -96,7 +96,7 @@ fn inbox(receiver: &Receiver, namespace: &str) -> Inbox {
         (data.namespace == namespace).then(|| (it.event.id.clone(), (data.clone(), it.deliveries)))
     });
     let received: BTreeMap<_, _> = received.into_iter().collect();
-    // Outcomes that were recorded again after an earlier test restored etcd from a backup are others than before.
+    // An earlier test restores etcd from a backup. The outcomes that are recorded again after that have other contents.
     let ambiguous = receiver.ambiguous().into_iter().filter(|id| received.contains_key(id)).collect();
     Inbox { received, ambiguous, rejected: receiver.rejected(), unacknowledged: receiver.unacknowledged() }
 }

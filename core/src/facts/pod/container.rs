@@ -1,6 +1,6 @@
 //! One container, as the kubelet reports it.
 
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 
 use k8s_openapi::api::core::v1::{Container, ContainerStateTerminated, ContainerStatus, PodSpec};
 
@@ -31,9 +31,7 @@ pub struct ContainerHash(u64);
 impl ContainerHash {
     /// The hash of an ID without the runtime's name.
     pub fn of(id: &str) -> Self {
-        let mut hasher = DefaultHasher::new();
-        id.hash(&mut hasher);
-        Self(hasher.finish())
+        Self(BuildHasherDefault::<DefaultHasher>::new().hash_one(id))
     }
 }
 
